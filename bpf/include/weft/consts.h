@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns every number and enum shared between the kernel side and the daemon.
+ * Knows no struct and no map. The generator turns each enum into a TypeScript one.
+ */
+#ifndef WEFT_CONSTS_H
+#define WEFT_CONSTS_H
+
+/* Terms of one verdict table: TERM_WORDS 64-bit words of one bit a term. */
+#define TERM_WORDS 16
+#define TERM_BITS  (TERM_WORDS * 64)
+
+/* Bytes of the NUL-padded texts in struct pod_info. */
+#define POD_NAME_BYTES 320
+#define NETNS_PATH_BYTES 256
+
+/* Flags of struct frontend. */
+enum frontend_flag {
+	/* The destination is known but left alone: load balancing mode PASSTHROUGH. */
+	FRONTEND_PASSTHROUGH = 1,
+	/* The entry stands for the address itself (port 0): it decides ports the service lacks. */
+	FRONTEND_ADDRESS = 2,
+};
+
+/* Flags of struct workload_address. */
+enum address_flag {
+	/* An address of the node itself: exempt from inbound policy (kubelet's probes). */
+	ADDRESS_NODE = 1,
+	/* Reachable only through a gateway of another network: connecting is refused. */
+	ADDRESS_REMOTE_NETWORK = 2,
+	/* Reachable only through a waypoint: connecting is refused while none is spoken. */
+	ADDRESS_WAYPOINT = 4,
+};
+
+/* Flags of struct verdict_table. */
+enum table_flag {
+	/* At least one enforced ALLOW policy applies: what matches none is denied. */
+	TABLE_HAS_ALLOW = 1,
+	/* The dimension has predicates: its rows must be looked up. */
+	TABLE_BY_IDENTITY = 2,
+	TABLE_BY_ADDRESS = 4,
+	TABLE_BY_PORT = 8,
+	/* Stands for a table that cannot be represented or is not known yet: denies. */
+	TABLE_DENY_ALL = 16,
+};
+
+/* Table numbers with a meaning of their own. */
+enum table_number {
+	/* No policy applies to the workload. */
+	TABLE_NONE = 0,
+	/* Always in the map, TABLE_DENY_ALL set. */
+	TABLE_DENY = 1,
+	/* The first number that the compiler may give out. */
+	TABLE_FIRST = 2,
+};
+
+/* Flags of struct term_origin. */
+enum term_flag {
+	TERM_DENY = 1,
+	TERM_DRY_RUN = 2,
+};
+
+enum direction {
+	DIRECTION_OUTBOUND = 1,
+	DIRECTION_INBOUND = 2,
+};
+
+/* What became of a connection; the label response_flags of the metrics. */
+enum outcome {
+	/* Established and closed: `-`. */
+	OUTCOME_OK = 0,
+	/* Denied by authorization at the destination: `DENY`. */
+	OUTCOME_DENY = 1,
+	/* Refused or timed out while connecting: `CONNECT`. */
+	OUTCOME_CONNECT = 2,
+	/* The service had nowhere to send it: `NO_ENDPOINT`. */
+	OUTCOME_NO_ENDPOINT = 3,
+};
+
+/* Kind of a struct connection_event. */
+enum event_kind {
+	EVENT_CLOSED = 1,
+	EVENT_DENIED = 2,
+	EVENT_FAILED = 3,
+};
+
+/* Role of a struct datagram_key. */
+enum datagram_role {
+	/* (socket, frontend) -> the backend picked for it. */
+	DATAGRAM_FORWARD = 1,
+	/* (socket, backend) -> the frontend that the application spoke to. */
+	DATAGRAM_REVERSE = 2,
+};
+
+/* Why a hook returned early or refused: indexes the map `reasons`. Append only. */
+enum reason {
+	REASON_NOT_ENROLLED = 0,       /* the process is in no enrolled network namespace */
+	REASON_NOT_TCP_UDP,            /* another protocol: untouched */
+	REASON_PASSTHROUGH,            /* destination unknown to the mesh: untouched */
+	REASON_MODE_PASSTHROUGH,       /* service in load balancing mode PASSTHROUGH: untouched */
+	REASON_ROUTED,                 /* a frontend was rewritten to a backend */
+	REASON_NO_PORT,                /* the service has no such port: refused */
+	REASON_NO_ENDPOINT,            /* the service has no endpoint at all for the port: refused */
+	REASON_NO_HEALTHY_ENDPOINT,    /* every endpoint is unhealthy or of capacity 0: refused */
+	REASON_NO_LOCAL_ENDPOINT,      /* STRICT locality left no endpoint: refused */
+	REASON_NO_ADDRESS,             /* no endpoint has an address of the frontend's family: refused */
+	REASON_REMOTE_NETWORK,         /* reachable through a network gateway only: refused */
+	REASON_WAYPOINT_UNSUPPORTED,   /* reachable through a waypoint only: refused */
+	REASON_SLOT_MISSING,           /* a frontend names a slot that is not there: refused */
+	REASON_DATAGRAM_REVERSED,      /* a datagram's source was given back as its frontend */
+	REASON_STORAGE_FULL,           /* no memory for socket storage: routed, not counted */
+	REASON_TRAFFIC_FULL,           /* map `traffic` is full: the connection is not counted */
+	REASON_EVENT_DROPPED,          /* ring buffer full: an access log record is lost */
+	REASON_AUTHZ_LOOPBACK,         /* pod talking to itself: allowed */
+	REASON_AUTHZ_NODE,             /* peer is the node itself: allowed */
+	REASON_AUTHZ_NO_POLICY,        /* no policy applies: allowed */
+	REASON_AUTHZ_ALLOWED,          /* an ALLOW matched, or no ALLOW applies and no DENY matched */
+	REASON_AUTHZ_DENIED,           /* a DENY matched */
+	REASON_AUTHZ_NO_ALLOW,         /* ALLOW policies apply and none matched: denied */
+	REASON_AUTHZ_UNKNOWN_WORKLOAD, /* destination address belongs to no known workload: denied */
+	REASON_AUTHZ_NO_TABLE,         /* verdict table missing: denied */
+	REASON_AUTHZ_DENY_ALL,         /* policies not received yet or not representable: denied */
+	REASON_AUTHZ_OFF,              /* enforcement switched off by the operator: allowed */
+	REASON_COUNT,
+};
+
+#endif

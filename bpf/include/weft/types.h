@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns every struct that crosses between the kernel and the daemon.
+ *
+ * Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d, everywhere. Ports are __be16.
+ * All other numbers are in host order. Padding is explicit, named pad*, and zero; the generator
+ * refuses a struct with a hole.
+ */
+#ifndef WEFT_TYPES_H
+#define WEFT_TYPES_H
+
+#include <linux/types.h>
+#include "consts.h"
+
+/* ---- pods: long-lived ---- */
+
+/* An enrolled network namespace. Key: its cookie (SO_NETNS_COOKIE), __u64. */
+struct pod {
+	__u32 workload; /* id, 0 while the control plane has not named it */
+	__u32 flags;    /* none yet */
+};
+
+/* What an operator called an enrolled namespace. Key: its cookie. Texts are UTF-8, NUL-padded. */
+struct pod_info {
+	__u8 name[POD_NAME_BYTES];    /* namespace/name */
+	__u8 netns[NETNS_PATH_BYTES]; /* path at enrolment */
+};
+
+/* One entry, index 0: switches that outlive the daemon. */
+struct settings {
+	__u32 access_log;   /* 1: connection events go to the ring buffer */
+	__u32 authz_off;    /* 1: verdicts are not enforced */
+	__u32 authz_locked; /* 1: a verdict could not be stored anywhere else: every table denies */
+	__u32 pad;
+};
+
+/* ---- routing: one generation ---- */
+
+/* A virtual address and port. Port 0 is the address itself and decides ports it does not list. */
+struct frontend_key {
+	__be32 address[4]; /* base address of the block if prefix_length < 128 */
+	__be16 port;
+	__u8 prefix_length; /* of the 16-byte form; 128: one address */
+	__u8 pad;
+};
+
+struct frontend {
+	__u32 service;    /* id */
+	__u32 first_slot; /* index into `slots` */
+	__u32 slots;      /* length of the run, 0: refuse */
+	__u16 flags;      /* enum frontend_flag */
+	__u16 reason;     /* enum reason to count when slots is 0 */
+};
+
+struct cidr_key {
+	__u32 prefix_bits; /* significant bits of address, 0-128 */
+	__be32 address[4];
+};
+
+/* The block that an address falls into: what to put in frontend_key. */
+struct cidr {
+	__be32 address[4];
+	__u8 prefix_length;
+	__u8 pad[3];
+};
+
+struct backend {
+	__be32 address[4];
+	__be16 port;
+	__u16 pad;
+	__u32 workload; /* id */
+};
+
+/* A column of an alias table (Vose): `primary` below the threshold, `alias` from it on. */
+struct slot {
+	struct backend primary;
+	struct backend alias;
+	__u32 threshold; /* of 2^32, compared with a uniform 32-bit number; 0xffffffff: always primary */
+};
+
+/* ---- addresses: one generation ---- */
+
+/* Key: 16-byte address. Who owns an address. */
+struct workload_address {
+	__u32 workload; /* id, 0: the node itself */
+	__u32 identity; /* number of (trust domain, namespace, service account), 0: none */
+	__u32 table;    /* verdict table that guards it, enum table_number; set for enrolled pods only */
+	__u32 service;  /* id of the first service it serves, for inbound metrics; 0: none */
+	__u32 flags;    /* enum address_flag */
+};
+
+struct address_key {
+	__be32 address[4];
+};
+
+/* ---- authorization: one generation ---- */
+
+/* A set of terms: bit t of word w is term w * 64 + t. */
+struct term_set {
+	__u64 words[TERM_WORDS];
+};
+
+struct verdict_table {
+	struct term_set deny;     /* terms of enforced DENY policies */
+	struct term_set dry_run;  /* terms of dry-run policies; what is in neither is an enforced ALLOW */
+	struct term_set identity; /* terms satisfied by identities without a row of their own */
+	struct term_set address;  /* terms satisfied by addresses outside every block */
+	struct term_set port;     /* terms satisfied by ports without a row of their own */
+	__u32 flags;              /* enum table_flag */
+	__u32 words;              /* words in use, 0-TERM_WORDS */
+};
+
+struct identity_row_key {
+	__u32 table;
+	__u32 identity;
+};
+
+struct port_row_key {
+	__u32 table;
+	__be16 port;
+	__u16 pad;
+};
+
+struct address_row_key {
+	__u32 prefix_bits; /* 32 for the table number plus the significant bits of address */
+	__u32 table;
+	__be32 address[4];
+};
+
+struct term_key {
+	__u32 table;
+	__u32 term;
+};
+
+/* Which policy a term comes from: read on a denial or a dry-run match only. */
+struct term_origin {
+	__u32 policy; /* id */
+	__u32 flags;  /* enum term_flag */
+};
+
+/* ---- connections and counters: long-lived ---- */
+
+/* Storage of a socket. */
+struct connection {
+	__be32 original_address[4]; /* what the application asked for */
+	__be16 original_port;
+	__u8 direction; /* enum direction */
+	__u8 routed;    /* 1: the original destination was a frontend */
+	__u32 source;   /* workload id, 0: unknown */
+	__u32 destination;
+	__u32 service;     /* id, 0: none */
+	__u64 started_ns;  /* CLOCK_MONOTONIC, connect or accept */
+	__u64 opened_ns;   /* CLOCK_MONOTONIC when established, 0: not yet */
+};
+
+struct traffic_key {
+	__u32 source; /* workload ids, service id; 0: unknown */
+	__u32 destination;
+	__u32 service;
+	__u8 direction; /* enum direction */
+	__u8 outcome;   /* enum outcome */
+	__u16 pad;
+};
+
+/* Per CPU; sums are the counters of the metrics. Bytes are payload, seen from the reporter. */
+struct traffic {
+	__u64 opened;
+	__u64 closed;
+	__u64 failed;
+	__u64 sent_bytes;
+	__u64 received_bytes;
+};
+
+struct policy_hit_key {
+	__u32 policy;      /* id, 0: no ALLOW matched */
+	__u32 destination; /* workload id */
+	__u32 dry_run;     /* 1: would have matched, changed nothing */
+	__u32 pad;
+};
+
+/* Value of the per-CPU maps `policy_hits` and `reasons`. */
+struct counter {
+	__u64 count;
+};
+
+struct datagram_key {
+	__u64 socket; /* cookie */
+	__be32 address[4];
+	__be16 port;
+	__u8 role; /* enum datagram_role */
+	__u8 pad[5];
+};
+
+struct datagram {
+	__be32 address[4];
+	__be16 port;
+	__u16 pad;
+	__u32 first_slot; /* run that the backend was picked from: a new run is a new pick */
+	__u32 workload;   /* id of the backend */
+};
+
+/* A record of the ring buffer `events`: one access log line. */
+struct connection_event {
+	__u64 time_ns;     /* CLOCK_MONOTONIC */
+	__u64 duration_ns; /* established to closed, 0: never established */
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	__be32 source_address[4];
+	__be32 destination_address[4]; /* after translation */
+	__be32 original_address[4];    /* before translation; equal when not routed */
+	__be16 source_port;
+	__be16 destination_port;
+	__be16 original_port;
+	__u8 kind;      /* enum event_kind */
+	__u8 direction; /* enum direction */
+	__u32 source;   /* workload ids, service id */
+	__u32 destination;
+	__u32 service;
+	__u32 policy;      /* id of the policy that denied, 0: none matched or no denial */
+	__u32 reason;      /* enum reason of a denial or failure */
+	__u32 state;       /* TCP state before the end */
+	__u32 srtt_us;     /* smoothed round trip, microseconds */
+	__u32 min_rtt_us;
+	__u32 retransmits; /* segments */
+	__u32 lost;        /* segments */
+};
+
+#endif

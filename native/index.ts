@@ -1,0 +1,188 @@
+// Owns the typed face of the addon: BPF objects, maps, programs, links, ring buffers, namespaces.
+// Knows no struct of weft: keys, values and records are bytes.
+
+import { createRequire } from "node:module";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Failure of a call into the kernel or libbpf. `errno` is positive; `code` its name, as in Node's own errors. */
+export interface BpfError extends Error {
+  readonly code: string;
+  readonly errno: number;
+  /** The verifier's whole log, present when loading an object failed. */
+  readonly verifierLog?: string;
+}
+
+/** Numbers as in linux/bpf.h (enum bpf_map_type); sizes in bytes. */
+export interface MapInfo {
+  readonly id: number;
+  readonly type: number;
+  readonly name: string;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags: number;
+}
+
+export interface ProgramInfo {
+  readonly id: number;
+  readonly type: number;
+  readonly name: string;
+  readonly tag: string;
+  readonly verifiedInstructions: number;
+  /** Counted while kernel.bpf_stats_enabled (or an open enableStats handle) says so; nanoseconds. */
+  readonly runTimeNs: bigint;
+  readonly runCount: bigint;
+}
+
+export interface LinkInfo {
+  readonly id: number;
+  readonly type: number;
+  readonly programId: number;
+  readonly attachType: number;
+  /** Inode of the network namespace; 0 once it is gone. Netns links only. */
+  readonly netnsInode?: number;
+  readonly cgroupId?: bigint;
+  readonly ifindex?: number;
+}
+
+/** A batch as the kernel gave it: `count` keys and values laid end to end. */
+export interface Entries {
+  readonly count: number;
+  readonly keys: Buffer;
+  readonly values: Buffer;
+}
+
+/** update() and updateBatch() flags: BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
+export const UpdateFlag = { any: 0, noExist: 1, exist: 2 } as const;
+
+/** Values of enum bpf_attach_type that weft links to. */
+export const AttachType = {
+  cgroupSockOps: 3,
+  cgroupInet4Connect: 10,
+  cgroupInet6Connect: 11,
+  cgroupUdp4Sendmsg: 14,
+  cgroupUdp6Sendmsg: 15,
+  cgroupUdp4Recvmsg: 19,
+  cgroupUdp6Recvmsg: 20,
+  cgroupInet4Getpeername: 29,
+  cgroupInet6Getpeername: 30,
+  skLookup: 36,
+  xdp: 37,
+} as const;
+
+/**
+ * A map. Values of per-CPU maps are `possibleCpus()` values laid end to end, each rounded up to 8 bytes.
+ * Every method throws BpfError after close() (code EBADF).
+ */
+export interface BpfMap {
+  readonly info: MapInfo;
+  /** undefined when the key is absent (ENOENT). */
+  lookup(key: Uint8Array): Buffer | undefined;
+  update(key: Uint8Array, value: Uint8Array, flags?: number): void;
+  /** false when the key was absent. */
+  delete(key: Uint8Array): boolean;
+  /**
+   * Writes `count` entries laid end to end. Returns how many were written before the first failure, with that
+   * failure; falls back to single updates where the kernel has no batch for the map's type.
+   */
+  updateBatch(keys: Uint8Array, values: Uint8Array, count: number, flags?: number): { done: number; error?: BpfError };
+  deleteBatch(keys: Uint8Array, count: number): { done: number; error?: BpfError };
+  /** All entries, read in batches (or key by key where the type has none, such as LPM tries). */
+  entries(): Entries;
+  pin(path: string): void;
+  /** Idempotent. */
+  close(): void;
+}
+
+export interface BpfProgram {
+  readonly info: ProgramInfo;
+  pin(path: string): void;
+  /** BPF_PROG_TEST_RUN; `context` in and out where the type has one. Durations are nanoseconds a run, averaged. */
+  testRun(input: { data?: Uint8Array; context?: Uint8Array; repeat?: number; dataOutSize?: number }): {
+    returnValue: number;
+    durationNs: number;
+    data: Buffer;
+    context: Buffer;
+  };
+  close(): void;
+}
+
+export interface BpfLink {
+  readonly info: LinkInfo;
+  /** Replaces the program behind the link in one step (BPF_LINK_UPDATE). */
+  update(program: BpfProgram): void;
+  /** BPF_LINK_DETACH: the hook is gone although pins remain. */
+  detach(): void;
+  pin(path: string): void;
+  /** Idempotent; detaches unless pinned. */
+  close(): void;
+}
+
+/** An opened, not yet loaded object: sizes and shared maps are settled here, then load() once. */
+export interface BpfObject {
+  readonly mapNames: readonly string[];
+  readonly programNames: readonly string[];
+  setMaxEntries(map: string, entries: number): void;
+  /** Uses an existing map in place of the object's own of that name; type, sizes and flags must agree. */
+  reuseMap(name: string, map: BpfMap): void;
+  /** Throws BpfError with verifierLog and a one-line summary as message. */
+  load(): void;
+  map(name: string): BpfMap;
+  program(name: string): BpfProgram;
+  /** Idempotent. Maps and programs already taken stay usable. */
+  close(): void;
+}
+
+/** Records arrive in batches on the event loop; each Buffer is a copy. */
+export interface RingBuffer {
+  /** Bytes waiting in the ring now. */
+  readonly pending: number;
+  close(): void;
+}
+
+export interface StatsHandle {
+  close(): void;
+}
+
+export interface Native {
+  libbpfVersion(): string;
+  possibleCpus(): number;
+  openObject(path: string): BpfObject;
+  openPinnedMap(path: string): BpfMap;
+  openPinnedProgram(path: string): BpfProgram;
+  openPinnedLink(path: string): BpfLink;
+  /** Kernel wide map ids are stable while the map lives. */
+  linkCgroup(program: BpfProgram, cgroupPath: string, attachType: number): BpfLink;
+  linkNetns(program: BpfProgram, netnsPath: string, attachType: number): BpfLink;
+  /** `mode` as XDP_FLAGS_*; enters the namespace on a thread of its own when netnsPath is given. */
+  linkXdp(program: BpfProgram, interfaceName: string, options: { netnsPath?: string; mode: "native" | "generic" }): BpfLink;
+  linkIterator(program: BpfProgram, options?: { map?: BpfMap }): BpfLink;
+  /** Everything the iterator prints, read inside the given network namespace (the current one when absent). */
+  readIterator(link: BpfLink, netnsPath?: string): Promise<Buffer>;
+  /** At most `maxBatch` records a call (default 512), at most `latencyMs` late (default 20). */
+  openRingBuffer(map: BpfMap, onRecords: (records: Buffer[]) => void, options?: { maxBatch?: number; latencyMs?: number }): RingBuffer;
+  /** SO_NETNS_COOKIE (Linux 5.14) of the namespace behind a path such as /run/netns/x or /proc/1/ns/net. */
+  netnsCookie(netnsPath: string): bigint;
+  /** Turns on run-time statistics of programs until closed (BPF_ENABLE_STATS, Linux 5.8). */
+  enableStats(): StatsHandle;
+}
+
+/** The directory that holds package.json, whether this file runs from source or from dist/. */
+export function packageRoot(): string {
+  let directory = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(directory, "package.json"))) {
+    const parent = dirname(directory);
+    if (parent === directory) throw new Error("weft: package.json not found above the addon");
+    directory = parent;
+  }
+  return directory;
+}
+
+/** Loads the addon; WEFT_ADDON names another build of it (the sanitizer's). Throws with the way to build it when it is missing. */
+export function loadNative(): Native {
+  const path = process.env.WEFT_ADDON ?? join(packageRoot(), "build", "weft_native.node");
+  if (!existsSync(path)) throw new Error(`native addon ${path} is missing: run make build`);
+  return createRequire(import.meta.url)(path) as Native;
+}
