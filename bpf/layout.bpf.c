@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Owns what the generator of daemon/bpf/maps.gen.ts reads: BTF of every shared map, struct, enum,
+ * number. Never loaded into a kernel: knows no program.
+ */
+#include <weft/maps.h>
+
+/* Clang leaves unused types out of BTF. A variable layout_* has its type generated. */
+#define LAYOUT_ENUM(name) enum name layout_##name
+#define LAYOUT_STRUCT(name) struct name layout_##name
+
+LAYOUT_ENUM(frontend_flag);
+LAYOUT_ENUM(address_flag);
+LAYOUT_ENUM(table_flag);
+LAYOUT_ENUM(table_number);
+LAYOUT_ENUM(term_flag);
+LAYOUT_ENUM(direction);
+LAYOUT_ENUM(outcome);
+LAYOUT_ENUM(event_kind);
+LAYOUT_ENUM(datagram_role);
+LAYOUT_ENUM(reason);
+
+/* Structs that are neither key nor value of a map. */
+LAYOUT_STRUCT(connection_event);
+
+/* Macros are not in BTF at all: each member is generated as a constant of the name after LAYOUT_.
+ */
+enum layout_constant {
+  LAYOUT_TERM_WORDS = TERM_WORDS,
+  LAYOUT_TERM_BITS = TERM_BITS,
+  LAYOUT_POD_NAME_BYTES = POD_NAME_BYTES,
+  LAYOUT_NETNS_PATH_BYTES = NETNS_PATH_BYTES,
+} layout_constant;
+
+/* Names of map types, read but not generated. */
+enum bpf_map_type map_types;
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
