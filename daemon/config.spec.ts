@@ -1,0 +1,160 @@
+import { Command } from "commander";
+import { describe, expect, it } from "vitest";
+import {
+  addConfigOptions,
+  type Config,
+  formatHostPort,
+  loadConfig,
+  parseDuration,
+  parseHostPort,
+  parsePod,
+} from "./config.js";
+
+function flags(...args: string[]): Record<string, unknown> {
+  return addConfigOptions(new Command("weftd").exitOverride()).parse(args, { from: "user" }).opts();
+}
+
+function noFile(path: string): string {
+  throw new Error(`ENOENT: ${path}`);
+}
+
+function load(given: { args?: string[]; env?: Record<string, string>; yaml?: string }): Config {
+  const args = given.yaml === undefined ? [] : ["--config", "/etc/weft.yaml"];
+  const result = loadConfig(
+    flags(...args, ...(given.args ?? [])),
+    given.env ?? {},
+    () => given.yaml ?? noFile("?"),
+  );
+  if (!result.ok) throw new Error(result.errors.join("\n"));
+  return result.config;
+}
+
+function errorsOf(given: {
+  args?: string[];
+  env?: Record<string, string>;
+  yaml?: string;
+}): readonly string[] {
+  const args = given.yaml === undefined ? [] : ["--config", "/etc/weft.yaml"];
+  const result = loadConfig(
+    flags(...args, ...(given.args ?? [])),
+    given.env ?? {},
+    () => given.yaml ?? noFile("?"),
+  );
+  return result.ok ? [] : result.errors;
+}
+
+describe("loadConfig", () => {
+  it("has a default for every key that must have a value", () => {
+    const config = load({});
+    expect(config.xdsAddress).toEqual({ host: "127.0.0.1", port: 15010 });
+    expect(config.adminAddress).toEqual({ host: "127.0.0.1", port: 15200 });
+    expect(config.syncTimeout).toBe(30_000);
+    expect(config.cgroup).toBeUndefined();
+    expect(config.authzNodeExempt).toBe(true);
+    expect(config.nodeName).not.toBe("");
+  });
+
+  it("prefers flags to environment to file to defaults", () => {
+    const yaml = "node-name: file\nbpffs: /file\nxds-address: file:1\n";
+    const env = { WEFT_NODE_NAME: "env", WEFT_XDS_ADDRESS: "env:2" };
+    const config = load({ args: ["--node-name", "flag"], env, yaml });
+    expect([config.nodeName, formatHostPort(config.xdsAddress), config.bpffs]).toEqual([
+      "flag",
+      "env:2",
+      "/file",
+    ]);
+  });
+
+  it("reads lists and booleans from each source", () => {
+    const pods = [
+      { namespace: "a", name: "x", netns: "/run/netns/x" },
+      { namespace: "a", name: "y", netns: "/run/netns/y" },
+    ];
+    expect(load({ args: ["--pod", "a/x=/run/netns/x", "--pod", "a/y=/run/netns/y"] }).pod).toEqual(pods);
+    expect(load({ env: { WEFT_POD: "a/x=/run/netns/x, a/y=/run/netns/y" } }).pod).toEqual(pods);
+    expect(load({ yaml: "pod:\n- a/x=/run/netns/x\n- a/y=/run/netns/y\n" }).pod).toEqual(pods);
+    expect(load({ args: ["--access-log"] }).accessLog).toBe(true);
+    expect(load({ args: ["--authz-node-exempt=false"] }).authzNodeExempt).toBe(false);
+    expect(load({ env: { WEFT_ACCESS_LOG: "true" } }).accessLog).toBe(true);
+    expect(load({ yaml: "access-log: true" }).accessLog).toBe(true);
+  });
+
+  it("names key and source of each error", () => {
+    const yaml = "# weft\nnode-name: n\nxds-address: nowhere\nsync-timeout: 5\npod: a/b=/c\n";
+    expect(errorsOf({ yaml, env: { WEFT_LOG_LEVEL: "loud" }, args: ["--access-log=perhaps"] })).toEqual([
+      'xds-address in /etc/weft.yaml:3: "nowhere" is no HOST:PORT such as 127.0.0.1:15010 or [::1]:15010',
+      "pod in /etc/weft.yaml:5: expected a list",
+      "access-log in flag --access-log: expected true or false",
+      'sync-timeout in /etc/weft.yaml:4: "5" is no duration: write one such as 500ms, 30s or 1m30s',
+      'log-level in environment WEFT_LOG_LEVEL: "loud" names no level: use one of trace, debug, info, warn, error, fatal, silent',
+    ]);
+  });
+
+  it("refuses unknown keys, broken YAML and a missing file", () => {
+    expect(errorsOf({ yaml: "a: 1\nxds-adress: h:1\n" })).toEqual([
+      "a in /etc/weft.yaml:1: unknown key",
+      "xds-adress in /etc/weft.yaml:2: unknown key; did you mean xds-address?",
+    ]);
+    expect(errorsOf({ yaml: "bpffs: /a\nbpffs: /b\n" })[0]).toMatch(
+      /^\/etc\/weft.yaml:2: Map keys must be unique/,
+    );
+    expect(errorsOf({ yaml: "- a\n" })[0]).toMatch(/^\/etc\/weft.yaml:1: expected keys and values/);
+    const result = loadConfig({ config: "/none" }, {}, noFile);
+    expect(result).toEqual({ ok: false, errors: ["config file /none cannot be read: ENOENT: /none"] });
+  });
+
+  it("keeps the admin port on loopback", () => {
+    expect(errorsOf({ args: ["--admin-address", "0.0.0.0:15200"] })[0]).toMatch(/"0.0.0.0" is not loopback/);
+    expect(load({ args: ["--admin-address", "[::1]:0"] }).adminAddress).toEqual({ host: "::1", port: 0 });
+  });
+
+  it("warns of a variable that is nearly one of ours, not of Kubernetes' own", () => {
+    const result = loadConfig(
+      {},
+      { WEFT_ACCES_LOG: "1", WEFT_PORT: "tcp://", WEFT_SERVICE_HOST: "x" },
+      noFile,
+    );
+    expect(result.ok && result.warnings).toEqual([
+      "environment WEFT_ACCES_LOG is not used; did you mean WEFT_ACCESS_LOG?",
+    ]);
+  });
+
+  it("shows every key in --help with its default and its variable", () => {
+    const text = addConfigOptions(new Command("weftd").configureHelp({ helpWidth: 200 })).helpInformation();
+    for (const key of Object.keys(load({ args: ["--cgroup", "/c", "--access-log-file", "/f"] }))) {
+      expect(text).toContain(`--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
+    }
+    expect(text).toContain("[default: 127.0.0.1:15010, env: WEFT_XDS_ADDRESS]");
+  });
+});
+
+describe("parsers", () => {
+  it("reads durations with units only", () => {
+    const read = (text: string) => {
+      const result = parseDuration(text);
+      return result.ok ? result.value : undefined;
+    };
+    expect(["500ms", "30s", "1m30s", "1.5h", "0s"].map(read)).toEqual([500, 30_000, 90_000, 5_400_000, 0]);
+    expect(["", "5", "s", "-1s", "1 s", "1d", "1s2"].map(read)).toEqual(Array(7).fill(undefined));
+  });
+
+  it("reads and writes addresses", () => {
+    for (const text of ["istiod.istio-system:15010", "[::1]:1", "10.0.0.1:65535"]) {
+      const result = parseHostPort(text);
+      expect(result.ok && formatHostPort(result.value)).toBe(text);
+    }
+    for (const text of ["", "host", "host:", ":1", "host:65536", "::1:80", "a b:1", "[::1]"]) {
+      expect(parseHostPort(text).ok, text).toBe(false);
+    }
+  });
+
+  it("reads pods", () => {
+    expect(parsePod("a/b=/run/netns/x=y")).toEqual({
+      ok: true,
+      value: { namespace: "a", name: "b", netns: "/run/netns/x=y" },
+    });
+    for (const text of ["", "a/b", "a=/x", "/b=/x", "a/=/x", "a/b=x", "a/b/c=/x"]) {
+      expect(parsePod(text).ok, text).toBe(false);
+    }
+  });
+});

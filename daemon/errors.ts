@@ -1,0 +1,228 @@
+// Owns every error that an operator can meet: its code and a message that says what to do.
+// Must not know who raises it.
+
+/** Codes are part of the operator's surface: append, never rename. */
+export type ErrorCode =
+  | "ADDRESS_IN_USE"
+  | "ADMIN_REFUSED"
+  | "ADMIN_UNREACHABLE"
+  | "ALREADY_RUNNING"
+  | "BPF_ATTACH_FAILED"
+  | "BPF_LOAD_FAILED"
+  | "BPF_MAP_FULL"
+  | "BPF_MAP_WRITE_FAILED"
+  | "BPF_OBJECT_MISSING"
+  | "BPF_PIN_FAILED"
+  | "CONFIG_INVALID"
+  | "LOG_FILE_UNWRITABLE"
+  | "NO_BPFFS"
+  | "NO_BTF"
+  | "NO_CGROUP2"
+  | "NO_PRIVILEGES"
+  | "POD_NETNS_MISSING"
+  | "POD_UNKNOWN"
+  | "POLICY_TOO_LARGE"
+  | "XDS_REFUSED"
+  | "XDS_STREAM_LOST"
+  | "XDS_SYNC_TIMEOUT";
+
+/** An expected failure: returned as a value (see Result), thrown only where nobody can go on. */
+export class WeftError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "WeftError";
+    this.code = code;
+  }
+}
+
+/** What an operation that can fail gives back. */
+export type Result<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly error: WeftError };
+
+export function ok<T>(value: T): Result<T> {
+  return { ok: true, value };
+}
+
+export function failed(error: WeftError): { readonly ok: false; readonly error: WeftError } {
+  return { ok: false, error };
+}
+
+/** The text of anything thrown, without its stack. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** One line for a person: message, code, and the chain of causes. */
+export function describe(error: WeftError): string {
+  const causes: string[] = [];
+  let cause = error.cause;
+  while (cause !== undefined && causes.length < 5) {
+    causes.push(messageOf(cause));
+    cause = cause instanceof Error ? cause.cause : undefined;
+  }
+  const because = causes.length === 0 ? "" : ` (${causes.join(": ")})`;
+  return `${error.message}${because} [${error.code}]`;
+}
+
+export function noPrivileges(cause?: unknown): WeftError {
+  return new WeftError(
+    "NO_PRIVILEGES",
+    "loading BPF programs is not permitted: run weftd as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_PERFMON",
+    cause,
+  );
+}
+
+export function noBtf(path: string, cause?: unknown): WeftError {
+  return new WeftError(
+    "NO_BTF",
+    `the kernel has no type information at ${path}: boot a kernel built with CONFIG_DEBUG_INFO_BTF=y`,
+    cause,
+  );
+}
+
+export function noBpffs(path: string, cause?: unknown): WeftError {
+  return new WeftError(
+    "NO_BPFFS",
+    `${path} is not a BPF file system: run 'mount -t bpf bpf ${path}' or name another with --bpffs`,
+    cause,
+  );
+}
+
+/** `path` is the directory that was asked for; absent when none was found. */
+export function noCgroup2(path?: string, cause?: unknown): WeftError {
+  const what =
+    path === undefined ? "no cgroup v2 hierarchy is mounted" : `${path} is not a cgroup v2 directory`;
+  return new WeftError(
+    "NO_CGROUP2",
+    `${what}: run 'mount -t cgroup2 none /sys/fs/cgroup/unified' or name one with --cgroup`,
+    cause,
+  );
+}
+
+export function alreadyRunning(pid: number | undefined): WeftError {
+  const who = pid === undefined ? "another weftd" : `another weftd (pid ${pid})`;
+  return new WeftError(
+    "ALREADY_RUNNING",
+    `${who} governs this node: stop it, or give this one its own --bpffs and --cgroup`,
+  );
+}
+
+export function bpfObjectMissing(path: string): WeftError {
+  return new WeftError("BPF_OBJECT_MISSING", `BPF object ${path} is missing: run 'make build'`);
+}
+
+/** The verifier's whole log belongs to the cause (BpfError.verifierLog). */
+export function bpfLoadFailed(object: string, cause: unknown): WeftError {
+  return new WeftError(
+    "BPF_LOAD_FAILED",
+    `the kernel refused ${object}: weft needs Linux 6.1 or newer; the verifier's log follows at log level debug`,
+    cause,
+  );
+}
+
+export function bpfAttachFailed(hook: string, target: string, cause: unknown): WeftError {
+  return new WeftError(
+    "BPF_ATTACH_FAILED",
+    `cannot attach ${hook} to ${target}: see 'bpftool link show' for what holds the hook`,
+    cause,
+  );
+}
+
+export function bpfPinFailed(path: string, cause: unknown): WeftError {
+  return new WeftError(
+    "BPF_PIN_FAILED",
+    `cannot pin ${path}: check that its directory is on a writable BPF file system`,
+    cause,
+  );
+}
+
+export function bpfMapFull(map: string, capacity: number, cause?: unknown): WeftError {
+  return new WeftError(
+    "BPF_MAP_FULL",
+    `BPF map ${map} is full at ${capacity} entries: restart weftd, which makes its maps as large as the mesh needs`,
+    cause,
+  );
+}
+
+export function bpfMapWriteFailed(map: string, cause: unknown): WeftError {
+  return new WeftError("BPF_MAP_WRITE_FAILED", `the kernel refused a write to BPF map ${map}`, cause);
+}
+
+/** `problems`: one complete sentence for each key, naming key and source. */
+export function configInvalid(problems: readonly string[]): WeftError {
+  return new WeftError("CONFIG_INVALID", problems.join("\n"));
+}
+
+export function xdsRefused(address: string, cause: unknown): WeftError {
+  return new WeftError(
+    "XDS_REFUSED",
+    `no control plane answers at ${address}: check --xds-address; weftd goes on trying`,
+    cause,
+  );
+}
+
+export function xdsStreamLost(address: string, cause: unknown): WeftError {
+  return new WeftError(
+    "XDS_STREAM_LOST",
+    `the stream to ${address} ended: the kernel keeps the last configuration while weftd reconnects`,
+    cause,
+  );
+}
+
+export function xdsSyncTimeout(address: string, milliseconds: number): WeftError {
+  return new WeftError(
+    "XDS_SYNC_TIMEOUT",
+    `${address} sent no complete configuration within ${milliseconds} ms: check the control plane or raise --sync-timeout`,
+  );
+}
+
+export function policyTooLarge(workload: string, terms: number, limit: number): WeftError {
+  return new WeftError(
+    "POLICY_TOO_LARGE",
+    `the policies of ${workload} need ${terms} terms, the limit is ${limit}: it denies everything until they are fewer`,
+  );
+}
+
+export function podNetnsMissing(pod: string, path: string, cause?: unknown): WeftError {
+  return new WeftError(
+    "POD_NETNS_MISSING",
+    `the network namespace ${path} of pod ${pod} does not exist: name one such as /run/netns/NAME or /proc/PID/ns/net`,
+    cause,
+  );
+}
+
+export function podUnknown(pod: string): WeftError {
+  return new WeftError("POD_UNKNOWN", `pod ${pod} is not enrolled: 'weftctl status' lists those that are`);
+}
+
+export function addressInUse(what: string, address: string, cause?: unknown): WeftError {
+  return new WeftError(
+    "ADDRESS_IN_USE",
+    `cannot listen on ${address} for ${what}: another process has it, name another with --${what}-address`,
+    cause,
+  );
+}
+
+export function logFileUnwritable(path: string, cause: unknown): WeftError {
+  return new WeftError(
+    "LOG_FILE_UNWRITABLE",
+    `cannot append to ${path}: check --access-log-file and its directory`,
+    cause,
+  );
+}
+
+export function adminUnreachable(url: string, cause: unknown): WeftError {
+  return new WeftError(
+    "ADMIN_UNREACHABLE",
+    `no weftd answers at ${url}: is it running on this node? name its admin address with --admin or WEFT_ADMIN`,
+    cause,
+  );
+}
+
+/** The daemon answered, with a refusal; `reason` is its own. */
+export function adminRefused(reason: string): WeftError {
+  return new WeftError("ADMIN_REFUSED", reason);
+}
