@@ -1,0 +1,62 @@
+// Owns who claims an address, best claim first. Must not know what follows from owning one.
+
+import type { Workload } from "./workload.js";
+
+/** Several workloads on one address are rare, so a single one is kept without an array around it. */
+type Claims = Workload | readonly Workload[];
+
+const POD_MARK = "//Pod/";
+
+/** Cluster of a uid of the form `<cluster>//Pod/<namespace>/<name>`; `undefined` for every other form. */
+export function podCluster(uid: string): string | undefined {
+  const mark = uid.indexOf(POD_MARK);
+  return mark < 0 ? undefined : uid.slice(0, mark);
+}
+
+/** Primary key of a pod's workload. */
+export function podUid(cluster: string, namespace: string, name: string): string {
+  return `${cluster}${POD_MARK}${namespace}/${name}`;
+}
+
+/** Pod with HBONE before pod before HBONE before others, then the smallest uid; negative when `a` goes first. */
+export function compareClaims(a: Workload, b: Workload): number {
+  return claimRank(a) - claimRank(b) || (a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0);
+}
+
+/** Addresses to claims. Host network workloads share the node's address and claim nothing. */
+export class AddressIndex {
+  readonly #claims = new Map<string, Claims>();
+
+  add(workload: Workload): void {
+    for (const address of claimedAddresses(workload)) {
+      const others = this.at(address).filter((claim) => claim.uid !== workload.uid);
+      this.#claims.set(address, others.length === 0 ? workload : [...others, workload].sort(compareClaims));
+    }
+  }
+
+  /** Drops the claims of this version of the workload; those of others stay. */
+  remove(workload: Workload): void {
+    for (const address of claimedAddresses(workload)) {
+      const others = this.at(address).filter((claim) => claim.uid !== workload.uid);
+      const [only] = others;
+      if (only === undefined) this.#claims.delete(address);
+      else this.#claims.set(address, others.length === 1 ? only : others);
+    }
+  }
+
+  /** Best claim first; empty when nobody claims the address. */
+  at(address: string): readonly Workload[] {
+    const claims = this.#claims.get(address);
+    if (claims === undefined) return [];
+    return "uid" in claims ? [claims] : claims;
+  }
+}
+
+/** The addresses a workload is found by: none on the host's network. */
+export function claimedAddresses(workload: Workload): readonly string[] {
+  return workload.networkMode === "HOST_NETWORK" ? [] : workload.addresses;
+}
+
+function claimRank(workload: Workload): number {
+  return (podCluster(workload.uid) === undefined ? 2 : 0) + (workload.tunnelProtocol === "HBONE" ? 0 : 1);
+}
