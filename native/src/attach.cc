@@ -1,0 +1,146 @@
+// Owns finding a hook and attaching a program to it: cgroup, network namespace, XDP, iterator.
+// Must not know what the program does there.
+
+#include "attach.h"
+
+#include <bpf/bpf.h>
+#include <cerrno>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include "arguments.h"
+#include "link.h"
+#include "map.h"
+#include "netns.h"
+#include "program.h"
+
+namespace {
+
+/** bpf_link_create as a Link, or the errno of it as BpfError. */
+Napi::Value CreateLink(Napi::Env env, int program, int target, uint32_t attach_type,
+                       const bpf_link_create_opts *options, const std::string &what) {
+  Fd link(bpf_link_create(program, target, static_cast<bpf_attach_type>(attach_type), options));
+  if (!link.valid())
+    return ThrowBpfError(env, errno, what);
+  return Link::Create(env, LinkState{std::move(link)});
+}
+
+/** Attaches to what stands at a path: a cgroup's directory or a namespace's file. */
+Napi::Value LinkPath(const Napi::CallbackInfo &info, const char *where, int flags) {
+  Napi::Env env = info.Env();
+  Program *program = Program::Unwrap(info[0]);
+  if (program == nullptr)
+    return Napi::Value();
+  int program_fd = program->RequireFd(env, where);
+  if (program_fd < 0)
+    return Napi::Value();
+  std::optional<std::string> path = ReadText(info[1], "path");
+  if (!path)
+    return Napi::Value();
+  std::optional<uint32_t> attach_type = ReadUint32(info[2], "attachType");
+  if (!attach_type)
+    return Napi::Value();
+  std::string what = "attach " + program->Describe() + " to " + where + " " + *path;
+  Fd target(open(path->c_str(), O_RDONLY | O_CLOEXEC | flags));
+  if (!target.valid())
+    return ThrowBpfError(env, errno, what);
+  return CreateLink(env, program_fd, target.get(), *attach_type, nullptr, what);
+}
+
+} // namespace
+
+Napi::Value LinkCgroup(const Napi::CallbackInfo &info) {
+  return LinkPath(info, "cgroup", O_DIRECTORY);
+}
+
+Napi::Value LinkNetns(const Napi::CallbackInfo &info) {
+  return LinkPath(info, "network namespace", 0);
+}
+
+Napi::Value LinkXdp(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Program *program = Program::Unwrap(info[0]);
+  if (program == nullptr)
+    return Napi::Value();
+  std::optional<std::string> interface = ReadText(info[1], "interfaceName");
+  if (!interface)
+    return Napi::Value();
+  std::optional<Napi::Object> given = ReadOptions(info[2], "options");
+  if (!given)
+    return Napi::Value();
+  std::optional<Napi::Value> netns_value = ReadProperty(*given, "netnsPath");
+  if (!netns_value)
+    return Napi::Value();
+  std::string netns;
+  if (!netns_value->IsUndefined()) {
+    std::optional<std::string> path = ReadText(*netns_value, "netnsPath");
+    if (!path)
+      return Napi::Value();
+    netns = *path;
+  }
+  std::optional<Napi::Value> mode_value = ReadProperty(*given, "mode");
+  if (!mode_value)
+    return Napi::Value();
+  std::optional<std::string> mode = ReadText(*mode_value, "mode");
+  if (!mode)
+    return Napi::Value();
+  if (*mode != "native" && *mode != "generic")
+    return ThrowTypeError(env, "mode must be \"native\" or \"generic\"");
+  int program_fd = program->RequireFd(env, "XDP");
+  if (program_fd < 0)
+    return Napi::Value();
+
+  bpf_link_create_opts options{};
+  options.sz = sizeof(options);
+  options.flags = *mode == "native" ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+  Fd link;
+  int error = 0;
+  // The kernel looks the index up in the namespace of the calling thread.
+  auto attach = [&] {
+    unsigned index = if_nametoindex(interface->c_str());
+    if (index != 0)
+      link = Fd(bpf_link_create(program_fd, static_cast<int>(index), BPF_XDP, &options));
+    if (!link.valid())
+      error = errno;
+  };
+  if (netns.empty())
+    attach();
+  else if (int failed = RunInNetns(netns, attach))
+    error = failed;
+  if (!link.valid())
+    return ThrowBpfError(env, error,
+                         "attach " + program->Describe() + " to interface " + *interface +
+                             (netns.empty() ? "" : " of network namespace " + netns));
+  return Link::Create(env, LinkState{std::move(link)});
+}
+
+Napi::Value LinkIterator(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Program *program = Program::Unwrap(info[0]);
+  if (program == nullptr)
+    return Napi::Value();
+  std::optional<Napi::Object> given = ReadOptions(info[1], "options");
+  if (!given)
+    return Napi::Value();
+  std::optional<Napi::Value> map_value = ReadProperty(*given, "map");
+  if (!map_value)
+    return Napi::Value();
+  bpf_iter_link_info target{};
+  bpf_link_create_opts options{};
+  options.sz = sizeof(options);
+  if (!map_value->IsUndefined()) {
+    Map *map = Map::Unwrap(*map_value);
+    if (map == nullptr)
+      return Napi::Value();
+    int map_fd = map->RequireFd(env, "linkIterator");
+    if (map_fd < 0)
+      return Napi::Value();
+    target.map.map_fd = static_cast<uint32_t>(map_fd);
+    options.iter_info = &target;
+    options.iter_info_len = sizeof(target);
+  }
+  int program_fd = program->RequireFd(env, "linkIterator");
+  if (program_fd < 0)
+    return Napi::Value();
+  return CreateLink(env, program_fd, 0, BPF_TRACE_ITER, &options,
+                    "make an iterator of " + program->Describe());
+}

@@ -1,0 +1,21 @@
+// Owns finding a hook and attaching a program to it: cgroup, network namespace, XDP, iterator.
+// Must not know what the program does there.
+
+#ifndef WEFT_NATIVE_ATTACH_H
+#define WEFT_NATIVE_ATTACH_H
+
+#include <napi.h>
+
+/** linkCgroup(program, cgroupPath, attachType) */
+Napi::Value LinkCgroup(const Napi::CallbackInfo &info);
+
+/** linkNetns(program, netnsPath, attachType) */
+Napi::Value LinkNetns(const Napi::CallbackInfo &info);
+
+/** linkXdp(program, interfaceName, { netnsPath, mode }) */
+Napi::Value LinkXdp(const Napi::CallbackInfo &info);
+
+/** linkIterator(program, { map }) */
+Napi::Value LinkIterator(const Napi::CallbackInfo &info);
+
+#endif

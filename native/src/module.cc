@@ -1,0 +1,73 @@
+// Owns the addon's exports. Must not know how any of them works.
+
+#include <bpf/libbpf.h>
+#include <napi.h>
+#include "arguments.h"
+#include "attach.h"
+#include "entries.h"
+#include "link.h"
+#include "map.h"
+#include "netns.h"
+#include "object.h"
+#include "pinned.h"
+#include "print.h"
+#include "program.h"
+#include "stats.h"
+
+namespace {
+
+Napi::Value LibbpfVersion(const Napi::CallbackInfo &info) {
+  const char *version = libbpf_version_string();
+  return Napi::String::New(info.Env(), *version == 'v' ? version + 1 : version);
+}
+
+Napi::Value PossibleCpuCount(const Napi::CallbackInfo &info) {
+  int cpus = PossibleCpus();
+  if (cpus < 0)
+    return ThrowBpfError(info.Env(), -cpus, "count possible CPUs");
+  return Napi::Number::New(info.Env(), cpus);
+}
+
+Napi::Value NetnsCookie(const Napi::CallbackInfo &info) {
+  std::optional<std::string> path = ReadText(info[0], "netnsPath");
+  if (!path)
+    return Napi::Value();
+  uint64_t cookie = 0;
+  int error = ReadNetnsCookie(*path, &cookie);
+  if (error != 0)
+    return ThrowBpfError(info.Env(), error, "cookie of network namespace " + *path);
+  return Napi::BigInt::New(info.Env(), cookie);
+}
+
+template <Napi::Value (*Callback)(const Napi::CallbackInfo &)>
+void Export(Napi::Object exports, const char *name) {
+  exports.Set(name, Napi::Function::New<Callback>(exports.Env(), name));
+}
+
+Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
+  InstallPrintCapture();
+  env.SetInstanceData(new AddonData());
+  Map::Define(env);
+  Program::Define(env);
+  Link::Define(env);
+  Object::Define(env);
+  Stats::Define(env);
+
+  Export<LibbpfVersion>(exports, "libbpfVersion");
+  Export<PossibleCpuCount>(exports, "possibleCpus");
+  Export<Object::OpenFile>(exports, "openObject");
+  Export<OpenPinnedMap>(exports, "openPinnedMap");
+  Export<OpenPinnedProgram>(exports, "openPinnedProgram");
+  Export<OpenPinnedLink>(exports, "openPinnedLink");
+  Export<LinkCgroup>(exports, "linkCgroup");
+  Export<LinkNetns>(exports, "linkNetns");
+  Export<LinkXdp>(exports, "linkXdp");
+  Export<LinkIterator>(exports, "linkIterator");
+  Export<NetnsCookie>(exports, "netnsCookie");
+  Export<Stats::Enable>(exports, "enableStats");
+  return exports;
+}
+
+} // namespace
+
+NODE_API_MODULE(weft_native, Initialize)
