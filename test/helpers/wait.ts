@@ -1,0 +1,62 @@
+// Owns waiting: for time, for a condition, for a listening port. Must not know labs, pods or daemons.
+
+import { readFileSync } from "node:fs";
+
+/** Resolves after `ms` milliseconds. */
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Blocks the thread for `ms` milliseconds: for exit handlers, where no promise is awaited any more. */
+export function sleepSync(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+export interface UntilOptions {
+  /** Milliseconds until giving up, default 10,000. */
+  readonly timeoutMs?: number;
+  /** Milliseconds between two looks, default 20. */
+  readonly everyMs?: number;
+}
+
+/**
+ * Looks until `check` gives something truthy and returns that. Throws when the time is over, naming `what`
+ * and what the last look threw; a check that throws counts as "not yet".
+ */
+export async function until<T>(
+  what: string,
+  check: () => T | Promise<T>,
+  options: UntilOptions = {},
+): Promise<NonNullable<T>> {
+  const { timeoutMs = 10_000, everyMs = 20 } = options;
+  const deadline = performance.now() + timeoutMs;
+  let last: unknown;
+  for (;;) {
+    try {
+      last = undefined;
+      const value = await check();
+      if (value) return value;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadline) {
+      throw new Error(`waited ${timeoutMs} ms in vain for ${what}`, { cause: last });
+    }
+    await sleep(everyMs);
+  }
+}
+
+/** TCP_LISTEN and the state of an unconnected UDP socket, as /proc/net/{tcp,udp} print them. */
+const listening = { tcp: "0A", udp: "07" } as const;
+
+/** True when something listens on `port` in the network namespace of process `pid`, IPv4 or IPv6. */
+export function isListening(pid: number, port: number, protocol: "tcp" | "udp" = "tcp"): boolean {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  for (const file of [`/proc/${pid}/net/${protocol}`, `/proc/${pid}/net/${protocol}6`]) {
+    for (const line of readFileSync(file, "utf8").split("\n")) {
+      const [, local, , state] = line.trim().split(/\s+/);
+      if (local?.endsWith(suffix) === true && state === listening[protocol]) return true;
+    }
+  }
+  return false;
+}
