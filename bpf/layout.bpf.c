@@ -5,7 +5,7 @@
 #include <weft/maps.h>
 
 /* Clang leaves unused types out of BTF. A variable layout_* has its type generated. */
-#define LAYOUT_ENUM(name) enum name layout_##name
+#define LAYOUT_ENUM(name)   enum name layout_##name
 #define LAYOUT_STRUCT(name) struct name layout_##name
 
 LAYOUT_ENUM(frontend_flag);
@@ -25,10 +25,10 @@ LAYOUT_STRUCT(connection_event);
 /* Macros are not in BTF at all: each member is generated as a constant of the name after LAYOUT_.
  */
 enum layout_constant {
-  LAYOUT_TERM_WORDS = TERM_WORDS,
-  LAYOUT_TERM_BITS = TERM_BITS,
-  LAYOUT_POD_NAME_BYTES = POD_NAME_BYTES,
-  LAYOUT_NETNS_PATH_BYTES = NETNS_PATH_BYTES,
+	LAYOUT_TERM_WORDS = TERM_WORDS,
+	LAYOUT_TERM_BITS = TERM_BITS,
+	LAYOUT_POD_NAME_BYTES = POD_NAME_BYTES,
+	LAYOUT_NETNS_PATH_BYTES = NETNS_PATH_BYTES,
 } layout_constant;
 
 /* Names of map types, read but not generated. */

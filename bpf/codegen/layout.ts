@@ -75,11 +75,11 @@ export function isPadding(field: Field): boolean {
 }
 
 /**
- * Reads the layout out of the BTF of layout.bpf.c: every variable of section `.maps`, and the type of every
- * variable named layout_*. Throws an Error that names struct, field or map, and bytes, for whatever cannot
+ * Reads the layout out of the BTF of a layout.bpf.c: every variable of section `.maps` (unless `withMaps` is
+ * false), and the type of every variable named layout_*. Throws an Error that names struct, field or map, and bytes, for whatever cannot
  * cross between kernel and daemon: holes, bitfields, unions, pointers, long map names.
  */
-export function readLayout(btf: Btf): Layout {
+export function readLayout(btf: Btf, withMaps = true): Layout {
   const structs = new Map<string, Struct>();
   const inMaps = btf.section(".maps");
   const mapTypes = new Map<number, string>();
@@ -104,7 +104,7 @@ export function readLayout(btf: Btf): Layout {
   }
 
   for (const { name, type_id } of btf.variables) {
-    if (!inMaps.has(name)) continue;
+    if (!withMaps || !inMaps.has(name)) continue;
     if (name.length > MAP_NAME_LIMIT) {
       throw new Error(
         `map ${name}: the name has ${name.length} characters, at most ${MAP_NAME_LIMIT} reach the kernel`,

@@ -10,7 +10,7 @@
 #define TERM_BITS  (TERM_WORDS * 64)
 
 /* Bytes of the NUL-padded texts in struct pod_info. */
-#define POD_NAME_BYTES 320
+#define POD_NAME_BYTES	 320
 #define NETNS_PATH_BYTES 256
 
 /* Flags of struct frontend. */
@@ -81,6 +81,8 @@ enum event_kind {
 	EVENT_CLOSED = 1,
 	EVENT_DENIED = 2,
 	EVENT_FAILED = 3,
+	/* A dry-run policy would have matched; the connection went on. */
+	EVENT_DRY_RUN = 4,
 };
 
 /* Role of a struct datagram_key. */
@@ -93,33 +95,35 @@ enum datagram_role {
 
 /* Why a hook returned early or refused: indexes the map `reasons`. Append only. */
 enum reason {
-	REASON_NOT_ENROLLED = 0,       /* the process is in no enrolled network namespace */
-	REASON_NOT_TCP_UDP,            /* another protocol: untouched */
-	REASON_PASSTHROUGH,            /* destination unknown to the mesh: untouched */
-	REASON_MODE_PASSTHROUGH,       /* service in load balancing mode PASSTHROUGH: untouched */
-	REASON_ROUTED,                 /* a frontend was rewritten to a backend */
-	REASON_NO_PORT,                /* the service has no such port: refused */
-	REASON_NO_ENDPOINT,            /* the service has no endpoint at all for the port: refused */
-	REASON_NO_HEALTHY_ENDPOINT,    /* every endpoint is unhealthy or of capacity 0: refused */
-	REASON_NO_LOCAL_ENDPOINT,      /* STRICT locality left no endpoint: refused */
-	REASON_NO_ADDRESS,             /* no endpoint has an address of the frontend's family: refused */
-	REASON_REMOTE_NETWORK,         /* reachable through a network gateway only: refused */
-	REASON_WAYPOINT_UNSUPPORTED,   /* reachable through a waypoint only: refused */
-	REASON_SLOT_MISSING,           /* a frontend names a slot that is not there: refused */
-	REASON_DATAGRAM_REVERSED,      /* a datagram's source was given back as its frontend */
-	REASON_STORAGE_FULL,           /* no memory for socket storage: routed, not counted */
-	REASON_TRAFFIC_FULL,           /* map `traffic` is full: the connection is not counted */
-	REASON_EVENT_DROPPED,          /* ring buffer full: an access log record is lost */
-	REASON_AUTHZ_LOOPBACK,         /* pod talking to itself: allowed */
-	REASON_AUTHZ_NODE,             /* peer is the node itself: allowed */
-	REASON_AUTHZ_NO_POLICY,        /* no policy applies: allowed */
-	REASON_AUTHZ_ALLOWED,          /* an ALLOW matched, or no ALLOW applies and no DENY matched */
-	REASON_AUTHZ_DENIED,           /* a DENY matched */
-	REASON_AUTHZ_NO_ALLOW,         /* ALLOW policies apply and none matched: denied */
-	REASON_AUTHZ_UNKNOWN_WORKLOAD, /* destination address belongs to no known workload: denied */
-	REASON_AUTHZ_NO_TABLE,         /* verdict table missing: denied */
-	REASON_AUTHZ_DENY_ALL,         /* policies not received yet or not representable: denied */
-	REASON_AUTHZ_OFF,              /* enforcement switched off by the operator: allowed */
+	REASON_NOT_ENROLLED = 0,    /* the process is in no enrolled network namespace */
+	REASON_NOT_TCP_UDP,	    /* another protocol: untouched */
+	REASON_PASSTHROUGH,	    /* destination unknown to the mesh: untouched */
+	REASON_MODE_PASSTHROUGH,    /* service in load balancing mode PASSTHROUGH: untouched */
+	REASON_ROUTED,		    /* a frontend was rewritten to a backend */
+	REASON_NO_PORT,		    /* the service has no such port: refused */
+	REASON_NO_ENDPOINT,	    /* the service has no endpoint at all for the port: refused */
+	REASON_NO_HEALTHY_ENDPOINT, /* every endpoint is unhealthy or of capacity 0: refused */
+	REASON_NO_LOCAL_ENDPOINT,   /* STRICT locality left no endpoint: refused */
+	REASON_NO_ADDRESS,     /* no endpoint has an address of the frontend's family: refused */
+	REASON_REMOTE_NETWORK, /* reachable through a network gateway only: refused */
+	REASON_WAYPOINT_UNSUPPORTED, /* reachable through a waypoint only: refused */
+	REASON_SLOT_MISSING,	     /* a frontend names a slot that is not there: refused */
+	REASON_DATAGRAM_REVERSED,    /* a datagram's source was given back as its frontend */
+	REASON_STORAGE_FULL,	     /* no memory for socket storage: routed, not counted */
+	REASON_TRAFFIC_FULL,	     /* map `traffic` or `policy_hits` is full: not counted */
+	REASON_EVENT_DROPPED,	     /* ring buffer full: an access log record is lost */
+	REASON_AUTHZ_LOOPBACK,	     /* pod talking to itself: allowed */
+	REASON_AUTHZ_NODE,	     /* peer is the node itself: allowed */
+	REASON_AUTHZ_NO_POLICY,	     /* no policy applies: allowed */
+	REASON_AUTHZ_ALLOWED,	     /* an ALLOW matched, or no ALLOW applies and no DENY matched */
+	REASON_AUTHZ_DENIED,	     /* a DENY matched */
+	REASON_AUTHZ_NO_ALLOW,	     /* ALLOW policies apply and none matched: denied */
+	REASON_AUTHZ_UNKNOWN_WORKLOAD, /* destination address belongs to no known workload: denied
+					*/
+	REASON_AUTHZ_NO_TABLE,	       /* verdict table missing: denied */
+	REASON_AUTHZ_DENY_ALL,	       /* policies not received yet or not representable: denied */
+	REASON_AUTHZ_OFF,	       /* enforcement switched off by the operator: allowed */
+	REASON_AUTHZ_NOT_TCP,	       /* no TCP connection: not subject to policy */
 	REASON_COUNT,
 };
 

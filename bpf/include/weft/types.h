@@ -16,7 +16,7 @@
 /* An enrolled network namespace. Key: its cookie (SO_NETNS_COOKIE), __u64. */
 struct pod {
 	__u32 workload; /* id, 0 while the control plane has not named it */
-	__u32 flags;    /* none yet */
+	__u32 service;	/* id of the first service it serves, for inbound metrics; 0: none */
 };
 
 /* What an operator called an enrolled namespace. Key: its cookie. Texts are UTF-8, NUL-padded. */
@@ -44,11 +44,11 @@ struct frontend_key {
 };
 
 struct frontend {
-	__u32 service;    /* id */
+	__u32 service;	  /* id */
 	__u32 first_slot; /* index into `slots` */
-	__u32 slots;      /* length of the run, 0: refuse */
-	__u16 flags;      /* enum frontend_flag */
-	__u16 reason;     /* enum reason to count when slots is 0 */
+	__u32 slots;	  /* length of the run, 0: refuse */
+	__u16 flags;	  /* enum frontend_flag */
+	__u16 reason;	  /* enum reason to count when slots is 0 */
 };
 
 struct cidr_key {
@@ -74,7 +74,7 @@ struct backend {
 struct slot {
 	struct backend primary;
 	struct backend alias;
-	__u32 threshold; /* of 2^32, compared with a uniform 32-bit number; 0xffffffff: always primary */
+	__u32 threshold; /* of 2^32; a full column has its primary as alias too */
 };
 
 /* ---- addresses: one generation ---- */
@@ -83,9 +83,9 @@ struct slot {
 struct workload_address {
 	__u32 workload; /* id, 0: the node itself */
 	__u32 identity; /* number of (trust domain, namespace, service account), 0: none */
-	__u32 table;    /* verdict table that guards it, enum table_number; set for enrolled pods only */
-	__u32 service;  /* id of the first service it serves, for inbound metrics; 0: none */
-	__u32 flags;    /* enum address_flag */
+	__u32
+	    table; /* verdict table that guards it, enum table_number; set for enrolled pods only */
+	__u32 flags; /* enum address_flag */
 };
 
 struct address_key {
@@ -100,13 +100,14 @@ struct term_set {
 };
 
 struct verdict_table {
-	struct term_set deny;     /* terms of enforced DENY policies */
-	struct term_set dry_run;  /* terms of dry-run policies; what is in neither is an enforced ALLOW */
+	struct term_set deny; /* terms of enforced DENY policies */
+	struct term_set
+	    dry_run; /* terms of dry-run policies; what is in neither is an enforced ALLOW */
 	struct term_set identity; /* terms satisfied by identities without a row of their own */
 	struct term_set address;  /* terms satisfied by addresses outside every block */
-	struct term_set port;     /* terms satisfied by ports without a row of their own */
-	__u32 flags;              /* enum table_flag */
-	__u32 words;              /* words in use, 0-TERM_WORDS */
+	struct term_set port;	  /* terms satisfied by ports without a row of their own */
+	__u32 flags;		  /* enum table_flag */
+	__u32 words;		  /* words in use, 0-TERM_WORDS */
 };
 
 struct identity_row_key {
@@ -144,12 +145,11 @@ struct connection {
 	__be32 original_address[4]; /* what the application asked for */
 	__be16 original_port;
 	__u8 direction; /* enum direction */
-	__u8 routed;    /* 1: the original destination was a frontend */
-	__u32 source;   /* workload id, 0: unknown */
+	__u8 routed;	/* 1: the original destination was a frontend */
+	__u32 source;	/* workload id, 0: unknown */
 	__u32 destination;
-	__u32 service;     /* id, 0: none */
-	__u64 started_ns;  /* CLOCK_MONOTONIC, connect or accept */
-	__u64 opened_ns;   /* CLOCK_MONOTONIC when established, 0: not yet */
+	__u32 service;	 /* id, 0: none */
+	__u64 opened_ns; /* CLOCK_MONOTONIC when established, 0: not yet */
 };
 
 struct traffic_key {
@@ -157,7 +157,7 @@ struct traffic_key {
 	__u32 destination;
 	__u32 service;
 	__u8 direction; /* enum direction */
-	__u8 outcome;   /* enum outcome */
+	__u8 outcome;	/* enum outcome */
 	__u16 pad;
 };
 
@@ -171,9 +171,9 @@ struct traffic {
 };
 
 struct policy_hit_key {
-	__u32 policy;      /* id, 0: no ALLOW matched */
+	__u32 policy;	   /* id, 0: no ALLOW matched */
 	__u32 destination; /* workload id */
-	__u32 dry_run;     /* 1: would have matched, changed nothing */
+	__u32 dry_run;	   /* 1: would have matched, changed nothing */
 	__u32 pad;
 };
 
@@ -195,12 +195,12 @@ struct datagram {
 	__be16 port;
 	__u16 pad;
 	__u32 first_slot; /* run that the backend was picked from: a new run is a new pick */
-	__u32 workload;   /* id of the backend */
+	__u32 workload;	  /* id of the backend */
 };
 
 /* A record of the ring buffer `events`: one access log line. */
 struct connection_event {
-	__u64 time_ns;     /* CLOCK_MONOTONIC */
+	__u64 time_ns;	   /* CLOCK_MONOTONIC */
 	__u64 duration_ns; /* established to closed, 0: never established */
 	__u64 sent_bytes;
 	__u64 received_bytes;
@@ -210,18 +210,18 @@ struct connection_event {
 	__be16 source_port;
 	__be16 destination_port;
 	__be16 original_port;
-	__u8 kind;      /* enum event_kind */
+	__u8 kind;	/* enum event_kind */
 	__u8 direction; /* enum direction */
-	__u32 source;   /* workload ids, service id */
+	__u32 source;	/* workload ids, service id */
 	__u32 destination;
 	__u32 service;
-	__u32 policy;      /* id of the policy that denied, 0: none matched or no denial */
-	__u32 reason;      /* enum reason of a denial or failure */
-	__u32 state;       /* TCP state before the end */
-	__u32 srtt_us;     /* smoothed round trip, microseconds */
+	__u32 policy;  /* id of the policy that denied, 0: none matched or no denial */
+	__u32 reason;  /* enum reason of a denial or failure */
+	__u32 state;   /* TCP state before the end */
+	__u32 srtt_us; /* smoothed round trip, microseconds */
 	__u32 min_rtt_us;
 	__u32 retransmits; /* segments */
-	__u32 lost;        /* segments */
+	__u32 lost;	   /* segments */
 };
 
 #endif

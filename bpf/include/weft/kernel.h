@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns the few kernel types we read beyond the stable uapi. Fields are relocated at load time
+ * (CO-RE), so offsets here mean nothing and no kernel headers are needed to build.
+ */
+#ifndef WEFT_KERNEL_H
+#define WEFT_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/types.h>
+
+#define AF_INET	 2
+#define AF_INET6 10
+
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+
+#define ECONNREFUSED 111
+
+/* ifindex of lo in every network namespace (LOOPBACK_IFINDEX of include/net/flow.h) */
+#define LOOPBACK_IFINDEX 1
+
+struct sock_common {
+	unsigned long skc_flags;
+} __attribute__((preserve_access_index));
+
+/* Bit of skc_flags: the peer's FIN came (enum sock_flags of include/net/sock.h). */
+enum sock_flags {
+	SOCK_DEAD,
+	SOCK_DONE,
+};
+
+struct minmax_sample {
+	__u32 t;
+	__u32 v;
+} __attribute__((preserve_access_index));
+
+struct minmax {
+	struct minmax_sample s[3];
+} __attribute__((preserve_access_index));
+
+struct tcp_sock {
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u64 bytes_received;
+	__u32 srtt_us; /* eighths of a microsecond */
+	__u32 total_retrans;
+	__u32 lost;
+	struct minmax rtt_min;
+} __attribute__((preserve_access_index));
+
+#endif

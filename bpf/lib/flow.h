@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns counting and reporting: reasons, traffic, access log records. Knows no hook.
+ * Nothing here changes what happens to a connection.
+ */
+#ifndef WEFT_FLOW_H
+#define WEFT_FLOW_H
+
+#include <weft/maps.h>
+#include <weft/kernel.h>
+#include <bpf/bpf_endian.h>
+
+#define V4_MAPPED_PREFIX bpf_htonl(0xffff)
+
+/* Copies an IPv6 address out of a hook's context. The verifier wants each word at its own constant
+ * offset; the barrier keeps LLVM from merging these loads with those of another branch into one
+ * at a computed offset. */
+#define CTX_COPY_V6(to, field)                                                                     \
+	do {                                                                                       \
+		(to)[0] = (field)[0];                                                              \
+		(to)[1] = (field)[1];                                                              \
+		(to)[2] = (field)[2];                                                              \
+		(to)[3] = (field)[3];                                                              \
+		barrier();                                                                         \
+	} while (0)
+
+static __always_inline void set_v4(__be32 *address, __be32 v4)
+{
+	address[0] = 0;
+	address[1] = 0;
+	address[2] = V4_MAPPED_PREFIX;
+	address[3] = v4;
+}
+
+static __always_inline void copy_address(__be32 *to, const __be32 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+static __always_inline void count_reason(__u32 reason)
+{
+	struct counter *counter = bpf_map_lookup_elem(&reasons, &reason);
+
+	if (counter)
+		counter->count++;
+}
+
+static __always_inline const struct settings *get_settings(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&settings, &first);
+}
+
+static __always_inline bool access_log_enabled(void)
+{
+	const struct settings *current = get_settings();
+
+	return current && current->access_log;
+}
+
+/* The counters of a key on this CPU, made when missing. NULL, counted, when the map is full. */
+static __always_inline struct traffic *get_traffic(const struct traffic_key *key)
+{
+	struct traffic *counters = bpf_map_lookup_elem(&traffic, key);
+	struct traffic zero = {};
+
+	if (counters)
+		return counters;
+	bpf_map_update_elem(&traffic, key, &zero, BPF_NOEXIST);
+	counters = bpf_map_lookup_elem(&traffic, key);
+	if (!counters)
+		count_reason(REASON_TRAFFIC_FULL);
+	return counters;
+}
+
+static __always_inline void count_failure(__u32 source, __u32 destination, __u32 service,
+					  __u8 direction, __u8 outcome)
+{
+	struct traffic_key key = {
+	    .source = source,
+	    .destination = destination,
+	    .service = service,
+	    .direction = direction,
+	    .outcome = outcome,
+	};
+	struct traffic *counters = get_traffic(&key);
+
+	if (counters)
+		counters->failed++;
+}
+
+/* Room for one access log record, zeroed and stamped; NULL, counted, when the ring is full. */
+static __always_inline struct connection_event *reserve_event(void)
+{
+	struct connection_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event) {
+		count_reason(REASON_EVENT_DROPPED);
+		return NULL;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = bpf_ktime_get_ns();
+	return event;
+}
+
+#endif

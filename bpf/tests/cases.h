@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns what a decision test puts into a packet and reads back. A packet is one struct, nothing
+ * else. Knows no decision.
+ */
+#ifndef WEFT_TEST_CASES_H
+#define WEFT_TEST_CASES_H
+
+#include <linux/types.h>
+
+/* Workloads 1 to CASE_PICKS - 1 are tallied apart, all others at 0. */
+#define CASE_PICKS 8
+
+/* bpf/lib/route.h: destination in, route out. */
+struct route_case {
+	__be32 address[4];
+	__be16 port;
+	__u16 pad;
+
+	__u32 action; /* enum route_action */
+	__u32 reason;
+	__u32 service;
+	__u32 workload;
+	__u32 first_slot;
+	__be32 backend_address[4]; /* zero unless rewritten */
+	__be16 backend_port;
+	__u16 pad2;
+	__u32 picks[CASE_PICKS]; /* workload -> how often, over all runs */
+};
+
+/* bpf/lib/authz.h: inbound connection in, verdict out. */
+struct verdict_case {
+	__be32 source_address[4];
+	__be32 destination_address[4];
+	__be16 source_port;
+	__be16 port;
+
+	__u32 allowed;
+	__u32 reason;
+	__u32 policy;
+	__u32 source;
+	__u32 destination;
+};
+
+/* The struct that the packet is; the program must leave when it is shorter. */
+#define CASE_OF(ctx, type)                                                                         \
+	({                                                                                         \
+		struct type *packet = (void *)(long)(ctx)->data;                                   \
+		(void *)(packet + 1) > (void *)(long)(ctx)->data_end ? NULL : packet;              \
+	})
+
+#endif

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Owns nothing: hands a struct route_case to lib/route.h. Run by BPF_PROG_TEST_RUN only, as XDP
+ * because such a packet may be changed in place. Returns XDP_PASS, XDP_ABORTED for a short packet.
+ */
+#include "lib/route.h"
+#include "cases.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+SEC("xdp")
+int test_route(struct xdp_md *ctx)
+{
+	struct route_case *packet = CASE_OF(ctx, route_case);
+	struct destination destination = {};
+	struct route route;
+
+	if (!packet)
+		return XDP_ABORTED;
+	copy_address(destination.address, packet->address);
+	destination.port = packet->port;
+	find_route(&destination, &route);
+
+	packet->action = route.action;
+	packet->reason = route.reason;
+	packet->service = route.service;
+	packet->workload = route.workload;
+	packet->first_slot = route.first_slot;
+	if (route.action == ROUTE_REWRITE && route.backend) {
+		copy_address(packet->backend_address, route.backend->address);
+		packet->backend_port = route.backend->port;
+	}
+	/* The verifier wants the bound on the index itself, not on what it was computed from. */
+	if (route.workload < CASE_PICKS)
+		packet->picks[route.workload & (CASE_PICKS - 1)]++;
+	else
+		packet->picks[0]++;
+	return XDP_PASS;
+}
