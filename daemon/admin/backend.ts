@@ -1,0 +1,61 @@
+// Owns what the admin server asks of the daemon; the composition root answers.
+// Must not know HTTP.
+
+import type { MapName } from "../bpf/maps.gen.js";
+import type { Result } from "../errors.js";
+import type { Policy } from "../model/policy.js";
+import type { Service } from "../model/service.js";
+import type { Workload } from "../model/workload.js";
+import type { TailOptions } from "../telemetry/access-log.js";
+import type { NameSource } from "../telemetry/sources.js";
+import type {
+  AccessLogStatus,
+  ComponentStatus,
+  EnrollRequest,
+  PodResponse,
+  StatusFacts,
+  VersionResponse,
+} from "./responses.js";
+
+/** A kernel map as read: `count` keys and values laid end to end (native's Entries), per-CPU values unsummed. */
+export interface RawMap {
+  readonly capacity: number;
+  readonly entries: { readonly count: number; readonly keys: Buffer; readonly values: Buffer };
+}
+
+/** An entry as the daemon believes it, encoded by the codecs of maps.gen. */
+export interface ExpectedEntry {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+export interface AdminBackend {
+  readonly names: NameSource;
+  version(): VersionResponse;
+  components(): readonly ComponentStatus[];
+  status(): StatusFacts;
+
+  workloads(): Iterable<Workload>;
+  services(): Iterable<Service>;
+  policies(): Iterable<Policy>;
+
+  /** The kernel's entries now; undefined for a map that cannot be listed or is not loaded. Throws BpfError. */
+  readMap(map: MapName): RawMap | undefined;
+  /**
+   * What the daemon believes a map holds; undefined when the kernel writes it itself. Of an array only those
+   * indexes that something refers to.
+   */
+  expectedMap(map: MapName): Iterable<ExpectedEntry> | undefined;
+
+  loggers(): readonly { readonly name: string; readonly level: string }[];
+  setLogLevel(name: string, level: string): { ok: true } | { ok: false; reason: string };
+
+  accessLog(): AccessLogStatus;
+  setAccessLog(enabled: boolean): Result<void>;
+  /** Hands over lines until the returned function is called. */
+  tailAccessLog(options: TailOptions, onLine: (line: string) => void): () => void;
+
+  pods(): readonly PodResponse[];
+  enroll(pod: EnrollRequest): Promise<Result<PodResponse>> | Result<PodResponse>;
+  unenroll(namespace: string, name: string): Promise<Result<void>> | Result<void>;
+}

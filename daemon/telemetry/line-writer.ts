@@ -1,0 +1,136 @@
+// Owns appending lines to a file descriptor without ever waiting for it. Must not know what a line says.
+
+import { closeSync, openSync, write } from "node:fs";
+import { failed, logFileUnwritable, ok, type Result } from "../errors.js";
+
+/** Bytes that may wait for a slow output before lines are dropped. */
+const MAX_PENDING_BYTES = 8 * 1024 * 1024;
+const RETRY_MS = 20;
+const STDOUT = 1;
+
+/**
+ * One write is under way at a time; what comes meanwhile is gathered for the next. When more than the limit
+ * waits, whole lines are dropped and counted.
+ */
+export class LineWriter {
+  #fd: number;
+  #waiting: string[] = [];
+  #waitingBytes = 0;
+  #rest: Buffer | undefined;
+  #busy = false;
+  #idle: (() => void)[] = [];
+  #written = 0;
+  #dropped = 0;
+  readonly #limit: number;
+
+  private constructor(
+    fd: number,
+    readonly path: string | undefined,
+    limit: number,
+  ) {
+    this.#fd = fd;
+    this.#limit = limit;
+  }
+
+  /** Appends to `path`, or to standard output when there is none. */
+  static open(path: string | undefined, limit = MAX_PENDING_BYTES): Result<LineWriter> {
+    const fd = openAppend(path);
+    return fd.ok ? ok(new LineWriter(fd.value, path, limit)) : fd;
+  }
+
+  /** Lines taken so far. */
+  get written(): number {
+    return this.#written;
+  }
+
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** `line` has no line end. */
+  write(line: string): void {
+    const bytes = Buffer.byteLength(line) + 1;
+    if (this.#waitingBytes + bytes > this.#limit) {
+      this.#dropped++;
+      return;
+    }
+    this.#written++;
+    this.#waiting.push(line);
+    this.#waitingBytes += bytes;
+    if (!this.#busy) {
+      this.#busy = true;
+      // The lines of one batch of the ring buffer go out in one write.
+      setImmediate(() => this.#next());
+    }
+  }
+
+  /** Opens the path again after a rotation moved the file away. Standard output stays as it is. */
+  async reopen(): Promise<Result<void>> {
+    if (this.path === undefined) return ok(undefined);
+    await this.flush();
+    const fd = openAppend(this.path);
+    if (!fd.ok) return fd;
+    const before = this.#fd;
+    this.#fd = fd.value;
+    closeSync(before);
+    return ok(undefined);
+  }
+
+  /** Resolves when nothing waits any more. */
+  flush(): Promise<void> {
+    if (!this.#busy) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Gives up what waits after `timeoutMs`: a stuck reader must not keep the daemon from ending. */
+  async close(timeoutMs = 1000): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const given = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs);
+    });
+    await Promise.race([this.flush(), given]);
+    clearTimeout(timer);
+    if (this.path !== undefined && !this.#busy) closeSync(this.#fd);
+  }
+
+  #next(): void {
+    if (this.#rest === undefined) {
+      if (this.#waiting.length === 0) {
+        this.#busy = false;
+        for (const resolve of this.#idle.splice(0)) resolve();
+        return;
+      }
+      this.#rest = Buffer.from(`${this.#waiting.join("\n")}\n`);
+      this.#waiting = [];
+    }
+    const chunk = this.#rest;
+    write(this.#fd, chunk, 0, chunk.length, null, (error, count) => {
+      if (error?.code === "EAGAIN") {
+        setTimeout(() => this.#next(), RETRY_MS);
+        return;
+      }
+      if (error !== null) this.#lose(chunk);
+      const done = error === null ? count : chunk.length;
+      this.#waitingBytes -= done;
+      this.#rest = done < chunk.length ? chunk.subarray(done) : undefined;
+      this.#next();
+    });
+  }
+
+  /** A full disk or a reader that went away: the lines count as dropped. */
+  #lose(chunk: Buffer): void {
+    let lines = 0;
+    for (const byte of chunk) if (byte === 10) lines++;
+    this.#written -= lines;
+    this.#dropped += lines;
+  }
+}
+
+function openAppend(path: string | undefined): Result<number> {
+  if (path === undefined) return ok(STDOUT);
+  try {
+    return ok(openSync(path, "a", 0o640));
+  } catch (error) {
+    return failed(logFileUnwritable(path, error));
+  }
+}

@@ -1,0 +1,217 @@
+// Owns one access log record: from the kernel's event to a line of text or JSON, and filters over its fields.
+// Must not know where lines go.
+
+import { ConnectionEvent, Direction, EventKind, eventKindNames, reasonNames } from "../bpf/maps.gen.js";
+import { addressFromKeyBytes } from "../model/address.js";
+import type { WallClock } from "./clock.js";
+import type { NameSource } from "./sources.js";
+
+export type RecordFormat = "text" | "json";
+
+/** Fields in the order of the text form. Absent names are `-`. Bytes and duration as seen from the reporter. */
+export interface AccessRecord {
+  /** Nanoseconds since 1970, UTC. */
+  readonly timeNs: bigint;
+  readonly sourceAddress: string;
+  readonly sourceWorkload: string;
+  readonly sourceNamespace: string;
+  /** After translation. */
+  readonly destinationAddress: string;
+  readonly destinationService: string;
+  readonly destinationWorkload: string;
+  readonly destinationNamespace: string;
+  readonly direction: string;
+  readonly sentBytes: bigint;
+  readonly receivedBytes: bigint;
+  readonly durationNs: bigint;
+  /** closed, denied, failed, dry_run */
+  readonly event: string;
+  readonly state: string;
+  readonly srttUs: number;
+  readonly minRttUs: number;
+  readonly retransmissions: number;
+  readonly packetLoss: number;
+  /** What the application asked for, when that was translated; undefined otherwise. */
+  readonly originalAddress: string | undefined;
+  /** Why, unless the connection simply closed. */
+  readonly reason: string | undefined;
+  /** `namespace/name` on a denial or a dry-run match, `-` when no ALLOW matched; undefined otherwise. */
+  readonly policy: string | undefined;
+}
+
+/** TCP states by the kernel's number (include/net/tcp_states.h). */
+const TCP_STATES = [
+  "-",
+  "ESTABLISHED",
+  "SYN_SENT",
+  "SYN_RECV",
+  "FIN_WAIT1",
+  "FIN_WAIT2",
+  "TIME_WAIT",
+  "CLOSE",
+  "CLOSE_WAIT",
+  "LAST_ACK",
+  "LISTEN",
+  "CLOSING",
+  "NEW_SYN_RECV",
+] as const;
+
+/** Reads one record of the ring buffer `events`. @throws RangeError when it is too short. */
+export function readRecord(bytes: Uint8Array, names: NameSource, clock: WallClock): AccessRecord {
+  const event = ConnectionEvent.decode(bytes);
+  const source = names.workload(event.source);
+  const destination = names.workload(event.destination);
+  const translated =
+    event.originalPort !== event.destinationPort || !equal(event.originalAddress, event.destinationAddress);
+  const judged = event.kind === EventKind.DENIED || event.kind === EventKind.DRY_RUN;
+  return {
+    timeNs: clock(event.timeNs),
+    sourceAddress: socketAddress(event.sourceAddress, event.sourcePort),
+    sourceWorkload: source?.name ?? "-",
+    sourceNamespace: source?.namespace ?? "-",
+    destinationAddress: socketAddress(event.destinationAddress, event.destinationPort),
+    destinationService: names.service(event.service)?.hostname ?? "-",
+    destinationWorkload: destination?.name ?? "-",
+    destinationNamespace: destination?.namespace ?? "-",
+    direction: event.direction === Direction.INBOUND ? "INBOUND" : "OUTBOUND",
+    sentBytes: event.sentBytes,
+    receivedBytes: event.receivedBytes,
+    durationNs: event.durationNs,
+    event: eventKindNames[event.kind] ?? String(event.kind),
+    state: TCP_STATES[event.state] ?? String(event.state),
+    srttUs: event.srttUs,
+    minRttUs: event.minRttUs,
+    retransmissions: event.retransmits,
+    packetLoss: event.lost,
+    originalAddress: translated ? socketAddress(event.originalAddress, event.originalPort) : undefined,
+    reason: event.kind === EventKind.CLOSED ? undefined : (reasonNames[event.reason] ?? String(event.reason)),
+    policy: judged ? (names.policy(event.policy) ?? "-") : undefined,
+  };
+}
+
+/** The line that operators' scripts know; what we add follows after its last field. Without line end. */
+export function textLine(record: AccessRecord): string {
+  const { date, time, nanoseconds } = utc(record.timeNs);
+  const line =
+    `accesslog: ${date} ${time}.${nanoseconds} +0000 UTC ` +
+    `src.addr=${record.sourceAddress}, src.workload=${word(record.sourceWorkload)}, ` +
+    `src.namespace=${word(record.sourceNamespace)}, dst.addr=${record.destinationAddress}, ` +
+    `dst.service=${word(record.destinationService)}, dst.workload=${word(record.destinationWorkload)}, ` +
+    `dst.namespace=${word(record.destinationNamespace)}, direction=${record.direction}, ` +
+    `sent_bytes=${record.sentBytes}, received_bytes=${record.receivedBytes}, ` +
+    `duration=${milliseconds(record.durationNs)}ms, event=${record.event}, state=${record.state}, ` +
+    `srtt=${record.srttUs}us, min_rtt=${record.minRttUs}us, retransmissions=${record.retransmissions}, ` +
+    `packet_loss=${record.packetLoss}`;
+  const original = record.originalAddress === undefined ? "" : `, dst.original=${record.originalAddress}`;
+  const reason = record.reason === undefined ? "" : `, reason=${record.reason}`;
+  const policy = record.policy === undefined ? "" : `, policy=${word(record.policy)}`;
+  return line + original + reason + policy;
+}
+
+/** One JSON object with the keys of the text form; 64-bit numbers stand in full, as JSON allows. Without line end. */
+export function jsonLine(record: AccessRecord): string {
+  const { date, time, nanoseconds } = utc(record.timeNs);
+  const text = JSON.stringify;
+  const original = record.originalAddress === undefined ? "" : `,"dst.original":"${record.originalAddress}"`;
+  const reason = record.reason === undefined ? "" : `,"reason":"${record.reason}"`;
+  const policy = record.policy === undefined ? "" : `,"policy":${text(record.policy)}`;
+  return (
+    `{"time":"${date}T${time}.${nanoseconds}Z",` +
+    `"src.addr":"${record.sourceAddress}","src.workload":${text(record.sourceWorkload)},` +
+    `"src.namespace":${text(record.sourceNamespace)},"dst.addr":"${record.destinationAddress}",` +
+    `"dst.service":${text(record.destinationService)},"dst.workload":${text(record.destinationWorkload)},` +
+    `"dst.namespace":${text(record.destinationNamespace)},"direction":"${record.direction}",` +
+    `"sent_bytes":${record.sentBytes},"received_bytes":${record.receivedBytes},` +
+    `"duration_ns":${record.durationNs},"event":"${record.event}","state":"${record.state}",` +
+    `"srtt_us":${record.srttUs},"min_rtt_us":${record.minRttUs},` +
+    `"retransmissions":${record.retransmissions},"packet_loss":${record.packetLoss}` +
+    `${original}${reason}${policy}}`
+  );
+}
+
+/** The fields that a filter can name. */
+const FILTER_FIELDS: Readonly<Record<string, (record: AccessRecord) => string>> = {
+  "src.addr": (record) => record.sourceAddress,
+  "src.workload": (record) => record.sourceWorkload,
+  "src.namespace": (record) => record.sourceNamespace,
+  "dst.addr": (record) => record.destinationAddress,
+  "dst.original": (record) => record.originalAddress ?? "-",
+  "dst.service": (record) => record.destinationService,
+  "dst.workload": (record) => record.destinationWorkload,
+  "dst.namespace": (record) => record.destinationNamespace,
+  direction: (record) => record.direction,
+  event: (record) => record.event,
+  state: (record) => record.state,
+  reason: (record) => record.reason ?? "-",
+  policy: (record) => record.policy ?? "-",
+};
+
+export type RecordFilter = (record: AccessRecord) => boolean;
+
+/**
+ * Reads `field=text`, `field!=text`, with `*` for any run of characters, joined by spaces or commas: all must hold.
+ * Letters' case does not matter. Empty: every record.
+ */
+export function parseFilter(
+  expression: string,
+): { ok: true; filter: RecordFilter } | { ok: false; reason: string } {
+  const terms: RecordFilter[] = [];
+  for (const part of expression.split(/[\s,]+/).filter((text) => text !== "")) {
+    const [, name = "", operator, pattern = ""] = /^([^=!]+)(!?=)(.*)$/.exec(part) ?? [];
+    const field = Object.hasOwn(FILTER_FIELDS, name) ? FILTER_FIELDS[name] : undefined;
+    if (operator === undefined || field === undefined) {
+      const known = Object.keys(FILTER_FIELDS).join(", ");
+      return { ok: false, reason: `"${part}" is no FIELD=TEXT or FIELD!=TEXT with a FIELD of ${known}` };
+    }
+    const wanted = operator === "=";
+    const matches = wildcard(pattern);
+    terms.push((record) => matches(field(record).toLowerCase()) === wanted);
+  }
+  return { ok: true, filter: (record) => terms.every((term) => term(record)) };
+}
+
+/** A test for lower-case text; linear in it, whatever the pattern. */
+function wildcard(pattern: string): (text: string) => boolean {
+  const pieces = pattern.toLowerCase().split("*");
+  const first = pieces[0] ?? "";
+  const last = pieces.at(-1) ?? "";
+  if (pieces.length === 1) return (text) => text === first;
+  const middle = pieces.slice(1, -1);
+  return (text) => {
+    if (!text.startsWith(first)) return false;
+    let at = first.length;
+    for (const piece of middle) {
+      const found = text.indexOf(piece, at);
+      if (found === -1) return false;
+      at = found + piece.length;
+    }
+    return text.length - last.length >= at && text.endsWith(last);
+  };
+}
+
+function socketAddress(address: Uint8Array, port: number): string {
+  const text = addressFromKeyBytes(address);
+  return text.includes(":") ? `[${text}]:${port}` : `${text}:${port}`;
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.every((byte, index) => byte === b[index]);
+}
+
+/** Names come from the control plane: one with a space, comma or line end must not forge fields or lines. */
+function word(text: string): string {
+  return /^[\w.:/@-]*$/.test(text) ? text : JSON.stringify(text);
+}
+
+/** Nanoseconds as milliseconds with as many decimals as they need. */
+function milliseconds(ns: bigint): string {
+  const whole = ns / 1_000_000n;
+  const rest = ns % 1_000_000n;
+  return rest === 0n ? `${whole}` : `${whole}.${rest.toString().padStart(6, "0").replace(/0+$/, "")}`;
+}
+
+function utc(ns: bigint): { date: string; time: string; nanoseconds: string } {
+  const iso = new Date(Number(ns / 1_000_000n)).toISOString();
+  const nanoseconds = (ns % 1_000_000_000n).toString().padStart(9, "0");
+  return { date: iso.slice(0, 10), time: iso.slice(11, 19), nanoseconds };
+}

@@ -1,0 +1,60 @@
+// Owns what telemetry asks of the rest of the daemon: names for ids, counters of the kernel.
+// Must not know who answers.
+
+import type { Traffic, TrafficKey } from "../bpf/maps.gen.js";
+import type { Service } from "../model/service.js";
+import type { Workload } from "../model/workload.js";
+
+/** Resources behind the ids of the BPF maps; lately removed ones too, since counters outlive them. Id 0 is nobody. */
+export interface NameSource {
+  workload(id: number): Workload | undefined;
+  service(id: number): Service | undefined;
+  /** `namespace/name` of a policy. */
+  policy(id: number): string | undefined;
+}
+
+/** A counter map's key with its value summed over CPUs. */
+export interface TrafficCount {
+  readonly key: TrafficKey;
+  readonly value: Traffic;
+}
+
+export interface PolicyHit {
+  /** Policy id, 0: no ALLOW matched. */
+  readonly policy: number;
+  /** Workload id. */
+  readonly destination: number;
+  readonly dryRun: boolean;
+  readonly count: bigint;
+}
+
+export interface MapFill {
+  readonly name: string;
+  readonly entries: number;
+  readonly capacity: number;
+}
+
+export interface ProgramRuns {
+  readonly name: string;
+  readonly runTimeNs: bigint;
+  readonly runCount: bigint;
+}
+
+/** The kernel's counters, read anew on each call. */
+export interface CounterSource {
+  traffic(): Iterable<TrafficCount>;
+  /** By number of enum reason. */
+  reasons(): Iterable<{ readonly reason: number; readonly count: bigint }>;
+  policyHits(): Iterable<PolicyHit>;
+  maps(): Iterable<MapFill>;
+  /** Empty while the kernel's run-time statistics are off. */
+  programs(): Iterable<ProgramRuns>;
+}
+
+/** What of the daemon's own state is a metric, read at each scrape. */
+export interface StateSource {
+  xdsConnected(): boolean;
+  /** Resources held, by type: workload, service, policy. */
+  resources(): Readonly<Record<string, number>>;
+  enrolledPods(): { readonly total: number; readonly pending: number };
+}
