@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "attach.h"
 #include "entries.h"
+#include "iterator.h"
 #include "link.h"
 #include "map.h"
 #include "netns.h"
@@ -12,6 +13,7 @@
 #include "pinned.h"
 #include "print.h"
 #include "program.h"
+#include "ring_buffer.h"
 #include "stats.h"
 
 namespace {
@@ -51,6 +53,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Program::Define(env);
   Link::Define(env);
   Object::Define(env);
+  RingBuffer::Define(env);
   Stats::Define(env);
 
   Export<LibbpfVersion>(exports, "libbpfVersion");
@@ -63,6 +66,8 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<LinkNetns>(exports, "linkNetns");
   Export<LinkXdp>(exports, "linkXdp");
   Export<LinkIterator>(exports, "linkIterator");
+  Export<ReadIterator>(exports, "readIterator");
+  Export<RingBuffer::Open>(exports, "openRingBuffer");
   Export<NetnsCookie>(exports, "netnsCookie");
   Export<Stats::Enable>(exports, "enableStats");
   return exports;

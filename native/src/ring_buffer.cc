@@ -1,0 +1,128 @@
+// Owns RingBuffer: records of a BPF ring buffer delivered to JavaScript in batches.
+// Must not know what a record means, nor how the ring is read.
+
+#include "ring_buffer.h"
+
+#include <cerrno>
+#include <linux/bpf.h>
+#include "arguments.h"
+#include "map.h"
+
+namespace {
+
+constexpr uint32_t kMaxBatch = 512;
+constexpr uint32_t kLatencyMs = 20;
+/** Batches on their way to the event loop; after that the ring itself must hold the records. */
+constexpr size_t kQueuedBatches = 4;
+
+} // namespace
+
+int RingDelivery::Start(Napi::Env env, Napi::Function on_records) {
+  // One user, the thread; Stop() joins it before the function can be finalized.
+  function_ = Function::New(env, on_records, "weft.ringBuffer", kQueuedBatches, 1);
+  if (env.IsExceptionPending())
+    return ENOMEM;
+  env_ = env;
+  // After the function's own hook, so that ours runs before it.
+  napi_add_env_cleanup_hook(env, OnTeardown, this);
+  return consumer.Start([this](std::unique_ptr<RecordBatch> batch) {
+    if (function_.BlockingCall(batch.get()) != napi_ok)
+      return false;
+    batch.release();
+    return true;
+  });
+}
+
+void RingDelivery::Deliver(Napi::Env env, Napi::Function on_records, void *, RecordBatch *batch) {
+  std::unique_ptr<RecordBatch> owned(batch);
+  // No environment: the function ends and hands back what nobody will receive.
+  if (static_cast<napi_env>(env) == nullptr || on_records.IsEmpty())
+    return;
+  Napi::Array records = Napi::Array::New(env, owned->ends.size());
+  size_t begin = 0;
+  for (uint32_t i = 0; i < owned->ends.size(); i++) {
+    size_t end = owned->ends[i];
+    records.Set(i, Napi::Buffer<uint8_t>::Copy(env, owned->bytes.data() + begin, end - begin));
+    begin = end;
+  }
+  on_records.Call({records});
+}
+
+void RingDelivery::End() {
+  env_ = nullptr;
+  consumer.RequestStop();
+  function_.Abort(); // wakes a thread that waits for room in the queue
+  consumer.Join();
+}
+
+void RingDelivery::Stop() {
+  if (env_ == nullptr)
+    return;
+  napi_remove_env_cleanup_hook(env_, OnTeardown, this);
+  End();
+}
+
+void RingDelivery::OnTeardown(void *self) {
+  static_cast<RingDelivery *>(self)->End();
+}
+
+void RingBuffer::Define(Napi::Env env) {
+  Register<RingBuffer>(env, {
+                                InstanceAccessor<&RingBuffer::Pending>("pending"),
+                                InstanceMethod<&RingBuffer::Close>("close"),
+                            });
+}
+
+Napi::Value RingBuffer::Open(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Map *map = Map::Unwrap(info[0]);
+  if (map == nullptr)
+    return Napi::Value();
+  if (!info[1].IsFunction())
+    return ThrowTypeError(env, "onRecords must be a function");
+  std::optional<Napi::Object> options = ReadOptions(info[2], "options");
+  if (!options)
+    return Napi::Value();
+  std::optional<uint32_t> max_batch = ReadUint32Property(*options, "maxBatch", kMaxBatch, 1);
+  if (!max_batch)
+    return Napi::Value();
+  std::optional<uint32_t> latency = ReadUint32Property(*options, "latencyMs", kLatencyMs);
+  if (!latency)
+    return Napi::Value();
+  int fd = map->RequireFd(env, "openRingBuffer");
+  if (fd < 0)
+    return Napi::Value();
+
+  std::string what = map->Describe() + ": openRingBuffer";
+  RingBufferState state{std::make_unique<RingDelivery>()};
+  RingDelivery *delivery = state.delivery.get();
+  int error = map->info().type == BPF_MAP_TYPE_RINGBUF
+                  ? delivery->consumer.Open(fd, map->info().max_entries, *max_batch, *latency)
+                  : EINVAL;
+  if (error != 0)
+    return ThrowBpfError(env, error, what);
+  Napi::Value created = Create(env, std::move(state));
+  if (created.IsEmpty())
+    return created;
+  error = delivery->Start(env, info[1].As<Napi::Function>());
+  if (error != 0)
+    return ThrowBpfError(env, error, what);
+  // An open ring buffer is not garbage, even when only its callback is waited for.
+  Unwrap(created)->Ref();
+  return created;
+}
+
+RingBuffer::RingBuffer(const Napi::CallbackInfo &info) : Handle(info) {}
+
+Napi::Value RingBuffer::Pending(const Napi::CallbackInfo &info) {
+  uint64_t bytes = state_.delivery ? state_.delivery->consumer.Pending() : 0;
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+Napi::Value RingBuffer::Close(const Napi::CallbackInfo &info) {
+  if (state_.delivery) {
+    state_.delivery.reset();
+    Unref();
+  }
+  return info.Env().Undefined();
+}
