@@ -1,0 +1,181 @@
+// Owns the way from policies to terms: conjunctions of one expression each on the source's identity, the
+// source's address and the destination's port. Must not know identities that exist, tables or maps.
+
+import { TERM_BITS } from "../../bpf/maps.gen.js";
+import type { AddressBlock, Match, Policy } from "../../model/policy.js";
+import { policyKey } from "../../model/policy.js";
+import { all, any, type Expression, FALSE, leaf, not, TRUE } from "./expression.js";
+import { addressLeaf, namespaceLeaf, portLeaf, principalLeaf, serviceAccountLeaf } from "./leaves.js";
+import { blockContains, isEmptyMatch } from "./reference.js";
+
+export const DIMENSIONS = ["identity", "address", "port"] as const;
+export type Dimension = (typeof DIMENSIONS)[number];
+
+/** What a source and a port must satisfy, one condition a dimension. */
+type Conjunction = Readonly<Record<Dimension, Expression>>;
+
+export interface Term extends Conjunction {
+  /** Key of the policy it comes from. */
+  readonly policy: string;
+  readonly effect: "DENY" | "ALLOW" | "DRY_RUN";
+}
+
+/** What a destination's policies come to. Equal contents mean equal verdicts and equal names of policies. */
+export interface TermList {
+  readonly terms: readonly Term[];
+  /** An enforced ALLOW policy applies, with terms or without: what matches none is denied. */
+  readonly hasAllow: boolean;
+  readonly content: string;
+}
+
+export type TermResult =
+  | { readonly ok: true; readonly list: TermList }
+  | { readonly ok: false; readonly policy: string; readonly reason: string };
+
+/** Conjunctions in the making of one rule beyond which it is given up: 64 times what a table holds. */
+const CONJUNCTION_LIMIT = 64 * TERM_BITS;
+
+const EVERYTHING: Conjunction = { identity: TRUE, address: TRUE, port: TRUE };
+
+/**
+ * The terms of the policies that apply to a destination, for connections to its address `destination`
+ * (canonical text). Dry-run policies stand first, then DENY, then ALLOW, each by key: the lowest term that
+ * matches names the policy. Fails, naming the largest policy, when there are more than a table holds.
+ */
+export function compileTerms(policies: readonly Policy[], destination: string): TermResult {
+  const terms: Term[] = [];
+  const sizes: { policy: string; terms: number }[] = [];
+  for (const policy of inOrder(policies)) {
+    const conjunctions = conjunctionsOf(policy, destination);
+    const key = policyKey(policy);
+    if (conjunctions === undefined) {
+      const reason = `a rule of ${key} multiplies out to more than ${CONJUNCTION_LIMIT} combinations`;
+      return { ok: false, policy: key, reason };
+    }
+    sizes.push({ policy: key, terms: conjunctions.length });
+    for (const conjunction of conjunctions)
+      terms.push({ ...conjunction, policy: key, effect: effectOf(policy) });
+  }
+  if (terms.length > TERM_BITS) {
+    const largest = sizes.reduce((a, b) => (b.terms > a.terms ? b : a));
+    const reason = `${sizes.length} policies that apply together need ${terms.length} terms, ${largest.policy} ${largest.terms} of them; a verdict table holds ${TERM_BITS}`;
+    return { ok: false, policy: largest.policy, reason };
+  }
+  const hasAllow = policies.some((policy) => effectOf(policy) === "ALLOW");
+  const spelt = terms.map((t) => [t.effect, t.policy, t.identity.key, t.address.key, t.port.key]);
+  return { ok: true, list: { terms, hasAllow, content: JSON.stringify([hasAllow, ...spelt]) } };
+}
+
+/** True when a policy asks for the destination's address, so that two addresses of a pod can differ. */
+export function asksDestination(policy: Policy): boolean {
+  return policy.rules.some((rule) =>
+    rule.clauses.some((matches) =>
+      matches.some((match) => match.destinationIps.length > 0 || match.notDestinationIps.length > 0),
+    ),
+  );
+}
+
+function effectOf(policy: Policy): Term["effect"] {
+  return policy.dryRun ? "DRY_RUN" : policy.action;
+}
+
+function inOrder(policies: readonly Policy[]): Policy[] {
+  const rank = { DRY_RUN: 0, DENY: 1, ALLOW: 2 };
+  return [...policies].sort(
+    (a, b) => rank[effectOf(a)] - rank[effectOf(b)] || (policyKey(a) < policyKey(b) ? -1 : 1),
+  );
+}
+
+function conjunctionsOf(policy: Policy, destination: string): readonly Conjunction[] | undefined {
+  const result: Conjunction[] = [];
+  for (const rule of policy.rules) {
+    let product: readonly Conjunction[] = [EVERYTHING];
+    for (const matches of rule.clauses) {
+      const clause = conjunctionsOfClause(matches, destination);
+      if (product.length * clause.length > CONJUNCTION_LIMIT) return undefined;
+      product = merge(product.flatMap((left) => clause.map((right) => both(left, right)).filter(isPossible)));
+    }
+    result.push(...product);
+  }
+  return merge(result);
+}
+
+function conjunctionsOfClause(matches: readonly Match[], destination: string): readonly Conjunction[] {
+  if (matches.length === 0) return [EVERYTHING];
+  // An empty match beside others is skipped; alone it matches nothing, and so do several of them.
+  const meant = matches.filter((match) => !isEmptyMatch(match));
+  const possible = meant.filter((match) => destinationMatches(match, destination));
+  return merge(possible.map(conjunctionOf));
+}
+
+function conjunctionOf(match: Match): Conjunction {
+  return {
+    identity: all([
+      oneOf(match.namespaces, namespaceLeaf),
+      noneOf(match.notNamespaces, namespaceLeaf),
+      oneOf(match.principals, principalLeaf),
+      noneOf(match.notPrincipals, principalLeaf),
+      oneOf(match.serviceAccounts, serviceAccountLeaf),
+      noneOf(match.notServiceAccounts, serviceAccountLeaf),
+    ]),
+    address: all([oneOf(match.sourceIps, addressLeaf), noneOf(match.notSourceIps, addressLeaf)]),
+    port: all([oneOf(match.destinationPorts, portLeaf), noneOf(match.notDestinationPorts, portLeaf)]),
+  };
+}
+
+function oneOf<T>(values: readonly T[], spell: (value: T) => string): Expression {
+  return values.length === 0 ? TRUE : any(values.map((value) => leaf(spell(value))));
+}
+
+function noneOf<T>(values: readonly T[], spell: (value: T) => string): Expression {
+  return not(any(values.map((value) => leaf(spell(value)))));
+}
+
+function destinationMatches(match: Match, destination: string): boolean {
+  const inside = (block: AddressBlock): boolean => blockContains(block, destination);
+  if (match.destinationIps.length > 0 && !match.destinationIps.some(inside)) return false;
+  return !match.notDestinationIps.some(inside);
+}
+
+function both(left: Conjunction, right: Conjunction): Conjunction {
+  return {
+    identity: all([left.identity, right.identity]),
+    address: all([left.address, right.address]),
+    port: all([left.port, right.port]),
+  };
+}
+
+function isPossible(conjunction: Conjunction): boolean {
+  return DIMENSIONS.every((dimension) => conjunction[dimension].key !== FALSE.key);
+}
+
+/**
+ * The same disjunction with fewer members: conjunctions that differ in one dimension only become one. So a
+ * thousand rules that name a principal each are one term.
+ */
+function merge(conjunctions: readonly Conjunction[]): readonly Conjunction[] {
+  let current = conjunctions;
+  for (;;) {
+    let merged = current;
+    for (const dimension of DIMENSIONS) merged = mergeAlong(merged, dimension);
+    if (merged.length === current.length) return merged;
+    current = merged;
+  }
+}
+
+function mergeAlong(conjunctions: readonly Conjunction[], along: Dimension): readonly Conjunction[] {
+  if (conjunctions.length < 2) return conjunctions;
+  const groups = new Map<string, Conjunction[]>();
+  for (const conjunction of conjunctions) {
+    const others = DIMENSIONS.filter((dimension) => dimension !== along);
+    const key = others.map((dimension) => conjunction[dimension].key).join(" ");
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [conjunction]);
+    else group.push(conjunction);
+  }
+  return [...groups.values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    return [{ ...first, [along]: any(group.map((conjunction) => conjunction[along])) }];
+  });
+}
