@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the benches' load: a 64-byte echo server, and clients that count and time what they do.
+ * Knows nothing of weft. Each run ends by itself; results are one JSON object on stdout.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MESSAGE_BYTES 64
+#define MAX_WORKERS   1024
+#define MAX_EVENTS    64
+/* Failures in a row after which a client gives up: nothing is there to be measured. */
+#define MAX_FAILURES 1000
+
+/* Latencies in nanoseconds, log-linear: 64 steps an octave, so a value is exact to 1.6 %. */
+#define STEP_BITS 6
+#define BUCKETS	  ((64 - STEP_BITS) << STEP_BITS)
+
+struct options {
+	struct sockaddr_storage address;
+	socklen_t address_length;
+	double seconds;
+	double warmup;
+	unsigned int workers;
+	bool keep; /* one connection for all requests of a worker, instead of one each */
+};
+
+struct worker {
+	int fd;
+	bool sent;
+	unsigned int received;
+	uint64_t started;
+};
+
+struct result {
+	uint64_t done;
+	uint64_t failed;
+	unsigned int failed_in_a_row;
+	int last_error;
+	uint64_t counts[BUCKETS];
+	uint64_t longest;
+};
+
+static void die(const char *what)
+{
+	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static unsigned int bucket_of(uint64_t ns)
+{
+	unsigned int octave;
+
+	if (ns < 1 << STEP_BITS)
+		return (unsigned int)ns;
+	octave = 63 - STEP_BITS - (unsigned int)__builtin_clzll(ns);
+	return ((octave + 1) << STEP_BITS) + (unsigned int)(ns >> octave) - (1 << STEP_BITS);
+}
+
+/* Lower end of a bucket. */
+static uint64_t bucket_ns(unsigned int bucket)
+{
+	unsigned int octave = bucket >> STEP_BITS;
+	uint64_t step = bucket & ((1 << STEP_BITS) - 1);
+
+	return octave == 0 ? step : (step + (1 << STEP_BITS)) << (octave - 1);
+}
+
+static double percentile_us(const struct result *result, double share)
+{
+	uint64_t wanted = (uint64_t)((double)result->done * share), seen = 0;
+	unsigned int i;
+
+	for (i = 0; i < BUCKETS; i++) {
+		seen += result->counts[i];
+		if (seen > wanted)
+			return (double)bucket_ns(i) / 1000;
+	}
+	return (double)result->longest / 1000;
+}
+
+static void set_option(int fd, int level, int name)
+{
+	if (setsockopt(fd, level, name, &(int){1}, sizeof(int)) != 0)
+		die("setsockopt");
+}
+
+static void watch(int epoll, int fd, uint32_t events, void *data)
+{
+	struct epoll_event event = {.events = events, .data.ptr = data};
+
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+		die("epoll_ctl");
+}
+
+/* ---- server ---- */
+
+static void accept_all(int epoll, int listener)
+{
+	int fd;
+
+	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+		set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+		watch(epoll, fd, EPOLLIN, (void *)(intptr_t)fd);
+	}
+	if (errno != EAGAIN && errno != ECONNABORTED)
+		die("accept");
+}
+
+/* Answers byte for byte; closes when the client has, or on any error. */
+static void echo(int fd)
+{
+	char buffer[MESSAGE_BYTES];
+	ssize_t n = read(fd, buffer, sizeof(buffer));
+
+	if (n > 0 && write(fd, buffer, (size_t)n) == n)
+		return;
+	if (n < 0 && errno == EAGAIN)
+		return;
+	close(fd);
+}
+
+static int serve(const struct options *options)
+{
+	uint64_t end = now_ns() + (uint64_t)(options->seconds * 1e9);
+	int listener = socket(options->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	int epoll = epoll_create1(0);
+	struct epoll_event events[MAX_EVENTS];
+	int i, n;
+
+	if (listener < 0 || epoll < 0)
+		die("socket");
+	set_option(listener, SOL_SOCKET, SO_REUSEADDR);
+	if (bind(listener, (const struct sockaddr *)&options->address, options->address_length) !=
+	    0)
+		die("bind");
+	if (listen(listener, 4096) != 0)
+		die("listen");
+	watch(epoll, listener, EPOLLIN, (void *)(intptr_t)listener);
+	while (now_ns() < end) {
+		n = epoll_wait(epoll, events, MAX_EVENTS, 1000);
+		for (i = 0; i < n; i++) {
+			int fd = (int)(intptr_t)events[i].data.ptr;
+
+			if (fd == listener)
+				accept_all(epoll, listener);
+			else
+				echo(fd);
+		}
+	}
+	return 0;
+}
+
+/* ---- client ---- */
+
+static void fail(struct result *result, int error)
+{
+	result->failed++;
+	result->failed_in_a_row++;
+	result->last_error = error;
+}
+
+/* Starts a connection; one that is refused within connect(2) is counted and tried again. */
+static void begin(const struct options *options, int epoll, struct worker *worker,
+		  struct result *result)
+{
+	const struct sockaddr *address = (const struct sockaddr *)&options->address;
+
+	while (result->failed_in_a_row < MAX_FAILURES) {
+		*worker = (struct worker){.started = now_ns()};
+		worker->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		if (worker->fd < 0)
+			die("socket");
+		set_option(worker->fd, IPPROTO_TCP, TCP_NODELAY);
+		if (connect(worker->fd, address, options->address_length) == 0 ||
+		    errno == EINPROGRESS) {
+			watch(epoll, worker->fd, EPOLLIN | EPOLLOUT | EPOLLET, worker);
+			return;
+		}
+		fail(result, errno);
+		close(worker->fd);
+	}
+}
+
+/* Takes the worker's request one step on: 1 when its reply is complete, 0 to wait, -errno. */
+static int advance(struct worker *worker)
+{
+	char buffer[MESSAGE_BYTES] = {0};
+	ssize_t n;
+
+	if (!worker->sent) {
+		n = send(worker->fd, buffer, sizeof(buffer), MSG_NOSIGNAL);
+		if (n < 0)
+			return errno == EAGAIN || errno == ENOTCONN ? 0 : -errno;
+		worker->sent = true;
+	}
+	n = recv(worker->fd, buffer, sizeof(buffer) - worker->received, 0);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	if (n == 0)
+		return -ECONNRESET;
+	worker->received += (unsigned int)n;
+	return worker->received == MESSAGE_BYTES;
+}
+
+static void record(struct result *result, uint64_t ns)
+{
+	result->failed_in_a_row = 0;
+	result->done++;
+	result->counts[bucket_of(ns)]++;
+	if (ns > result->longest)
+		result->longest = ns;
+}
+
+/* Brings a worker as far as it goes now: through its reply, and on to its next request. */
+static void drive(const struct options *options, int epoll, struct worker *worker,
+		  uint64_t measured, struct result *result)
+{
+	int state;
+
+	while ((state = advance(worker)) == 1) {
+		uint64_t now = now_ns();
+
+		if (now >= measured)
+			record(result, now - worker->started);
+		if (!options->keep)
+			break;
+		*worker = (struct worker){.fd = worker->fd, .started = now};
+	}
+	if (state == 0)
+		return;
+	if (state < 0)
+		fail(result, -state);
+	close(worker->fd);
+	begin(options, epoll, worker, result);
+}
+
+static void request(const struct options *options, struct result *result)
+{
+	static struct worker workers[MAX_WORKERS];
+	uint64_t measured = now_ns() + (uint64_t)(options->warmup * 1e9);
+	uint64_t end = measured + (uint64_t)(options->seconds * 1e9);
+	struct epoll_event events[MAX_EVENTS];
+	int epoll = epoll_create1(0);
+	unsigned int w;
+	int i, n;
+
+	for (w = 0; w < options->workers; w++)
+		begin(options, epoll, &workers[w], result);
+	while (now_ns() < end && result->failed_in_a_row < MAX_FAILURES) {
+		n = epoll_wait(epoll, events, MAX_EVENTS, 10);
+		for (i = 0; i < n; i++)
+			drive(options, epoll, events[i].data.ptr, measured, result);
+	}
+}
+
+static void print(const struct options *options, const struct result *result, double seconds)
+{
+	struct rusage usage;
+	double cpu;
+
+	getrusage(RUSAGE_SELF, &usage);
+	cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
+	      (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
+	printf("{\"workers\":%u,\"seconds\":%.3f,\"count\":%llu,\"rate\":%.1f,\"failed\":%llu,"
+	       "\"lastError\":\"%s\",\"cpuMs\":%.0f,\"latencyUs\":{\"p50\":%.1f,\"p90\":%.1f,"
+	       "\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}}\n",
+	       options->workers, seconds, (unsigned long long)result->done,
+	       (double)result->done / seconds, (unsigned long long)result->failed,
+	       result->last_error != 0 ? strerrorname_np(result->last_error) : "", cpu,
+	       percentile_us(result, 0.5), percentile_us(result, 0.9), percentile_us(result, 0.99),
+	       percentile_us(result, 0.999), (double)result->longest / 1000);
+}
+
+/* ---- command line ---- */
+
+static const char usage[] =
+    "usage: load server|crr|pingpong [options]\n"
+    "  server     echoes 64-byte messages until the time is over\n"
+    "  crr        connect, request, reply, close; again\n"
+    "  pingpong   request and reply on connections that stay\n"
+    "  --address A   to listen on or to connect to, IPv4 or IPv6 (default ::)\n"
+    "  --port P      (default 9000)\n"
+    "  --workers N   connections at a time, 1-1024 (default 1)\n"
+    "  --seconds S   how long to serve or to measure, at most 3600 (default 3)\n"
+    "  --warmup S    not measured, before (default 0.2)\n";
+
+static bool parse_address(struct options *options, const char *text, unsigned int port)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&options->address;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&options->address;
+
+	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons((uint16_t)port);
+		options->address_length = sizeof(*v4);
+		return true;
+	}
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons((uint16_t)port);
+	options->address_length = sizeof(*v6);
+	return inet_pton(AF_INET6, text, &v6->sin6_addr) == 1;
+}
+
+static bool parse(struct options *options, int argc, char **argv)
+{
+	static const struct option names[] = {
+	    {"address", required_argument, NULL, 'a'}, {"port", required_argument, NULL, 'p'},
+	    {"workers", required_argument, NULL, 'w'}, {"seconds", required_argument, NULL, 's'},
+	    {"warmup", required_argument, NULL, 'u'},  {NULL, 0, NULL, 0},
+	};
+	const char *address = "::";
+	long port = 9000, workers = 1;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		if (c == 'a')
+			address = optarg;
+		else if (c == 'p')
+			port = strtol(optarg, NULL, 10);
+		else if (c == 'w')
+			workers = strtol(optarg, NULL, 10);
+		else if (c == 's')
+			options->seconds = strtod(optarg, NULL);
+		else if (c == 'u')
+			options->warmup = strtod(optarg, NULL);
+		else
+			return false;
+	}
+	options->workers = (unsigned int)workers;
+	return optind == argc && port > 0 && port < 65536 && workers > 0 &&
+	       workers <= MAX_WORKERS && options->seconds > 0 && options->seconds <= 3600 &&
+	       options->warmup >= 0 && options->warmup <= 60 &&
+	       parse_address(options, address, (unsigned int)port);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {.seconds = 3, .warmup = 0.2};
+	static struct result result;
+	const char *mode = argc > 1 ? argv[1] : "";
+
+	if (argc < 2 || !parse(&options, argc - 1, argv + 1)) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	if (strcmp(mode, "server") == 0)
+		return serve(&options);
+	options.keep = strcmp(mode, "pingpong") == 0;
+	if (!options.keep && strcmp(mode, "crr") != 0) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	request(&options, &result);
+	print(&options, &result, options.seconds);
+	return result.done > 0 ? 0 : 1;
+}
