@@ -241,7 +241,7 @@ __attribute__((noinline)) int find_policy(const struct authz_report *connection,
 
 /* 1 if any bit is set. Without a branch, because paths through a loop multiply in the verifier;
  * the barrier hides from LLVM that this is a comparison, which it would make a branch again. */
-static __always_inline __u32 any_bit(__u64 word)
+static __always_inline __u64 any_bit(__u64 word)
 {
 	__u64 negated = -word;
 
@@ -249,26 +249,46 @@ static __always_inline __u32 any_bit(__u64 word)
 	return (word | negated) >> 63;
 }
 
+_Static_assert(TERM_WORDS <= 16, "match_terms returns one bit a word in 16 bits");
+
+/* The verdict's arithmetic: bits 0-15 tell the words with a DENY hit, 16-31 those with a dry-run
+ * hit, bit 32 whether an ALLOW was hit. */
+__attribute__((noinline)) __u64 match_terms(const struct verdict_table *table,
+					    const struct term_set *identity,
+					    const struct term_set *address,
+					    const struct term_set *port)
+{
+	__u64 matched = 0, allow = 0;
+
+	if (!table || !identity || !address || !port)
+		return 0;
+	for (__u32 i = 0; i < TERM_WORDS; i++) {
+		__u64 hits, deny, dry_run;
+
+		if (i >= table->words)
+			break;
+		hits = identity->words[i] & address->words[i] & port->words[i];
+		deny = hits & table->deny.words[i];
+		dry_run = hits & table->dry_run.words[i];
+		matched |= any_bit(deny) << i | any_bit(dry_run) << (16 + i);
+		allow |= hits & ~(table->deny.words[i] | table->dry_run.words[i]);
+	}
+	return matched | any_bit(allow) << 32;
+}
+
 /* Judges against one complete table. */
 static __always_inline void judge_terms(const struct inbound *inbound,
 					const struct verdict_table *table, __u32 number,
 					__u32 identity, struct verdict *verdict)
 {
-	__u32 deny = 0, dry_run = 0; /* one bit a word that has such a hit */
 	struct term_rows rows;
-	__u64 allow = 0;
+	__u32 deny, dry_run;
+	__u64 matched;
 
 	find_rows(inbound, table, number, identity, &rows);
-	for (__u32 i = 0; i < TERM_WORDS; i++) {
-		__u64 hits;
-
-		if (i >= table->words)
-			break;
-		hits = terms_hit(&rows, i);
-		deny |= any_bit(hits & table->deny.words[i]) << i;
-		dry_run |= any_bit(hits & table->dry_run.words[i]) << i;
-		allow |= hits & ~(table->deny.words[i] | table->dry_run.words[i]);
-	}
+	matched = match_terms(table, rows.identity, rows.address, rows.port);
+	deny = matched & 0xffff;
+	dry_run = matched >> 16 & 0xffff;
 	if (deny || dry_run) {
 		struct authz_report report = {
 		    .connection = *inbound,
@@ -278,7 +298,7 @@ static __always_inline void judge_terms(const struct inbound *inbound,
 
 		verdict->policy = find_policy(&report, number, identity, deny, dry_run);
 	}
-	verdict->allowed = !deny && (allow || !(table->flags & TABLE_HAS_ALLOW));
+	verdict->allowed = !deny && (matched >> 32 || !(table->flags & TABLE_HAS_ALLOW));
 	verdict->reason = deny		     ? REASON_AUTHZ_DENIED
 			  : verdict->allowed ? REASON_AUTHZ_ALLOWED
 					     : REASON_AUTHZ_NO_ALLOW;
