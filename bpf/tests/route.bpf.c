@@ -13,6 +13,7 @@ int test_route(struct xdp_md *ctx)
 	struct route_case *packet = CASE_OF(ctx, route_case);
 	struct destination destination = {};
 	struct route route;
+	__u32 *tally;
 
 	if (!packet)
 		return XDP_ABORTED;
@@ -29,10 +30,10 @@ int test_route(struct xdp_md *ctx)
 		copy_address(packet->backend_address, route.backend->address);
 		packet->backend_port = route.backend->port;
 	}
-	/* The verifier wants the bound on the index itself, not on what it was computed from. */
-	if (route.workload < CASE_PICKS)
-		packet->picks[route.workload & (CASE_PICKS - 1)]++;
-	else
-		packet->picks[0]++;
+	tally = &packet->picks[route.workload < CASE_PICKS ? route.workload : 0];
+	/* A computed offset into a packet is checked anew. */
+	if ((void *)(tally + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	(*tally)++;
 	return XDP_PASS;
 }

@@ -1,0 +1,129 @@
+// Owns running one decision in the kernel: load an object afresh, fill its maps, run a program, read counters.
+// Knows no decision.
+
+import { join } from "node:path";
+import {
+  type Codec,
+  type MapDescription,
+  type MapName,
+  maps,
+  Reason,
+  ringBuffers,
+} from "../../daemon/bpf/maps.gen.js";
+import { type BpfObject, loadNative, packageRoot } from "../../native/index.js";
+
+type CodecType<C> = C extends Codec<infer T> ? T : never;
+type Key<Name extends MapName> = CodecType<(typeof maps)[Name]["key"]>;
+type Value<Name extends MapName> = CodecType<(typeof maps)[Name]["value"]>;
+
+/** One line of a fixture: what a map holds before the run. */
+export interface Entry {
+  readonly map: MapName;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** Number of entries of each map while testing: more than any case needs, fewer than take time to make. */
+const MAP_ENTRIES = 64;
+const RING_BYTES = 64 * 1024;
+
+const native = loadNative();
+
+/** Where `make -C bpf` puts its objects; another directory when they come from another compiler. */
+export const objectDirectory = join(packageRoot(), "build", "bpf");
+
+export function entry<Name extends MapName>(map: Name, key: Key<Name>, value: Value<Name>): Entry {
+  const { key: keyCodec, value: valueCodec }: MapDescription = maps[map];
+  return { map, key: keyCodec.encode(key), value: valueCodec.encode(value) };
+}
+
+/** Opens an object with small maps, ready to load. Throws BpfError when it is not built. */
+export function openSmall(path: string): BpfObject {
+  const object = native.openObject(path);
+  for (const name of object.mapNames) {
+    if (name in ringBuffers) object.setMaxEntries(name, RING_BYTES);
+    else if (isMapName(name) && !isFixedSize(maps[name])) object.setMaxEntries(name, MAP_ENTRIES);
+  }
+  return object;
+}
+
+/** Loads `name` (as in `tests/route`) afresh with these entries, hands it to `use`, and frees it. */
+export function withObject<T>(name: string, entries: readonly Entry[], use: (loaded: LoadedObject) => T): T {
+  const object = openSmall(join(objectDirectory, `${name}.o`));
+  try {
+    object.load();
+    for (const { map, key, value } of entries) object.map(map).update(key, value);
+    return use(new LoadedObject(object));
+  } finally {
+    object.close();
+  }
+}
+
+export class LoadedObject {
+  readonly #object: BpfObject;
+
+  constructor(object: BpfObject) {
+    this.#object = object;
+  }
+
+  /**
+   * Runs an XDP harness `repeat` times over one packet that is a struct of cases.h, and returns that struct.
+   * Throws when the program did not find the struct whole.
+   */
+  run<T>(program: string, codec: Codec<T>, input: T, repeat = 1): T {
+    const { returnValue, data } = this.#object
+      .program(program)
+      .testRun({ data: codec.encode(input), repeat });
+    if (returnValue !== XDP_PASS) throw new Error(`${program}: returned ${returnValue} instead of XDP_PASS`);
+    return codec.decode(data);
+  }
+
+  /** Runs a program that takes a context alone, such as sk_lookup. Returns its verdict. */
+  runContext(program: string, context: Uint8Array): number {
+    return this.#object.program(program).testRun({ context }).returnValue;
+  }
+
+  /** Nanoseconds a run, averaged by the kernel over `repeat` runs. */
+  measure<T>(program: string, codec: Codec<T>, input: T, repeat: number): number {
+    return this.#object.program(program).testRun({ data: codec.encode(input), repeat }).durationNs;
+  }
+
+  /** Every reason that was counted at all, by name. */
+  reasons(): Record<string, number> {
+    const counted = Object.entries(Reason).map(([name, reason]): [string, number] => [
+      name,
+      this.#sum("reasons", maps.reasons.key.encode(reason)),
+    ]);
+    return Object.fromEntries(counted.filter(([, count]) => count > 0));
+  }
+
+  policyHits(): { policy: number; destination: number; dryRun: number; count: number }[] {
+    const { size, decode } = maps.policy_hits.key;
+    const { count, keys } = this.#object.map("policy_hits").entries();
+    return Array.from({ length: count }, (_, index) => {
+      const key = keys.subarray(index * size, (index + 1) * size);
+      return { ...decode(key), count: this.#sum("policy_hits", key) };
+    }).sort((a, b) => a.policy - b.policy || a.dryRun - b.dryRun);
+  }
+
+  /** Sum over the CPUs of a per-CPU counter. */
+  #sum(map: "reasons" | "policy_hits", key: Uint8Array): number {
+    const { size, decode } = maps[map].value;
+    const values = this.#object.map(map).lookup(key);
+    if (values === undefined) return 0;
+    let sum = 0n;
+    for (let offset = 0; offset < values.length; offset += size) sum += decode(values, offset).count;
+    return Number(sum);
+  }
+}
+
+const XDP_PASS = 2;
+
+function isMapName(name: string): name is MapName {
+  return name in maps;
+}
+
+/** Maps whose length has a meaning (enum reason, the one entry of settings) or that have none. */
+function isFixedSize({ name, type }: MapDescription): boolean {
+  return name === maps.reasons.name || name === maps.settings.name || type === "SK_STORAGE";
+}

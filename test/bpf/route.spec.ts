@@ -1,0 +1,66 @@
+// Owns the proof of the routing decision, run in the kernel on plain structs. Knows no hook and no packet.
+
+import { describe, expect, it } from "vitest";
+import { Reason } from "../../daemon/bpf/maps.gen.js";
+import { addressFromKeyBytes, canonicalAddress, toKeyBytes } from "../../daemon/model/address.js";
+import { RouteAction, RouteCase } from "./cases.gen.js";
+import { withObject } from "./fixture.js";
+import { frontend, pickFixtures, routeFixtures } from "./route.cases.js";
+
+const PICKS = 100_000;
+
+/** A case as it goes into the kernel: the outcome is filled with what no decision gives. */
+function caseTo(address: string, port: number): RouteCase {
+  return {
+    address: toKeyBytes(canonicalAddress(address) ?? address),
+    port,
+    action: 0xdead,
+    reason: 0xdead,
+    service: 0xdead,
+    workload: 0xdead,
+    firstSlot: 0xdead,
+    backendAddress: new Uint8Array(16),
+    backendPort: 0,
+    picks: new Array<number>(8).fill(0),
+  };
+}
+
+describe("route", () => {
+  it.each(routeFixtures)("$description", ({ maps, to, expected }) => {
+    const result = withObject("tests/route", maps, (object) =>
+      object.run("test_route", RouteCase, caseTo(to.address, to.port)),
+    );
+    expect({
+      action: result.action,
+      reason: result.reason,
+      service: result.service,
+      workload: result.workload,
+      firstSlot: result.firstSlot,
+      backend: addressFromKeyBytes(result.backendAddress),
+      backendPort: result.backendPort,
+    }).toEqual({
+      action: expected.action,
+      reason: expected.reason,
+      service: expected.service ?? 0,
+      workload: expected.workload ?? 0,
+      firstSlot: expected.firstSlot ?? 0,
+      backend: expected.backend?.address ?? "::",
+      backendPort: expected.backend?.port ?? 0,
+    });
+  });
+
+  it.each(pickFixtures)("picks by weight: $description", ({ slots, shares }) => {
+    const entries = [...slots, frontend("10.96.0.1", 80, { service: 9, firstSlot: 7, slots: slots.length })];
+    const result = withObject("tests/route", entries, (object) =>
+      object.run("test_route", RouteCase, caseTo("10.96.0.1", 80), PICKS),
+    );
+    expect(result).toMatchObject({ action: RouteAction.REWRITE, reason: Reason.ROUTED });
+    expect(result.picks.reduce((sum, picks) => sum + picks)).toBe(PICKS);
+    for (const [workload, picks] of result.picks.entries()) {
+      const share = shares[workload] ?? 0;
+      // Six standard deviations of a binomial: a fair pick fails once in half a billion runs.
+      const tolerance = 6 * Math.sqrt(PICKS * share * (1 - share));
+      expect(Math.abs(picks - PICKS * share), `workload ${workload}`).toBeLessThanOrEqual(tolerance);
+    }
+  });
+});
