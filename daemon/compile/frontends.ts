@@ -1,0 +1,281 @@
+// Owns the maps `frontends` and `cidrs`: which service has a virtual address, and what each of its ports says.
+// Must not know how endpoints are chosen or stored.
+
+import { maps } from "../bpf/maps.gen.js";
+import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../model/address.js";
+import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
+import { type ReadableStore, virtualAddressKey } from "../model/store.js";
+import type { Workload } from "../model/workload.js";
+import type { Family } from "./eligibility.js";
+import type { Ids } from "./ids.js";
+import { isLocalNetwork, type NodeContext } from "./node.js";
+import type { MapOperation, PutOperation } from "./operation.js";
+import { RunTable, type Target, type Targets } from "./runs.js";
+
+/** What to look at again. */
+export interface FrontendChanges {
+  /** Keys of services that changed, came, went, or whose endpoints changed. */
+  readonly services: Set<string>;
+  /** Virtual addresses that a service gained or lost. */
+  readonly addresses: Map<string, VirtualAddress>;
+}
+
+export interface Rejection {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** A virtual address that a service has. */
+interface Held {
+  readonly service: string;
+  readonly family: Family;
+  readonly base: Uint8Array;
+  /** Of the 16-byte form. */
+  readonly prefixLength: number;
+  targets: Targets;
+}
+
+const IPV4_BLOCK = toKeyBytes("0.0.0.0");
+const NO_TARGETS: Targets = new Map();
+
+/** The state behind both maps, and the changes to them. */
+export class FrontendTable {
+  readonly #ids: { readonly services: Ids<Service>; readonly workloads: Ids<Workload> };
+  readonly #runs = new RunTable();
+  readonly #held = new Map<string, Held>();
+  /** Service key to the virtual addresses it has. */
+  readonly #byService = new Map<string, Set<string>>();
+  #frontends = 0;
+  #blocks = 0;
+
+  constructor(ids: { readonly services: Ids<Service>; readonly workloads: Ids<Workload> }) {
+    this.#ids = ids;
+  }
+
+  /** @see SlotAllocator.release */
+  release(): void {
+    this.#runs.release();
+  }
+
+  sizes(): { frontends: number; cidrs: number; slots: number } {
+    return { frontends: this.#frontends, cidrs: this.#blocks, slots: this.#runs.highWater };
+  }
+
+  /** Slots, then frontends, then blocks; then deletes of blocks, of frontends. */
+  update(
+    changes: FrontendChanges,
+    store: ReadableStore,
+    node: NodeContext,
+  ): { operations: MapOperation[]; rejections: Rejection[] } {
+    const output = new FrontendOperations();
+    const services = new Set(changes.services);
+    for (const [key, address] of changes.addresses) {
+      const before = this.#held.get(key);
+      const winner = this.#winner(address, store, node, output.rejections);
+      if (before?.service === winner) continue;
+      if (before !== undefined) services.add(before.service);
+      if (winner !== undefined) services.add(winner);
+      this.#hand(key, address, before, winner, output);
+    }
+    for (const key of services) this.#updateService(key, store, node, output);
+    return { operations: output.list(), rejections: output.rejections };
+  }
+
+  snapshot(): MapOperation[] {
+    const output = new FrontendOperations();
+    output.slots.push(...this.#runs.snapshot());
+    for (const held of this.#held.values()) {
+      for (const [port, target] of held.targets) output.put(held, port, target);
+      output.putBlock(held);
+    }
+    return output.list();
+  }
+
+  /**
+   * Who has a virtual address that several services name: the canonical one, then one visible everywhere, then the
+   * smallest key. The client is not known here, so a preference for its own namespace cannot count.
+   */
+  #winner(
+    { address, prefixLength }: VirtualAddress,
+    store: ReadableStore,
+    node: NodeContext,
+    rejections: Rejection[],
+  ): string | undefined {
+    const candidates = store
+      .servicesAt(address, prefixLength)
+      .filter((service) => isHere(service, address, prefixLength, node))
+      .sort(compareServices);
+    const [winner] = candidates;
+    if (winner === undefined) return undefined;
+    if (!coversIpv4(address, prefixLength)) return serviceKey(winner);
+    const reason = `IPv6 block ${address}/${prefixLength} covers IPv4-mapped addresses`;
+    rejections.push(...candidates.map((service) => ({ name: serviceKey(service), reason })));
+    return undefined;
+  }
+
+  /** The address passes to another service, or to none; what was said before stays until that one's targets are known. */
+  #hand(
+    key: string,
+    address: VirtualAddress,
+    before: Held | undefined,
+    winner: string | undefined,
+    output: FrontendOperations,
+  ): void {
+    if (before !== undefined) {
+      const rest = this.#byService.get(before.service);
+      rest?.delete(key);
+      if (rest?.size === 0) this.#byService.delete(before.service);
+    }
+    if (winner === undefined) {
+      this.#held.delete(key);
+      if (before === undefined) return;
+      if (before.prefixLength < 128) {
+        this.#blocks--;
+        output.deleteBlock(before);
+      }
+      this.#settle(before, NO_TARGETS, output);
+      return;
+    }
+    const held: Held = {
+      service: winner,
+      family: isIpv4Text(address.address) ? "ipv4" : "ipv6",
+      base: before?.base ?? toKeyBytes(address.address),
+      prefixLength: keyPrefixLength(address),
+      targets: before?.targets ?? NO_TARGETS,
+    };
+    this.#held.set(key, held);
+    const all = this.#byService.get(winner) ?? new Set();
+    this.#byService.set(winner, all.add(key));
+    if (before === undefined && held.prefixLength < 128) {
+      this.#blocks++;
+      output.putBlock(held);
+    }
+  }
+
+  #updateService(key: string, store: ReadableStore, node: NodeContext, output: FrontendOperations): void {
+    const service = store.services.get(key);
+    const addresses = [...(this.#byService.get(key) ?? [])]
+      .map((address) => this.#held.get(address))
+      .filter((held) => held !== undefined);
+    if (service === undefined || addresses.length === 0) {
+      this.#runs.drop(key);
+      return;
+    }
+    const targets = this.#runs.place(
+      service,
+      new Set(addresses.map((held) => held.family)),
+      store.endpoints(key),
+      node,
+      { service: this.#ids.services.idOf(key), workloads: this.#ids.workloads },
+      output.slots,
+    );
+    for (const held of addresses) this.#settle(held, targets.get(held.family) ?? NO_TARGETS, output);
+  }
+
+  #settle(held: Held, targets: Targets, output: FrontendOperations): void {
+    for (const [port, target] of targets) {
+      const before = held.targets.get(port);
+      if (before === undefined || !equalTargets(before, target)) output.put(held, port, target);
+    }
+    for (const port of held.targets.keys()) {
+      if (!targets.has(port)) output.delete(held, port);
+    }
+    this.#frontends += targets.size - held.targets.size;
+    held.targets = targets;
+  }
+}
+
+/**
+ * Operations by the order in which they must happen. The kernel asks for an address's port first, then for the
+ * address (port 0), then for a block: an address appears with its ports before port 0 and leaves the other way.
+ */
+class FrontendOperations {
+  readonly slots: PutOperation[] = [];
+  readonly rejections: Rejection[] = [];
+  readonly #puts: MapOperation[] = [];
+  readonly #addressPuts: MapOperation[] = [];
+  readonly #blockPuts: MapOperation[] = [];
+  readonly #blockDeletes: MapOperation[] = [];
+  readonly #addressDeletes: MapOperation[] = [];
+  readonly #deletes: MapOperation[] = [];
+
+  put(held: Held, port: number, target: Target): void {
+    const value = maps.frontends.value.encode(target);
+    const list = port === 0 ? this.#addressPuts : this.#puts;
+    list.push({ kind: "put", map: "frontends", key: frontendKey(held, port), value });
+  }
+
+  delete(held: Held, port: number): void {
+    const list = port === 0 ? this.#addressDeletes : this.#deletes;
+    list.push({ kind: "delete", map: "frontends", key: frontendKey(held, port) });
+  }
+
+  putBlock(held: Held): void {
+    if (held.prefixLength === 128) return;
+    const value = maps.cidrs.value.encode({ address: held.base, prefixLength: held.prefixLength });
+    this.#blockPuts.push({ kind: "put", map: "cidrs", key: blockKey(held), value });
+  }
+
+  deleteBlock(held: Held): void {
+    this.#blockDeletes.push({ kind: "delete", map: "cidrs", key: blockKey(held) });
+  }
+
+  list(): MapOperation[] {
+    return [
+      this.slots,
+      this.#puts,
+      this.#addressPuts,
+      this.#blockPuts,
+      this.#blockDeletes,
+      this.#addressDeletes,
+      this.#deletes,
+    ].flat();
+  }
+}
+
+function frontendKey(held: Held, port: number): Uint8Array {
+  return maps.frontends.key.encode({ address: held.base, port, prefixLength: held.prefixLength });
+}
+
+function blockKey(held: Held): Uint8Array {
+  return maps.cidrs.key.encode({ prefixBits: held.prefixLength, address: held.base });
+}
+
+/** True when the service has this address on the node's network. */
+function isHere(service: Service, address: string, prefixLength: number, node: NodeContext): boolean {
+  return service.addresses.some(
+    (candidate) =>
+      candidate.address === address &&
+      candidate.prefixLength === prefixLength &&
+      isLocalNetwork(candidate.network, node),
+  );
+}
+
+function compareServices(a: Service, b: Service): number {
+  return (
+    Number(b.canonical) - Number(a.canonical) ||
+    Number(b.visibility === "PUBLIC") - Number(a.visibility === "PUBLIC") ||
+    (serviceKey(a) < serviceKey(b) ? -1 : 1)
+  );
+}
+
+/** True for an IPv6 block so wide that the kernel's form of IPv4 addresses falls into it. */
+function coversIpv4(address: string, prefixLength: number): boolean {
+  if (isIpv4Text(address)) return false;
+  return Buffer.compare(maskBytes(IPV4_BLOCK, prefixLength), toKeyBytes(address)) === 0;
+}
+
+function equalTargets(a: Target, b: Target): boolean {
+  return (
+    a.service === b.service &&
+    a.firstSlot === b.firstSlot &&
+    a.slots === b.slots &&
+    a.flags === b.flags &&
+    a.reason === b.reason
+  );
+}
+
+/** The virtual addresses of services, by index key. */
+export function addVirtualAddresses(into: Map<string, VirtualAddress>, service: Service | undefined): void {
+  for (const address of service?.addresses ?? []) into.set(virtualAddressKey(address), address);
+}

@@ -1,0 +1,177 @@
+// Owns the runs of slots of each service port: resolves, encodes, places, retires. Must not know frontends' keys.
+
+import { FrontendFlag, maps, Reason, Slot } from "../bpf/maps.gen.js";
+import { toKeyBytes } from "../model/address.js";
+import { type Service, serviceKey } from "../model/service.js";
+import type { Workload } from "../model/workload.js";
+import { aliasTable } from "./alias.js";
+import { type Endpoint, type Family, portsOf, resolvePort } from "./eligibility.js";
+import type { Ids } from "./ids.js";
+import type { NodeContext } from "./node.js";
+import type { PutOperation } from "./operation.js";
+import { type Run, SlotAllocator } from "./slots.js";
+
+/** What a frontend of this service says on one port. */
+export interface Target {
+  readonly service: number;
+  readonly firstSlot: number;
+  readonly slots: number;
+  readonly flags: number;
+  readonly reason: number;
+}
+
+/** Port to target; port 0 is the address itself. */
+export type Targets = ReadonlyMap<number, Target>;
+
+interface PlacedRun extends Run {
+  /** Its slots end to end, as the kernel has them; never changed. */
+  readonly bytes: Buffer;
+}
+
+/** Runs of one service, by port and family. */
+type ServiceRuns = Map<string, PlacedRun>;
+
+/** All runs in use. A run never changes in place: other content is another run. */
+export class RunTable {
+  readonly #slots = new SlotAllocator();
+  readonly #runs = new Map<string, ServiceRuns>();
+
+  get highWater(): number {
+    return this.#slots.highWater;
+  }
+
+  /** @see SlotAllocator.release */
+  release(): void {
+    this.#slots.release();
+  }
+
+  /**
+   * What the service's frontends are to say now, for each family it has addresses of. Appends the puts of slots that
+   * have to be there first to `operations`, and retires the runs that nothing refers to after this.
+   */
+  place(
+    service: Service,
+    families: ReadonlySet<Family>,
+    workloads: readonly Workload[],
+    node: NodeContext,
+    ids: { readonly service: number; readonly workloads: Ids<Workload> },
+    operations: PutOperation[],
+  ): Map<Family, Targets> {
+    const key = serviceKey(service);
+    const before = this.#runs.get(key);
+    const after: ServiceRuns = new Map();
+    const targets = new Map<Family, Targets>();
+    for (const family of families) {
+      const byPort = new Map<number, Target>();
+      for (const [number, port] of portsOf(service)) {
+        const known = settledTarget(service, ids.service);
+        if (known !== undefined) {
+          byPort.set(number, known);
+          continue;
+        }
+        const resolution = resolvePort(service, port, family, workloads, node);
+        if (!resolution.ok) {
+          byPort.set(number, refusal(ids.service, resolution.reason));
+          continue;
+        }
+        const name = `${number} ${family}`;
+        const bytes = encodeRun(resolution.endpoints, ids.workloads);
+        const held = before?.get(name);
+        const run = held?.bytes.equals(bytes) ? held : this.#put(bytes, operations);
+        after.set(name, run);
+        byPort.set(number, {
+          service: ids.service,
+          firstSlot: run.first,
+          slots: run.length,
+          flags: 0,
+          reason: Reason.ROUTED,
+        });
+      }
+      byPort.set(0, addressTarget(service, ids.service));
+      targets.set(family, byPort);
+    }
+    this.#replace(key, before, after);
+    return targets;
+  }
+
+  /** Retires every run of the service. */
+  drop(key: string): void {
+    this.#replace(key, this.#runs.get(key), new Map());
+  }
+
+  /** Puts of every slot in use. */
+  snapshot(): PutOperation[] {
+    const operations: PutOperation[] = [];
+    for (const runs of this.#runs.values()) {
+      for (const run of runs.values()) putSlots(run, operations);
+    }
+    return operations;
+  }
+
+  #put(bytes: Buffer, operations: PutOperation[]): PlacedRun {
+    const run = { ...this.#slots.allocate(bytes.length / Slot.size), bytes };
+    putSlots(run, operations);
+    return run;
+  }
+
+  #replace(key: string, before: ServiceRuns | undefined, after: ServiceRuns): void {
+    for (const [name, run] of before ?? []) {
+      if (after.get(name) !== run) this.#slots.retire({ first: run.first, length: run.length });
+    }
+    if (after.size === 0) this.#runs.delete(key);
+    else this.#runs.set(key, after);
+  }
+}
+
+/** What holds for every port of a service whatever its endpoints; `undefined` when they decide. */
+function settledTarget(service: Service, id: number): Target | undefined {
+  // Before PASSTHROUGH: leaving the destination alone would go around the waypoint.
+  if (hasWaypoint(service)) return refusal(id, Reason.WAYPOINT_UNSUPPORTED);
+  if (service.loadBalancing.mode !== "PASSTHROUGH") return undefined;
+  return { ...refusal(id, Reason.MODE_PASSTHROUGH), flags: FrontendFlag.PASSTHROUGH };
+}
+
+/** Port 0: what becomes of ports that the service does not list. */
+function addressTarget(service: Service, id: number): Target {
+  const passes = service.loadBalancing.mode === "PASSTHROUGH" && !hasWaypoint(service);
+  const target = refusal(id, passes ? Reason.MODE_PASSTHROUGH : Reason.NO_PORT);
+  return { ...target, flags: FrontendFlag.ADDRESS | (passes ? FrontendFlag.PASSTHROUGH : 0) };
+}
+
+function hasWaypoint(service: Service): boolean {
+  return service.waypoint !== undefined || service.weightedWaypoints.length > 0;
+}
+
+function refusal(service: number, reason: Reason): Target {
+  return { service, firstSlot: 0, slots: 0, flags: 0, reason };
+}
+
+function encodeRun(endpoints: readonly Endpoint[], workloads: Ids<Workload>): Buffer {
+  const backends = endpoints.map(({ address, port, workload }) => ({
+    address: toKeyBytes(address),
+    port,
+    workload: workloads.idOf(workload.uid),
+  }));
+  const { alias, threshold } = aliasTable(endpoints.map((endpoint) => endpoint.weight));
+  const bytes = Buffer.allocUnsafe(endpoints.length * Slot.size);
+  for (const [column, primary] of backends.entries()) {
+    Slot.encodeInto(
+      { primary, alias: backends[alias[column] ?? column] ?? primary, threshold: threshold[column] ?? 0 },
+      bytes,
+      column * Slot.size,
+    );
+  }
+  return bytes;
+}
+
+function putSlots(run: PlacedRun, operations: PutOperation[]): void {
+  for (let column = 0; column < run.length; column++) {
+    const offset = column * Slot.size;
+    operations.push({
+      kind: "put",
+      map: "slots",
+      key: maps.slots.key.encode(run.first + column),
+      value: run.bytes.subarray(offset, offset + Slot.size),
+    });
+  }
+}

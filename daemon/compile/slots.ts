@@ -1,0 +1,60 @@
+// Owns which runs of `slots` are in use, waiting or free. Must not know what a slot holds.
+
+/** First index and columns of a run. */
+export interface Run {
+  readonly first: number;
+  readonly length: number;
+}
+
+/**
+ * Gives out runs in classes of powers of two. A retired run may still be read by a connection that has just looked
+ * its frontend up, so it is reused only after a grace period: after the second release() that follows.
+ */
+export class SlotAllocator {
+  /** Index: log2 of the class; values: first indexes. */
+  readonly #free: number[][] = [];
+  #retired: Run[] = [];
+  #waiting: Run[] = [];
+  #highWater = 0;
+
+  /** Slots that have ever been given out: what the map must hold. */
+  get highWater(): number {
+    return this.#highWater;
+  }
+
+  /** A run of at least one slot. */
+  allocate(length: number): Run {
+    const power = classOf(length);
+    const first = this.#free[power]?.pop() ?? this.#highWater;
+    if (first === this.#highWater) this.#highWater += 2 ** power;
+    return { first, length };
+  }
+
+  /** The run is in no frontend any more. */
+  retire(run: Run): void {
+    this.#retired.push(run);
+  }
+
+  /**
+   * Call once a grace period: frees what was retired before the call before this one, so that each run waits at
+   * least one whole period whenever it was retired.
+   */
+  release(): void {
+    for (const run of this.#waiting) {
+      const power = classOf(run.length);
+      let free = this.#free[power];
+      if (free === undefined) {
+        free = [];
+        this.#free[power] = free;
+      }
+      free.push(run.first);
+    }
+    this.#waiting = this.#retired;
+    this.#retired = [];
+  }
+}
+
+/** log2 of the smallest power of two that holds `length`. */
+function classOf(length: number): number {
+  return 32 - Math.clz32(length - 1);
+}
