@@ -224,7 +224,6 @@ static int advance(struct worker *worker)
 
 static void record(struct result *result, uint64_t ns)
 {
-	result->failed_in_a_row = 0;
 	result->done++;
 	result->counts[bucket_of(ns)]++;
 	if (ns > result->longest)
@@ -240,6 +239,7 @@ static void drive(const struct options *options, int epoll, struct worker *worke
 	while ((state = advance(worker)) == 1) {
 		uint64_t now = now_ns();
 
+		result->failed_in_a_row = 0;
 		if (now >= measured)
 			record(result, now - worker->started);
 		if (!options->keep)

@@ -12,7 +12,15 @@ import {
   removeNetns,
   type WireAddresses,
 } from "./netns.js";
-import { check, RunningProcess, type RunOptions, type RunResult, run, runQuietly } from "./process.js";
+import {
+  check,
+  RunningProcess,
+  type RunOptions,
+  type RunResult,
+  run,
+  runQuietly,
+  type StartOptions,
+} from "./process.js";
 import { isListening, until } from "./wait.js";
 
 export interface Pod {
@@ -30,6 +38,13 @@ export interface Pod {
 export interface PodOptions extends WireAddresses {
   /** Default true. */
   readonly enrolled?: boolean;
+}
+
+export interface SpawnOptions extends StartOptions {
+  readonly arm?: Arm;
+  readonly port?: number;
+  /** Of `port`, default tcp. */
+  readonly protocol?: "tcp" | "udp";
 }
 
 /** The cgroup that a process of a pod starts in: `mesh` is the one to hang hooks on, `plain` its sibling. */
@@ -152,12 +167,8 @@ export class Lab {
   }
 
   /** Starts a process in a pod; resolves once it listens on `port` there, if one is given. */
-  async spawn(
-    pod: Pod,
-    argv: readonly string[],
-    options: { readonly arm?: Arm; readonly port?: number; readonly protocol?: "tcp" | "udp" } = {},
-  ): Promise<RunningProcess> {
-    const child = new RunningProcess(this.command(pod, argv, options.arm));
+  async spawn(pod: Pod, argv: readonly string[], options: SpawnOptions = {}): Promise<RunningProcess> {
+    const child = new RunningProcess(this.command(pod, argv, options.arm), options);
     const { port, protocol } = options;
     if (port !== undefined) {
       await until(`${argv[0]} listening on ${pod.name}:${port}`, () => {
@@ -171,8 +182,8 @@ export class Lab {
   }
 
   /** Starts a process outside of all pods, in a cgroup of the lab: it ends with the lab at the latest. */
-  spawnDaemon(argv: readonly string[], env: NodeJS.ProcessEnv = process.env): RunningProcess {
-    return new RunningProcess(joinCgroup(this.cgroups.daemons, argv), { env });
+  spawnDaemon(argv: readonly string[], options: StartOptions = {}): RunningProcess {
+    return new RunningProcess(joinCgroup(this.cgroups.daemons, argv), options);
   }
 
   /** Lets the lab outlive this process. */

@@ -1,6 +1,7 @@
 // Owns child processes: run to the end, or keep and stop. Must not know namespaces, cgroups or daemons.
 
-import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 
 export interface RunResult {
   /** Exit code, -1 when a signal ended it. */
@@ -11,12 +12,17 @@ export interface RunResult {
   readonly ms: number;
 }
 
-export interface RunOptions {
+export interface StartOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  /** Append stdout and stderr to this file instead of collecting them: for what outlives this process. */
+  readonly logFile?: string;
+}
+
+export interface RunOptions extends Omit<StartOptions, "logFile"> {
   readonly input?: string;
   /** SIGKILL after this time, default 30,000. */
   readonly timeoutMs?: number;
-  readonly env?: NodeJS.ProcessEnv;
-  readonly cwd?: string;
 }
 
 /** Runs a command to its end. Rejects only when it cannot be started; look at `code` for failure. */
@@ -45,7 +51,7 @@ export function runQuietly(argv: readonly string[], input = ""): string {
   return spawnSync(command, rest, { input, encoding: "utf8", timeout: 10_000 }).stdout ?? "";
 }
 
-/** A started process whose output is collected. */
+/** A started process, in a session of its own: Ctrl-C reaches it only through whoever started it. */
 export class RunningProcess {
   /** Everything written so far. */
   stdout = "";
@@ -57,9 +63,17 @@ export class RunningProcess {
   #rest = "";
   #ended = false;
 
-  constructor(argv: readonly string[], options: Pick<SpawnOptions, "env" | "cwd"> = {}) {
+  constructor(argv: readonly string[], options: StartOptions = {}) {
     const [command = "", ...rest] = argv;
-    this.#child = spawn(command, rest, { ...options, stdio: "pipe" });
+    const { env, cwd, logFile } = options;
+    const log = logFile === undefined ? undefined : openSync(logFile, "a");
+    this.#child = spawn(command, rest, {
+      env,
+      cwd,
+      detached: true,
+      stdio: log === undefined ? "pipe" : ["ignore", log, log],
+    });
+    if (log !== undefined) closeSync(log);
     this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => this.#onStdout(text));
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.stderr += text;
@@ -112,12 +126,9 @@ export class RunningProcess {
     return code;
   }
 
-  /** Lets the parent exit while this process lives on. */
+  /** Lets this process exit while that one lives on; it needs a log file, or its output breaks. */
   unref(): void {
     this.#child.unref();
-    for (const stream of [this.#child.stdin, this.#child.stdout, this.#child.stderr]) {
-      if (stream !== null && "unref" in stream && typeof stream.unref === "function") stream.unref();
-    }
   }
 
   #onStdout(text: string): void {

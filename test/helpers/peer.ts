@@ -1,0 +1,76 @@
+// Owns the test's end of a process that lives in a pod and opens sockets there on demand.
+// Must not know what the operations do.
+
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Arm, Lab, Pod } from "./lab.js";
+import type { operations } from "./peer-operations.js";
+import type { RunningProcess } from "./process.js";
+import { until } from "./wait.js";
+
+type Operations = typeof operations;
+type Input<K extends keyof Operations> = Parameters<Operations[K]>[0];
+type Output<K extends keyof Operations> = Awaited<ReturnType<Operations[K]>>;
+
+interface Pending {
+  resolve(output: unknown): void;
+  reject(error: Error): void;
+}
+
+/** Starts a peer in a pod; `arm` chooses its cgroup (default mesh: governed). */
+export async function startPeer(lab: Lab, pod: Pod, arm: Arm = "mesh"): Promise<Peer> {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const argv = [process.execPath, "--import", "tsx", join(here, "peer-main.ts")];
+  const peer = new Peer(pod, await lab.spawn(pod, argv, { arm, cwd: join(here, "../..") }));
+  await peer.ready();
+  return peer;
+}
+
+export class Peer {
+  readonly #process: RunningProcess;
+  readonly #pending = new Map<number, Pending>();
+  #next = 1;
+  #ready = false;
+
+  constructor(
+    readonly pod: Pod,
+    process: RunningProcess,
+  ) {
+    this.#process = process;
+    process.onLine((line) => this.#onLine(line));
+    process.exited.finally(() => {
+      const error = new Error(`peer in ${pod.name} ended: ${process.stderr}`);
+      for (const pending of this.#pending.values()) pending.reject(error);
+      this.#pending.clear();
+    });
+  }
+
+  /** Resolves when the process takes calls. */
+  async ready(): Promise<void> {
+    await until(`the peer in ${this.pod.name}`, () => {
+      if (!this.#process.running) throw new Error(this.#process.stderr);
+      return this.#ready;
+    });
+  }
+
+  /** Does one of the peer's operations inside its pod. Rejects with what that threw. */
+  call<K extends keyof Operations>(operation: K, input: Input<K>): Promise<Output<K>> {
+    const id = this.#next++;
+    this.#process.stdin.write(`${JSON.stringify({ id, operation, input })}\n`);
+    return new Promise<unknown>((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+    }) as Promise<Output<K>>;
+  }
+
+  #onLine(line: string): void {
+    if (line === "ready") {
+      this.#ready = true;
+      return;
+    }
+    const { id, output, error } = JSON.parse(line) as { id: number; output?: unknown; error?: string };
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (error === undefined) pending?.resolve(output);
+    else pending?.reject(new Error(error));
+  }
+}
