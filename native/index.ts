@@ -1,8 +1,8 @@
 // Owns the typed face of the addon: BPF objects, maps, programs, links, ring buffers, namespaces.
 // Knows no struct of weft: keys, values and records are bytes.
 
-import { createRequire } from "node:module";
 import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -87,7 +87,12 @@ export interface BpfMap {
    * Writes `count` entries laid end to end. Returns how many were written before the first failure, with that
    * failure; falls back to single updates where the kernel has no batch for the map's type.
    */
-  updateBatch(keys: Uint8Array, values: Uint8Array, count: number, flags?: number): { done: number; error?: BpfError };
+  updateBatch(
+    keys: Uint8Array,
+    values: Uint8Array,
+    count: number,
+    flags?: number,
+  ): { done: number; error?: BpfError };
   deleteBatch(keys: Uint8Array, count: number): { done: number; error?: BpfError };
   /** All entries, read in batches (or key by key where the type has none, such as LPM tries). */
   entries(): Entries;
@@ -157,12 +162,20 @@ export interface Native {
   linkCgroup(program: BpfProgram, cgroupPath: string, attachType: number): BpfLink;
   linkNetns(program: BpfProgram, netnsPath: string, attachType: number): BpfLink;
   /** `mode` as XDP_FLAGS_*; enters the namespace on a thread of its own when netnsPath is given. */
-  linkXdp(program: BpfProgram, interfaceName: string, options: { netnsPath?: string; mode: "native" | "generic" }): BpfLink;
+  linkXdp(
+    program: BpfProgram,
+    interfaceName: string,
+    options: { netnsPath?: string; mode: "native" | "generic" },
+  ): BpfLink;
   linkIterator(program: BpfProgram, options?: { map?: BpfMap }): BpfLink;
   /** Everything the iterator prints, read inside the given network namespace (the current one when absent). */
   readIterator(link: BpfLink, netnsPath?: string): Promise<Buffer>;
   /** At most `maxBatch` records a call (default 512), at most `latencyMs` late (default 20). */
-  openRingBuffer(map: BpfMap, onRecords: (records: Buffer[]) => void, options?: { maxBatch?: number; latencyMs?: number }): RingBuffer;
+  openRingBuffer(
+    map: BpfMap,
+    onRecords: (records: Buffer[]) => void,
+    options?: { maxBatch?: number; latencyMs?: number },
+  ): RingBuffer;
   /** SO_NETNS_COOKIE (Linux 5.14) of the namespace behind a path such as /run/netns/x or /proc/1/ns/net. */
   netnsCookie(netnsPath: string): bigint;
   /** Turns on run-time statistics of programs until closed (BPF_ENABLE_STATS, Linux 5.8). */

@@ -75,7 +75,7 @@ std::optional<Bytes> Map::ReadItems(const Napi::Value &value, const char *name, 
   std::string expected = std::to_string(item_size);
   if (count != 1)
     expected = std::to_string(count) + " times " + expected;
-  ThrowRangeError(value.Env(), Describe() + ": " + name + " has " + std::to_string(bytes->size) +
+  ThrowRangeError(value.Env(), Describe() + ": " + name + " of " + std::to_string(bytes->size) +
                                    " bytes, expected " + expected);
   return std::nullopt;
 }
