@@ -6,30 +6,30 @@
 #include <bpf/bpf_helpers.h>
 
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, __u64);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u64);
 } values SEC(".maps");
 
 SEC("xdp")
-int good(struct xdp_md *ctx) {
-  return XDP_PASS;
+int good(struct xdp_md *ctx)
+{
+	return XDP_PASS;
 }
 
 SEC("xdp")
-int unchecked_pointer(struct xdp_md *ctx) {
-  __u64 sum = 0;
+int unchecked_pointer(struct xdp_md *ctx)
+{
+	__u64 sum = 0;
 
-  for (__u32 key = 0; key < 500; key++) {
-    __u64 *value = bpf_map_lookup_elem(&values, &key);
-
-    if (value)
-      sum += *value;
-  }
-  __u32 last = 500;
-  __u64 *value = bpf_map_lookup_elem(&values, &last);
-  return sum + *value;
+#pragma clang loop unroll(full)
+	for (int i = 0; i < 2000; i++)
+		sum = sum * 31 + bpf_get_prandom_u32();
+	__u32 last = 500;
+	__u64 *value = bpf_map_lookup_elem(&values, &last);
+	return sum + *value;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

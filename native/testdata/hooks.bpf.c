@@ -7,72 +7,79 @@
 
 /* 0 -> network namespace cookie of the last connect seen by connect_record */
 struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, __u64);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
 } cookie SEC(".maps");
 
 /* 0 -> packets seen by xdp_count */
 struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, __u64);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
 } packets SEC(".maps");
 
 SEC("cgroup/connect4")
-int connect_record(struct bpf_sock_addr *ctx) {
-  __u32 zero = 0;
-  __u64 *seen = bpf_map_lookup_elem(&cookie, &zero);
+int connect_record(struct bpf_sock_addr *ctx)
+{
+	__u32 zero = 0;
+	__u64 *seen = bpf_map_lookup_elem(&cookie, &zero);
 
-  if (seen)
-    *seen = bpf_get_netns_cookie(ctx);
-  return 1;
+	if (seen)
+		*seen = bpf_get_netns_cookie(ctx);
+	return 1;
 }
 
 SEC("cgroup/connect4")
-int connect_refuse(struct bpf_sock_addr *ctx) {
-  return 0;
+int connect_refuse(struct bpf_sock_addr *ctx)
+{
+	return 0;
 }
 
 SEC("sk_lookup")
-int lookup_pass(struct bpf_sk_lookup *ctx) {
-  return SK_PASS;
+int lookup_pass(struct bpf_sk_lookup *ctx)
+{
+	return SK_PASS;
 }
 
 SEC("sk_lookup")
-int lookup_drop(struct bpf_sk_lookup *ctx) {
-  return SK_DROP;
+int lookup_drop(struct bpf_sk_lookup *ctx)
+{
+	return SK_DROP;
 }
 
 SEC("sk_lookup")
-int lookup_drop_81(struct bpf_sk_lookup *ctx) {
-  return ctx->local_port == 81 ? SK_DROP : SK_PASS;
+int lookup_drop_81(struct bpf_sk_lookup *ctx)
+{
+	return ctx->local_port == 81 ? SK_DROP : SK_PASS;
 }
 
 SEC("xdp")
-int xdp_count(struct xdp_md *ctx) {
-  __u32 zero = 0;
-  __u64 *seen = bpf_map_lookup_elem(&packets, &zero);
+int xdp_count(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u64 *seen = bpf_map_lookup_elem(&packets, &zero);
 
-  if (seen)
-    __sync_fetch_and_add(seen, 1);
-  return XDP_PASS;
+	if (seen)
+		__sync_fetch_and_add(seen, 1);
+	return XDP_PASS;
 }
 
 /* Writes 0xab over the first byte and takes off the last four. */
 SEC("xdp")
-int xdp_edit(struct xdp_md *ctx) {
-  __u8 *data = (void *)(long)ctx->data;
-  __u8 *end = (void *)(long)ctx->data_end;
+int xdp_edit(struct xdp_md *ctx)
+{
+	__u8 *data = (void *)(long)ctx->data;
+	__u8 *end = (void *)(long)ctx->data_end;
 
-  if (data + 1 > end)
-    return XDP_ABORTED;
-  *data = 0xab;
-  if (bpf_xdp_adjust_tail(ctx, -4))
-    return XDP_ABORTED;
-  return XDP_TX;
+	if (data + 1 > end)
+		return XDP_ABORTED;
+	*data = 0xab;
+	if (bpf_xdp_adjust_tail(ctx, -4))
+		return XDP_ABORTED;
+	return XDP_TX;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
