@@ -17,6 +17,7 @@ export class LineWriter {
   #waiting: string[] = [];
   #waitingBytes = 0;
   #rest: Buffer | undefined;
+  #successor: number | undefined;
   #busy = false;
   #idle: (() => void)[] = [];
   #written = 0;
@@ -38,7 +39,7 @@ export class LineWriter {
     return fd.ok ? ok(new LineWriter(fd.value, path, limit)) : fd;
   }
 
-  /** Lines taken so far. */
+  /** Lines that reached the output. */
   get written(): number {
     return this.#written;
   }
@@ -54,7 +55,6 @@ export class LineWriter {
       this.#dropped++;
       return;
     }
-    this.#written++;
     this.#waiting.push(line);
     this.#waitingBytes += bytes;
     if (!this.#busy) {
@@ -64,15 +64,15 @@ export class LineWriter {
     }
   }
 
-  /** Opens the path again after a rotation moved the file away. Standard output stays as it is. */
-  async reopen(): Promise<Result<void>> {
+  /** Opens the path again after a rotation moved the file away; standard output stays as it is. */
+  reopen(): Result<void> {
     if (this.path === undefined) return ok(undefined);
-    await this.flush();
     const fd = openAppend(this.path);
     if (!fd.ok) return fd;
-    const before = this.#fd;
-    this.#fd = fd.value;
-    closeSync(before);
+    // A write under way still needs the old descriptor.
+    if (this.#successor !== undefined) closeSync(this.#successor);
+    this.#successor = fd.value;
+    if (!this.#busy) this.#succeed();
     return ok(undefined);
   }
 
@@ -93,8 +93,16 @@ export class LineWriter {
     if (this.path !== undefined && !this.#busy) closeSync(this.#fd);
   }
 
+  #succeed(): void {
+    if (this.#successor === undefined) return;
+    closeSync(this.#fd);
+    this.#fd = this.#successor;
+    this.#successor = undefined;
+  }
+
   #next(): void {
     if (this.#rest === undefined) {
+      this.#succeed();
       if (this.#waiting.length === 0) {
         this.#busy = false;
         for (const resolve of this.#idle.splice(0)) resolve();
@@ -109,21 +117,22 @@ export class LineWriter {
         setTimeout(() => this.#next(), RETRY_MS);
         return;
       }
-      if (error !== null) this.#lose(chunk);
+      // A full disk or a reader that went away: the lines count as dropped.
       const done = error === null ? count : chunk.length;
+      const lines = countLines(chunk.subarray(0, done));
+      if (error === null) this.#written += lines;
+      else this.#dropped += lines;
       this.#waitingBytes -= done;
       this.#rest = done < chunk.length ? chunk.subarray(done) : undefined;
       this.#next();
     });
   }
+}
 
-  /** A full disk or a reader that went away: the lines count as dropped. */
-  #lose(chunk: Buffer): void {
-    let lines = 0;
-    for (const byte of chunk) if (byte === 10) lines++;
-    this.#written -= lines;
-    this.#dropped += lines;
-  }
+function countLines(chunk: Buffer): number {
+  let lines = 0;
+  for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, at + 1)) lines++;
+  return lines;
 }
 
 function openAppend(path: string | undefined): Result<number> {

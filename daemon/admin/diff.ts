@@ -1,0 +1,48 @@
+// Owns the comparison of what the daemon believes with what the kernel holds. Must not know how either is kept.
+
+import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
+import type { NameSource } from "../telemetry/sources.js";
+import type { ExpectedEntry, RawMap } from "./backend.js";
+import { decodeKey, decodeValue } from "./dump-maps.js";
+import type { Difference } from "./responses.js";
+
+/**
+ * Differences of one map, in the order of the expected entries, then what should not be there. Of an array only
+ * the expected indexes are compared: the others are reachable by nothing.
+ */
+export function diffMap(
+  map: MapName,
+  expected: Iterable<ExpectedEntry>,
+  actual: RawMap["entries"],
+  names: NameSource,
+): Difference[] {
+  const description: MapDescription = maps[map];
+  const held = new Map<string, Buffer>();
+  const keySize = description.key.size;
+  const valueSize = actual.count === 0 ? 0 : actual.values.length / actual.count;
+  for (let index = 0; index < actual.count; index++) {
+    const key = actual.keys.subarray(index * keySize, (index + 1) * keySize);
+    held.set(key.toString("latin1"), actual.values.subarray(index * valueSize, (index + 1) * valueSize));
+  }
+
+  const differences: Difference[] = [];
+  const report = (key: Uint8Array, wanted: Uint8Array | undefined, found: Uint8Array | undefined) => {
+    differences.push({
+      map,
+      key: decodeKey(map, key, names),
+      expected: wanted === undefined ? null : decodeValue(map, wanted, names),
+      actual: found === undefined ? null : decodeValue(map, found, names),
+    });
+  };
+  for (const { key, value } of expected) {
+    const text = Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+    const found = held.get(text);
+    held.delete(text);
+    // The kernel rounds values up to 8 bytes when it hands them over in some types.
+    if (found === undefined || !found.subarray(0, description.value.size).equals(value))
+      report(key, value, found);
+  }
+  if (description.type === "ARRAY") return differences;
+  for (const [text, found] of held) report(Buffer.from(text, "latin1"), undefined, found);
+  return differences;
+}

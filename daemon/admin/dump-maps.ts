@@ -1,0 +1,184 @@
+// Owns the decoded view of the kernel's maps: names beside numbers, addresses as text.
+// Must not know how a map is read.
+
+import {
+  addressFlagNames,
+  type Codec,
+  datagramRoleNames,
+  directionNames,
+  frontendFlagNames,
+  type MapDescription,
+  type MapName,
+  maps,
+  outcomeNames,
+  reasonNames,
+  tableFlagNames,
+  termFlagNames,
+} from "../bpf/maps.gen.js";
+import { addressFromKeyBytes } from "../model/address.js";
+import { policyKey } from "../model/policy.js";
+import { serviceKey } from "../model/service.js";
+import type { NameSource } from "../telemetry/sources.js";
+import type { RawMap } from "./backend.js";
+import type { Decoded } from "./responses.js";
+
+type Names = Readonly<Record<number, string>>;
+
+/** What the bits of a field `flags` mean depends on its map. */
+const FLAG_NAMES: Partial<Record<MapName, Names>> = {
+  addresses: addressFlagNames,
+  authz_tables: tableFlagNames,
+  authz_terms: termFlagNames,
+  frontends: frontendFlagNames,
+};
+
+/** Fields whose number has a name in one of the enums. */
+const ENUM_NAMES: Readonly<Record<string, Names>> = {
+  direction: directionNames,
+  outcome: outcomeNames,
+  reason: reasonNames,
+  role: datagramRoleNames,
+};
+
+/** Fields that hold the id of a resource. */
+const RESOURCE_FIELDS: Readonly<Record<string, "workload" | "service" | "policy">> = {
+  source: "workload",
+  destination: "workload",
+  workload: "workload",
+  service: "service",
+  policy: "policy",
+};
+
+/** Maps that can be listed; the socket storage cannot. */
+export const LISTED_MAPS: readonly MapName[] = Object.values(maps)
+  .filter((map) => map.type !== "SK_STORAGE")
+  .map((map) => map.name);
+
+export function isListedMap(name: string): name is MapName {
+  return LISTED_MAPS.some((known) => known === name);
+}
+
+/**
+ * Decodes the entries of a map one by one. Per-CPU values are summed. Of an array, entries that are all zero are
+ * left out: nothing was ever written there.
+ */
+export function* decodeEntries(
+  map: MapName,
+  raw: RawMap["entries"],
+  names: NameSource,
+): Generator<{ key: Decoded; value: Decoded }> {
+  const description: MapDescription = maps[map];
+  const keySize = description.key.size;
+  const stride = raw.count === 0 ? 0 : raw.values.length / raw.count;
+  for (let index = 0; index < raw.count; index++) {
+    const value = raw.values.subarray(index * stride, (index + 1) * stride);
+    if (description.type.endsWith("ARRAY") && value.every((byte) => byte === 0)) continue;
+    yield {
+      key: decodeKey(map, raw.keys.subarray(index * keySize, (index + 1) * keySize), names),
+      value: decodeValue(map, value, names),
+    };
+  }
+}
+
+export function decodeKey(map: MapName, bytes: Uint8Array, names: NameSource): Decoded {
+  const key = (maps[map].key as Codec<unknown>).decode(bytes);
+  if (isRecord(key)) return view(map, key, names);
+  if (map === "reasons") return { reason: key, reasonName: reasonNames[Number(key)] ?? "" };
+  return { [map === "pods" || map === "pod_info" ? "cookie" : "index"]: plain(key) };
+}
+
+export function decodeValue(map: MapName, bytes: Uint8Array, names: NameSource): Decoded {
+  const { value: codec, perCpu } = maps[map] as MapDescription;
+  if (!perCpu) return view(map, asRecord(codec.decode(bytes)), names);
+  return view(map, sumPerCpu(codec, bytes), names);
+}
+
+/** Adds up the 64-bit counters of a per-CPU value, whose parts are each rounded up to 8 bytes. */
+function sumPerCpu(codec: Codec<unknown>, bytes: Uint8Array): Record<string, unknown> {
+  const stride = Math.ceil(codec.size / 8) * 8;
+  const total: Record<string, unknown> = {};
+  for (let offset = 0; offset + codec.size <= bytes.length; offset += stride) {
+    for (const [field, value] of Object.entries(asRecord(codec.decode(bytes, offset)))) {
+      const before = total[field];
+      total[field] = typeof before === "bigint" && typeof value === "bigint" ? before + value : value;
+    }
+  }
+  return total;
+}
+
+function view(map: MapName, record: Readonly<Record<string, unknown>>, names: NameSource): Decoded {
+  const shown: Record<string, unknown> = {};
+  for (const [field, value] of Object.entries(record)) {
+    if (value instanceof Uint8Array) {
+      shown[field] = bytesText(value);
+    } else if (isRecord(value)) {
+      shown[field] = "words" in value ? terms(value.words) : view(map, value, names);
+    } else if (field === "words" && Array.isArray(value)) {
+      shown.terms = terms(value);
+    } else {
+      shown[field] = plain(value);
+      Object.assign(shown, nameBeside(map, field, value, names));
+    }
+  }
+  return shown;
+}
+
+/** The name of a number, under the field's name with `Name` appended (`flagNames` for flags). */
+function nameBeside(map: MapName, field: string, value: unknown, names: NameSource): Decoded {
+  if (typeof value !== "number") return {};
+  const resource = RESOURCE_FIELDS[field];
+  if (resource !== undefined) return { [`${field}Name`]: resourceName(resource, value, names) };
+  const enumNames = ENUM_NAMES[field];
+  if (enumNames !== undefined) return { [`${field}Name`]: enumNames[value] ?? "" };
+  const flagNames = field === "flags" ? FLAG_NAMES[map] : undefined;
+  if (flagNames === undefined) return {};
+  const set = Object.entries(flagNames).filter(([bit]) => (value & Number(bit)) !== 0);
+  return { flagNames: set.map(([, name]) => name) };
+}
+
+/** `namespace/name`, empty for id 0 and for one that nobody knows any more. */
+function resourceName(kind: "workload" | "service" | "policy", id: number, names: NameSource): string {
+  if (id === 0) return "";
+  if (kind === "policy") return names.policy(id) ?? "";
+  if (kind === "service") {
+    const service = names.service(id);
+    return service === undefined ? "" : serviceKey(service);
+  }
+  const workload = names.workload(id);
+  return workload === undefined ? "" : policyKey(workload);
+}
+
+/** 16 bytes are an address; all others are NUL-padded UTF-8. */
+function bytesText(bytes: Uint8Array): string {
+  if (bytes.length === 16) return addressFromKeyBytes(bytes);
+  const end = bytes.indexOf(0);
+  return Buffer.from(end === -1 ? bytes : bytes.subarray(0, end)).toString("utf8");
+}
+
+/** Numbers of the bits that are set; bit t of word w is term w * 64 + t. */
+function terms(words: unknown): number[] {
+  const set: number[] = [];
+  if (!Array.isArray(words)) return set;
+  for (const [index, word] of words.entries()) {
+    if (typeof word !== "bigint") continue;
+    for (let rest = word, bit = 0; rest !== 0n; rest >>= 1n, bit++) {
+      if ((rest & 1n) === 1n) set.push(index * 64 + bit);
+    }
+  }
+  return set;
+}
+
+/** JSON has no 64-bit integers: beyond 2^53 they are decimal text. */
+function plain(value: unknown): unknown {
+  if (typeof value !== "bigint") return value;
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
+}
+
+function asRecord(value: unknown): Record<string, unknown> {
+  if (isRecord(value)) return value;
+  throw new TypeError(`a map's value is ${typeof value}, not a struct`);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

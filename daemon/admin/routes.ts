@@ -1,0 +1,227 @@
+// Owns the paths of the three listeners and what each answers. Must not know HTTP's mechanics.
+
+import { z } from "zod";
+import type { MapName } from "../bpf/maps.gen.js";
+import { type MapDescription, maps } from "../bpf/maps.gen.js";
+import { describe, type WeftError } from "../errors.js";
+import { EXPOSITION_TYPE } from "../telemetry/exposition.js";
+import { parseFilter } from "../telemetry/record.js";
+import type { AdminBackend } from "./backend.js";
+import { diffMap } from "./diff.js";
+import { dumpPolicy, dumpService, dumpWorkload } from "./dump-config.js";
+import { decodeEntries, isListedMap, LISTED_MAPS } from "./dump-maps.js";
+import type {
+  AccessLogResponse,
+  ComponentStatus,
+  Difference,
+  DiffResponse,
+  LoggersResponse,
+  PodsResponse,
+  ReadyResponse,
+  StatusResponse,
+} from "./responses.js";
+import { badRequest, type Handler, type Reply, type Route, type RouteRequest, refuse } from "./server.js";
+import { arrayText, gather, jsonOfArrays, lines, objectText } from "./streams.js";
+import { warningsOf } from "./warnings.js";
+
+const JSON_TYPE = "application/json; charset=utf-8";
+
+/** Listener of --admin-address. */
+export function adminRoutes(backend: AdminBackend): Route[] {
+  const configDump: Handler = () =>
+    ok200Pieces(
+      jsonOfArrays({
+        workloads: mapEach(backend.workloads(), dumpWorkload),
+        services: mapEach(backend.services(), dumpService),
+        policies: mapEach(backend.policies(), dumpPolicy),
+      }),
+    );
+  const bpfDump: Handler = (request) => dumpBpf(backend, request);
+  return [
+    get("/version", () => ok200(backend.version())),
+    get("/status", () => ok200(statusOf(backend))),
+    get("/debug/config_dump/workload", configDump),
+    get("/debug/config_dump/dual-engine", configDump),
+    get("/debug/config_dump/bpf/workload", bpfDump),
+    get("/debug/config_dump/bpf/dual-engine", bpfDump),
+    get("/debug/config_dump/diff", () => diffAll(backend)),
+    {
+      path: "/debug/loggers",
+      methods: {
+        GET: (request) => getLoggers(backend, request),
+        POST: (request) => setLogger(backend, request),
+      },
+    },
+    {
+      path: "/accesslog",
+      methods: { GET: () => ok200(accessLog(backend)), POST: (request) => switchAccessLog(backend, request) },
+    },
+    get("/accesslog/tail", (request) => tail(backend, request)),
+    {
+      path: "/pods",
+      methods: {
+        GET: () => ok200({ pods: backend.pods() } satisfies PodsResponse),
+        POST: (request) => enroll(backend, request),
+      },
+    },
+    { path: "/pods/:namespace/:name", methods: { DELETE: (request) => unenroll(backend, request) } },
+    ...readyRoutes(backend),
+  ];
+}
+
+/** Listener of --metrics-address. */
+export function metricsRoutes(metrics: { render(): AsyncIterable<string> }): Route[] {
+  const scrape: Handler = () => ({ status: 200, type: EXPOSITION_TYPE, pieces: metrics.render() });
+  return ["/metrics", "/status/metric", "/stats/prometheus"].map((path) => get(path, scrape));
+}
+
+/** Listener of --ready-address; on the admin port too. */
+export function readyRoutes(backend: Pick<AdminBackend, "components">): Route[] {
+  const ready: Handler = () => {
+    const components = backend.components();
+    const response: ReadyResponse = { ready: allReady(components), components };
+    return { status: response.ready ? 200 : 503, json: response };
+  };
+  return [get("/debug/ready", ready), get("/healthz/ready", ready)];
+}
+
+function statusOf(backend: AdminBackend): StatusResponse {
+  const facts = backend.status();
+  return { ready: allReady(facts.components), ...facts, warnings: warningsOf(facts) };
+}
+
+function dumpBpf(backend: AdminBackend, { url }: RouteRequest): Reply {
+  const wanted = url.searchParams.get("map");
+  if (wanted !== null && !isListedMap(wanted)) return unknownMap(wanted);
+  const chosen = wanted === null ? LISTED_MAPS : [wanted].filter(isListedMap);
+  return ok200Pieces(
+    gather(objectText([["maps", chosen]], (names) => objectText(mapsOf(backend, names), (text) => text))),
+  );
+}
+
+/** Each map's text, read when its turn comes, so that only one map's bytes are held. */
+function* mapsOf(
+  backend: AdminBackend,
+  names: readonly MapName[],
+): Generator<readonly [string, Iterable<string>]> {
+  for (const name of names) {
+    const raw = backend.readMap(name);
+    if (raw === undefined) continue;
+    const { type }: MapDescription = maps[name];
+    const fields: [string, Iterable<string>][] = [
+      ["type", [JSON.stringify(type)]],
+      ["capacity", [String(raw.capacity)]],
+      ["entries", arrayText(decodeEntries(name, raw.entries, backend.names))],
+    ];
+    yield [name, objectText(fields, (text) => text)];
+  }
+}
+
+function diffAll(backend: AdminBackend): Reply {
+  const differences: Difference[] = [];
+  for (const name of LISTED_MAPS) {
+    // Both sides are taken in one turn of the event loop: no operation comes between them.
+    const expected = backend.expectedMap(name);
+    const raw = expected === undefined ? undefined : backend.readMap(name);
+    if (expected === undefined || raw === undefined) continue;
+    differences.push(...diffMap(name, expected, raw.entries, backend.names));
+  }
+  return ok200({ differences } satisfies DiffResponse);
+}
+
+function getLoggers(backend: AdminBackend, { url }: RouteRequest): Reply {
+  const name = url.searchParams.get("name");
+  const loggers = backend.loggers().filter((logger) => name === null || logger.name === name);
+  if (loggers.length === 0) return refuse(404, "not found", `there is no logger "${name}"`);
+  return ok200({ loggers } satisfies LoggersResponse);
+}
+
+const loggerRequest = z.strictObject({ name: z.string(), level: z.string() });
+
+function setLogger(backend: AdminBackend, { body }: RouteRequest): Reply {
+  const request = loggerRequest.safeParse(body);
+  if (!request.success) return badRequest('expected {"name": SUBSYSTEM, "level": LEVEL}');
+  const result = backend.setLogLevel(request.data.name, request.data.level);
+  return result.ok
+    ? ok200({ loggers: backend.loggers() } satisfies LoggersResponse)
+    : badRequest(result.reason);
+}
+
+function accessLog(backend: AdminBackend): AccessLogResponse {
+  return backend.accessLog();
+}
+
+function switchAccessLog(backend: AdminBackend, { url }: RouteRequest): Reply {
+  const value = url.searchParams.get("enable");
+  if (value !== "true" && value !== "false") {
+    return badRequest(
+      `enable is ${value === null ? "missing" : `"${value}"`}: use ?enable=true or ?enable=false`,
+    );
+  }
+  const result = backend.setAccessLog(value === "true");
+  return result.ok ? ok200(accessLog(backend)) : refused(500, result.error);
+}
+
+function tail(backend: AdminBackend, { url, signal }: RouteRequest): Reply {
+  const filter = parseFilter(url.searchParams.get("filter") ?? "");
+  if (!filter.ok) return badRequest(filter.reason);
+  const format = url.searchParams.get("format") ?? "json";
+  if (format !== "json" && format !== "text") return badRequest(`format is "${format}": use text or json`);
+  const options = { format, filter: filter.filter } as const;
+  const lost = (count: number) =>
+    format === "json" ? `{"lost":${count}}` : `accesslog: ${count} lines lost, this reader is too slow`;
+  return {
+    status: 200,
+    type: format === "json" ? "application/x-ndjson; charset=utf-8" : "text/plain; charset=utf-8",
+    pieces: lines((onLine) => backend.tailAccessLog(options, onLine), signal, lost),
+  };
+}
+
+const enrollRequest = z.strictObject({
+  namespace: z.string().regex(/^[^/\s]+$/),
+  name: z.string().regex(/^[^/\s]+$/),
+  netns: z.string().startsWith("/"),
+});
+
+async function enroll(backend: AdminBackend, { body }: RouteRequest): Promise<Reply> {
+  const request = enrollRequest.safeParse(body);
+  if (!request.success) {
+    return badRequest('expected {"namespace": NAMESPACE, "name": NAME, "netns": "/run/netns/NAME"}');
+  }
+  const result = await backend.enroll(request.data);
+  return result.ok ? { status: 201, json: result.value } : refused(409, result.error);
+}
+
+async function unenroll(backend: AdminBackend, { params }: RouteRequest): Promise<Reply> {
+  const result = await backend.unenroll(params.namespace ?? "", params.name ?? "");
+  if (result.ok) return ok200({ pods: backend.pods() } satisfies PodsResponse);
+  return refused(result.error.code === "POD_UNKNOWN" ? 404 : 409, result.error);
+}
+
+function unknownMap(name: string): Reply {
+  return refuse(404, "not found", `there is no map "${name}": use one of ${LISTED_MAPS.join(", ")}`);
+}
+
+function refused(status: number, error: WeftError): Reply {
+  return refuse(status, error.code, describe(error));
+}
+
+function allReady(components: readonly ComponentStatus[]): boolean {
+  return components.every((component) => component.ready);
+}
+
+function get(path: string, handler: Handler): Route {
+  return { path, methods: { GET: handler } };
+}
+
+function ok200(json: unknown): Reply {
+  return { status: 200, json };
+}
+
+function ok200Pieces(pieces: Iterable<string>): Reply {
+  return { status: 200, type: JSON_TYPE, pieces };
+}
+
+function* mapEach<T, U>(items: Iterable<T>, convert: (item: T) => U): Generator<U> {
+  for (const item of items) yield convert(item);
+}

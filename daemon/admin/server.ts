@@ -1,0 +1,266 @@
+// Owns HTTP: matching routes, reading bodies, writing JSON and streams, errors in one form.
+// Must not know what any route does.
+
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { formatHostPort, type HostPort } from "../config.js";
+import { addressInUse, failed, messageOf, ok, type Result } from "../errors.js";
+import type { Logger } from "../log.js";
+import type { ErrorResponse } from "./responses.js";
+
+/** Far above any body that a route takes. */
+const MAX_BODY_BYTES = 64 * 1024;
+
+export interface RouteRequest {
+  readonly url: URL;
+  /** What stood for each `:name` of the path, decoded. */
+  readonly params: Readonly<Record<string, string>>;
+  /** The parsed JSON body; undefined when there was none. */
+  readonly body: unknown;
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal;
+}
+
+export type Reply =
+  | { readonly status: number; readonly json: unknown }
+  /** Pieces are written as the client takes them; an iterable may end when the signal aborts. */
+  | {
+      readonly status: number;
+      readonly type: string;
+      readonly pieces: Iterable<string> | AsyncIterable<string>;
+    };
+
+export type Handler = (request: RouteRequest) => Reply | Promise<Reply>;
+export type Method = "GET" | "POST" | "DELETE";
+
+export interface Route {
+  /** Segments; one that begins with a colon matches any text. */
+  readonly path: string;
+  readonly methods: Partial<Record<Method, Handler>>;
+}
+
+export interface Listener {
+  /** As bound: the port is real even when 0 was asked for. */
+  readonly address: HostPort;
+  close(): Promise<void>;
+}
+
+/** A refusal in the one form that all have. */
+export function refuse(status: number, error: string, reason: string): Reply {
+  return { status, json: { error, reason } satisfies ErrorResponse };
+}
+
+export function badRequest(reason: string): Reply {
+  return refuse(400, "bad request", reason);
+}
+
+/**
+ * Serves routes on an address. `name` is admin, metrics or ready. With `localOnly`, requests are refused that a
+ * browser sent on behalf of a page elsewhere (DNS rebinding, cross-site posts): the port has no authentication.
+ */
+export async function listen(
+  name: string,
+  address: HostPort,
+  routes: readonly Route[],
+  options: { readonly log: Logger; readonly localOnly?: boolean },
+): Promise<Result<Listener>> {
+  const server = createServer((request, response) => {
+    serve(routes, request, response, options).catch((error: unknown) => {
+      options.log.error({ err: error, method: request.method, url: request.url }, "request failed");
+      response.destroy();
+    });
+  });
+  server.headersTimeout = 10_000;
+  server.requestTimeout = 15_000;
+  server.keepAliveTimeout = 30_000;
+  server.maxConnections = 256;
+  server.on("clientError", refuseMalformed);
+  server.listen(address.port, address.host);
+  try {
+    await once(server, "listening");
+  } catch (error) {
+    return failed(addressInUse(name, formatHostPort(address), error));
+  }
+  const { port } = server.address() as AddressInfo;
+  return ok({
+    address: { host: address.host, port },
+    async close() {
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  });
+}
+
+/** What Node cannot parse never becomes a request; it gets the same form of answer. */
+function refuseMalformed(error: Error, socket: Duplex): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const text = `${JSON.stringify({ error: "bad request", reason: error.message } satisfies ErrorResponse)}\n`;
+  const head =
+    "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8";
+  socket.end(`${head}\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
+}
+
+async function serve(
+  routes: readonly Route[],
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: { readonly log: Logger; readonly localOnly?: boolean },
+): Promise<void> {
+  const gone = new AbortController();
+  response.on("close", () => gone.abort());
+  let reply: Reply;
+  try {
+    reply =
+      options.localOnly && fromElsewhere(request)
+        ? refuse(403, "forbidden", "this port answers to names and pages of this machine only")
+        : await answer(routes, request, response, gone.signal);
+  } catch (error) {
+    options.log.error({ err: error, method: request.method, url: request.url }, "request failed");
+    reply = refuse(500, "internal error", messageOf(error));
+  }
+  if (!request.complete) response.setHeader("connection", "close");
+  await write(response, reply, request.method === "HEAD");
+}
+
+async function answer(
+  routes: readonly Route[],
+  request: IncomingMessage,
+  response: ServerResponse,
+  signal: AbortSignal,
+): Promise<Reply> {
+  const url = parseTarget(request.url ?? "/");
+  if (url === undefined) return badRequest(`"${request.url}" is no path`);
+  const found = match(routes, url.pathname);
+  if (found === undefined) return refuse(404, "not found", `there is nothing at ${url.pathname}`);
+  const { route, params } = found;
+  const method = request.method === "HEAD" ? "GET" : request.method;
+  const handler = Object.entries(route.methods).find(([name]) => name === method)?.[1];
+  if (handler === undefined) {
+    const allowed = Object.keys(route.methods).flatMap((name) => (name === "GET" ? ["GET", "HEAD"] : [name]));
+    response.setHeader("allow", allowed.join(", "));
+    return refuse(405, "method not allowed", `${url.pathname} takes ${allowed.join(", ")}`);
+  }
+  const body = await readBody(request);
+  if (!body.ok) return body.reply;
+  return handler({ url, params, body: body.value, signal });
+}
+
+function parseTarget(target: string): URL | undefined {
+  if (!target.startsWith("/")) return undefined;
+  try {
+    return new URL(`http://localhost${target}`);
+  } catch {
+    return undefined;
+  }
+}
+
+function match(
+  routes: readonly Route[],
+  path: string,
+): { route: Route; params: Record<string, string> } | undefined {
+  const segments = path.split("/");
+  for (const route of routes) {
+    const wanted = route.path.split("/");
+    if (wanted.length !== segments.length) continue;
+    const params: Record<string, string> = {};
+    const matches = wanted.every((segment, index) => {
+      const given = segments[index] ?? "";
+      if (!segment.startsWith(":")) return segment === given;
+      const text = decode(given);
+      if (text !== undefined) params[segment.slice(1)] = text;
+      return text !== undefined && text !== "";
+    });
+    if (matches) return { route, params };
+  }
+  return undefined;
+}
+
+function decode(segment: string): string | undefined {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return undefined;
+  }
+}
+
+async function readBody(
+  request: IncomingMessage,
+): Promise<{ ok: true; value: unknown } | { ok: false; reply: Reply }> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MAX_BODY_BYTES) {
+      return {
+        ok: false,
+        reply: refuse(413, "body too large", `a body has at most ${MAX_BODY_BYTES} bytes`),
+      };
+    }
+    chunks.push(chunk);
+  }
+  if (size === 0) return { ok: true, value: undefined };
+  try {
+    return { ok: true, value: JSON.parse(Buffer.concat(chunks).toString("utf8")) };
+  } catch (error) {
+    return { ok: false, reply: badRequest(`the body is no JSON: ${messageOf(error)}`) };
+  }
+}
+
+async function write(response: ServerResponse, reply: Reply, headOnly: boolean): Promise<void> {
+  response.statusCode = reply.status;
+  response.setHeader("cache-control", "no-store");
+  response.setHeader("x-content-type-options", "nosniff");
+  if ("json" in reply) {
+    const text = `${JSON.stringify(reply.json)}\n`;
+    response.setHeader("content-type", "application/json; charset=utf-8");
+    response.setHeader("content-length", Buffer.byteLength(text));
+    response.end(headOnly ? undefined : text);
+    return;
+  }
+  response.setHeader("content-type", reply.type);
+  if (headOnly) {
+    response.end();
+    return;
+  }
+  response.flushHeaders();
+  for await (const piece of reply.pieces) {
+    if (response.destroyed) return;
+    if (piece === "") continue;
+    if (!response.write(piece)) await drained(response);
+    // Between pieces the daemon's real work has its turn.
+    else await new Promise((resolve) => setImmediate(resolve));
+  }
+  response.end();
+}
+
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      response.off("drain", done);
+      response.off("close", done);
+      resolve();
+    };
+    response.on("drain", done);
+    response.on("close", done);
+    if (response.destroyed) done();
+  });
+}
+
+function fromElsewhere(request: IncomingMessage): boolean {
+  const { host, origin } = request.headers;
+  if (host !== undefined && !isLocalUrl(`http://${host}`)) return true;
+  return origin !== undefined && !isLocalUrl(origin);
+}
+
+function isLocalUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { hostname } = new URL(text);
+  return hostname === "localhost" || hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}

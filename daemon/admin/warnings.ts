@@ -1,0 +1,57 @@
+// Owns what in a status deserves an operator's attention. Must not know where the facts come from.
+
+import { type MapDescription, maps } from "../bpf/maps.gen.js";
+import type { StatusFacts } from "./responses.js";
+
+/** Share of a map's capacity from which on it is a warning. */
+const FULL = 0.9;
+
+/** Sentences that say what is wrong and what to do, the daemon's own first. */
+export function warningsOf(facts: StatusFacts): string[] {
+  const warnings = [...facts.warnings];
+  const { xds, accessLog } = facts;
+  if (xds.state !== "connected") {
+    const because = xds.lastError === null ? "" : ` (${xds.lastError})`;
+    warnings.push(
+      `no control plane at ${xds.address} since ${xds.since}${because}: the kernel keeps the last configuration`,
+    );
+  }
+  for (const { type, nacks } of xds.types) {
+    if (nacks > 0)
+      warnings.push(`${nacks} ${type} responses held a resource that was refused: see the log of xds`);
+  }
+  for (const { hook, target, attached } of facts.hooks) {
+    if (!attached) warnings.push(`${hook} is not attached to ${target}: restart weftd`);
+  }
+  for (const { name, entries, capacity } of facts.maps) {
+    if (canFill(name) && entries >= capacity * FULL) {
+      warnings.push(
+        `map ${name} is ${Math.floor((entries / capacity) * 100)} % full (${entries} of ${capacity}): restart weftd to let it grow`,
+      );
+    }
+  }
+  for (const pod of facts.pods) {
+    if (pod.workload === null) {
+      warnings.push(
+        `the control plane does not know pod ${pod.namespace}/${pod.name}: its connections are not named`,
+      );
+    }
+  }
+  if (facts.eventsDropped > 0)
+    warnings.push(`${facts.eventsDropped} access log records were lost in the ring buffer`);
+  if (accessLog.dropped > 0) {
+    warnings.push(
+      `${accessLog.dropped} access log lines were dropped: ${accessLog.file ?? "standard output"} is too slow`,
+    );
+  }
+  if (!facts.authzEnforced) warnings.push("authorization is not enforced: every verdict is allow");
+  return warnings;
+}
+
+/** The reasons and the switches are always complete, and an LRU map makes room by itself. */
+function canFill(name: string): boolean {
+  const description: MapDescription | undefined = Object.values(maps).find((map) => map.name === name);
+  return (
+    description !== undefined && description.maxEntries > 1 && !/LRU|PERCPU_ARRAY/.test(description.type)
+  );
+}
