@@ -336,10 +336,6 @@ static __always_inline void judge(const struct inbound *inbound, struct verdict 
 		verdict->reason = REASON_AUTHZ_OFF;
 		return;
 	}
-	if (current && current->authz_locked) {
-		verdict->reason = REASON_AUTHZ_DENY_ALL;
-		return;
-	}
 	if (!local || !local->workload) {
 		verdict->reason = REASON_AUTHZ_UNKNOWN_WORKLOAD;
 		return;
@@ -348,6 +344,10 @@ static __always_inline void judge(const struct inbound *inbound, struct verdict 
 	if (number == TABLE_NONE) {
 		verdict->allowed = true;
 		verdict->reason = REASON_AUTHZ_NO_POLICY;
+		return;
+	}
+	if (current && current->authz_locked) {
+		verdict->reason = REASON_AUTHZ_DENY_ALL;
 		return;
 	}
 	table = bpf_map_lookup_elem(&authz_tables, &number);

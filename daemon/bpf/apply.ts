@@ -1,0 +1,66 @@
+// Owns the carrying out of map operations: batches, order, and what to say of those the kernel refuses.
+// Must not know what an entry means.
+
+import type { BpfError, BpfMap } from "../../native/index.js";
+import type { MapOperation, PutOperation } from "../compile/operation.js";
+import { bpfMapFull, bpfMapWriteFailed, type WeftError } from "../errors.js";
+import type { MapName } from "./maps.gen.js";
+
+/** What the kernel says of a full hash map (E2BIG), a full LPM trie (ENOSPC), no memory for an entry (ENOMEM). */
+const FULL = new Set(["E2BIG", "ENOSPC", "ENOMEM"]);
+
+export interface ApplyFailure {
+  readonly operation: MapOperation;
+  readonly error: WeftError;
+}
+
+/**
+ * Applies operations in order, neighbours of one map and kind as one batch. An operation that the kernel refuses
+ * does not stop those after it: each is reported.
+ */
+export function applyOperations(
+  maps: Readonly<Record<MapName, BpfMap>>,
+  operations: readonly MapOperation[],
+): ApplyFailure[] {
+  const failures: ApplyFailure[] = [];
+  let start = 0;
+  while (start < operations.length) {
+    const first = operations[start] as MapOperation;
+    let end = start + 1;
+    while (isSameBatch(first, operations[end])) end++;
+    const batch = operations.slice(start, end);
+    const map = maps[first.map];
+    if (first.kind === "put") putAll(map, batch as PutOperation[], failures);
+    else for (const operation of batch) map.delete(operation.key);
+    start = end;
+  }
+  return failures;
+}
+
+function isSameBatch(first: MapOperation, next: MapOperation | undefined): boolean {
+  return next !== undefined && next.kind === first.kind && next.map === first.map;
+}
+
+function putAll(map: BpfMap, batch: readonly PutOperation[], failures: ApplyFailure[]): void {
+  const { keySize, valueSize } = map.info;
+  const keys = Buffer.concat(batch.map((operation) => operation.key));
+  const values = Buffer.concat(batch.map((operation) => operation.value));
+  let next = 0;
+  while (next < batch.length) {
+    const { done, error } = map.updateBatch(
+      keys.subarray(next * keySize),
+      values.subarray(next * valueSize),
+      batch.length - next,
+    );
+    if (error === undefined) return;
+    const operation = batch[next + done] as PutOperation;
+    failures.push({ operation, error: explain(map, operation, error) });
+    next += done + 1;
+  }
+}
+
+function explain(map: BpfMap, operation: PutOperation, error: BpfError): WeftError {
+  return FULL.has(error.code)
+    ? bpfMapFull(operation.map, map.info.maxEntries, error)
+    : bpfMapWriteFailed(operation.map, error);
+}

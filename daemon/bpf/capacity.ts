@@ -1,0 +1,25 @@
+// Owns how large the configuration maps of a generation are made. Must not know what is in them.
+
+import { type MapName, maps } from "./maps.gen.js";
+import { STATE_MAPS } from "./pins.js";
+
+/** Configuration maps: all that are not long-lived. */
+export const CONFIGURATION_MAPS: readonly MapName[] = (Object.keys(maps) as MapName[]).filter(
+  (name) => !(STATE_MAPS as readonly string[]).includes(name),
+);
+
+/**
+ * Entries to create each configuration map with: twice what is needed now, rounded up to a power of two, never
+ * less than the map's own minimum and never more than `limit`.
+ */
+export function planCapacities(
+  needed: Partial<Record<MapName, number>>,
+  limit: number,
+): ReadonlyMap<MapName, number> {
+  return new Map(
+    CONFIGURATION_MAPS.map((name) => {
+      const wanted = 2 ** Math.ceil(Math.log2(Math.max(1, 2 * (needed[name] ?? 0))));
+      return [name, Math.min(limit, Math.max(wanted, maps[name].maxEntries))];
+    }),
+  );
+}

@@ -1,0 +1,235 @@
+// Owns the kernel side of a running daemon: the long-lived maps, the generation that governs, the links.
+// Must not know the model, nor why an operation is wanted.
+
+import { statSync } from "node:fs";
+import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
+import type { MapOperation } from "../compile/operation.js";
+import { failed, ok, podNetnsMissing, type Result } from "../errors.js";
+import { type ApplyFailure, applyOperations } from "./apply.js";
+import { planCapacities } from "./capacity.js";
+import {
+  type PolicyHitCount,
+  type ProgramRuns,
+  type ReasonCount,
+  readPolicyHits,
+  readProgramRuns,
+  readReasons,
+  readTraffic,
+  type TrafficCount,
+} from "./counters.js";
+import { type Enrollment, readEnrollments, removeEnrollment, writeEnrollment } from "./enrollment.js";
+import type { Environment } from "./environment.js";
+import {
+  attachLookup,
+  describeLink,
+  detachLookup,
+  type Generation,
+  loadGeneration,
+  swapIn,
+} from "./generation.js";
+import { CGROUP_HOOKS, LOOKUP_PROGRAM } from "./hooks.js";
+import { type MapName, maps, type Settings } from "./maps.gen.js";
+import { Pins } from "./pins.js";
+import { openState, type StateMaps } from "./state.js";
+
+/** A hook as it is attached now. */
+export interface AttachedHook {
+  readonly hook: string;
+  readonly program: string;
+  readonly target: string;
+  /** undefined: not attached. */
+  readonly link: LinkInfo | undefined;
+}
+
+const FIRST = maps.settings.key.encode(0);
+
+export class Dataplane {
+  readonly #native: Native;
+  readonly #environment: Environment;
+  readonly #objects: string;
+  readonly #entryLimit: number;
+  readonly #pins: Pins;
+  readonly #state: StateMaps;
+  #generation: Generation | undefined;
+
+  private constructor(
+    native: Native,
+    environment: Environment,
+    objects: string,
+    entryLimit: number,
+    pins: Pins,
+    state: StateMaps,
+  ) {
+    this.#native = native;
+    this.#environment = environment;
+    this.#objects = objects;
+    this.#entryLimit = entryLimit;
+    this.#pins = pins;
+    this.#state = state;
+  }
+
+  /**
+   * Opens or makes the long-lived maps. What an earlier daemon left governing goes on until install(). `objects` is
+   * the directory of built BPF objects, `entryLimit` the most entries any configuration map is made with.
+   */
+  static open(
+    native: Native,
+    environment: Environment,
+    objects: string,
+    entryLimit: number,
+  ): Result<Dataplane> {
+    const pins = new Pins(environment.bpffs);
+    pins.prepare();
+    const state = openState(native, pins, objects);
+    if (!state.ok) return state;
+    return ok(new Dataplane(native, environment, objects, entryLimit, pins, state.value));
+  }
+
+  /** Whether this daemon's own generation governs. */
+  get installed(): boolean {
+    return this.#generation !== undefined;
+  }
+
+  /** The number of the generation that governs, 0 before install(). */
+  get generation(): number {
+    return this.#generation?.number ?? 0;
+  }
+
+  /**
+   * Start, restart, upgrade and growth: loads a new generation sized for `needed`, fills it with `operations`, puts
+   * it behind every hook in one step each, and removes the old ones. Until the swap the old one governs; on failure
+   * it goes on doing so. Returns the operations that the kernel refused.
+   */
+  install(
+    needed: Partial<Record<MapName, number>>,
+    operations: readonly MapOperation[],
+  ): Result<ApplyFailure[]> {
+    const old = this.#pins.generations();
+    const loaded = loadGeneration(
+      this.#native,
+      this.#pins,
+      this.#objects,
+      this.#state,
+      (old.at(-1) ?? 0) + 1,
+      planCapacities(needed, this.#entryLimit),
+    );
+    if (!loaded.ok) return loaded;
+    const generation = loaded.value;
+    const failures = applyOperations(generation.maps, operations);
+    const swapped = swapIn(this.#native, this.#pins, generation, this.#environment.cgroup);
+    if (!swapped.ok) {
+      generation.close();
+      return swapped;
+    }
+    this.#generation?.close();
+    this.#generation = generation;
+    for (const number of old) this.#pins.removeGeneration(number);
+    for (const path of this.#pins.staleState()) this.#pins.remove(path);
+    return ok(failures);
+  }
+
+  /** Applies operations to the generation that governs. Call after install(). */
+  apply(operations: readonly MapOperation[]): ApplyFailure[] {
+    if (this.#generation === undefined) throw new Error("no generation is installed");
+    return applyOperations(this.#generation.maps, operations);
+  }
+
+  /** Whether a new generation could hold more in this map than the present one does. */
+  canGrow(map: MapName): boolean {
+    return (this.map(map)?.info.maxEntries ?? this.#entryLimit) < this.#entryLimit;
+  }
+
+  /** A map of the governing generation or a long-lived one. */
+  map(name: MapName): BpfMap | undefined {
+    return this.#generation?.maps[name] ?? (this.#state as Partial<Record<MapName, BpfMap>>)[name];
+  }
+
+  // ---- pods ----
+
+  enrollments(): Enrollment[] {
+    return readEnrollments(this.#state.pod_info);
+  }
+
+  /** The cookie of a namespace path. */
+  cookieOf(pod: string, netns: string): Result<bigint> {
+    try {
+      return ok(this.#native.netnsCookie(netns));
+    } catch (error) {
+      return failed(podNetnsMissing(pod, netns, error));
+    }
+  }
+
+  /** Remembers the names of an enrolled namespace. @throws RangeError when a name is too long. */
+  remember(enrollment: Enrollment): void {
+    writeEnrollment(this.#state.pod_info, enrollment);
+  }
+
+  /** Puts the verdict hook on an enrolled pod. */
+  guard(enrollment: Enrollment): Result<void> {
+    if (this.#generation === undefined) return ok(undefined);
+    return attachLookup(this.#native, this.#pins, this.#generation, enrollment.cookie, enrollment.netns);
+  }
+
+  /** Takes the verdict hook and the names off a namespace. */
+  forget(cookie: bigint): void {
+    detachLookup(this.#native, this.#pins, cookie);
+    removeEnrollment(this.#state.pod_info, cookie);
+  }
+
+  /** Whether the network namespace still exists: its lookup link tells, else its path. */
+  isAlive(enrollment: Enrollment): boolean {
+    const link = describeLink(this.#native, this.#pins.lookup(enrollment.cookie));
+    if (link !== undefined) return link.netnsInode !== 0;
+    return statSync(enrollment.netns, { throwIfNoEntry: false }) !== undefined;
+  }
+
+  // ---- switches ----
+
+  get settings(): Settings {
+    const bytes = this.#state.settings.lookup(FIRST);
+    if (bytes === undefined) throw new Error("map settings has no entry 0");
+    return maps.settings.value.decode(bytes);
+  }
+
+  changeSettings(change: Partial<Settings>): void {
+    this.#state.settings.update(FIRST, maps.settings.value.encode({ ...this.settings, ...change }));
+  }
+
+  // ---- observation ----
+
+  hooks(): AttachedHook[] {
+    const cgroup = CGROUP_HOOKS.map(({ hook, program }) => ({
+      hook,
+      program,
+      target: this.#environment.cgroup,
+      link: describeLink(this.#native, this.#pins.hook(hook)),
+    }));
+    const pods = this.enrollments().map(({ cookie, namespace, name, netns }) => ({
+      hook: "lookup",
+      program: LOOKUP_PROGRAM,
+      target: `${netns} (${namespace}/${name})`,
+      link: describeLink(this.#native, this.#pins.lookup(cookie)),
+    }));
+    return [...cgroup, ...pods];
+  }
+
+  openEvents(onRecords: (records: Buffer[]) => void): RingBuffer {
+    return this.#native.openRingBuffer(this.#state.events, onRecords);
+  }
+
+  traffic(): TrafficCount[] {
+    return readTraffic(this.#native, this.#state.traffic);
+  }
+
+  reasons(): ReasonCount[] {
+    return readReasons(this.#native, this.#state.reasons);
+  }
+
+  policyHits(): PolicyHitCount[] {
+    return readPolicyHits(this.#native, this.#state.policy_hits);
+  }
+
+  programRuns(): ProgramRuns[] {
+    return readProgramRuns(this.#generation?.programs ?? new Map());
+  }
+}

@@ -1,0 +1,59 @@
+// Owns what a host must offer before anything is loaded: privileges, BTF, a BPF file system, cgroup v2.
+// Must not know maps or programs.
+
+import { readFileSync, statfsSync, statSync } from "node:fs";
+import { failed, noBpffs, noBtf, noCgroup2, noPrivileges, ok, type Result } from "../errors.js";
+
+/** f_type of statfs(2), linux/magic.h. */
+const BPF_FS_MAGIC = 0xcafe4a11;
+const CGROUP2_SUPER_MAGIC = 0x63677270;
+
+const BTF_PATH = "/sys/kernel/btf/vmlinux";
+const CAP_SYS_ADMIN = 21n;
+const CAP_NET_ADMIN = 12n;
+
+/** A host that can run weft. */
+export interface Environment {
+  /** BPF file system under which weft/ lies. */
+  readonly bpffs: string;
+  /** cgroup v2 directory whose processes are governed. */
+  readonly cgroup: string;
+}
+
+/** Checks the host; the first thing missing is the error, with the way to mend it. */
+export function checkEnvironment(wanted: { bpffs: string; cgroup: string | undefined }): Result<Environment> {
+  if (!hasCapabilities()) return failed(noPrivileges());
+  if (statSync(BTF_PATH, { throwIfNoEntry: false }) === undefined) return failed(noBtf(BTF_PATH));
+  if (fileSystemOf(wanted.bpffs) !== BPF_FS_MAGIC) return failed(noBpffs(wanted.bpffs));
+  const cgroup = wanted.cgroup ?? findCgroup2(readFileSync("/proc/self/mountinfo", "utf8"));
+  if (cgroup === undefined || fileSystemOf(cgroup) !== CGROUP2_SUPER_MAGIC) return failed(noCgroup2(cgroup));
+  return ok({ bpffs: wanted.bpffs, cgroup });
+}
+
+/**
+ * Root of the cgroup v2 hierarchy on pure (/sys/fs/cgroup) and hybrid (/sys/fs/cgroup/unified) hosts.
+ * `mountinfo` is the text of /proc/self/mountinfo, proc(5): the type follows the separator " - ".
+ */
+export function findCgroup2(mountinfo: string): string | undefined {
+  for (const line of mountinfo.split("\n")) {
+    const [mount, source] = line.split(" - ");
+    if (source?.startsWith("cgroup2 ")) return mount?.split(" ")[4];
+  }
+  return undefined;
+}
+
+function fileSystemOf(path: string): number | undefined {
+  try {
+    return statfsSync(path).type;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Effective capabilities of this process: entering namespaces and cgroup hooks need these two. */
+function hasCapabilities(): boolean {
+  const line = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"));
+  const effective = BigInt(`0x${line?.[1] ?? "0"}`);
+  return [CAP_SYS_ADMIN, CAP_NET_ADMIN].every((bit) => (effective & (1n << bit)) !== 0n);
+}

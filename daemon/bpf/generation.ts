@@ -1,0 +1,215 @@
+// Owns one generation: its programs and configuration maps, loaded, pinned, filled, and put behind the links.
+// Must not know where the operations come from.
+
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { BpfError, BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
+import { AttachType } from "../../native/index.js";
+import { bpfAttachFailed, bpfLoadFailed, bpfObjectMissing, failed, ok, type Result } from "../errors.js";
+import { CONFIGURATION_MAPS } from "./capacity.js";
+import { CGROUP_HOOKS, type CgroupHook, LOOKUP_PROGRAM, OBJECTS } from "./hooks.js";
+import type { MapName } from "./maps.gen.js";
+import type { Pins } from "./pins.js";
+import type { StateMaps } from "./state.js";
+
+export interface Generation {
+  readonly number: number;
+  /** Every map that operations can name, long-lived ones included. */
+  readonly maps: Readonly<Record<MapName, BpfMap>>;
+  readonly programs: ReadonlyMap<string, BpfProgram>;
+  /** Closes the handles; what is pinned or linked stays. */
+  close(): void;
+}
+
+/**
+ * Loads every object as generation `number`, with configuration maps of the given capacities and the long-lived
+ * maps of `state`, and pins all of it. Governs nothing yet. On failure nothing of it is left.
+ */
+export function loadGeneration(
+  native: Native,
+  pins: Pins,
+  objects: string,
+  state: StateMaps,
+  number: number,
+  capacities: ReadonlyMap<MapName, number>,
+): Result<Generation> {
+  const shared = new Map<string, BpfMap>(Object.entries(state));
+  const programs = new Map<string, BpfProgram>();
+  const close = () => {
+    for (const name of CONFIGURATION_MAPS) shared.get(name)?.close();
+    for (const program of programs.values()) program.close();
+  };
+  pins.makeGeneration(number);
+  for (const name of OBJECTS) {
+    const path = join(objects, `${name}.o`);
+    const loaded = existsSync(path)
+      ? loadObject(native, path, shared, programs, capacities)
+      : failed(bpfObjectMissing(path));
+    if (!loaded.ok) {
+      close();
+      pins.removeGeneration(number);
+      return loaded;
+    }
+  }
+  for (const name of CONFIGURATION_MAPS) shared.get(name)?.pin(pins.generation(number, name));
+  for (const [name, program] of programs) program.pin(pins.generation(number, name));
+  return ok({ number, maps: Object.fromEntries(shared) as Record<MapName, BpfMap>, programs, close });
+}
+
+/** Loads one object with the maps that exist already; adds the maps it made and its programs. */
+function loadObject(
+  native: Native,
+  path: string,
+  shared: Map<string, BpfMap>,
+  programs: Map<string, BpfProgram>,
+  capacities: ReadonlyMap<MapName, number>,
+): Result<void> {
+  const object = native.openObject(path);
+  try {
+    const own = object.mapNames.filter((map) => !shared.has(map));
+    for (const map of object.mapNames) {
+      const existing = shared.get(map);
+      if (existing !== undefined) object.reuseMap(map, existing);
+    }
+    for (const map of own) {
+      const entries = capacities.get(map as MapName);
+      if (entries !== undefined) object.setMaxEntries(map, entries);
+    }
+    object.load();
+    for (const map of own) shared.set(map, object.map(map));
+    for (const program of object.programNames) programs.set(program, object.program(program));
+    return ok(undefined);
+  } catch (error) {
+    return failed(bpfLoadFailed(path, error));
+  } finally {
+    object.close();
+  }
+}
+
+/**
+ * Puts a generation's programs behind the hooks of the cgroup and of each pod that has a lookup link: one atomic
+ * step a hook (BPF_LINK_UPDATE). From here on it governs.
+ */
+export function swapIn(native: Native, pins: Pins, generation: Generation, cgroup: string): Result<void> {
+  for (const hook of CGROUP_HOOKS) {
+    const swapped = swapCgroupHook(native, pins, generation, hook, cgroup);
+    if (!swapped.ok) return swapped;
+  }
+  for (const cookie of pins.lookups()) {
+    const path = pins.lookup(cookie);
+    const link = native.openPinnedLink(path);
+    try {
+      // A link whose namespace is gone cannot be updated and guards nobody any more.
+      if (link.info.netnsInode === 0) pins.remove(path);
+      else link.update(programOf(generation, LOOKUP_PROGRAM));
+    } catch (error) {
+      return failed(bpfAttachFailed("lookup", path, error));
+    } finally {
+      link.close();
+    }
+  }
+  return ok(undefined);
+}
+
+function swapCgroupHook(
+  native: Native,
+  pins: Pins,
+  generation: Generation,
+  { hook, program: name, attachType }: CgroupHook,
+  cgroup: string,
+): Result<void> {
+  const path = pins.hook(hook);
+  const program = programOf(generation, name);
+  try {
+    const existing = existsSync(path) ? native.openPinnedLink(path) : undefined;
+    if (existing !== undefined && existing.info.cgroupId === cgroupId(cgroup)) {
+      existing.update(program);
+      existing.close();
+      return ok(undefined);
+    }
+    // First start, or the operator named another cgroup: the new hook stands before the old one goes.
+    const link = native.linkCgroup(program, cgroup, attachType);
+    pins.putInPlace(path, (fresh) => link.pin(fresh));
+    link.close();
+    existing?.detach();
+    existing?.close();
+    return ok(undefined);
+  } catch (error) {
+    return failed(bpfAttachFailed(hook, cgroup, error));
+  }
+}
+
+/** Puts the verdict hook of a generation on a pod's namespace; replaces the program where one is there. */
+export function attachLookup(
+  native: Native,
+  pins: Pins,
+  generation: Generation,
+  cookie: bigint,
+  netnsPath: string,
+): Result<void> {
+  const path = pins.lookup(cookie);
+  const program = programOf(generation, LOOKUP_PROGRAM);
+  try {
+    const link = existsSync(path)
+      ? native.openPinnedLink(path)
+      : native.linkNetns(program, netnsPath, AttachType.skLookup);
+    try {
+      if (existsSync(path)) link.update(program);
+      else link.pin(path);
+    } finally {
+      link.close();
+    }
+    return ok(undefined);
+  } catch (error) {
+    return failed(bpfAttachFailed("lookup", netnsPath, error));
+  }
+}
+
+/** Takes the verdict hook off a namespace; one that is not there is no error. */
+export function detachLookup(native: Native, pins: Pins, cookie: bigint): void {
+  const path = pins.lookup(cookie);
+  if (existsSync(path)) removeLink(native, pins, path);
+}
+
+/** Detaches every hook and removes every pin. Long-lived maps go too: counters and enrolments end here. */
+export function uninstall(native: Native, pins: Pins): { readonly links: number } {
+  const links = pins.links();
+  for (const path of links) removeLink(native, pins, path);
+  pins.removeAll();
+  return { links: links.length };
+}
+
+function removeLink(native: Native, pins: Pins, path: string): void {
+  const link = native.openPinnedLink(path);
+  try {
+    link.detach();
+  } catch (error) {
+    // The cgroup or namespace is gone, and the kernel has detached the link itself.
+    if ((error as BpfError).code !== "ENOLINK") throw error;
+  } finally {
+    link.close();
+  }
+  pins.remove(path);
+}
+
+/** A pinned link as `status` shows it; undefined when it is not there. */
+export function describeLink(native: Native, path: string): BpfLink["info"] | undefined {
+  if (!existsSync(path)) return undefined;
+  const link = native.openPinnedLink(path);
+  try {
+    return link.info;
+  } finally {
+    link.close();
+  }
+}
+
+/** The id that BPF links know a cgroup by: the inode of its directory. */
+function cgroupId(path: string): bigint {
+  return statSync(path, { bigint: true }).ino;
+}
+
+function programOf(generation: Generation, name: string): BpfProgram {
+  const program = generation.programs.get(name);
+  if (program === undefined) throw new Error(`program ${name} is in no object`);
+  return program;
+}

@@ -1,0 +1,30 @@
+// Owns the list of hooks: which program of which object goes where. Must not know how it gets there.
+
+import { AttachType } from "../../native/index.js";
+
+/** Objects of one generation, in the order they are loaded; the first creates the maps. */
+export const OBJECTS = ["connect", "datagram", "sockops", "lookup"] as const;
+
+export interface CgroupHook {
+  /** Name of the link's pin and in `status`. */
+  readonly hook: string;
+  readonly program: string;
+  /** enum bpf_attach_type */
+  readonly attachType: number;
+}
+
+/** Hooks on the governed cgroup, in the order they are swapped. */
+export const CGROUP_HOOKS: readonly CgroupHook[] = [
+  { hook: "sockops", program: "weft_sockops", attachType: AttachType.cgroupSockOps },
+  { hook: "connect4", program: "weft_connect4", attachType: AttachType.cgroupInet4Connect },
+  { hook: "connect6", program: "weft_connect6", attachType: AttachType.cgroupInet6Connect },
+  { hook: "sendmsg4", program: "weft_sendmsg4", attachType: AttachType.cgroupUdp4Sendmsg },
+  { hook: "sendmsg6", program: "weft_sendmsg6", attachType: AttachType.cgroupUdp6Sendmsg },
+  { hook: "recvmsg4", program: "weft_recvmsg4", attachType: AttachType.cgroupUdp4Recvmsg },
+  { hook: "recvmsg6", program: "weft_recvmsg6", attachType: AttachType.cgroupUdp6Recvmsg },
+  { hook: "getpeername4", program: "weft_peername4", attachType: AttachType.cgroupInet4Getpeername },
+  { hook: "getpeername6", program: "weft_peername6", attachType: AttachType.cgroupInet6Getpeername },
+];
+
+/** Judges inbound connections of one enrolled pod. */
+export const LOOKUP_PROGRAM = "weft_lookup";

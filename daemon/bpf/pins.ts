@@ -1,0 +1,121 @@
+// Owns the layout of the pins below <bpffs>/weft. Must not know what the pinned things do.
+//
+//   state/<map>-<layout>     long-lived maps, shared by generations of the same layout
+//   generation-<n>/<name>    configuration maps and programs of one generation
+//   links/<hook>             cgroup hooks; links/lookup-<cookie> one an enrolled pod
+
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
+import { maps } from "./maps.gen.js";
+
+/** Maps that outlive a generation; all others are configuration and belong to one. */
+export const STATE_MAPS = [
+  "pods",
+  "pod_info",
+  "settings",
+  "connections",
+  "traffic",
+  "policy_hits",
+  "reasons",
+  "datagrams",
+] as const;
+
+/** The ring buffer outlives a generation too. */
+export const STATE_RINGS = ["events"] as const;
+
+export type StateMapName = (typeof STATE_MAPS)[number];
+
+export class Pins {
+  readonly root: string;
+
+  constructor(bpffs: string) {
+    this.root = join(bpffs, "weft");
+  }
+
+  /** Makes the directories; idempotent. */
+  prepare(): void {
+    mkdirSync(this.#path("state"), { recursive: true });
+    mkdirSync(this.#path("links"), { recursive: true });
+  }
+
+  /** A layout that changed is another file: the new daemon starts that map anew. */
+  state(name: StateMapName | (typeof STATE_RINGS)[number]): string {
+    const layout = name === "events" ? "ring" : maps[name].layout;
+    return this.#path("state", `${name}-${layout}`);
+  }
+
+  /** Files of long-lived maps whose layout this daemon does not have. */
+  staleState(): string[] {
+    const current = new Set([...STATE_MAPS, ...STATE_RINGS].map((name) => this.state(name)));
+    return this.#list("state").filter((path) => !current.has(path));
+  }
+
+  generation(number: number, name: string): string {
+    return this.#path(`generation-${number}`, name);
+  }
+
+  makeGeneration(number: number): void {
+    rmSync(this.#path(`generation-${number}`), { recursive: true, force: true });
+    mkdirSync(this.#path(`generation-${number}`));
+  }
+
+  /** Numbers of the generations on disk, ascending. */
+  generations(): number[] {
+    if (!existsSync(this.root)) return [];
+    return readdirSync(this.root)
+      .map((name) => /^generation-(\d+)$/.exec(name)?.[1])
+      .filter((number) => number !== undefined)
+      .map(Number)
+      .sort((left, right) => left - right);
+  }
+
+  removeGeneration(number: number): void {
+    rmSync(this.#path(`generation-${number}`), { recursive: true, force: true });
+  }
+
+  hook(name: string): string {
+    return this.#path("links", name);
+  }
+
+  lookup(cookie: bigint): string {
+    return this.#path("links", `lookup-${cookie}`);
+  }
+
+  /** Cookies that have a lookup link. */
+  lookups(): bigint[] {
+    return this.#list("links")
+      .map((path) => /\/lookup-(\d+)$/.exec(path)?.[1])
+      .filter((cookie) => cookie !== undefined)
+      .map(BigInt);
+  }
+
+  /** Every link there is. */
+  links(): string[] {
+    return this.#list("links");
+  }
+
+  /** Pins something beside `path`, then moves it there in one step: a crash leaves the old pin or the new one. */
+  putInPlace(path: string, pin: (fresh: string) => void): void {
+    const fresh = `${path}.new`;
+    rmSync(fresh, { force: true });
+    pin(fresh);
+    renameSync(fresh, path);
+  }
+
+  remove(path: string): void {
+    unlinkSync(path);
+  }
+
+  removeAll(): void {
+    rmSync(this.root, { recursive: true, force: true });
+  }
+
+  #path(...parts: string[]): string {
+    return join(this.root, ...parts);
+  }
+
+  #list(directory: string): string[] {
+    const path = this.#path(directory);
+    return existsSync(path) ? readdirSync(path).map((name) => join(path, name)) : [];
+  }
+}
