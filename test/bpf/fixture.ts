@@ -4,10 +4,12 @@
 import { join } from "node:path";
 import {
   type Codec,
+  ConnectionEvent,
   type MapDescription,
   type MapName,
   maps,
-  Reason,
+  type Reason,
+  reasonNames,
   ringBuffers,
 } from "../../daemon/bpf/maps.gen.js";
 import { type BpfObject, loadNative, packageRoot } from "../../native/index.js";
@@ -47,15 +49,26 @@ export function openSmall(path: string): BpfObject {
   return object;
 }
 
-/** Loads `name` (as in `tests/route`) afresh with these entries, hands it to `use`, and frees it. */
-export function withObject<T>(name: string, entries: readonly Entry[], use: (loaded: LoadedObject) => T): T {
+/** Loads `name` (as in `tests/route`) afresh with these entries; the caller closes it. */
+export function loadObject(name: string, entries: readonly Entry[]): LoadedObject {
   const object = openSmall(join(objectDirectory, `${name}.o`));
   try {
     object.load();
     for (const { map, key, value } of entries) object.map(map).update(key, value);
-    return use(new LoadedObject(object));
-  } finally {
+  } catch (error) {
     object.close();
+    throw error;
+  }
+  return new LoadedObject(object);
+}
+
+/** Loads as loadObject() does, hands it to `use`, and closes it. */
+export function withObject<T>(name: string, entries: readonly Entry[], use: (loaded: LoadedObject) => T): T {
+  const loaded = loadObject(name, entries);
+  try {
+    return use(loaded);
+  } finally {
+    loaded.close();
   }
 }
 
@@ -83,16 +96,11 @@ export class LoadedObject {
     return this.#object.program(program).testRun({ context }).returnValue;
   }
 
-  /** Nanoseconds a run, averaged by the kernel over `repeat` runs. */
-  measure<T>(program: string, codec: Codec<T>, input: T, repeat: number): number {
-    return this.#object.program(program).testRun({ data: codec.encode(input), repeat }).durationNs;
-  }
-
-  /** Every reason that was counted at all, by name. */
+  /** How often each reason was counted, by its label; those never counted are absent. */
   reasons(): Record<string, number> {
-    const counted = Object.entries(Reason).map(([name, reason]): [string, number] => [
-      name,
-      this.#sum("reasons", maps.reasons.key.encode(reason)),
+    const counted = Object.entries(reasonNames).map(([reason, label]): [string, number] => [
+      label,
+      this.#sum("reasons", maps.reasons.key.encode(Number(reason))),
     ]);
     return Object.fromEntries(counted.filter(([, count]) => count > 0));
   }
@@ -106,6 +114,28 @@ export class LoadedObject {
     }).sort((a, b) => a.policy - b.policy || a.dryRun - b.dryRun);
   }
 
+  /** The first `count` access log records, or those there are after `timeoutMs`. */
+  async events(count: number, timeoutMs: number): Promise<ConnectionEvent[]> {
+    const events: ConnectionEvent[] = [];
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        ring.close();
+        resolve();
+      };
+      const timer = setTimeout(done, timeoutMs);
+      const ring = native.openRingBuffer(this.#object.map(ringBuffers.events.name), (records) => {
+        events.push(...records.map((record) => ConnectionEvent.decode(record)));
+        if (events.length >= count) done();
+      });
+    });
+    return events;
+  }
+
+  close(): void {
+    this.#object.close();
+  }
+
   /** Sum over the CPUs of a per-CPU counter. */
   #sum(map: "reasons" | "policy_hits", key: Uint8Array): number {
     const { size, decode } = maps[map].value;
@@ -115,6 +145,11 @@ export class LoadedObject {
     for (let offset = 0; offset < values.length; offset += size) sum += decode(values, offset).count;
     return Number(sum);
   }
+}
+
+/** What reasons() returns after `reason` was counted `times` and nothing else was. */
+export function counted(reason: Reason, times = 1): Record<string, number> {
+  return { [reasonNames[reason] ?? reason]: times };
 }
 
 const XDP_PASS = 2;

@@ -1,0 +1,116 @@
+// Owns the proof of the authorization verdict, run in the kernel on plain structs. Knows no hook and no packet.
+
+import { describe, expect, it } from "vitest";
+import { EventKind, Reason, reasonNames, TermFlag } from "../../daemon/bpf/maps.gen.js";
+import { addressFromKeyBytes, toKeyBytes } from "../../daemon/model/address.js";
+import { VerdictCase } from "./cases.gen.js";
+import { counted, entry, loadObject, withObject } from "./fixture.js";
+import { type VerdictFixture, verdictFixtures } from "./verdict.cases.js";
+import { CLIENT, guarded, origins, SERVER } from "./verdict.tables.js";
+
+const CLIENT_PORT = 40_000;
+
+/** A case as it goes into the kernel: the outcome is filled with what no verdict gives. */
+function caseOf({
+  from = CLIENT,
+  to = SERVER,
+  port = 80,
+}: Pick<VerdictFixture, "from" | "to" | "port">): VerdictCase {
+  return {
+    sourceAddress: toKeyBytes(from),
+    destinationAddress: toKeyBytes(to),
+    sourcePort: CLIENT_PORT,
+    port,
+    allowed: 0xdead,
+    reason: 0xdead,
+    policy: 0xdead,
+    source: 0xdead,
+    destination: 0xdead,
+  };
+}
+
+describe("verdict", () => {
+  it.each(verdictFixtures)("$description", (fixture) => {
+    const { maps, expected } = fixture;
+    const verdict = withObject("tests/authz", maps, (object) =>
+      object.run("test_judge", VerdictCase, caseOf(fixture)),
+    );
+    expect({
+      allowed: verdict.allowed === 1,
+      reason: reasonNames[verdict.reason],
+      policy: verdict.policy,
+      source: verdict.source,
+      destination: verdict.destination,
+    }).toEqual({
+      allowed: expected.allowed,
+      reason: reasonNames[expected.reason],
+      policy: expected.policy ?? 0,
+      source: expected.source ?? 1,
+      destination: expected.destination ?? 2,
+    });
+  });
+});
+
+describe("authorization counts", () => {
+  it.each(verdictFixtures)("$description", (fixture) => {
+    const { maps, expected } = fixture;
+    withObject("tests/authz", maps, (object) => {
+      const { allowed } = object.run("test_authorize", VerdictCase, caseOf(fixture));
+      expect(allowed === 1).toBe(expected.allowed);
+      expect(object.reasons()).toEqual(counted(expected.reason));
+      expect(object.policyHits()).toEqual(expected.hits ?? []);
+    });
+  });
+
+  it("every connection, summed over the CPUs", () => {
+    withObject("tests/authz", guarded({ flags: 1, words: 0 }), (object) => {
+      object.run("test_authorize", VerdictCase, caseOf({}), 1000);
+      expect(object.reasons()).toEqual(counted(Reason.AUTHZ_NO_ALLOW, 1000));
+      expect(object.policyHits()).toEqual([{ policy: 0, destination: 2, dryRun: 0, count: 1000 }]);
+    });
+  });
+});
+
+describe("authorization records", () => {
+  const accessLog = entry("settings", 0, { accessLog: 1, authzOff: 0, authzLocked: 0 });
+  const rules = [
+    ...guarded({ dryRun: [1], deny: [0], port: { words: [3n, ...new Array<bigint>(15).fill(0n)] } }),
+    ...origins(77, [0], TermFlag.DENY),
+    ...origins(78, [1], TermFlag.DRY_RUN),
+  ];
+
+  it("a dry-run match and a denial in the access log, with the policy of each", async () => {
+    const object = loadObject("tests/authz", [...rules, accessLog]);
+    try {
+      object.run("test_authorize", VerdictCase, caseOf({}));
+      const events = await object.events(2, 5000);
+      expect(events.map(({ kind, policy }) => ({ kind, policy }))).toEqual([
+        { kind: EventKind.DRY_RUN, policy: 78 },
+        { kind: EventKind.DENIED, policy: 77 },
+      ]);
+      const [, denial] = events;
+      expect(denial).toMatchObject({
+        reason: Reason.AUTHZ_DENIED,
+        source: 1,
+        destination: 2,
+        sourcePort: CLIENT_PORT,
+        destinationPort: 80,
+      });
+      expect(addressFromKeyBytes(denial?.sourceAddress ?? new Uint8Array())).toBe(CLIENT);
+      expect(addressFromKeyBytes(denial?.destinationAddress ?? new Uint8Array())).toBe(SERVER);
+    } finally {
+      object.close();
+    }
+  });
+
+  it("nothing while the access log is off", async () => {
+    const object = loadObject("tests/authz", rules);
+    try {
+      object.run("test_authorize", VerdictCase, caseOf({}));
+      expect(await object.events(1, 200)).toEqual([]);
+      expect(object.reasons()).toEqual(counted(Reason.AUTHZ_DENIED));
+    } finally {
+      object.close();
+    }
+  });
+});

@@ -1,0 +1,377 @@
+// Owns the fixtures of bpf/lib/authz.h: what the maps hold, who connects where, what the verdict is to be.
+
+import {
+  AddressFlag,
+  Reason,
+  TableFlag,
+  TableNumber,
+  TERM_WORDS,
+  TermFlag,
+  type TermSet,
+} from "../../daemon/bpf/maps.gen.js";
+import type { Entry } from "./fixture.js";
+import {
+  addressRow,
+  CLIENT,
+  CLIENT_V6,
+  guarded,
+  IDENTITY,
+  identityRow,
+  origins,
+  owner,
+  peers,
+  portRow,
+  SERVER,
+  SERVER_V6,
+  settings,
+  TABLE,
+  table,
+  terms,
+} from "./verdict.tables.js";
+
+export interface PolicyHit {
+  readonly policy: number;
+  readonly destination: number;
+  readonly dryRun: number;
+  readonly count: number;
+}
+
+export interface VerdictFixture {
+  readonly description: string;
+  readonly maps: readonly Entry[];
+  /** Default: CLIENT and SERVER, which `peers` makes workloads 1 and 2. */
+  readonly from?: string;
+  readonly to?: string;
+  /** Default: 80. */
+  readonly port?: number;
+  readonly expected: {
+    readonly allowed: boolean;
+    readonly reason: Reason;
+    readonly policy?: number;
+    /** Workload ids; default 1 and 2. */
+    readonly source?: number;
+    readonly destination?: number;
+    readonly hits?: readonly PolicyHit[];
+  };
+}
+
+const NONE = terms();
+const FIRST = terms(0);
+/** Only ALLOW policies: what satisfies no term is denied. */
+const ALLOWING = TableFlag.HAS_ALLOW;
+
+const ALLOWED = { allowed: true, reason: Reason.AUTHZ_ALLOWED } as const;
+
+function denied(policy: number): VerdictFixture["expected"] {
+  return { allowed: false, reason: Reason.AUTHZ_DENIED, policy, hits: [hit(policy, 0)] };
+}
+
+function hit(policy: number, dryRun: number, destination = 2): PolicyHit {
+  return { policy, destination, dryRun, count: 1 };
+}
+
+/** Denied because ALLOW policies apply and none matched: a hit of policy 0. */
+const NO_ALLOW = { allowed: false, reason: Reason.AUTHZ_NO_ALLOW, hits: [hit(0, 0)] } as const;
+const DENY_ALL = { allowed: false, reason: Reason.AUTHZ_DENY_ALL, hits: [hit(0, 0)] } as const;
+
+const withoutTable: VerdictFixture[] = [
+  {
+    description: "no policy applies",
+    maps: peers(TableNumber.NONE),
+    expected: { allowed: true, reason: Reason.AUTHZ_NO_POLICY },
+  },
+  {
+    description: "the table is missing",
+    maps: peers(TABLE),
+    expected: { allowed: false, reason: Reason.AUTHZ_NO_TABLE, hits: [hit(0, 0)] },
+  },
+  {
+    description: "the table stands for policies that are not known or fit no table",
+    maps: [...peers(TableNumber.DENY), table(TableNumber.DENY, { flags: TableFlag.DENY_ALL, words: 0 })],
+    expected: DENY_ALL,
+  },
+  {
+    description: "DENY_ALL is not argued with",
+    maps: guarded({ flags: TableFlag.DENY_ALL | TableFlag.HAS_ALLOW }),
+    expected: DENY_ALL,
+  },
+  {
+    description: "the destination is nobody's",
+    maps: [owner(CLIENT, { workload: 1, identity: IDENTITY })],
+    expected: { allowed: false, reason: Reason.AUTHZ_UNKNOWN_WORKLOAD, destination: 0, hits: [hit(0, 0, 0)] },
+  },
+  {
+    description: "the source is nobody's, and nothing asks who it is",
+    maps: guarded({}),
+    from: "192.0.2.9",
+    expected: { ...ALLOWED, source: 0 },
+  },
+  {
+    description: "the source is the node, whatever the table says",
+    maps: [...guarded({ flags: TableFlag.DENY_ALL }), owner("10.0.0.254", { flags: AddressFlag.NODE })],
+    from: "10.0.0.254",
+    expected: { allowed: true, reason: Reason.AUTHZ_NODE, source: 0 },
+  },
+  {
+    description: "enforcement is switched off",
+    maps: [...guarded({ flags: TableFlag.DENY_ALL }), settings({ authzOff: 1 })],
+    expected: { allowed: true, reason: Reason.AUTHZ_OFF },
+  },
+  {
+    description: "every table is locked",
+    maps: [...guarded({}), settings({ authzLocked: 1 })],
+    expected: DENY_ALL,
+  },
+  {
+    description: "every table is locked, and no policy applies",
+    maps: [...peers(TableNumber.NONE), settings({ authzLocked: 1 })],
+    expected: { allowed: true, reason: Reason.AUTHZ_NO_POLICY },
+  },
+];
+
+const actions: VerdictFixture[] = [
+  {
+    description: "an ALLOW matches",
+    maps: guarded({ flags: ALLOWING }),
+    expected: ALLOWED,
+  },
+  {
+    description: "an ALLOW applies and does not match",
+    maps: guarded({ flags: ALLOWING, identity: NONE }),
+    expected: NO_ALLOW,
+  },
+  {
+    description: "an ALLOW without rules admits nobody",
+    maps: guarded({ flags: ALLOWING, words: 0 }),
+    expected: NO_ALLOW,
+  },
+  {
+    description: "a DENY matches and is named",
+    maps: [...guarded({ deny: [0], port: FIRST }), ...origins(77, [0], TermFlag.DENY)],
+    expected: denied(77),
+  },
+  {
+    description: "a DENY applies and does not match",
+    maps: guarded({ deny: [0], port: NONE }),
+    expected: ALLOWED,
+  },
+  {
+    description: "a DENY whose policy is not recorded denies all the same",
+    maps: guarded({ deny: [0], port: FIRST }),
+    expected: { ...denied(0), policy: 0 },
+  },
+  ...[
+    [3, 40],
+    [40, 3],
+    [3, 700],
+    [700, 3],
+  ].map(
+    ([deny = 0, allow = 0]): VerdictFixture => ({
+      description: `a DENY (term ${deny}) beats an ALLOW (term ${allow})`,
+      maps: [
+        ...guarded({ deny: [deny], port: terms(deny, allow), flags: ALLOWING, words: TERM_WORDS }),
+        ...origins(77, [deny], TermFlag.DENY),
+      ],
+      expected: denied(77),
+    }),
+  ),
+  {
+    description: "of two DENY the first is named",
+    maps: [
+      ...guarded({ deny: [70, 130], port: terms(70, 130), words: 3 }),
+      ...origins(78, [130], TermFlag.DENY),
+      ...origins(77, [70], TermFlag.DENY),
+    ],
+    expected: denied(77),
+  },
+];
+
+const dryRun = TermFlag.DRY_RUN;
+const dryRuns: VerdictFixture[] = [
+  {
+    description: "a dry-run DENY is counted and changes nothing",
+    maps: [...guarded({ dryRun: [0], port: FIRST }), ...origins(77, [0], dryRun | TermFlag.DENY)],
+    expected: { ...ALLOWED, hits: [hit(77, 1)] },
+  },
+  {
+    description: "a dry-run ALLOW is counted and admits nobody",
+    maps: [...guarded({ dryRun: [0], port: FIRST, flags: ALLOWING }), ...origins(77, [0], dryRun)],
+    expected: { ...NO_ALLOW, hits: [hit(0, 0), hit(77, 1)] },
+  },
+  {
+    description: "a dry-run match beside a denial: both are counted",
+    maps: [
+      ...guarded({ dryRun: [1], deny: [0], port: terms(0, 1) }),
+      ...origins(77, [0], TermFlag.DENY),
+      ...origins(78, [1], dryRun),
+    ],
+    expected: { ...denied(77), hits: [hit(77, 0), hit(78, 1)] },
+  },
+  {
+    description: "several dry-run policies in one word are counted each",
+    maps: [
+      ...guarded({ dryRun: [0, 5, 63], port: terms(0, 5, 63) }),
+      ...origins(77, [0], dryRun),
+      ...origins(78, [5], dryRun),
+      ...origins(79, [63], dryRun),
+    ],
+    expected: { ...ALLOWED, hits: [hit(77, 1), hit(78, 1), hit(79, 1)] },
+  },
+  {
+    description: "several matching terms of one dry-run policy are one hit",
+    maps: [...guarded({ dryRun: [1, 2, 3], port: terms(1, 2, 3) }), ...origins(77, [1, 2, 3], dryRun)],
+    expected: { ...ALLOWED, hits: [hit(77, 1)] },
+  },
+];
+
+const edges: VerdictFixture[] = [0, 31, 32, 63, 64, 127, 512, 1023].flatMap((bit) => {
+  const words = Math.floor(bit / 64) + 1;
+  return [
+    {
+      description: `DENY at term ${bit}`,
+      maps: [...guarded({ deny: [bit], port: terms(bit), words }), ...origins(77, [bit], TermFlag.DENY)],
+      expected: denied(77),
+    },
+    {
+      description: `ALLOW at term ${bit}`,
+      maps: guarded({ port: terms(bit), flags: ALLOWING, words }),
+      expected: ALLOWED,
+    },
+    {
+      description: `dry run at term ${bit}`,
+      maps: [...guarded({ dryRun: [bit], port: terms(bit), words }), ...origins(77, [bit], dryRun)],
+      expected: { ...ALLOWED, hits: [hit(77, 1)] },
+    },
+  ];
+});
+
+/** Of each dimension: how a row is written, and which of them names the connection and which another. */
+const dimensions = [
+  {
+    name: "identity",
+    flag: TableFlag.BY_IDENTITY,
+    row: (which: "own" | "other", set: TermSet, number?: number) =>
+      identityRow(which === "own" ? IDENTITY : IDENTITY + 1, set, number),
+  },
+  {
+    name: "address",
+    flag: TableFlag.BY_ADDRESS,
+    row: (which: "own" | "other", set: TermSet, number?: number) =>
+      addressRow(which === "own" ? CLIENT : "10.0.0.3", 128, set, number),
+  },
+  {
+    name: "port",
+    flag: TableFlag.BY_PORT,
+    // The other is port 80 in the wrong byte order.
+    row: (which: "own" | "other", set: TermSet, number?: number) =>
+      portRow(which === "own" ? 80 : 0x5000, set, number),
+  },
+] as const;
+
+const rows: VerdictFixture[] = dimensions.flatMap(({ name, flag, row }) => [
+  {
+    description: `${name}: a row of its own takes the default's place, to allow`,
+    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), row("own", FIRST)],
+    expected: ALLOWED,
+  },
+  {
+    description: `${name}: a row of its own takes the default's place, to deny`,
+    maps: [...guarded({ [name]: FIRST, flags: ALLOWING | flag }), row("own", NONE)],
+    expected: NO_ALLOW,
+  },
+  {
+    description: `${name}: without a row of its own the default counts`,
+    maps: [...guarded({ [name]: FIRST, flags: ALLOWING | flag }), row("other", NONE)],
+    expected: ALLOWED,
+  },
+  {
+    description: `${name}: a row of another is not its own`,
+    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), row("other", FIRST)],
+    expected: NO_ALLOW,
+  },
+  {
+    description: `${name}: rows of another table are not looked at`,
+    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), row("own", FIRST, TABLE + 1)],
+    expected: NO_ALLOW,
+  },
+  {
+    description: `${name}: a dimension that no term asks about is not looked up`,
+    maps: [...guarded({ [name]: FIRST, flags: ALLOWING }), row("own", NONE)],
+    expected: ALLOWED,
+  },
+]);
+
+const BY_ADDRESS = ALLOWING | TableFlag.BY_ADDRESS;
+const nested: Entry[] = [
+  addressRow("10.0.0.0", 96 + 8, FIRST),
+  addressRow("10.0.0.0", 96 + 24, NONE),
+  addressRow("10.0.0.1", 96 + 32, FIRST),
+  addressRow("fd00::", 16, FIRST),
+  addressRow("fd00::", 64, NONE),
+  addressRow("fd00::1", 128, FIRST),
+];
+
+const sources: readonly (readonly [from: string, to: string, admitted: boolean, where: string])[] = [
+  [CLIENT, SERVER, true, "the address itself, inside two blocks"],
+  ["10.0.0.7", SERVER, false, "the inner of two blocks"],
+  ["10.9.0.1", SERVER, true, "the outer of two blocks"],
+  ["11.0.0.1", SERVER, false, "outside every block"],
+  [CLIENT_V6, SERVER_V6, true, "the IPv6 address itself, inside two blocks"],
+  ["fd00::7", SERVER_V6, false, "the inner of two IPv6 blocks"],
+  ["fd00:1::1", SERVER_V6, true, "the outer of two IPv6 blocks"],
+  ["2001:db8::1", SERVER_V6, false, "outside every IPv6 block"],
+];
+
+const blocks = sources.map(
+  ([from, to, admitted, where]): VerdictFixture => ({
+    description: `source block: ${where}`,
+    maps: [...guarded({ address: NONE, flags: BY_ADDRESS }), ...nested],
+    from,
+    to,
+    expected: { ...(admitted ? ALLOWED : NO_ALLOW), source: from === CLIENT || from === CLIENT_V6 ? 1 : 0 },
+  }),
+);
+
+const combinations: VerdictFixture[] = [
+  {
+    description: "a term holds only where all dimensions hold",
+    maps: guarded({ identity: terms(0, 1), address: terms(1, 2), port: terms(0, 2), flags: ALLOWING }),
+    expected: NO_ALLOW,
+  },
+  {
+    description: "one term that holds in all dimensions is enough",
+    maps: guarded({ identity: terms(0, 3), address: terms(3, 2), port: terms(1, 3), flags: ALLOWING }),
+    expected: ALLOWED,
+  },
+  {
+    description: "IPv6 peers are known by identity too",
+    maps: [
+      ...guarded({ identity: NONE, flags: ALLOWING | TableFlag.BY_IDENTITY }),
+      identityRow(IDENTITY, FIRST),
+    ],
+    from: CLIENT_V6,
+    to: SERVER_V6,
+    expected: ALLOWED,
+  },
+  {
+    description: "an unknown source has identity 0",
+    maps: [...guarded({ identity: FIRST, flags: ALLOWING | TableFlag.BY_IDENTITY }), identityRow(0, NONE)],
+    from: "192.0.2.9",
+    expected: { ...NO_ALLOW, source: 0 },
+  },
+  {
+    description: "words beyond those in use are not read",
+    maps: guarded({ port: terms(64), flags: ALLOWING, words: 1 }),
+    expected: NO_ALLOW,
+  },
+];
+
+export const verdictFixtures: readonly VerdictFixture[] = [
+  ...withoutTable,
+  ...actions,
+  ...dryRuns,
+  ...edges,
+  ...rows,
+  ...blocks,
+  ...combinations,
+];
