@@ -187,15 +187,15 @@ export class FrontendTable {
 
 /**
  * Operations by the order in which they must happen. The kernel asks for an address's port first, then for the
- * address (port 0), then for a block: an address appears with its ports before port 0 and leaves the other way.
+ * address (port 0), then for the narrowest block: what is asked first appears first and leaves last.
  */
 class FrontendOperations {
   readonly slots: PutOperation[] = [];
   readonly rejections: Rejection[] = [];
   readonly #puts: MapOperation[] = [];
   readonly #addressPuts: MapOperation[] = [];
-  readonly #blockPuts: MapOperation[] = [];
-  readonly #blockDeletes: MapOperation[] = [];
+  readonly #blockPuts: Held[] = [];
+  readonly #blockDeletes: Held[] = [];
   readonly #addressDeletes: MapOperation[] = [];
   readonly #deletes: MapOperation[] = [];
 
@@ -211,13 +211,11 @@ class FrontendOperations {
   }
 
   putBlock(held: Held): void {
-    if (held.prefixLength === 128) return;
-    const value = maps.cidrs.value.encode({ address: held.base, prefixLength: held.prefixLength });
-    this.#blockPuts.push({ kind: "put", map: "cidrs", key: blockKey(held), value });
+    if (held.prefixLength < 128) this.#blockPuts.push(held);
   }
 
   deleteBlock(held: Held): void {
-    this.#blockDeletes.push({ kind: "delete", map: "cidrs", key: blockKey(held) });
+    this.#blockDeletes.push(held);
   }
 
   list(): MapOperation[] {
@@ -225,8 +223,8 @@ class FrontendOperations {
       this.slots,
       this.#puts,
       this.#addressPuts,
-      this.#blockPuts,
-      this.#blockDeletes,
+      this.#blockPuts.sort((a, b) => b.prefixLength - a.prefixLength).map(putBlock),
+      this.#blockDeletes.sort((a, b) => a.prefixLength - b.prefixLength).map(deleteBlock),
       this.#addressDeletes,
       this.#deletes,
     ].flat();
@@ -235,6 +233,15 @@ class FrontendOperations {
 
 function frontendKey(held: Held, port: number): Uint8Array {
   return maps.frontends.key.encode({ address: held.base, port, prefixLength: held.prefixLength });
+}
+
+function putBlock(held: Held): MapOperation {
+  const value = maps.cidrs.value.encode({ address: held.base, prefixLength: held.prefixLength });
+  return { kind: "put", map: "cidrs", key: blockKey(held), value };
+}
+
+function deleteBlock(held: Held): MapOperation {
+  return { kind: "delete", map: "cidrs", key: blockKey(held) };
 }
 
 function blockKey(held: Held): Uint8Array {

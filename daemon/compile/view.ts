@@ -1,0 +1,218 @@
+// Owns a picture of map contents that does not depend on where things lie: for comparing and for reading.
+// Must not know how the contents came about.
+
+import { Frontend, type MapName, maps, Slot, TableFlag, type TermSet, U32 } from "../bpf/maps.gen.js";
+import { addressFromKeyBytes } from "../model/address.js";
+
+/** Contents of maps: name, key, value. */
+export type MapEntry = readonly [map: MapName, key: Uint8Array, value: Uint8Array];
+
+/** A frontend with its run resolved; texts in `backends` are `address:port workload weight`, sorted. */
+export interface FrontendView {
+  readonly service: number;
+  readonly flags: number;
+  readonly reason: number;
+  readonly backends: readonly string[];
+}
+
+export interface AddressView {
+  readonly workload: number;
+  readonly identity: string;
+  /** The verdict table's content as text; "none", or "missing" for a number that is not in the map. */
+  readonly table: string;
+  readonly flags: number;
+}
+
+/** Keys are texts, in sorted order, so that two views can be compared as they are. */
+export interface LogicalView {
+  readonly frontends: Readonly<Record<string, FrontendView>>;
+  readonly cidrs: Readonly<Record<string, string>>;
+  readonly addresses: Readonly<Record<string, AddressView>>;
+  readonly pods: Readonly<Record<string, { readonly workload: number; readonly service: number }>>;
+  /** Content of every verdict table, referred to or not. */
+  readonly tables: readonly string[];
+  /** Entries of authorization that belong to no table or to no identity. */
+  readonly orphans: number;
+}
+
+/**
+ * The picture of `state`. `identities` names the numbers of identities; rows of others count as orphans. A slot
+ * that a frontend refers to and that is not there shows as `missing`.
+ */
+export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<number, string>): LogicalView {
+  const contents = new Contents(state);
+  const tables = new Tables(contents, identities);
+  const slots = new Map(
+    contents.of("slots").map(([key, value]) => [U32.decode(key), Slot.decode(value)] as const),
+  );
+  return {
+    frontends: sorted(
+      contents.of("frontends").map(([key, value]) => {
+        const { address, port, prefixLength } = maps.frontends.key.decode(key);
+        const frontend = Frontend.decode(value);
+        const { service, flags, reason } = frontend;
+        return [
+          `${addressFromKeyBytes(address)}/${prefixLength}:${port}`,
+          { service, flags, reason, backends: backendsOf(frontend, slots) },
+        ];
+      }),
+    ),
+    cidrs: sorted(
+      contents.of("cidrs").map(([key, value]) => {
+        const block = maps.cidrs.key.decode(key);
+        const to = maps.cidrs.value.decode(value);
+        return [
+          `${addressFromKeyBytes(block.address)}/${block.prefixBits}`,
+          `${addressFromKeyBytes(to.address)}/${to.prefixLength}`,
+        ];
+      }),
+    ),
+    addresses: sorted(
+      contents.of("addresses").map(([key, value]) => {
+        const { workload, identity, table, flags } = maps.addresses.value.decode(value);
+        const text = identity === 0 ? "none" : (identities.get(identity) ?? "unknown");
+        const { address } = maps.addresses.key.decode(key);
+        return [addressFromKeyBytes(address), { workload, identity: text, table: tables.text(table), flags }];
+      }),
+    ),
+    pods: sorted(
+      contents
+        .of("pods")
+        .map(([key, value]) => [String(maps.pods.key.decode(key)), maps.pods.value.decode(value)]),
+    ),
+    tables: tables.all(),
+    orphans: tables.orphans,
+  };
+}
+
+/** Shares of a run by backend: sums of the columns' parts, to nine digits. */
+function backendsOf(
+  { firstSlot, slots: length }: Frontend,
+  slots: ReadonlyMap<number, Slot>,
+): readonly string[] {
+  const shares = new Map<string, number>();
+  const add = (name: string, share: number): void => {
+    shares.set(name, (shares.get(name) ?? 0) + share / length);
+  };
+  for (let column = 0; column < length; column++) {
+    const slot = slots.get(firstSlot + column);
+    if (slot === undefined) {
+      add("missing", 1);
+      continue;
+    }
+    const [primary, alias] = [slot.primary, slot.alias].map(
+      ({ address, port, workload }) => `${addressFromKeyBytes(address)}:${port} ${workload}`,
+    );
+    const own = primary === alias ? 1 : slot.threshold / 2 ** 32;
+    add(primary ?? "", own);
+    if (own < 1) add(alias ?? "", 1 - own);
+  }
+  return [...shares].map(([name, share]) => `${name} ${share.toFixed(9)}`).sort();
+}
+
+class Contents {
+  readonly #entries = new Map<MapName, [Uint8Array, Uint8Array][]>();
+
+  constructor(state: Iterable<MapEntry>) {
+    for (const [map, key, value] of state) {
+      const entries = this.#entries.get(map);
+      if (entries === undefined) this.#entries.set(map, [[key, value]]);
+      else entries.push([key, value]);
+    }
+  }
+
+  of(map: MapName): readonly (readonly [Uint8Array, Uint8Array])[] {
+    return this.#entries.get(map) ?? [];
+  }
+}
+
+/** Rows of one table, by what they are about. */
+interface Rows {
+  readonly identity: Map<number, string>;
+  readonly address: string[];
+  readonly port: string[];
+  readonly terms: string[];
+}
+
+/** Verdict tables as texts: every identity stands in them with the terms it gets, by row or by default. */
+class Tables {
+  readonly #texts = new Map<number, string>();
+  orphans = 0;
+
+  constructor(contents: Contents, identities: ReadonlyMap<number, string>) {
+    const rows = new Map<number, Rows>();
+    for (const [key] of contents.of("authz_tables")) {
+      rows.set(U32.decode(key), { identity: new Map(), address: [], port: [], terms: [] });
+    }
+    const own = (table: number): Rows | undefined => {
+      const found = rows.get(table);
+      if (found === undefined) this.orphans++;
+      return found;
+    };
+    for (const [key, value] of contents.of("authz_identity")) {
+      const { table, identity } = maps.authz_identity.key.decode(key);
+      own(table)?.identity.set(identity, hex(maps.authz_identity.value.decode(value)));
+      if (identity !== 0 && !identities.has(identity)) this.orphans++;
+    }
+    for (const [key, value] of contents.of("authz_address")) {
+      const { table, prefixBits, address } = maps.authz_address.key.decode(key);
+      const words = hex(maps.authz_address.value.decode(value));
+      own(table)?.address.push(`${addressFromKeyBytes(address)}/${prefixBits - 32}=${words}`);
+    }
+    for (const [key, value] of contents.of("authz_port")) {
+      const { table, port } = maps.authz_port.key.decode(key);
+      own(table)?.port.push(`${port}=${hex(maps.authz_port.value.decode(value))}`);
+    }
+    for (const [key, value] of contents.of("authz_terms")) {
+      const { table, term } = maps.authz_terms.key.decode(key);
+      const { policy, flags } = maps.authz_terms.value.decode(value);
+      own(table)?.terms.push(`${term}=${policy}/${flags}`);
+    }
+    for (const [key, value] of contents.of("authz_tables")) {
+      const number = U32.decode(key);
+      const found = rows.get(number);
+      if (found !== undefined) this.#texts.set(number, tableText(value, found, identities));
+    }
+  }
+
+  text(number: number): string {
+    return number === 0 ? "none" : (this.#texts.get(number) ?? "missing");
+  }
+
+  all(): readonly string[] {
+    return [...this.#texts.values()].sort();
+  }
+}
+
+function tableText(value: Uint8Array, rows: Rows, identities: ReadonlyMap<number, string>): string {
+  const table = maps.authz_tables.value.decode(value);
+  const byDefault = hex(table.identity);
+  const peers: [number, string][] = [[0, "none"], ...identities];
+  const byIdentity =
+    (table.flags & TableFlag.BY_IDENTITY) === 0
+      ? []
+      : peers.map(([number, name]) => `${name}=${rows.identity.get(number) ?? byDefault}`);
+  return JSON.stringify({
+    flags: table.flags,
+    words: table.words,
+    deny: hex(table.deny),
+    dryRun: hex(table.dryRun),
+    address: hex(table.address),
+    port: hex(table.port),
+    byIdentity: byIdentity.sort(),
+    byAddress: rows.address.sort(),
+    byPort: rows.port.sort(),
+    terms: rows.terms.sort(),
+  });
+}
+
+function hex(set: TermSet): string {
+  return set.words
+    .map((word) => word.toString(16))
+    .join(":")
+    .replace(/(:0)+$/, "");
+}
+
+function sorted<T>(entries: readonly (readonly [string, T])[]): Record<string, T> {
+  return Object.fromEntries([...entries].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
