@@ -31,8 +31,8 @@ const RING_BYTES = 64 * 1024;
 
 const native = loadNative();
 
-/** Where `make -C bpf` puts its objects; another directory when they come from another compiler. */
-export const objectDirectory = join(packageRoot(), "build", "bpf");
+/** Where `make -C bpf` puts its objects; WEFT_BPF_OBJECTS names those of another compiler. */
+const objectDirectory = process.env.WEFT_BPF_OBJECTS ?? join(packageRoot(), "build", "bpf");
 
 export function entry<Name extends MapName>(map: Name, key: Key<Name>, value: Value<Name>): Entry {
   const { key: keyCodec, value: valueCodec }: MapDescription = maps[map];
