@@ -1,0 +1,129 @@
+// Owns the protocol of the delta stream: what to ask, what a response changes, what to answer.
+// A state machine without clock, sockets or promises. Must not know gRPC nor what applying means.
+
+import { DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
+import { HeldVersions, MAX_REQUEST_BYTES } from "./held.js";
+import { Interner } from "./interner.js";
+import { type NodeIdentity, nodeMessage } from "./node.js";
+import { PendingResponse, type Rejection } from "./pending-response.js";
+import { ADDRESS_TYPE, RESOURCE_TYPES, type ResourceType } from "./resource.js";
+
+/** google.rpc.Code INVALID_ARGUMENT, which a NACK carries. */
+const INVALID_ARGUMENT = 3;
+
+/** Names and reasons in a NACK beyond this many characters are only counted: the server has a limit of its own. */
+const MAX_ERROR_CHARACTERS = 64 * 1024;
+
+/** What is held of one resource type, and whether its first response of any stream has been applied. */
+interface TypeState {
+  readonly held: HeldVersions;
+  synced: boolean;
+  /** The next response of this stream is complete: what it does not name is gone. */
+  sweep: boolean;
+}
+
+/**
+ * One client's view of one control plane, over any number of streams in sequence:
+ * opened() → requests to send; begin(response) → a PendingResponse to decode and apply; settle() → the answer;
+ * lost() → the stream is gone. What is held outlives the stream.
+ */
+export class DeltaStream {
+  readonly #node: NodeIdentity;
+  readonly #maxRequestBytes: number;
+  readonly #interner = new Interner();
+  readonly #types = new Map<ResourceType, TypeState>(
+    RESOURCE_TYPES.map((type) => [type, { held: new HeldVersions(), synced: false, sweep: false }]),
+  );
+  /** Number of the present stream; 0 while there is none. */
+  #stream = 0;
+  #streams = 0;
+
+  constructor(node: NodeIdentity, options: { maxRequestBytes?: number } = {}) {
+    this.#node = node;
+    this.#maxRequestBytes = options.maxRequestBytes ?? MAX_REQUEST_BYTES;
+  }
+
+  /** Wildcard subscriptions, addresses first. Only the first request of a stream names the node. */
+  opened(): DeltaDiscoveryRequest[] {
+    this.#stream = ++this.#streams;
+    return RESOURCE_TYPES.map((typeUrl) => {
+      const state = this.#state(typeUrl);
+      const listed = state.held.list(this.#maxRequestBytes);
+      state.sweep = listed === undefined;
+      return DeltaDiscoveryRequest.fromPartial({
+        ...(typeUrl === ADDRESS_TYPE ? { node: nodeMessage(this.#node) } : {}),
+        typeUrl,
+        ...(listed === undefined ? {} : { initialResourceVersions: listed }),
+      });
+    });
+  }
+
+  lost(): void {
+    this.#stream = 0;
+  }
+
+  /**
+   * Starts on a response of the present stream. The previous one must be settled. `undefined` for a type that
+   * was never asked for; refuse() answers it.
+   */
+  begin(response: DeltaDiscoveryResponse): PendingResponse | undefined {
+    const type = RESOURCE_TYPES.find((known) => known === response.typeUrl);
+    if (type === undefined) return undefined;
+    const { held, sweep } = this.#state(type);
+    return new PendingResponse(type, response, held, sweep, this.#interner, this.#stream);
+  }
+
+  /** The answer to a response of an unknown type. */
+  refuse(response: DeltaDiscoveryResponse): DeltaDiscoveryRequest {
+    return answer(response.typeUrl, response.nonce, [
+      { name: response.typeUrl, reason: "is not subscribed to" },
+    ]);
+  }
+
+  /**
+   * Records what was applied. Call once its update is in force; `refused` are the resources that applying it
+   * refused. Gives the ACK or NACK to send, `undefined` when the response's stream is gone.
+   */
+  settle(pending: PendingResponse, refused: readonly Rejection[] = []): DeltaDiscoveryRequest | undefined {
+    const state = this.#state(pending.type);
+    pending.record(state.held, new Set(refused.map((rejection) => rejection.name)));
+    state.synced = true;
+    if (pending.stream !== this.#stream) return undefined;
+    state.sweep = false;
+    return answer(pending.type, pending.nonce, [...pending.rejections, ...refused]);
+  }
+
+  /** True once a first response of the type has been applied, on this stream or an earlier one. */
+  synced(type: ResourceType): boolean {
+    return this.#state(type).synced;
+  }
+
+  /** Number of resources in force. */
+  count(type: ResourceType): number {
+    return this.#state(type).held.size;
+  }
+
+  #state(type: ResourceType): TypeState {
+    const state = this.#types.get(type);
+    if (state === undefined) throw new Error(`resource type without state: ${type}`);
+    return state;
+  }
+}
+
+function answer(typeUrl: string, nonce: string, rejections: readonly Rejection[]): DeltaDiscoveryRequest {
+  const ack = DeltaDiscoveryRequest.fromPartial({ typeUrl, responseNonce: nonce });
+  if (rejections.length === 0) return ack;
+  return { ...ack, errorDetail: { code: INVALID_ARGUMENT, message: describeRejections(rejections) } };
+}
+
+/** `name: reason; name: reason`, as long as it fits. */
+function describeRejections(rejections: readonly Rejection[]): string {
+  let text = "";
+  for (const [i, { name, reason }] of rejections.entries()) {
+    const next = `${i === 0 ? "" : "; "}${name}: ${reason}`;
+    if (i > 0 && text.length + next.length > MAX_ERROR_CHARACTERS)
+      return `${text}; and ${rejections.length - i} more`;
+    text += next;
+  }
+  return text;
+}

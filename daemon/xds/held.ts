@@ -1,0 +1,72 @@
+// Owns what a client holds of one resource type: names and versions, and how they are listed on a new stream.
+// Must not know of streams or of the resources' content.
+
+/** istiod's limit for a request: above it the stream ends with ResourceExhausted, every time. */
+export const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
+
+/** Room left for the rest of the request: node, type, framing. */
+const RESERVED_BYTES = 16 * 1024;
+
+export interface HeldVersion {
+  readonly version: string;
+  /** False: a hash of our own, which the server must not be told. */
+  readonly versioned: boolean;
+}
+
+/** Names of one type, with the version of each as it was last applied. */
+export class HeldVersions {
+  readonly #versions = new Map<string, HeldVersion>();
+
+  get size(): number {
+    return this.#versions.size;
+  }
+
+  names(): IterableIterator<string> {
+    return this.#versions.keys();
+  }
+
+  get(name: string): HeldVersion | undefined {
+    return this.#versions.get(name);
+  }
+
+  set(name: string, version: HeldVersion): void {
+    this.#versions.set(name, version);
+  }
+
+  delete(name: string): void {
+    this.#versions.delete(name);
+  }
+
+  /**
+   * `initial_resource_versions`: the server then sends what differs, and removals. A version that is not the
+   * server's is listed as "". `undefined` when the request would exceed `limit` bytes.
+   */
+  list(limit = MAX_REQUEST_BYTES): Map<string, string> | undefined {
+    const listed = new Map<string, string>();
+    let bytes = RESERVED_BYTES;
+    for (const [name, { version, versioned }] of this.#versions) {
+      const told = versioned ? version : "";
+      bytes += entryBytes(name, told);
+      if (bytes > limit) return undefined;
+      listed.set(name, told);
+    }
+    return listed;
+  }
+}
+
+/** Bytes of one entry of a map<string, string>: a tag and a length around two fields, each with both again. */
+function entryBytes(key: string, value: string): number {
+  const content = fieldBytes(key) + fieldBytes(value);
+  return 1 + varintBytes(content) + content;
+}
+
+function fieldBytes(text: string): number {
+  const bytes = Buffer.byteLength(text);
+  return 1 + varintBytes(bytes) + bytes;
+}
+
+function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes++;
+  return bytes;
+}

@@ -1,0 +1,139 @@
+// Owns one response between its arrival and its answer: decoding in slices, the Update it makes, the versions it sets.
+// Must not know gRPC nor what applying means.
+
+import type { DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
+import type { Policy } from "../model/policy.js";
+import type { Service } from "../model/service.js";
+import type { Update } from "../model/update.js";
+import type { Workload } from "../model/workload.js";
+import type { FaultCode } from "./checker.js";
+import type { HeldVersion, HeldVersions } from "./held.js";
+import type { Interner } from "./interner.js";
+import {
+  AUTHORIZATION_TYPE,
+  type Decodable,
+  decodeResource,
+  openEnvelope,
+  type ResourceType,
+} from "./resource.js";
+
+/** A resource that is not in force as sent, and why. */
+export interface Rejection {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** Decode it to the end, apply update(), then give it to DeltaStream.settle(). */
+export class PendingResponse {
+  readonly type: ResourceType;
+  readonly nonce: string;
+  /** Number of the stream it came on. */
+  readonly stream: number;
+  /** Classes of the faults found while decoding, one for each rejection. */
+  readonly faults: FaultCode[] = [];
+  readonly rejections: Rejection[] = [];
+
+  readonly #held: HeldVersions;
+  readonly #interner: Interner;
+  readonly #resources: readonly Uint8Array[];
+  readonly #removed: readonly string[];
+  /** Names in this response, kept only when everything else is to be swept. */
+  #named: Set<string> | undefined;
+  /** Versions to record, by name. */
+  readonly #versions = new Map<string, HeldVersion>();
+  readonly #workloads: Workload[] = [];
+  readonly #services: Service[] = [];
+  readonly #policies: Policy[] = [];
+  #next = 0;
+
+  constructor(
+    type: ResourceType,
+    response: DeltaDiscoveryResponse,
+    held: HeldVersions,
+    sweep: boolean,
+    interner: Interner,
+    stream: number,
+  ) {
+    this.type = type;
+    this.nonce = response.nonce;
+    this.stream = stream;
+    this.#held = held;
+    this.#interner = interner;
+    this.#resources = response.resources;
+    this.#removed = response.removedResources;
+    this.#named = sweep ? new Set() : undefined;
+  }
+
+  /** Decodes at most `count` more resources. False when none is left. */
+  decode(count: number): boolean {
+    const end = Math.min(this.#next + count, this.#resources.length);
+    for (; this.#next < end; this.#next++) this.#decodeOne(this.#resources[this.#next] ?? new Uint8Array());
+    return end < this.#resources.length;
+  }
+
+  /**
+   * What the whole response changes; `undefined` when that is nothing. A response of policies is always an
+   * update: names still unknown after it count as absent.
+   */
+  update(): Update | undefined {
+    const removed = [...this.#removed, ...this.#swept()];
+    if (this.type === AUTHORIZATION_TYPE) {
+      return { policies: this.#policies, removedPolicies: removed, policiesSynced: true };
+    }
+    if (this.#workloads.length + this.#services.length + removed.length === 0) return undefined;
+    return { workloads: this.#workloads, services: this.#services, removedAddresses: removed };
+  }
+
+  /** Writes the versions of what is in force now into `held`; those of `refused` names stay as they were. */
+  record(held: HeldVersions, refused: ReadonlySet<string>): void {
+    for (const [name, version] of this.#versions) if (!refused.has(name)) held.set(name, version);
+    for (const name of [...this.#removed, ...this.#swept()]) held.delete(name);
+  }
+
+  #decodeOne(bytes: Uint8Array): void {
+    const envelope = openEnvelope(bytes);
+    if (!envelope.ok) {
+      // Its name is unknown, so that nothing can be said to be missing from this response.
+      this.#named = undefined;
+      this.#reject(`resource ${this.#next}`, envelope.code, envelope.reason);
+      return;
+    }
+    const { name, version, versioned } = envelope.value;
+    this.#named?.add(name);
+    // The control plane sends a quarter of its resources unchanged: those end here.
+    if (this.#held.get(name)?.version === version && !this.#versions.has(name)) return;
+    const decoded = decodeResource(this.type, envelope.value, this.#interner);
+    if (decoded.ok) {
+      this.#versions.set(name, { version, versioned });
+      this.#accept(decoded.value);
+    } else {
+      this.#reject(name, decoded.code, decoded.reason);
+    }
+  }
+
+  #accept(resource: Decodable): void {
+    switch (resource.kind) {
+      case "workload":
+        this.#workloads.push(resource.value);
+        break;
+      case "service":
+        this.#services.push(resource.value);
+        break;
+      case "policy":
+        this.#policies.push(resource.value);
+        break;
+    }
+  }
+
+  #reject(name: string, code: FaultCode, reason: string): void {
+    this.faults.push(code);
+    this.rejections.push({ name, reason });
+  }
+
+  /** What is held and not named by a complete response. */
+  #swept(): string[] {
+    const named = this.#named;
+    if (named === undefined) return [];
+    return [...this.#held.names()].filter((name) => !named.has(name) && !this.#versions.has(name));
+  }
+}
