@@ -31,6 +31,9 @@ export interface KernelVerdict {
 
 export class TestKernel {
   readonly #maps = new Map<MapName, Map<string, Uint8Array>>();
+  /** Lengths that an address row ever had, the longest first: the only ones worth trying. */
+  #prefixes: readonly number[] = [];
+  readonly #decoded = new WeakMap<Uint8Array, VerdictTable>();
 
   apply(operations: Iterable<MapOperation>): void {
     for (const operation of operations) {
@@ -38,6 +41,9 @@ export class TestKernel {
       this.#maps.set(operation.map, entries);
       if (operation.kind === "put") entries.set(hex(operation.key), operation.value);
       else entries.delete(hex(operation.key));
+      if (operation.kind !== "put" || operation.map !== "authz_address") continue;
+      const { prefixBits } = AddressRowKey.decode(operation.key);
+      this.#prefixes = [...new Set([...this.#prefixes, prefixBits])].sort((a, b) => b - a);
     }
   }
 
@@ -61,7 +67,8 @@ export class TestKernel {
     if (local.table === TableNumber.NONE) return verdict(true, Reason.AUTHZ_NO_POLICY);
     const entry = this.#lookup("authz_tables", U32.encode(local.table));
     if (entry === undefined) return verdict(false, Reason.AUTHZ_NO_TABLE);
-    const table = VerdictTable.decode(entry);
+    const table = this.#decoded.get(entry) ?? VerdictTable.decode(entry);
+    this.#decoded.set(entry, table);
     if (table.flags & TableFlag.DENY_ALL) return verdict(false, Reason.AUTHZ_DENY_ALL);
     return this.#judgeTerms(local.table, table, remote?.identity ?? 0, source, port);
   }
@@ -86,15 +93,13 @@ export class TestKernel {
         wordOf(byAddress ?? table.address, word) &
         wordOf(byPort ?? table.port, word);
       const dry = hits & wordOf(table.dryRun, word);
-      for (let bit = 0; bit < 64; bit++)
-        if (dry & (1n << BigInt(bit))) dryRun.add(this.#policyOf(number, word * 64 + bit));
+      for (const bit of bitsOf(dry)) dryRun.add(this.#policyOf(number, word * 64 + bit));
       hits &= ~dry;
-      const denied = hits & wordOf(table.deny, word);
-      for (let bit = 0; bit < 64; bit++)
-        if (denied & (1n << BigInt(bit))) {
-          const policy = this.#policyOf(number, word * 64 + bit);
-          return { allowed: false, reason: Reason.AUTHZ_DENIED, policy, dryRun };
-        }
+      const [first] = bitsOf(hits & wordOf(table.deny, word));
+      if (first !== undefined) {
+        const policy = this.#policyOf(number, word * 64 + first);
+        return { allowed: false, reason: Reason.AUTHZ_DENIED, policy, dryRun };
+      }
       if (hits !== 0n) allowMatched = true;
     }
     const allowed = allowMatched || !(table.flags & TableFlag.HAS_ALLOW);
@@ -111,8 +116,9 @@ export class TestKernel {
   /** BPF_MAP_TYPE_LPM_TRIE: tries every prefix, the longest first. */
   #longestPrefix(table: number, source: string): TermSet | undefined {
     const bytes = toKeyBytes(source);
-    for (let bits = 128; bits >= 0; bits--) {
-      const key = AddressRowKey.encode({ prefixBits: 32 + bits, table, address: maskBytes(bytes, bits) });
+    for (const prefixBits of this.#prefixes) {
+      const address = maskBytes(bytes, prefixBits - 32);
+      const key = AddressRowKey.encode({ prefixBits, table, address });
       const value = this.#lookup("authz_address", key);
       if (value !== undefined) return TermSet.decode(value);
     }
@@ -154,6 +160,13 @@ function wordOf(set: TermSet, word: number): bigint {
   return set.words[word] ?? 0n;
 }
 
+/** Indexes of the set bits, the lowest first. */
+function bitsOf(word: bigint): number[] {
+  const bits: number[] = [];
+  for (let rest = word, bit = 0; rest !== 0n; rest >>= 1n, bit++) if (rest & 1n) bits.push(bit);
+  return bits;
+}
+
 function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString("hex");
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
 }

@@ -151,8 +151,8 @@ export class TestMesh {
   }
 
   /** The verdict that the kernel reaches, in the reference's words. */
-  kernelDecision(source: string, destination: string, port: number): Decision {
-    const { allowed, policy: id, dryRun } = this.kernel.judge(source, destination, port);
+  kernelDecision(source: string, destination: string, port: number, kernel = this.kernel): Decision {
+    const { allowed, policy: id, dryRun } = kernel.judge(source, destination, port);
     const keyOf = (number: number): string => {
       const found = this.ids.get(number);
       return found === undefined ? `unknown policy ${number}` : policyKey(found);
