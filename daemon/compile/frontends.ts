@@ -185,63 +185,62 @@ export class FrontendTable {
   }
 }
 
+/** In the order in which the kernel asks for them: the port of an address, the address itself, its block. */
+const ASKED = { port: 0, address: 1, block: 2 } as const;
+
+interface Step {
+  readonly prefixLength: number;
+  readonly asked: number;
+  readonly operation: MapOperation;
+}
+
 /**
- * Operations by the order in which they must happen. The kernel asks for an address's port first, then for the
- * address (port 0), then for the narrowest block: what is asked first appears first and leaves last.
+ * Operations in the order in which they must happen: slots, puts, deletes. What the kernel asks for first (the
+ * narrower block, then as in ASKED) appears first and leaves last, so that nothing wider shows in between.
  */
 class FrontendOperations {
   readonly slots: PutOperation[] = [];
   readonly rejections: Rejection[] = [];
-  readonly #puts: MapOperation[] = [];
-  readonly #addressPuts: MapOperation[] = [];
-  readonly #blockPuts: Held[] = [];
-  readonly #blockDeletes: Held[] = [];
-  readonly #addressDeletes: MapOperation[] = [];
-  readonly #deletes: MapOperation[] = [];
+  readonly #puts: Step[] = [];
+  readonly #deletes: Step[] = [];
 
   put(held: Held, port: number, target: Target): void {
     const value = maps.frontends.value.encode(target);
-    const list = port === 0 ? this.#addressPuts : this.#puts;
-    list.push({ kind: "put", map: "frontends", key: frontendKey(held, port), value });
+    this.#puts.push(step(held, port, { kind: "put", map: "frontends", key: frontendKey(held, port), value }));
   }
 
   delete(held: Held, port: number): void {
-    const list = port === 0 ? this.#addressDeletes : this.#deletes;
-    list.push({ kind: "delete", map: "frontends", key: frontendKey(held, port) });
+    this.#deletes.push(step(held, port, { kind: "delete", map: "frontends", key: frontendKey(held, port) }));
   }
 
   putBlock(held: Held): void {
-    if (held.prefixLength < 128) this.#blockPuts.push(held);
+    if (held.prefixLength === 128) return;
+    const value = maps.cidrs.value.encode({ address: held.base, prefixLength: held.prefixLength });
+    this.#puts.push(step(held, undefined, { kind: "put", map: "cidrs", key: blockKey(held), value }));
   }
 
   deleteBlock(held: Held): void {
-    this.#blockDeletes.push(held);
+    this.#deletes.push(step(held, undefined, { kind: "delete", map: "cidrs", key: blockKey(held) }));
   }
 
   list(): MapOperation[] {
+    this.#puts.sort((a, b) => b.prefixLength - a.prefixLength || a.asked - b.asked);
+    this.#deletes.sort((a, b) => a.prefixLength - b.prefixLength || b.asked - a.asked);
     return [
-      this.slots,
-      this.#puts,
-      this.#addressPuts,
-      this.#blockPuts.sort((a, b) => b.prefixLength - a.prefixLength).map(putBlock),
-      this.#blockDeletes.sort((a, b) => a.prefixLength - b.prefixLength).map(deleteBlock),
-      this.#addressDeletes,
-      this.#deletes,
-    ].flat();
+      ...this.slots,
+      ...this.#puts.map((put) => put.operation),
+      ...this.#deletes.map((deletion) => deletion.operation),
+    ];
   }
+}
+
+function step(held: Held, port: number | undefined, operation: MapOperation): Step {
+  const asked = port === undefined ? ASKED.block : port === 0 ? ASKED.address : ASKED.port;
+  return { prefixLength: held.prefixLength, asked, operation };
 }
 
 function frontendKey(held: Held, port: number): Uint8Array {
   return maps.frontends.key.encode({ address: held.base, port, prefixLength: held.prefixLength });
-}
-
-function putBlock(held: Held): MapOperation {
-  const value = maps.cidrs.value.encode({ address: held.base, prefixLength: held.prefixLength });
-  return { kind: "put", map: "cidrs", key: blockKey(held), value };
-}
-
-function deleteBlock(held: Held): MapOperation {
-  return { kind: "delete", map: "cidrs", key: blockKey(held) };
 }
 
 function blockKey(held: Held): Uint8Array {
