@@ -61,6 +61,10 @@ protected:
       ThrowTypeError(info.Env(), std::string(T::kName) + " cannot be constructed");
       return;
     }
+    // A worker that is being terminated cannot wrap: what is not wrapped is never finalized, so the
+    // state stays with Create(), which frees it.
+    if (this->IsEmpty())
+      return;
     state_ = std::move(*given);
     napi_type_tag_object(info.Env(), info.This(), &T::kTag);
   }

@@ -46,6 +46,9 @@ void RingDelivery::Deliver(Napi::Env env, Napi::Function on_records, void *, Rec
     begin = end;
   }
   on_records.Call({records});
+  // Node would only warn about it (DEP0168); here it counts as any other uncaught exception.
+  if (env.IsExceptionPending())
+    napi_fatal_exception(env, env.GetAndClearPendingException().Value());
 }
 
 void RingDelivery::End() {
