@@ -6,7 +6,7 @@ import { type Command, Option } from "commander";
 import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { messageOf } from "./errors.js";
-import { parseLogLevels } from "./log.js";
+import { parseLogLevels } from "./log-levels.js";
 
 /** Where to listen or connect; an IPv6 host stands without brackets. */
 export interface HostPort {
@@ -91,6 +91,15 @@ const schema = z.object({
     argument: "BOOL",
     text: "let the node itself (kubelet's probes) connect to its pods whatever the policies say",
   }),
+  mapLimit: z
+    .number({ error: "expected a whole number" })
+    .or(z.string().regex(/^\d+$/, "expected a whole number").transform(Number))
+    .refine((entries) => entries >= 1, "expected at least 1")
+    .default(4_194_304)
+    .register(help, {
+      argument: "ENTRIES",
+      text: "the most entries that any configuration map may grow to",
+    }),
   legacyMetricNames: boolean.default(false).register(help, {
     argument: "BOOL",
     text: "also publish kmesh_tcp_conntections_failed_total, spelt as in Kmesh",

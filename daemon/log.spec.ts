@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { createLogs, type LogFormat, parseLogLevels } from "./log.js";
+import { createLogs, type LogFormat } from "./log.js";
+import { parseLogLevels } from "./log-levels.js";
 
 function logsTo(lines: string[], format: LogFormat, levels = "info") {
   const parsed = parseLogLevels(levels);

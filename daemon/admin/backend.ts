@@ -29,8 +29,16 @@ export interface ExpectedEntry {
   readonly value: Uint8Array;
 }
 
+/** What else the maps hold numbers of. */
+export interface KernelNames extends NameSource {
+  /** `trust domain/ns/namespace/sa/account` */
+  identity(number: number): string | undefined;
+  /** What a verdict table is made of. */
+  table(number: number): string | undefined;
+}
+
 export interface AdminBackend {
-  readonly names: NameSource;
+  readonly names: KernelNames;
   version(): VersionResponse;
   components(): readonly ComponentStatus[];
   status(): StatusFacts;

@@ -1,8 +1,7 @@
 // Owns the comparison of what the daemon believes with what the kernel holds. Must not know how either is kept.
 
 import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
-import type { NameSource } from "../telemetry/sources.js";
-import type { ExpectedEntry, RawMap } from "./backend.js";
+import type { ExpectedEntry, KernelNames, RawMap } from "./backend.js";
 import { decodeKey, decodeValue } from "./dump-maps.js";
 import type { Difference } from "./responses.js";
 
@@ -14,7 +13,7 @@ export function diffMap(
   map: MapName,
   expected: Iterable<ExpectedEntry>,
   actual: RawMap["entries"],
-  names: NameSource,
+  names: KernelNames,
 ): Difference[] {
   const description: MapDescription = maps[map];
   const held = new Map<string, Buffer>();

@@ -18,9 +18,8 @@ import {
 import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
 import { serviceKey } from "../model/service.js";
-import type { NameSource } from "../telemetry/sources.js";
-import type { RawMap } from "./backend.js";
-import type { Decoded } from "./responses.js";
+import type { KernelNames, RawMap } from "./backend.js";
+import { type Decoded, MAP_NAMES } from "./responses.js";
 
 type Names = Readonly<Record<number, string>>;
 
@@ -49,10 +48,10 @@ const RESOURCE_FIELDS: Readonly<Record<string, "workload" | "service" | "policy"
   policy: "policy",
 };
 
-/** Maps that can be listed; the socket storage cannot. */
-export const LISTED_MAPS: readonly MapName[] = Object.values(maps)
-  .filter((map) => map.type !== "SK_STORAGE")
-  .map((map) => map.name);
+/** MAP_NAMES of the answers, as names of the generated codecs. */
+export const LISTED_MAPS: readonly MapName[] = MAP_NAMES.filter((name): name is MapName =>
+  Object.hasOwn(maps, name),
+);
 
 export function isListedMap(name: string): name is MapName {
   return LISTED_MAPS.some((known) => known === name);
@@ -65,7 +64,7 @@ export function isListedMap(name: string): name is MapName {
 export function* decodeEntries(
   map: MapName,
   raw: RawMap["entries"],
-  names: NameSource,
+  names: KernelNames,
 ): Generator<{ key: Decoded; value: Decoded }> {
   const description: MapDescription = maps[map];
   const keySize = description.key.size;
@@ -80,14 +79,15 @@ export function* decodeEntries(
   }
 }
 
-export function decodeKey(map: MapName, bytes: Uint8Array, names: NameSource): Decoded {
+export function decodeKey(map: MapName, bytes: Uint8Array, names: KernelNames): Decoded {
   const key = (maps[map].key as Codec<unknown>).decode(bytes);
   if (isRecord(key)) return view(map, key, names);
   if (map === "reasons") return { reason: key, reasonName: reasonNames[Number(key)] ?? "" };
+  if (map === "authz_tables") return view(map, { table: key }, names);
   return { [map === "pods" || map === "pod_info" ? "cookie" : "index"]: plain(key) };
 }
 
-export function decodeValue(map: MapName, bytes: Uint8Array, names: NameSource): Decoded {
+export function decodeValue(map: MapName, bytes: Uint8Array, names: KernelNames): Decoded {
   const { value: codec, perCpu } = maps[map] as MapDescription;
   if (!perCpu) return view(map, asRecord(codec.decode(bytes)), names);
   return view(map, sumPerCpu(codec, bytes), names);
@@ -106,7 +106,7 @@ function sumPerCpu(codec: Codec<unknown>, bytes: Uint8Array): Record<string, unk
   return total;
 }
 
-function view(map: MapName, record: Readonly<Record<string, unknown>>, names: NameSource): Decoded {
+function view(map: MapName, record: Readonly<Record<string, unknown>>, names: KernelNames): Decoded {
   const shown: Record<string, unknown> = {};
   for (const [field, value] of Object.entries(record)) {
     if (value instanceof Uint8Array) {
@@ -124,10 +124,12 @@ function view(map: MapName, record: Readonly<Record<string, unknown>>, names: Na
 }
 
 /** The name of a number, under the field's name with `Name` appended (`flagNames` for flags). */
-function nameBeside(map: MapName, field: string, value: unknown, names: NameSource): Decoded {
+function nameBeside(map: MapName, field: string, value: unknown, names: KernelNames): Decoded {
   if (typeof value !== "number") return {};
   const resource = RESOURCE_FIELDS[field];
   if (resource !== undefined) return { [`${field}Name`]: resourceName(resource, value, names) };
+  if (field === "identity") return { identityName: names.identity(value) ?? "" };
+  if (field === "table") return { tableName: names.table(value) ?? "" };
   const enumNames = ENUM_NAMES[field];
   if (enumNames !== undefined) return { [`${field}Name`]: enumNames[value] ?? "" };
   const flagNames = field === "flags" ? FLAG_NAMES[map] : undefined;
@@ -137,9 +139,12 @@ function nameBeside(map: MapName, field: string, value: unknown, names: NameSour
 }
 
 /** `namespace/name`, empty for id 0 and for one that nobody knows any more. */
-function resourceName(kind: "workload" | "service" | "policy", id: number, names: NameSource): string {
+function resourceName(kind: "workload" | "service" | "policy", id: number, names: KernelNames): string {
   if (id === 0) return "";
-  if (kind === "policy") return names.policy(id) ?? "";
+  if (kind === "policy") {
+    const policy = names.policy(id);
+    return policy === undefined ? "" : policyKey(policy);
+  }
   if (kind === "service") {
     const service = names.service(id);
     return service === undefined ? "" : serviceKey(service);

@@ -1,6 +1,18 @@
 // Owns the shape of every JSON answer of the admin port; all that weftctl knows of the daemon.
 // Must not know how an answer comes about.
 
+import { type MapDescription, maps } from "../bpf/maps.gen.js";
+import { LOG_LEVELS, SUBSYSTEMS } from "../log-levels.js";
+
+/** Maps that can be dumped, in the order of their definition; the socket storage cannot be listed. */
+export const MAP_NAMES: readonly string[] = Object.values(maps)
+  .filter((map: MapDescription) => map.type !== "SK_STORAGE")
+  .map((map) => map.name);
+
+/** Subsystems with a logger, and their levels. */
+export const LOGGER_NAMES: readonly string[] = SUBSYSTEMS;
+export const LOGGER_LEVELS: readonly string[] = LOG_LEVELS;
+
 export interface ErrorResponse {
   /** Short and stable: `not found`, `bad request`, or a code of daemon/errors.ts. */
   readonly error: string;

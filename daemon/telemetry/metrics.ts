@@ -3,6 +3,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { Reason, reasonNames } from "../bpf/maps.gen.js";
+import { policyKey } from "../model/policy.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
 import type { CounterSource, NameSource, ProgramRuns, StateSource } from "./sources.js";
 import { trafficMetrics } from "./traffic-metrics.js";
@@ -202,8 +203,9 @@ function* policyMetrics(counters: CounterSource, names: NameSource): Generator<s
   const dryRuns = new Map<string, bigint>();
   for (const { policy, destination, dryRun, count } of counters.policyHits()) {
     const workload = names.workload(destination);
+    const named = names.policy(policy);
     const labels = [
-      label("policy", names.policy(policy) ?? "-"),
+      label("policy", named === undefined ? "-" : policyKey(named)),
       label("destination_workload", workload?.workloadName || "-"),
       label("destination_workload_namespace", workload?.namespace ?? "-"),
     ].join(",");

@@ -3,6 +3,7 @@
 
 import { ConnectionEvent, Direction, EventKind, eventKindNames, reasonNames } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
+import { policyKey } from "../model/policy.js";
 import type { WallClock } from "./clock.js";
 import type { NameSource } from "./sources.js";
 
@@ -85,7 +86,7 @@ export function readRecord(bytes: Uint8Array, names: NameSource, clock: WallCloc
     packetLoss: event.lost,
     originalAddress: translated ? socketAddress(event.originalAddress, event.originalPort) : undefined,
     reason: event.kind === EventKind.CLOSED ? undefined : (reasonNames[event.reason] ?? String(event.reason)),
-    policy: judged ? (names.policy(event.policy) ?? "-") : undefined,
+    policy: judged ? policyName(names, event.policy) : undefined,
   };
 }
 
@@ -187,6 +188,11 @@ function wildcard(pattern: string): (text: string) => boolean {
     }
     return text.length - last.length >= at && text.endsWith(last);
   };
+}
+
+function policyName(names: NameSource, id: number): string {
+  const policy = names.policy(id);
+  return policy === undefined ? "-" : policyKey(policy);
 }
 
 function socketAddress(address: Uint8Array, port: number): string {

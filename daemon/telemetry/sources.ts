@@ -2,6 +2,7 @@
 // Must not know who answers.
 
 import type { Traffic, TrafficKey } from "../bpf/maps.gen.js";
+import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 
@@ -9,8 +10,7 @@ import type { Workload } from "../model/workload.js";
 export interface NameSource {
   workload(id: number): Workload | undefined;
   service(id: number): Service | undefined;
-  /** `namespace/name` of a policy. */
-  policy(id: number): string | undefined;
+  policy(id: number): Policy | undefined;
 }
 
 /** A counter map's key with its value summed over CPUs. */
