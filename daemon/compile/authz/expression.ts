@@ -69,6 +69,8 @@ export function visitLeaves(expression: Expression, visit: (text: string) => voi
 /** Flat, sorted, without doubles and constants, so that equal sets of operands get equal keys. */
 function combine(kind: "all" | "any", operands: readonly Expression[]): Expression {
   const [neutral, absorbing] = kind === "all" ? [TRUE, FALSE] : [FALSE, TRUE];
+  const meant = operands.filter((operand) => operand.key !== neutral.key);
+  if (meant.length < 2) return meant[0] ?? neutral;
   const byKey = new Map<string, Expression>();
   const add = (operand: Expression): void => {
     if (operand.kind === kind) {
@@ -78,13 +80,12 @@ function combine(kind: "all" | "any", operands: readonly Expression[]): Expressi
       byKey.set(operand.key, operand);
     }
   };
-  for (const operand of operands) add(operand);
+  for (const operand of meant) add(operand);
   if (byKey.has(absorbing.key)) return absorbing;
   const keys = [...byKey.keys()].sort();
   const children = keys.flatMap((key) => byKey.get(key) ?? []);
   const [only] = children;
-  if (only === undefined) return neutral;
-  if (children.length === 1) return only;
+  if (only !== undefined && children.length === 1) return only;
   return {
     kind,
     key: `${kind}(${keys.join()})`,

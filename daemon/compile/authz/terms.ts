@@ -166,8 +166,8 @@ function merge(conjunctions: readonly Conjunction[]): readonly Conjunction[] {
 function mergeAlong(conjunctions: readonly Conjunction[], along: Dimension): readonly Conjunction[] {
   if (conjunctions.length < 2) return conjunctions;
   const groups = new Map<string, Conjunction[]>();
+  const others = DIMENSIONS.filter((dimension) => dimension !== along);
   for (const conjunction of conjunctions) {
-    const others = DIMENSIONS.filter((dimension) => dimension !== along);
     const key = others.map((dimension) => conjunction[dimension].key).join(" ");
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [conjunction]);
@@ -175,7 +175,7 @@ function mergeAlong(conjunctions: readonly Conjunction[], along: Dimension): rea
   }
   return [...groups.values()].flatMap((group) => {
     const [first] = group;
-    if (first === undefined) return [];
+    if (first === undefined || group.length === 1) return group;
     return [{ ...first, [along]: any(group.map((conjunction) => conjunction[along])) }];
   });
 }
