@@ -173,12 +173,13 @@ class Changes<T> {
     if (before !== undefined) this.#replace(key, before, undefined);
   }
 
-  /** A resource that came back to what it was within one apply() is no change. */
+  /** A resource that came back to what it was within one apply() is no change, and is the old object again. */
   list(): Change<T>[] {
     const changes: Change<T>[] = [];
     for (const [key, before] of this.#before) {
       const after = this.#held.get(key);
       if (!isDeepStrictEqual(before, after)) changes.push({ key, before, after });
+      else if (before !== after) this.#replace(key, after, before);
     }
     return changes;
   }
