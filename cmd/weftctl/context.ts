@@ -1,0 +1,50 @@
+// Owns what every verb is given: the daemon to ask and the place to write. Must not know the verbs.
+
+import type { Writable } from "node:stream";
+import { type Command, Option } from "commander";
+import { AdminClient, parseAdminUrl } from "./client.js";
+import { OUTPUT_FORMATS, Output, type OutputFormat } from "./output.js";
+
+/** The outside world, so that a spec can stand in for it. */
+export interface Terminal {
+  readonly stdout: Writable & { readonly isTTY?: boolean | undefined };
+  readonly stderr: Writable;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** A signal that Ctrl-C aborts; until it is asked for, Ctrl-C ends the process as usual. */
+  interruption(): AbortSignal;
+}
+
+export interface Context {
+  readonly client: AdminClient;
+  readonly out: Output;
+  interruption(): AbortSignal;
+}
+
+const DEFAULT_ADMIN = "http://127.0.0.1:15200";
+
+interface GlobalOptions {
+  readonly admin: string;
+  readonly output: OutputFormat;
+}
+
+/** A command with the options that all verbs share. */
+export function addGlobalOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--admin <URL>", "admin address of the daemon").env("WEFT_ADMIN").default(DEFAULT_ADMIN),
+    )
+    .addOption(
+      new Option("-o, --output <FORMAT>", "form of the data").choices(OUTPUT_FORMATS).default("table"),
+    );
+}
+
+/** Reads the shared options of the verb that runs. */
+export function contextOf(command: Command, terminal: Terminal): Context {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  const colour = terminal.stdout.isTTY === true && !terminal.env.NO_COLOR;
+  return {
+    client: new AdminClient(parseAdminUrl(options.admin)),
+    out: new Output(options.output, colour, terminal.stdout, terminal.stderr),
+    interruption: () => terminal.interruption(),
+  };
+}

@@ -1,0 +1,36 @@
+// Owns `weftctl log`: levels of the daemon's subsystems.
+
+import type { LoggerResponse, LoggersResponse } from "../../daemon/admin/responses.js";
+import type { Context } from "./context.js";
+import { CommandFailure, ExitCode } from "./failure.js";
+import type { Column } from "./output.js";
+
+const columns: readonly Column<LoggerResponse>[] = [
+  { title: "LOGGER", value: ({ name }) => name },
+  { title: "LEVEL", value: ({ level }) => level },
+];
+
+/** Sets each `SUBSYSTEM:LEVEL` of `changes`, then shows the logger `name` or all. */
+export async function log(
+  { client, out }: Context,
+  name: string | undefined,
+  changes: readonly string[],
+): Promise<void> {
+  for (const body of changes.map(parseChange)) {
+    await client.json<LoggersResponse>("/debug/loggers", { method: "POST", body });
+  }
+  const query: Record<string, string> = name === undefined ? {} : { name };
+  const answer = await client.json<LoggersResponse>("/debug/loggers", { query });
+  out.data(answer, () => out.table(columns, answer.loggers, "no loggers"));
+}
+
+function parseChange(text: string): LoggerResponse {
+  const [name, level, ...more] = text.split(":");
+  if (name === undefined || level === undefined || more.length > 0) {
+    throw new CommandFailure(
+      `"${text}" is no SUBSYSTEM:LEVEL such as xds:debug or default:info`,
+      ExitCode.usage,
+    );
+  }
+  return { name, level };
+}

@@ -1,0 +1,162 @@
+// Owns the verbs with their arguments and help, and the one place where a command ends.
+// Must not know how a verb does its work.
+
+import { Argument, Command, CommanderError, Option } from "commander";
+import { LOGGER_LEVELS, LOGGER_NAMES, MAP_NAMES } from "../../daemon/admin/responses.js";
+import { accessLogStatus, switchAccessLog, tailAccessLog } from "./accesslog.js";
+import { COMPLETE_COMMAND, candidates, completionScript, SHELLS, type Shell } from "./completion.js";
+import { addGlobalOptions, type Context, contextOf, type Terminal } from "./context.js";
+import { diff } from "./diff.js";
+import { DUMP_KINDS, type DumpKind, type DumpOptions, dump } from "./dump.js";
+import { enroll, unenroll } from "./enroll.js";
+import { CommandFailure, ExitCode } from "./failure.js";
+import { log } from "./log.js";
+import { status } from "./status.js";
+import { version } from "./version.js";
+
+const EXIT_CODES = `
+Exit codes:
+  0  done
+  1  the daemon refused, is not ready (status), or differs from the kernel (diff)
+  2  wrong usage
+  3  no daemon answers`;
+
+/** Runs one command line (without node and script) and gives the exit code. */
+export async function run(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  const program = buildProgram(terminal);
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return ExitCode.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
+    if (!(error instanceof CommandFailure)) throw error;
+    terminal.stderr.write(`weftctl: ${error.message}\n`);
+    return error.exitCode;
+  }
+}
+
+function buildProgram(terminal: Terminal): Command {
+  const program = new Command("weftctl")
+    .description("Looks into a running weftd and turns its switches.")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.stdout.write(text),
+      writeErr: (text) => terminal.stderr.write(text),
+    })
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError("(weftctl --help shows how)");
+  addGlobalOptions(program);
+  program.addHelpText(
+    "after",
+    `${EXIT_CODES}\n${examples(["status", "dump bpf frontends", "-o json dump service"])}`,
+  );
+
+  const verb = (parent: Command, name: string, description: string, shown: readonly string[]) =>
+    parent.command(name).description(description).addHelpText("after", examples(shown));
+  const act =
+    (action: (context: Context, command: Command) => Promise<void>) =>
+    (...given: unknown[]) => {
+      const command = given.at(-1);
+      if (!(command instanceof Command)) throw new Error("commander gave no command");
+      return action(contextOf(command, terminal), command);
+    };
+
+  verb(program, "version", "versions of client and daemon", ["version", "version -o json"]).action(
+    act(version),
+  );
+  verb(program, "status", "readiness, warnings, hooks, control plane, pods, maps", [
+    "status",
+    "status -o wide",
+  ]).action(act(status));
+  verb(program, "dump", "the daemon's configuration or the kernel's maps", [
+    "dump workload -n default",
+    "dump service -o wide",
+    "dump bpf",
+    "dump bpf frontends -o yaml",
+  ])
+    .addArgument(new Argument("<KIND>", "what to show").choices(DUMP_KINDS))
+    .addArgument(new Argument("[MAP]", "with bpf: this map only").choices(MAP_NAMES))
+    .option("-n, --namespace <NAMESPACE>", "only resources of this namespace")
+    .action(
+      act((context, command) => {
+        const [kind, map] = command.processedArgs as [DumpKind, string | undefined];
+        if (map !== undefined && kind !== "bpf")
+          throw new CommandFailure("MAP goes with bpf only", ExitCode.usage);
+        return dump(context, kind, map, command.opts<DumpOptions>());
+      }),
+    );
+  verb(program, "diff", "what the daemon believes against what the kernel holds", [
+    "diff",
+    "diff -o json",
+  ]).action(act(diff));
+  verb(program, "log", "levels of the daemon's loggers", [
+    "log",
+    "log xds",
+    "log --set xds:debug --set bpf:trace",
+  ])
+    .addArgument(new Argument("[NAME]", "this logger only").choices(LOGGER_NAMES))
+    .addOption(
+      new Option(
+        "--set <SUBSYSTEM:LEVEL>",
+        `change a level (${LOGGER_LEVELS.join(", ")}); default: means all`,
+      )
+        .argParser((value: string, before: string[] | undefined) => [...(before ?? []), value])
+        .default([], "none"),
+    )
+    .action(
+      act((context, command) => {
+        const [name] = command.processedArgs as [string | undefined];
+        return log(context, name, command.opts<{ set: string[] }>().set);
+      }),
+    );
+  addAccessLog(
+    verb(program, "accesslog", "the access log: state, switch, live view", ["accesslog"]),
+    verb,
+    act,
+  );
+  verb(program, "enroll", "put pods under the mesh", ["enroll default/web=/run/netns/web"])
+    .argument("<NAMESPACE/NAME=NETNS...>", "pods and the paths of their network namespaces")
+    .action(act((context, command) => enroll(context, command.processedArgs[0] as string[])));
+  verb(program, "unenroll", "take pods out of the mesh", ["unenroll default/web"])
+    .argument("<NAMESPACE/NAME...>", "pods")
+    .action(act((context, command) => unenroll(context, command.processedArgs[0] as string[])));
+  verb(program, "completion", "script that completes weftctl in a shell", [
+    "completion bash > /etc/bash_completion.d/weftctl",
+  ])
+    .addArgument(new Argument("<SHELL>", "which").choices(SHELLS))
+    .action((shell: Shell) => void terminal.stdout.write(completionScript(shell, program.name())));
+  program
+    .command(COMPLETE_COMMAND, { hidden: true })
+    .argument("[WORDS...]")
+    .allowUnknownOption()
+    .action((words: string[]) => {
+      for (const candidate of candidates(program, words)) terminal.stdout.write(`${candidate}\n`);
+    });
+  return program;
+}
+
+type Verb = (parent: Command, name: string, description: string, shown: readonly string[]) => Command;
+type Act = (
+  action: (context: Context, command: Command) => Promise<void>,
+) => (...given: unknown[]) => Promise<void>;
+
+function addAccessLog(parent: Command, verb: Verb, act: Act): void {
+  parent.action(act(accessLogStatus));
+  verb(parent, "enable", "log every connection", ["accesslog enable"]).action(
+    act((context) => switchAccessLog(context, true)),
+  );
+  verb(parent, "disable", "log none", ["accesslog disable"]).action(
+    act((context) => switchAccessLog(context, false)),
+  );
+  verb(parent, "tail", "connections as they end, whether or not the log is enabled", [
+    "accesslog tail",
+    "accesslog tail --filter 'dst.service=reviews.* direction=INBOUND'",
+    "accesslog tail --filter event=denied -o json",
+  ])
+    .option("--filter <EXPR>", "FIELD=TEXT or FIELD!=TEXT, * for any text; all must hold", "")
+    .action(act((context, command) => tailAccessLog(context, command.opts<{ filter: string }>().filter)));
+}
+
+function examples(lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  weftctl ${line}`).join("\n")}`;
+}

@@ -1,0 +1,127 @@
+// Owns `weftctl status`: the page that is read first when something is wrong.
+
+import type {
+  AccessLogStatus,
+  ComponentStatus,
+  HookStatus,
+  MapStatus,
+  PodResponse,
+  StatusResponse,
+  XdsStatus,
+  XdsTypeStatus,
+} from "../../daemon/admin/responses.js";
+import type { Context } from "./context.js";
+import { CommandFailure } from "./failure.js";
+import { age, type Column, type Output, printable } from "./output.js";
+
+/** Fails when the daemon is not ready, after everything is printed. */
+export async function status({ client, out }: Context): Promise<void> {
+  const answer = await client.json<StatusResponse>("/status");
+  out.data(answer, () => page(answer, out));
+  if (!answer.ready) throw new CommandFailure("the daemon is not ready");
+}
+
+const components: readonly Column<ComponentStatus>[] = [
+  { title: "COMPONENT", value: ({ name }) => name },
+  {
+    title: "STATE",
+    value: ({ ready }) => (ready ? "ready" : "not ready"),
+    paint: ({ ready }) => (ready ? "green" : "red"),
+  },
+  { title: "DETAIL", value: ({ detail }) => detail },
+];
+
+const xdsTypes: readonly Column<XdsTypeStatus>[] = [
+  { title: "TYPE", value: ({ type }) => type },
+  { title: "RESOURCES", value: ({ resources }) => resources, right: true },
+  { title: "RESPONSES", value: ({ responses }) => responses, right: true },
+  {
+    title: "NACKS",
+    value: ({ nacks }) => nacks,
+    right: true,
+    paint: ({ nacks }) => (nacks > 0 ? "red" : undefined),
+  },
+  { title: "VERSION", value: ({ version }) => version },
+];
+
+const hooks: readonly Column<HookStatus>[] = [
+  { title: "HOOK", value: ({ hook }) => hook },
+  {
+    title: "STATE",
+    value: ({ attached }) => (attached ? "attached" : "missing"),
+    paint: ({ attached }) => (attached ? "green" : "red"),
+  },
+  { title: "PROGRAM", value: ({ program }) => program },
+  { title: "ID", value: ({ programId }) => programId, right: true },
+  { title: "TARGET", value: ({ target }) => target },
+];
+
+const pods: readonly Column<PodResponse>[] = [
+  { title: "NAMESPACE", value: ({ namespace }) => namespace },
+  { title: "NAME", value: ({ name }) => name },
+  {
+    title: "WORKLOAD",
+    value: ({ workload }) => workload ?? "not known to the control plane",
+    paint: ({ workload }) => (workload === null ? "yellow" : undefined),
+  },
+  { title: "NETNS", value: ({ netns }) => netns },
+  { title: "COOKIE", value: ({ cookie }) => cookie, right: true, wide: true },
+];
+
+const maps: readonly Column<MapStatus>[] = [
+  { title: "MAP", value: ({ name }) => name },
+  { title: "ENTRIES", value: ({ entries }) => entries, right: true },
+  { title: "CAPACITY", value: ({ capacity }) => capacity, right: true },
+  {
+    title: "FILL",
+    value: (map) => `${Math.floor(share(map) * 100)} %`,
+    right: true,
+    paint: (map) => (share(map) >= 0.9 ? "yellow" : undefined),
+  },
+];
+
+function page(answer: StatusResponse, out: Output): string {
+  const { version, xds, resources, accessLog } = answer;
+  const who = `weftd ${version.version} (${version.commit}) on ${printable(answer.node)}, pid ${answer.pid}`;
+  const state = answer.ready ? out.paint("green", "READY") : out.paint("red", "NOT READY");
+  const sections = [
+    `${out.paint("bold", who)}, up ${age(answer.started)}: ${state}`,
+    warnings(answer.warnings, out),
+    out.table(components, answer.components, "no components"),
+    `${xdsLine(xds, out)}\n${indent(out.table(xdsTypes, xds.types, "nothing received yet"))}`,
+    `Holding ${resources.workloads} workloads, ${resources.services} services, ${resources.policies} policies`,
+    out.table(hooks, answer.hooks, "no hook is attached"),
+    out.table(pods, answer.pods, "no pod is enrolled: weftctl enroll NAMESPACE/NAME=NETNS_PATH"),
+    out.table(
+      maps,
+      out.wide ? answer.maps : answer.maps.filter(({ entries }) => entries > 0),
+      "every map is empty",
+    ),
+    accessLogLine(accessLog, answer.eventsDropped),
+    answer.authzEnforced ? "Authorization is enforced" : out.paint("red", "Authorization is NOT enforced"),
+  ];
+  return sections.filter((section) => section !== "").join("\n\n");
+}
+
+function warnings(texts: readonly string[], out: Output): string {
+  return texts.map((text) => `${out.paint("yellow", "warning:")} ${printable(text)}`).join("\n");
+}
+
+function xdsLine(xds: XdsStatus, out: Output): string {
+  const paint = xds.state === "connected" ? "green" : "red";
+  const error = xds.lastError === null ? "" : `, last error: ${printable(xds.lastError)}`;
+  return `Control plane ${xds.address}: ${out.paint(paint, xds.state)} for ${age(xds.since)}${error}`;
+}
+
+function accessLogLine({ enabled, file, written, dropped }: AccessLogStatus, eventsDropped: number): string {
+  const where = file ?? "standard output";
+  return `Access log ${enabled ? `on, to ${where}` : "off"}: ${written} written, ${dropped + eventsDropped} lost`;
+}
+
+function share({ entries, capacity }: MapStatus): number {
+  return capacity === 0 ? 0 : entries / capacity;
+}
+
+function indent(text: string): string {
+  return text.replaceAll(/^/gm, "  ");
+}
