@@ -1,0 +1,128 @@
+# weft's front door: `make help` lists the targets. Each one installs what it needs.
+#
+#   SUDO=     how to become root for packages and namespaces (empty when you are root)
+#   CLANG=    compiler of the BPF programs (clang 14 to 22)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+SUDO  ?= $(if $(filter 0,$(shell id -u)),,sudo)
+CLANG ?= clang
+export CLANG
+
+# What weft needs from Debian: to build, and for demo, tests and benches beyond that.
+BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler
+RUN_PACKAGES   := iproute2 nginx-light dnsmasq-base dnsutils iperf3 curl
+LINT_PACKAGES  := clang-format
+
+STAMPS := build/stamps
+
+.DEFAULT_GOAL := help
+.PHONY: help packages build demo demo-stop test test-unit test-kernel test-native bench lint validate \
+        generate check-generated format clean uninstall
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+# ---- set-up ----
+
+# One stamp for each set of packages: asked of dpkg first, because apt takes seconds to say no.
+define install_packages
+	@missing=$$(for package in $(1); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q ' installed' || echo $$package; \
+	done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing Debian packages:" $$missing; \
+		$(SUDO) apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	fi
+	@mkdir -p $(@D) && touch $@
+endef
+
+packages: $(STAMPS)/build-packages $(STAMPS)/run-packages ## install Debian packages for build, demo, tests and benches
+
+$(STAMPS)/build-packages: Makefile
+	$(call install_packages,$(BUILD_PACKAGES))
+
+$(STAMPS)/run-packages: Makefile
+	$(call install_packages,$(RUN_PACKAGES))
+
+$(STAMPS)/lint-packages: Makefile
+	$(call install_packages,$(LINT_PACKAGES))
+
+# Install scripts are left out: no package of ours needs one.
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# ---- build ----
+
+SOURCES := $(shell git ls-files -co --exclude-standard 'daemon/*.ts' 'native/*.ts' 'cmd/*.ts' 'proto/*.proto')
+
+build: $(STAMPS)/build ## build the BPF objects, the addon and the daemon
+
+$(STAMPS)/build: $(STAMPS)/build-packages node_modules/.package-lock.json $(SOURCES) tsconfig.build.json FORCE
+	@$(MAKE) -C bpf
+	@$(MAKE) -C native
+	@$(MAKE) -C proto
+	@if [ ! -e $@ ] || [ -n "$(filter-out FORCE,$?)" ]; then npx --no-install tsc -p tsconfig.build.json; fi
+	@git rev-parse --short HEAD > build/commit 2>/dev/null || echo unknown > build/commit
+	@mkdir -p $(@D) && touch $@
+
+FORCE:
+
+generate: $(STAMPS)/build-packages node_modules/.package-lock.json ## write the generated sources anew
+	@$(MAKE) -C bpf generate
+	@$(MAKE) -C proto
+
+# ---- run ----
+
+demo: build packages ## a mesh of namespaces on this machine: routing, a denial, metrics (KEEP=1 leaves it running)
+	@$(SUDO) npx --no-install tsx deploy/demo/demo.ts $(if $(KEEP),--keep)
+
+demo-stop: node_modules/.package-lock.json ## remove a demo that KEEP=1 left running
+	@$(SUDO) npx --no-install tsx deploy/demo/demo.ts --stop
+
+uninstall: build ## detach weft from this machine and remove its maps
+	@$(SUDO) node dist/cmd/weftd.js uninstall
+
+# ---- test ----
+
+test: build packages ## every test: unit, property, BPF, addon, namespaces
+	@$(MAKE) -C test/bench
+	@$(MAKE) -C native testdata
+	@$(SUDO) npx --no-install vitest run
+	@$(MAKE) -C native test-asan
+	@$(MAKE) -C native test-node24
+
+test-unit: build ## what needs no privileges
+	@npx --no-install vitest run --project unit
+
+test-kernel: build packages ## BPF programs and namespaces only
+	@$(MAKE) -C test/bench
+	@$(SUDO) npx --no-install vitest run --project kernel
+
+bench: build packages ## weft against no weft: throughput, connection rate, latency; writes out/bench/*.json
+	@$(MAKE) -C test/bench
+	@$(SUDO) npx --no-install tsx test/bench/main.ts $(or $(BENCH),datapath)
+
+# ---- keep in order ----
+
+lint: $(STAMPS)/lint-packages build ## format, lint, types and import rules
+	npx --no-install biome check .
+	npx --no-install tsc --noEmit -p .
+	npx --no-install depcruise --config .dependency-cruiser.cjs daemon native cmd proto test bpf deploy
+	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' '*.cc')
+
+check-generated: build ## fail when a committed generated file is stale
+	@$(MAKE) -C bpf check-generated
+
+validate: lint check-generated test ## what CI runs
+
+format: $(STAMPS)/lint-packages node_modules/.package-lock.json ## format everything
+	npx --no-install biome check --write .
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.cc')
+
+clean: ## remove everything built
+	rm -rf build dist out proto/gen

@@ -1,0 +1,269 @@
+// Owns the composition of a running daemon: build the parts, wire them, start and stop.
+// Must not decide anything that one of the parts could.
+
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { networkInterfaces, release } from "node:os";
+import { join } from "node:path";
+import { loadNative, type Native, packageRoot, type RingBuffer } from "../native/index.js";
+import type { VersionResponse } from "./admin/responses.js";
+import { adminRoutes, metricsRoutes, readyRoutes } from "./admin/routes.js";
+import { type Listener, listen } from "./admin/server.js";
+import { Backend, counterSource, stateSource } from "./backend.js";
+import { Dataplane } from "./bpf/dataplane.js";
+import { checkEnvironment } from "./bpf/environment.js";
+import { uninstall } from "./bpf/generation.js";
+import { maps } from "./bpf/maps.gen.js";
+import { Pins, STATE_MAPS } from "./bpf/pins.js";
+import { createCompiler } from "./compile/compiler.js";
+import type { Config } from "./config.js";
+import { alreadyRunning, failed, ok, type Result } from "./errors.js";
+import { createLogs, type Logs } from "./log.js";
+import { Mesh } from "./mesh.js";
+import { createStore } from "./model/store.js";
+import { AccessLog } from "./telemetry/access-log.js";
+import { createWallClock } from "./telemetry/clock.js";
+import { LineWriter } from "./telemetry/line-writer.js";
+import { createMetrics } from "./telemetry/metrics.js";
+import { createXdsClient, type XdsClient } from "./xds/client.js";
+import { RESOURCE_TYPES } from "./xds/resource.js";
+
+/** How often what the kernel does not announce is looked at: the node's addresses, namespaces that ended. */
+const HOUSEKEEPING_MS = 10_000;
+
+/** Values of settings.access_log. */
+const ACCESS_LOG = { off: 0, on: 1, tail: 2 } as const;
+
+export interface Daemon {
+  /** Stops serving; the kernel goes on enforcing. */
+  stop(): Promise<void>;
+}
+
+/** Starts the daemon. Resolves once it serves its admin port; what it enforces then, readiness tells. */
+export async function startDaemon(config: Config): Promise<Result<Daemon>> {
+  const logs = createLogs({ levels: config.logLevel, format: config.logFormat });
+  const log = logs.logger("main");
+  const environment = checkEnvironment({ bpffs: config.bpffs, cgroup: config.cgroup });
+  if (!environment.ok) return environment;
+  const lock = await takeLock(config.bpffs);
+  if (!lock.ok) return lock;
+
+  const native = loadNative();
+  const opened = Dataplane.open(native, environment.value, objectsDirectory(), config.mapLimit);
+  if (!opened.ok) return opened;
+  const dataplane = opened.value;
+  const compiler = createCompiler({ node: config.nodeName });
+  const store = createStore();
+  const { names } = compiler;
+
+  const writer = LineWriter.open(config.accessLogFile);
+  if (!writer.ok) return writer;
+  const accessLog = new AccessLog({
+    names,
+    clock: createWallClock(),
+    writer: writer.value,
+    format: config.accessLogFormat,
+    enabled: config.accessLog || dataplane.settings.accessLog === ACCESS_LOG.on,
+    onWanted: (wanted) => dataplane.changeSettings({ accessLog: ACCESS_LOG[wanted] }),
+  });
+  dataplane.changeSettings({ accessLog: ACCESS_LOG[accessLog.wanted] });
+
+  const version = describeVersion(config, native);
+  let xds: XdsClient | undefined;
+  const theXds = () => {
+    if (xds === undefined) throw new Error("the xDS client is made before anything asks for it");
+    return xds;
+  };
+  const mesh: Mesh = new Mesh({
+    store,
+    compiler,
+    dataplane,
+    log: logs.logger("bpf"),
+    onMapWriteFailed: (map) => metrics.mapWriteFailed(map),
+  });
+  const metrics = createMetrics({
+    names,
+    counters: counterSource(dataplane, compiler),
+    state: stateSource({ mesh, compiler, xds: theXds }),
+    accessLog: writer.value,
+    build: version,
+    legacyNames: config.legacyMetricNames,
+  });
+
+  xds = createXdsClient({
+    address: `${config.xdsAddress.host}:${config.xdsAddress.port}`,
+    node: nodeIdentity(config, version),
+    log: logs.logger("xds"),
+    apply: (update) => Promise.resolve(mesh.apply(update)),
+    onState: ({ syncedTypes }) => {
+      if (syncedTypes.length === RESOURCE_TYPES.length) install(mesh, dataplane, logs);
+    },
+  });
+
+  mesh.apply({ nodeAddresses: nodeAddresses(config) });
+  mesh.restoreEnrollments();
+  for (const pod of config.pod) {
+    const enrolled = mesh.enroll(pod);
+    if (!enrolled.ok) log.error({ err: enrolled.error }, enrolled.error.message);
+  }
+  const events = dataplane.openEvents((records) => accessLog.handle(records));
+  const backend = new Backend({
+    config,
+    logs,
+    native,
+    version,
+    mesh,
+    compiler,
+    dataplane,
+    xds,
+    accessLog,
+    accessLogWriter: writer.value,
+    started: new Date().toISOString(),
+  });
+  const listeners: Listener[] = [];
+  const adminLog = logs.logger("admin");
+  for (const [name, address, routes] of [
+    ["admin", config.adminAddress, adminRoutes(backend)],
+    ["metrics", config.metricsAddress, metricsRoutes(metrics)],
+    ["ready", config.readyAddress, readyRoutes(backend)],
+  ] as const) {
+    const listener = await listen(name, address, routes, { log: adminLog, localOnly: name === "admin" });
+    if (!listener.ok) {
+      await closeAll(listeners, events, lock.value);
+      mesh.stop();
+      return listener;
+    }
+    listeners.push(listener.value);
+  }
+  xds.start();
+  warnWhenLate(config, dataplane, logs);
+  const housekeeping = setInterval(() => {
+    mesh.apply({ nodeAddresses: nodeAddresses(config) });
+    mesh.dropDeadPods();
+  }, HOUSEKEEPING_MS);
+  log.info({ cgroup: environment.value.cgroup, bpffs: config.bpffs, node: config.nodeName }, "weftd serves");
+
+  return ok({
+    async stop() {
+      clearInterval(housekeeping);
+      await theXds().stop();
+      mesh.stop();
+      await closeAll(listeners, events, lock.value);
+      await writer.value.close();
+      log.info("weftd stops; the kernel goes on enforcing");
+      logs.flush();
+    },
+  });
+}
+
+/** Takes every hook and pin away. Refuses while a daemon runs. */
+export async function uninstallAll(
+  bpffs: string,
+  cgroup: string | undefined,
+): Promise<Result<{ links: number }>> {
+  const environment = checkEnvironment({ bpffs, cgroup });
+  if (!environment.ok) return environment;
+  const lock = await takeLock(bpffs);
+  if (!lock.ok) return lock;
+  const removed = uninstall(loadNative(), new Pins(bpffs));
+  lock.value.close();
+  return ok(removed);
+}
+
+/** The first complete configuration governs as a new generation; later ones are changes to it. */
+function install(mesh: Mesh, dataplane: Dataplane, logs: Logs): void {
+  if (dataplane.installed) return;
+  const log = logs.logger("bpf");
+  const installed = mesh.install();
+  if (installed.ok) {
+    log.info({ generation: dataplane.generation }, "new generation governs");
+    return;
+  }
+  log.error({ err: installed.error }, installed.error.message);
+  // A daemon that cannot enforce must not look like one that does; what governed before goes on.
+  process.exitCode = 1;
+  process.kill(process.pid, "SIGTERM");
+}
+
+function warnWhenLate(config: Config, dataplane: Dataplane, logs: Logs): void {
+  setTimeout(() => {
+    if (dataplane.installed) return;
+    logs
+      .logger("main")
+      .warn(
+        { address: config.xdsAddress },
+        "no complete configuration from the control plane yet: what an earlier daemon left governing goes on, new pods are not governed",
+      );
+  }, config.syncTimeout).unref();
+}
+
+/** One daemon a BPF file system: an abstract socket, which the kernel frees with the process. */
+function takeLock(bpffs: string): Promise<Result<Server>> {
+  const name = createHash("sha256").update(bpffs).digest("hex").slice(0, 16);
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once("error", () => resolve(failed(alreadyRunning(undefined))));
+    server.listen(`\0weftd-${name}`, () => {
+      server.unref();
+      resolve(ok(server));
+    });
+  });
+}
+
+async function closeAll(listeners: readonly Listener[], events: RingBuffer, lock: Server): Promise<void> {
+  await Promise.all(listeners.map((listener) => listener.close()));
+  events.close();
+  lock.close();
+}
+
+/** Every address of this namespace but loopback's; none when the node is not exempt from policy. */
+function nodeAddresses(config: Config): string[] {
+  if (!config.authzNodeExempt) return [];
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal }) => !internal)
+    .map(({ address }) => address);
+}
+
+function nodeIdentity(config: Config, version: VersionResponse) {
+  return {
+    address: nodeAddresses({ ...config, authzNodeExempt: true })[0] ?? "127.0.0.1",
+    name: `weftd-${config.nodeName}`,
+    namespace: "istio-system",
+    serviceAccount: "weftd",
+    nodeName: config.nodeName,
+    clusterId: "Kubernetes",
+    network: "",
+    meshId: "",
+    version: version.version,
+  };
+}
+
+function objectsDirectory(): string {
+  return join(packageRoot(), "build", "bpf");
+}
+
+function describeVersion(config: Config, native: Native): VersionResponse {
+  const packageJson: unknown = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8"));
+  const { version } = packageJson as { version: string };
+  const layout = createHash("sha256");
+  for (const name of STATE_MAPS) layout.update(`${name}:${maps[name].layout};`);
+  return {
+    version,
+    commit: buildCommit(),
+    node: config.nodeName,
+    kernel: release(),
+    libbpf: native.libbpfVersion(),
+    layout: layout.digest("hex").slice(0, 16),
+  };
+}
+
+/** The commit this was built from, as the build wrote it down. */
+function buildCommit(): string {
+  try {
+    return readFileSync(join(packageRoot(), "build", "commit"), "utf8").trim();
+  } catch {
+    return "unknown";
+  }
+}
