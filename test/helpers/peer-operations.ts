@@ -3,6 +3,7 @@
 
 import { createSocket, type Socket as Datagrams } from "node:dgram";
 import { createServer, connect as openSocket, type Socket } from "node:net";
+import { sleep } from "./wait.js";
 
 export interface Endpoint {
   readonly host: string;
@@ -175,7 +176,13 @@ export interface Datagram {
  * connect+send or by sendto. A missing reply or an error ends the list with its code as `reply`.
  */
 async function askUdp(
-  to: Endpoint & { readonly connected: boolean; readonly count?: number; readonly timeoutMs?: number },
+  to: Endpoint & {
+    readonly connected: boolean;
+    readonly count?: number;
+    /** Pause between two, default none. */
+    readonly everyMs?: number;
+    readonly timeoutMs?: number;
+  },
 ): Promise<Datagram[]> {
   const socket = createSocket(to.host.includes(":") ? "udp6" : "udp4");
   const answers: Datagram[] = [];
@@ -189,6 +196,7 @@ async function askUdp(
       remote = `${peer.address}:${peer.port}`;
     }
     for (let i = 0; i < (to.count ?? 1); i++) {
+      if (i > 0 && to.everyMs !== undefined) await sleep(to.everyMs);
       answers.push({ ...(await exchange(socket, to)), remote });
     }
   } catch (error) {

@@ -12,6 +12,8 @@ export function sleepSync(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
+type Truthy<T> = Exclude<T, false | 0 | "" | null | undefined>;
+
 export interface UntilOptions {
   /** Milliseconds until giving up, default 10,000. */
   readonly timeoutMs?: number;
@@ -27,7 +29,7 @@ export async function until<T>(
   what: string,
   check: () => T | Promise<T>,
   options: UntilOptions = {},
-): Promise<NonNullable<T>> {
+): Promise<Truthy<T>> {
   const { timeoutMs = 10_000, everyMs = 20 } = options;
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
@@ -35,7 +37,7 @@ export async function until<T>(
     try {
       last = undefined;
       const value = await check();
-      if (value) return value;
+      if (value) return value as Truthy<T>;
     } catch (error) {
       last = error;
     }

@@ -1,0 +1,134 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Peer } from "../helpers/peer.js";
+import { until } from "../helpers/wait.js";
+import { createWorld, type Knobs, targetPort, vip, type World, webPort } from "./world.js";
+
+let world: World;
+beforeAll(async () => {
+  world = await createWorld();
+}, 60_000);
+afterAll(() => world.remove());
+
+const principal = (name: string) => `cluster.local/ns/shop/sa/${name}`;
+const policy = (name: string, action: "ALLOW" | "DENY", match: object, scope = "NAMESPACE") => ({
+  name,
+  namespace: "shop",
+  scope,
+  action,
+  rules: [[[match]]],
+});
+const allowClient = policy("allow-client", "ALLOW", { principals: [principal("client")] });
+const denyOther = policy("deny-other", "DENY", { principals: [principal("other")] });
+
+const ask = (peer: Peer, host: string = vip.web.ipv4, port = webPort) => peer.call("ask", { host, port });
+const isOpen = (peer: Peer, host?: string, port?: number) => async () => (await ask(peer, host, port)).ok;
+const isRefused = (peer: Peer, host?: string, port?: number) => async () => {
+  const answer = await ask(peer, host, port);
+  return !answer.ok && answer.code === "ECONNREFUSED";
+};
+
+/** Pushes policies and waits until `check` holds; a timeout is the test's failure. */
+const push = (knobs: Knobs, check: () => Promise<boolean>) => world.push(knobs, "the policies", check);
+
+test("without policies everybody is let in", async () => {
+  const { client, other } = world.peers;
+  expect(await ask(client)).toMatchObject({ ok: true });
+  expect(await ask(other)).toMatchObject({ ok: true });
+  expect(await ask(other, vip.web.ipv6)).toMatchObject({ ok: true });
+});
+
+test("an ALLOW policy refuses all others, at once", async () => {
+  const { client, other, outside } = world.peers;
+  await push({ policies: [allowClient] }, isRefused(other));
+  for (const host of [vip.web.ipv4, vip.web.ipv6, `::ffff:${vip.web.ipv4}`]) {
+    expect(await ask(client, host)).toMatchObject({ ok: true });
+    const answer = await ask(other, host);
+    expect(answer).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+    expect(answer.ms).toBeLessThan(50);
+  }
+  // Neither a direct address nor a process outside the mesh is a way around.
+  expect(await isRefused(other, "10.77.0.21", targetPort)()).toBe(true);
+  expect(await isRefused(outside, "10.77.0.21", targetPort)()).toBe(true);
+  expect(await isRefused(outside, "fd77::21", targetPort)()).toBe(true);
+});
+
+test("a denial for want of an ALLOW is logged with its reason and no policy", async () => {
+  const { other } = world.peers;
+  await push({ policies: [allowClient] }, isRefused(other));
+  const line = await denialOf(() => ask(other, "10.77.0.22", targetPort));
+  expect(line).toContain("src.workload=other");
+  expect(line).toContain(`dst.addr=10.77.0.22:${targetPort}`);
+  expect(line).toContain("dst.workload=web-b");
+  expect(line).toContain("direction=INBOUND");
+  expect(line).toMatch(/reason=\w*NO_ALLOW/);
+  expect(line).toMatch(/policy=-$/);
+});
+
+test("a DENY policy beats an ALLOW, and the log names it", async () => {
+  const { client, other } = world.peers;
+  const allowBoth = policy("allow-both", "ALLOW", { principals: [principal("client"), principal("other")] });
+  await push({ policies: [allowBoth] }, isOpen(other));
+  await push({ policies: [allowBoth, denyOther] }, isRefused(other));
+  expect(await ask(client)).toMatchObject({ ok: true });
+  const line = await denialOf(() => ask(other, "10.77.0.23", targetPort));
+  expect(line).toMatch(/reason=\w*DENIED/);
+  expect(line).toMatch(/policy=shop\/deny-other$/);
+});
+
+test("taking the policy away lets in again", async () => {
+  const { other } = world.peers;
+  await push({ policies: [denyOther] }, isRefused(other));
+  await push({}, isOpen(other));
+});
+
+test("a policy by source address", async () => {
+  const { client, other } = world.peers;
+  const byAddress = policy("by-address", "DENY", { sourceIps: ["10.77.0.12/32"] });
+  await push({ policies: [byAddress] }, isRefused(other));
+  expect(await ask(client)).toMatchObject({ ok: true });
+  expect(await ask(other, vip.web.ipv6)).toMatchObject({ ok: true });
+});
+
+test("a policy by destination port means the pod's port", async () => {
+  const { client } = world.peers;
+  const byPort = (port: number) => policy("by-port", "ALLOW", { destinationPorts: [port] });
+  await push({ policies: [byPort(webPort)] }, isRefused(client));
+  await push({ policies: [byPort(targetPort)] }, isOpen(client));
+});
+
+test("a selector policy guards the workload that lists it, and no other", async () => {
+  const { other } = world.peers;
+  const selected = policy("guard-a", "DENY", { principals: [principal("other")] }, "WORKLOAD_SELECTOR");
+  await push({ policies: [selected], selected: ["guard-a"] }, isRefused(other, "10.77.0.21", targetPort));
+  expect(await ask(other, "10.77.0.22", targetPort)).toMatchObject({ ok: true, reply: "web-b" });
+});
+
+test("an ALLOW policy without rules lets nobody in", async () => {
+  const { client } = world.peers;
+  const nobody = { name: "nobody", namespace: "shop", scope: "NAMESPACE", action: "ALLOW", rules: [] };
+  await push({ policies: [nobody] }, isRefused(client));
+  await push({}, isOpen(client));
+});
+
+test("a pod that opens connections gets its replies, whatever guards it", async () => {
+  const { client } = world.peers;
+  const guardClient = policy("nobody-in", "DENY", {
+    namespaces: ["*"],
+    notPrincipals: ["cluster.local/ns/x/sa/y"],
+  });
+  await push({ policies: [{ ...guardClient, scope: "GLOBAL" }] }, isRefused(client));
+  expect(await ask(client, "10.77.0.91", targetPort)).toMatchObject({ ok: true, reply: "outside" });
+  await push({}, isOpen(client));
+});
+
+/** The line that the access log gains by a connection which must be refused. */
+async function denialOf(connect: () => Promise<{ ok: boolean }>): Promise<string> {
+  const before = world.mesh.accessLog().length;
+  expect(await connect()).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+  return until("a denial in the access log", () =>
+    world.mesh
+      .accessLog()
+      .slice(before)
+      .find((line) => line.includes("event=denied")),
+  );
+}

@@ -1,0 +1,98 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { until } from "../helpers/wait.js";
+import { createWorld, isShared, vip, type World, web, webPort } from "./world.js";
+
+const policies = [
+  {
+    name: "deny-other",
+    namespace: "shop",
+    scope: "NAMESPACE",
+    action: "DENY",
+    rules: [[[{ principals: ["cluster.local/ns/shop/sa/other"] }]]],
+  },
+];
+
+let world: World;
+beforeEach(async () => {
+  world = await createWorld({ policies });
+  await expectGoverned();
+}, 60_000);
+afterEach(() => world.remove());
+
+const address = { host: vip.web.ipv4, port: webPort };
+
+/** Balanced over all endpoints, and denied where the policy says so. */
+async function expectGoverned(): Promise<void> {
+  const tally = await world.peers.client.call("askMany", { ...address, count: 120 });
+  expect(tally.errors).toEqual({});
+  expect(isShared(tally.replies, { "web-a": 1, "web-b": 1, "web-c": 1 }), JSON.stringify(tally)).toBe(true);
+  const denied = await world.peers.other.call("askMany", { ...address, count: 20 });
+  expect(denied).toMatchObject({ replies: {}, errors: { ECONNREFUSED: 20 } });
+}
+
+test.each([
+  ["SIGKILL", -1],
+  ["SIGTERM", 0],
+] as const)("after %s the kernel goes on enforcing", async (signal, code) => {
+  expect(await world.mesh.endDaemon(signal)).toBe(code);
+  await expectGoverned();
+});
+
+test.each(["SIGKILL", "SIGTERM"] as const)(
+  "a restart after %s interrupts nothing and goes on counting",
+  async (signal) => {
+    const { client } = world.peers;
+    const labels = { reporter: "source", destination_service: web, source_workload: "client" };
+    const opened = () => world.mesh.metric("kmesh_tcp_connections_opened_total", labels);
+    const id = await client.call("hold", address);
+    const name = await client.call("say", { id });
+    const before = await opened();
+
+    const during = client.call("askFor", { ...address, ms: 2500 });
+    await world.mesh.endDaemon(signal);
+    await world.mesh.startDaemon();
+    const tally = await during;
+
+    expect(tally.errors).toEqual({});
+    expect(await client.call("say", { id })).toBe(name);
+    await client.call("drop", { id });
+    const asked = Object.values(tally.replies).reduce((sum, count) => sum + count, 0);
+    expect(asked).toBeGreaterThan(100);
+    expect((await opened()) - before).toBe(asked);
+    await until("the held connection counted as closed", async () => {
+      return (await world.mesh.metric("kmesh_tcp_connections_closed_total", labels)) === (await opened());
+    });
+    await expectGoverned();
+    expect(await world.mesh.admin("/debug/config_dump/diff")).toEqual({ differences: [] });
+  },
+);
+
+test("with the control plane away the mesh stays as it was, and follows it again after", async () => {
+  await world.mesh.stopXds();
+  await expectGoverned();
+  await world.mesh.startXds();
+  await world.push({}, "the policy's end", async () => (await world.peers.other.call("ask", address)).ok);
+}, 40_000);
+
+test("uninstall takes every trace away", async () => {
+  expect(await world.mesh.endDaemon("SIGTERM")).toBe(0);
+  const uninstalled = await world.mesh.uninstall();
+  expect(uninstalled, uninstalled.stderr).toMatchObject({ code: 0 });
+  expect(existsSync(join(world.lab.bpffs, "weft"))).toBe(false);
+  const { client, other } = world.peers;
+  expect(await client.call("ask", address)).toMatchObject({ ok: false, code: "EHOSTUNREACH" });
+  expect(await other.call("ask", { host: "10.77.0.21", port: 8080 })).toMatchObject({
+    ok: true,
+    reply: "web-a",
+  });
+  expect((await world.mesh.uninstall()).code).toBe(0);
+});
+
+test("a second weftd on the same bpffs refuses to start", async () => {
+  const second = world.lab.spawnDaemon(world.mesh.daemonCommand());
+  expect(await second.exited).toBe(1);
+  expect(second.stderr).toContain("ALREADY_RUNNING");
+  await expectGoverned();
+});
