@@ -2,12 +2,20 @@
 // Must not know how a property is shown.
 
 import { parseArgs } from "node:util";
+import { removeLab } from "../../test/helpers/lab.js";
 import { run } from "../../test/helpers/process.js";
 import { buildDemo, type Demo, demoPrefix } from "./build.js";
 import { steps } from "./steps.js";
 import { bold, command, heading, holds, ms, note } from "./terminal.js";
 
-const { values } = parseArgs({ options: { keep: { type: "boolean", default: false } } });
+const { values } = parseArgs({
+  options: {
+    /** Leave everything running at the end. */
+    keep: { type: "boolean", default: false },
+    /** Remove what --keep left. */
+    stop: { type: "boolean", default: false },
+  },
+});
 
 /** What the demo needs beside Node, and the Debian package that has it. */
 const tools = {
@@ -83,4 +91,9 @@ function keep(demo: Demo): void {
   note(`\nStop it with: make demo-stop      (everything it made is called ${demoPrefix}*)`);
 }
 
-process.exitCode = await main();
+if (values.stop) {
+  removeLab(demoPrefix);
+  console.log("the demo is stopped and removed");
+} else {
+  process.exitCode = await main();
+}
