@@ -1,0 +1,75 @@
+// Owns the playing of recorded sessions into the delta stream and the store, as the client would.
+// Must not know gRPC.
+
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Frame, readRecording } from "../../cmd/weft-xds/recording.js";
+import { createStore } from "../../daemon/model/store.js";
+import type { Delta } from "../../daemon/model/update.js";
+import { DeltaStream } from "../../daemon/xds/delta-stream.js";
+import { type DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
+import { type Mesh, sorted } from "./ambientz.js";
+
+const FIXTURES = fileURLToPath(new URL("../fixtures/istiod/", import.meta.url));
+
+/** Path of a recorded file. */
+export function fixture(scenario: string, file: string): string {
+  return join(FIXTURES, scenario, file);
+}
+
+/** The recorded messages of a session; `file` such as `frames-1.bin.gz`. */
+export function session(scenario: string, file: string): readonly Frame[] {
+  const recording = readRecording(fixture(scenario, file));
+  if (!recording.ok) throw new Error(recording.reason);
+  return recording.frames;
+}
+
+/** What came of one response. `delta` is undefined when nothing was to be applied. */
+export interface Step {
+  readonly response: DeltaDiscoveryResponse;
+  readonly delta: Delta | undefined;
+  readonly answer: DeltaDiscoveryRequest | undefined;
+}
+
+/** A client without sockets. */
+export class Replay {
+  readonly store = createStore();
+  readonly stream = new DeltaStream({
+    address: "10.244.1.2",
+    name: "ztunnel-n1",
+    namespace: "istio-system",
+    serviceAccount: "",
+    nodeName: "node-1",
+    clusterId: "Kubernetes",
+    network: "",
+    meshId: "",
+    version: "0.1.0",
+  });
+
+  /** Opens a stream; gives the requests a client sends. */
+  open(): DeltaDiscoveryRequest[] {
+    this.stream.lost();
+    return this.stream.opened();
+  }
+
+  /** Applies one recorded response. */
+  play(message: Uint8Array): Step {
+    const response = DeltaDiscoveryResponse.decode(message);
+    const pending = this.stream.begin(response);
+    if (pending === undefined) throw new Error(`unexpected type ${response.typeUrl}`);
+    while (pending.decode(64));
+    const update = pending.update();
+    const delta = update === undefined ? undefined : this.store.apply(update);
+    return { response, delta, answer: this.stream.settle(pending) };
+  }
+
+  /** What the store holds now. */
+  mesh(): Mesh {
+    const { workloads, services, policies } = this.store;
+    return sorted({
+      workloads: [...workloads.values()],
+      services: [...services.values()],
+      policies: [...policies.values()],
+    });
+  }
+}
