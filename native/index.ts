@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 export interface BpfError extends Error {
   readonly code: string;
   readonly errno: number;
-  /** The verifier's whole log, present when loading an object failed. */
+  /** The verifier's whole log, present when it refused a program. Not enumerable: it may have megabytes. */
   readonly verifierLog?: string;
 }
 
@@ -93,8 +93,12 @@ export interface BpfMap {
     count: number,
     flags?: number,
   ): { done: number; error?: BpfError };
+  /** As updateBatch(); keys that are absent are passed over and count as done. */
   deleteBatch(keys: Uint8Array, count: number): { done: number; error?: BpfError };
-  /** All entries, read in batches (or key by key where the type has none, such as LPM tries). */
+  /**
+   * All entries, none twice: read in batches, tries key by key. Those that others add or delete meanwhile
+   * may be there or not; a trie that others change meanwhile may lack more (the kernel's walk is not atomic).
+   */
   entries(): Entries;
   pin(path: string): void;
   /** Idempotent. */
@@ -104,7 +108,11 @@ export interface BpfMap {
 export interface BpfProgram {
   readonly info: ProgramInfo;
   pin(path: string): void;
-  /** BPF_PROG_TEST_RUN; `context` in and out where the type has one. Durations are nanoseconds a run, averaged. */
+  /**
+   * BPF_PROG_TEST_RUN; `context` in and out where the type has one (sk_lookup takes nothing else). Durations
+   * are nanoseconds a run, averaged. `dataOutSize` is data's length and 256 bytes unless given; BpfError
+   * ENOSPC when the packet comes out larger.
+   */
   testRun(input: { data?: Uint8Array; context?: Uint8Array; repeat?: number; dataOutSize?: number }): {
     returnValue: number;
     durationNs: number;
@@ -127,12 +135,16 @@ export interface BpfLink {
 
 /** An opened, not yet loaded object: sizes and shared maps are settled here, then load() once. */
 export interface BpfObject {
+  /** Maps declared in the source; those that libbpf makes for global variables are left out. */
   readonly mapNames: readonly string[];
   readonly programNames: readonly string[];
   setMaxEntries(map: string, entries: number): void;
-  /** Uses an existing map in place of the object's own of that name; type, sizes and flags must agree. */
+  /** Uses an existing map in place of the object's own of that name; all but the capacity must agree. */
   reuseMap(name: string, map: BpfMap): void;
-  /** Throws BpfError with verifierLog and a one-line summary as message. */
+  /**
+   * Once. Throws BpfError with a one-line message: program and complaint with `verifierLog` when the verifier
+   * refused, otherwise what libbpf said. After a failure the object is good for nothing but close().
+   */
   load(): void;
   map(name: string): BpfMap;
   program(name: string): BpfProgram;
@@ -140,10 +152,16 @@ export interface BpfObject {
   close(): void;
 }
 
-/** Records arrive in batches on the event loop; each Buffer is a copy. */
+/**
+ * Records arrive in batches on the event loop; each Buffer is a copy. A loop that is busy leaves them in the
+ * ring, where the BPF program finds out that it is full. Open, it keeps the event loop alive and is never
+ * garbage; close() drops what was taken out of the ring but not delivered yet. An exception of the callback is
+ * an uncaught exception.
+ */
 export interface RingBuffer {
-  /** Bytes waiting in the ring now. */
+  /** Bytes waiting in the ring now, 8 of header for each record included; 0 once closed. */
   readonly pending: number;
+  /** Idempotent. No call of the callback begins afterwards. */
   close(): void;
 }
 
@@ -154,11 +172,12 @@ export interface StatsHandle {
 export interface Native {
   libbpfVersion(): string;
   possibleCpus(): number;
+  /** Nothing that libbpf prints reaches stderr: what it warns of is in the messages of errors. */
   openObject(path: string): BpfObject;
+  /** The three below throw BpfError EINVAL when something of another kind is pinned there. */
   openPinnedMap(path: string): BpfMap;
   openPinnedProgram(path: string): BpfProgram;
   openPinnedLink(path: string): BpfLink;
-  /** Kernel wide map ids are stable while the map lives. */
   linkCgroup(program: BpfProgram, cgroupPath: string, attachType: number): BpfLink;
   linkNetns(program: BpfProgram, netnsPath: string, attachType: number): BpfLink;
   /** `mode` as XDP_FLAGS_*; enters the namespace on a thread of its own when netnsPath is given. */

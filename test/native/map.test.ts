@@ -236,42 +236,38 @@ describe("a map", () => {
     expect(map.entries().count).toBe(0);
   });
 
-  it("never gives an entry of a trie twice while others change it", async () => {
-    const map = fresh("trie");
+  it.each(["hash", "trie"])("never gives an entry of a %s twice while others change it", async (name) => {
+    const map = fresh(name);
     const lab = await createLab();
-    const pin = `${lab.bpffs}/trie`;
+    const pin = `${lab.bpffs}/${name}`;
     map.pin(pin);
-    const stable = range(500).map((n) => n * 2);
-    const all = range(1000);
-    map.updateBatch(
-      Buffer.concat(all.map((n) => keyFor(map, n))),
-      Buffer.alloc(8 * all.length, 1),
-      all.length,
-    );
+    const odd = Buffer.concat(range(500).map((n) => keyFor(map, n * 2 + 1)));
+    const even = range(500).map((n) => keyFor(map, n * 2));
+    map.updateBatch(Buffer.concat(even), Buffer.alloc(valueBytes(map) * 500, 1), 500);
     const stop = new Int32Array(new SharedArrayBuffer(4));
     const worker = startWorker(
       `const map = native.openPinnedMap(data.pin);
-       const keys = Buffer.concat(Array.from({ length: 500 }, (_, n) => {
-         const key = Buffer.alloc(8); key.writeUInt32LE(32); key.writeUInt32LE(n * 2 + 1, 4); return key;
-       }));
+       const values = Buffer.alloc(500 * map.info.valueSize, 2);
        parent.postMessage("ready");
        let rounds = 0;
-       while (Atomics.load(data.stop, 0) === 0) {
-         map.deleteBatch(keys, 500);
-         map.updateBatch(keys, Buffer.alloc(8 * 500, 2), 500);
-         rounds++;
+       for (; Atomics.load(data.stop, 0) === 0; rounds++) {
+         map.updateBatch(data.odd, values, 500);
+         map.deleteBatch(data.odd, 500);
        }
        parent.postMessage(rounds);`,
-      { pin, stop },
+      { pin, odd, stop },
     );
     await nextMessage(worker);
-    for (let round = 0; round < 30; round++) {
+    for (let round = 0; round < 50; round++) {
       const found = entriesOf(map);
-      for (const n of stable) expect(found.has(keyFor(map, n).toString("hex"))).toBe(true);
+      // A hash is walked bucket by bucket under its lock. The kernel's walk of a trie may lose its way
+      // when a node above is replaced, so only the absence of duplicates is promised there.
+      if (name === "hash") for (const key of even) expect(found.has(key.toString("hex"))).toBe(true);
     }
     const rounds = nextMessage(worker);
     Atomics.store(stop, 0, 1);
     expect(await rounds).toBeGreaterThan(0);
+    expect(map.entries().count).toBe(500);
     lab.remove();
   });
 
