@@ -61,11 +61,9 @@ export interface AuthzCompiler {
   guardOf(uid: string, address: string): number;
   /**
    * The table could not be stored: its workloads are guarded by TABLE_DENY from now on, until their policies or
-   * the workload change, or retry() is called. `after` removes what was stored of it, its entry first.
+   * the workload change, or other tables have made room. `after` removes what was stored of it, its entry first.
    */
   deny(table: number): { readonly changed: ReadonlySet<string>; readonly after: MapOperation[] };
-  /** Gives tables that could not be stored another chance, when maps have become larger. */
-  retry(): AuthzChange;
   /** Everything, for empty maps. */
   snapshot(): MapOperation[];
   /** The terms behind a table number in a canonical text; `undefined` for one that is not in use. */
@@ -125,6 +123,8 @@ class Compiler implements AuthzCompiler {
   readonly #warned = new Set<string>();
   #synced = false;
   #started = false;
+  /** A table was removed: one that could not be stored may fit now. */
+  #roomMade = false;
   #lastSerial = 0;
   #nextTable: number = TableNumber.FIRST;
 
@@ -174,15 +174,6 @@ class Compiler implements AuthzCompiler {
     }
     this.#forgetTable(used.table);
     return { changed: used.uids, after: [...used.table.deletes(this.#identities.values())] };
-  }
-
-  retry(): AuthzChange {
-    const pass = new Pass();
-    for (const [uid, guard] of [...this.#guards])
-      if (guard.denied === "unstored")
-        this.#replaceGuard(uid, { ...guard, ...this.#tablesFor(guard.workload, guard.policies, pass) }, pass);
-    this.#removeUnusedTables(pass);
-    return pass.result();
   }
 
   snapshot(): MapOperation[] {
@@ -252,6 +243,9 @@ class Compiler implements AuthzCompiler {
     const affected = new Set<string>();
     for (const uid of this.#guards.keys()) if (!local.has(uid)) affected.add(uid);
     for (const uid of local) if (!this.#guards.has(uid)) affected.add(uid);
+    if (this.#roomMade)
+      for (const [uid, { denied }] of this.#guards) if (denied === "unstored") affected.add(uid);
+    this.#roomMade = false;
     for (const { key, before, after } of delta.workloads) {
       const isNewName = (name: string): boolean => !before?.authorizationPolicies.includes(name);
       const isUnknown = (name: string): boolean => !store.policies.has(name);
@@ -361,6 +355,7 @@ class Compiler implements AuthzCompiler {
     for (const { table, uids } of [...this.#tables.values()]) {
       if (uids.size > 0) continue;
       this.#forgetTable(table);
+      this.#roomMade = true;
       for (const operation of table.deletes(this.#identities.values())) pass.after.push(operation);
     }
   }
