@@ -1,10 +1,11 @@
 // Owns the way of an update through store, compiler and dataplane, and what happens when the kernel refuses a part.
 // Must not know xDS, HTTP or the wire.
 
+import type { BpfError } from "../native/index.js";
 import type { ApplyFailure } from "./bpf/apply.js";
 import type { Dataplane } from "./bpf/dataplane.js";
 import type { Enrollment } from "./bpf/enrollment.js";
-import type { MapName } from "./bpf/maps.gen.js";
+import { AuthzLock, type MapName } from "./bpf/maps.gen.js";
 import type { Compiler } from "./compile/compiler.js";
 import type { MapOperation } from "./compile/operation.js";
 import { failed, ok, podUnknown, type Result, type WeftError } from "./errors.js";
@@ -14,9 +15,6 @@ import type { Update } from "./model/update.js";
 
 /** Milliseconds: far longer than a hook can be between reading a frontend and reading its slot. */
 const GRACE_MS = 1000;
-
-/** Maps without which identities or guards are unknown: a failed write there leaves no table to blame. */
-const TRUSTED: ReadonlySet<MapName> = new Set(["addresses", "authz_tables"]);
 
 export interface Rejection {
   readonly name: string;
@@ -75,7 +73,7 @@ export class Mesh {
   install(): Result<void> {
     const installed = this.#dataplane.install(this.#compiler.sizes(), this.#compiler.snapshot());
     if (!installed.ok) return installed;
-    this.#dataplane.changeSettings({ authzLocked: 0 });
+    this.#dataplane.changeSettings({ authzLocked: AuthzLock.NONE });
     this.#expected = undefined;
     for (const enrollment of this.#enrollments.values()) this.#guard(enrollment);
     this.#settle(installed.value, false);
@@ -177,22 +175,23 @@ export class Mesh {
     this.#report(failures);
     const full = failures.filter(({ error }) => error.code === "BPF_MAP_FULL");
     if (mayGrow && full.some(({ operation }) => this.#dataplane.canGrow(operation.map))) {
-      this.#lock();
+      this.#lock(AuthzLock.TABLES);
       const grown = this.install();
       if (grown.ok) return;
       this.#log.error({ err: grown.error }, grown.error.message);
     }
     const tables = new Set<number>();
-    for (const { operation } of failures) {
+    for (const { operation, error } of failures) {
       if (operation.kind === "put" && operation.table !== undefined) tables.add(operation.table);
-      if (TRUSTED.has(operation.map)) this.#lock();
+      if (operation.map === "addresses") this.#lock(lockFor(error));
     }
     const denials = [...tables].flatMap((table) => this.#compiler.deny(table));
-    if (this.#dataplane.apply(denials).length > 0) this.#lock();
+    if (this.#dataplane.apply(denials).length > 0) this.#lock(AuthzLock.EVERYTHING);
   }
 
-  #lock(): void {
-    this.#dataplane.changeSettings({ authzLocked: 1 });
+  /** Only install() opens a lock again. */
+  #lock(lock: AuthzLock): void {
+    if (this.#dataplane.settings.authzLocked < lock) this.#dataplane.changeSettings({ authzLocked: lock });
   }
 
   #report(failures: readonly ApplyFailure[]): void {
@@ -207,6 +206,14 @@ export class Mesh {
       this.#log.error({ err: error, entries: count }, error.message);
     }
   }
+}
+
+/**
+ * What an unwritten address leaves unknown. In a full map it is a new one: its owner has no identity, and is denied as
+ * a destination. Otherwise it may be an enrolled pod's, with a guard that is out of date.
+ */
+function lockFor({ cause }: WeftError): AuthzLock {
+  return (cause as BpfError).code === "E2BIG" ? AuthzLock.TABLES : AuthzLock.EVERYTHING;
 }
 
 function nameOf(pod: { readonly namespace: string; readonly name: string }): string {

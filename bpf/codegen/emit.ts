@@ -195,9 +195,11 @@ function emitMaps({ maps, ringBuffers }: Layout): string {
     "} as const satisfies Record<string, MapDescription>;",
     "export type MapName = keyof typeof maps;",
     "",
-    "/** Every ring buffer; `size` in bytes. */",
+    "/** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */",
     "export const ringBuffers = {",
-    ...ringBuffers.map(({ name, size }) => `  ${name}: { name: "${name}", size: ${size} },`),
+    ...ringBuffers.map(
+      ({ name, size, hash }) => `  ${name}: { name: "${name}", size: ${size}, layout: "${hash}" },`,
+    ),
     "} as const;",
     "export type RingBufferName = keyof typeof ringBuffers;",
     "",

@@ -59,6 +59,7 @@ export interface RingBufferLayout {
   readonly name: string;
   /** Bytes, the map's max_entries. */
   readonly size: number;
+  readonly hash: string;
 }
 
 export interface Layout {
@@ -103,6 +104,8 @@ export function readLayout(btf: Btf, withMaps = true): Layout {
     }
   }
 
+  // A ring buffer has no types of its own: its records are among the structs that are in no map.
+  const records = [...structs.values()].map(describe).join(" ");
   for (const { name, type_id } of btf.variables) {
     if (!withMaps || !inMaps.has(name)) continue;
     if (name.length > MAP_NAME_LIMIT) {
@@ -116,7 +119,7 @@ export function readLayout(btf: Btf, withMaps = true): Layout {
       throw new Error(`map ${name}: type ${attributes.number("type")} is not in enum bpf_map_type`);
     const maxEntries = attributes.number("max_entries");
     if (type === "RINGBUF") {
-      ringBuffers.push({ name, size: maxEntries });
+      ringBuffers.push({ name, size: maxEntries, hash: shortHash(`${maxEntries} ${records}`) });
       continue;
     }
     const key = attributes.type("key", structs);

@@ -170,17 +170,15 @@ __attribute__((noinline)) __u32 record_dry_run(const struct authz_report *connec
 	return policy;
 }
 
-/* Counts and records every dry-run term of one word. */
-__attribute__((noinline)) int record_dry_runs(const struct authz_report *connection, __u32 table,
-					      __u32 first_term, __u64 hits)
+/* Counts and records every dry-run term of one word; returns the last one's policy id. */
+__attribute__((noinline)) __u32 record_dry_runs(const struct authz_report *connection, __u32 table,
+						__u32 first_term, __u64 hits, __u32 policy)
 {
-	__u32 policy = 0;
-
 	for (int i = 0; i < 64 && hits; i++) {
 		policy = record_dry_run(connection, table, first_term + lowest_bit(hits), policy);
 		hits &= hits - 1;
 	}
-	return 0;
+	return policy;
 }
 
 /* The terms of one word that an inbound connection satisfies. */
@@ -224,19 +222,23 @@ __attribute__((noinline)) __u64 find_hits(const struct authz_report *connection,
 __attribute__((noinline)) int find_policy(const struct authz_report *connection, __u32 number,
 					  __u32 identity, __u32 deny_words, __u32 dry_run_words)
 {
+	__u32 policy = 0;
+	__u64 hits;
 	__u32 word;
 
 	for (int i = 0; i < TERM_WORDS && dry_run_words; i++) {
 		word = lowest_bit(dry_run_words);
-		record_dry_runs(connection, number, word * 64,
-				find_hits(connection, number, identity, word, true));
+		policy =
+		    record_dry_runs(connection, number, word * 64,
+				    find_hits(connection, number, identity, word, true), policy);
 		dry_run_words &= dry_run_words - 1;
 	}
 	if (!deny_words)
 		return 0;
 	word = lowest_bit(deny_words);
-	return policy_of_term(
-	    number, word * 64 + lowest_bit(find_hits(connection, number, identity, word, false)));
+	hits = find_hits(connection, number, identity, word, false);
+	/* 0: the table was replaced since the verdict. */
+	return hits ? policy_of_term(number, word * 64 + lowest_bit(hits)) : 0;
 }
 
 /* 1 if any bit is set. Without a branch, because paths through a loop multiply in the verifier;
@@ -329,6 +331,10 @@ static __always_inline void judge(const struct inbound *inbound, struct verdict 
 	if (remote && remote->flags & ADDRESS_NODE) {
 		verdict->allowed = true;
 		verdict->reason = REASON_AUTHZ_NODE;
+		return;
+	}
+	if (current && current->authz_locked == LOCK_EVERYTHING) {
+		verdict->reason = REASON_AUTHZ_DENY_ALL;
 		return;
 	}
 	if (current && current->authz_off) {

@@ -105,6 +105,20 @@ export const termFlagNames: Readonly<Record<number, string>> = {
   2: "dry_run",
 };
 
+/** enum authz_lock */
+export const AuthzLock = {
+  NONE: 0,
+  TABLES: 1,
+  EVERYTHING: 2,
+} as const;
+export type AuthzLock = (typeof AuthzLock)[keyof typeof AuthzLock];
+/** `AuthzLock` in lower case, for labels and logs. */
+export const authzLockNames: Readonly<Record<number, string>> = {
+  0: "none",
+  1: "tables",
+  2: "everything",
+};
+
 /** enum direction */
 export const Direction = {
   OUTBOUND: 1,
@@ -1303,8 +1317,8 @@ export const maps = {
 } as const satisfies Record<string, MapDescription>;
 export type MapName = keyof typeof maps;
 
-/** Every ring buffer; `size` in bytes. */
+/** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 4194304 },
+  events: { name: "events", size: 4194304, layout: "5c171941" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;

@@ -6,7 +6,7 @@
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { maps } from "./maps.gen.js";
+import { maps, ringBuffers } from "./maps.gen.js";
 
 /** Maps that outlive a generation; all others are configuration and belong to one. */
 export const STATE_MAPS = [
@@ -40,7 +40,7 @@ export class Pins {
 
   /** A layout that changed is another file: the new daemon starts that map anew. */
   state(name: StateMapName | (typeof STATE_RINGS)[number]): string {
-    const layout = name === "events" ? "ring" : maps[name].layout;
+    const { layout } = name === "events" ? ringBuffers.events : maps[name];
     return this.#path("state", `${name}-${layout}`);
   }
 

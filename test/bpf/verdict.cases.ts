@@ -208,6 +208,14 @@ const dryRuns: VerdictFixture[] = [
     expected: { ...denied(77), hits: [hit(77, 0), hit(78, 1)] },
   },
   {
+    description: "a dry-run policy whose terms cross a word's edge is counted once",
+    maps: [
+      ...guarded({ dryRun: [63, 64], port: terms(63, 64), words: 2 }),
+      ...origins(77, [63, 64], dryRun),
+    ],
+    expected: { ...ALLOWED, hits: [hit(77, 1)] },
+  },
+  {
     description: "several dry-run policies in one word are counted each",
     maps: [
       ...guarded({ dryRun: [0, 5, 63], port: terms(0, 5, 63) }),

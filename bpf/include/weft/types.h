@@ -27,9 +27,9 @@ struct pod_info {
 
 /* One entry, index 0: switches that outlive the daemon. */
 struct settings {
-	__u32 access_log;   /* 1: connection events go to the ring buffer */
+	__u32 access_log;   /* not 0: connection events go to the ring buffer */
 	__u32 authz_off;    /* 1: verdicts are not enforced */
-	__u32 authz_locked; /* 1: a verdict could not be stored anywhere else: every table denies */
+	__u32 authz_locked; /* enum authz_lock */
 	__u32 pad;
 };
 
