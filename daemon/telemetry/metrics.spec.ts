@@ -1,0 +1,246 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Direction, Outcome, Reason, type Traffic, type TrafficKey } from "../bpf/maps.gen.js";
+import type { Policy } from "../model/policy.js";
+import { pod, service } from "../model/test-samples.js";
+import type { Workload } from "../model/workload.js";
+import { parseExposition, samplesOf } from "./exposition-parser.js";
+import { createMetrics, type MetricsOptions } from "./metrics.js";
+import type { NameSource, TrafficCount } from "./sources.js";
+
+const deny: Policy = {
+  name: "no-ratings",
+  namespace: "default",
+  scope: "NAMESPACE",
+  action: "DENY",
+  rules: [],
+  dryRun: false,
+};
+
+const WORKLOADS = new Map<number, Workload>([
+  [
+    1,
+    pod("productpage-a", {
+      workloadName: "productpage",
+      canonicalName: "productpage",
+      canonicalRevision: "v1",
+    }),
+  ],
+  [2, pod("reviews-a", { workloadName: "reviews", canonicalName: "reviews", serviceAccount: "reviews" })],
+  [3, pod("reviews-b", { workloadName: "reviews", canonicalName: "reviews", serviceAccount: "reviews" })],
+]);
+
+const names: NameSource = {
+  workload: (id) => WORKLOADS.get(id),
+  service: (id) =>
+    id === 9 ? service("reviews", { hostname: "reviews.default.svc.cluster.local" }) : undefined,
+  policy: (id) => (id === 5 ? deny : undefined),
+};
+
+function key(fields: Partial<TrafficKey>): TrafficKey {
+  return {
+    source: 1,
+    destination: 2,
+    service: 9,
+    direction: Direction.OUTBOUND,
+    outcome: Outcome.OK,
+    ...fields,
+  };
+}
+
+function traffic(fields: Partial<Traffic>): Traffic {
+  return { opened: 0n, closed: 0n, failed: 0n, sentBytes: 0n, receivedBytes: 0n, ...fields };
+}
+
+async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsOptions> = {}) {
+  const metrics = createMetrics({
+    names,
+    counters: {
+      traffic: () => counts,
+      reasons: () => [
+        { reason: Reason.ROUTED, count: 7n },
+        { reason: Reason.EVENT_DROPPED, count: 3n },
+      ],
+      policyHits: () => [
+        { policy: 5, destination: 2, dryRun: false, count: 2n },
+        { policy: 5, destination: 3, dryRun: false, count: 4n },
+        { policy: 0, destination: 0, dryRun: false, count: 1n },
+        { policy: 5, destination: 1, dryRun: true, count: 8n },
+      ],
+      maps: () => [{ name: "slots", entries: 3, capacity: 32768 }],
+      programs: () => [
+        { name: "weft_connect4", runTimeNs: 1_500_000_001n, runCount: 10n },
+        { name: "weft_connect4", runTimeNs: 1n, runCount: 1n },
+      ],
+    },
+    state: {
+      xdsConnected: () => true,
+      resources: () => ({ workload: 3, service: 1 }),
+      enrolledPods: () => ({ total: 3, pending: 1 }),
+    },
+    accessLog: { written: 4, dropped: 1 },
+    build: { version: "1", commit: "c", layout: "l" },
+    legacyNames: false,
+    ...changes,
+  });
+  metrics.xdsMessage("received", "Address", 100);
+  metrics.xdsNack("Address");
+  metrics.responseToKernel(0.0004);
+  metrics.mapWriteFailed("slots");
+  let text = "";
+  for await (const piece of metrics.render()) text += piece;
+  return parseExposition(text);
+}
+
+describe("traffic metrics", () => {
+  it("publishes both families with all labels", async () => {
+    const page = await scrape([{ key: key({}), value: traffic({ opened: 2n, closed: 1n }) }]);
+    const labels = {
+      reporter: "source",
+      source_workload: "productpage",
+      source_canonical_service: "productpage",
+      source_canonical_revision: "v1",
+      source_workload_namespace: "default",
+      source_principal: "spiffe://cluster.local/ns/default/sa/default",
+      source_app: "productpage",
+      source_version: "v1",
+      source_cluster: "Kubernetes",
+      destination_service: "reviews.default.svc.cluster.local",
+      destination_service_namespace: "default",
+      destination_service_name: "reviews",
+      destination_workload: "reviews",
+      destination_canonical_service: "reviews",
+      destination_canonical_revision: "latest",
+      destination_workload_namespace: "default",
+      destination_principal: "spiffe://cluster.local/ns/default/sa/reviews",
+      destination_app: "reviews",
+      destination_version: "latest",
+      destination_cluster: "Kubernetes",
+      request_protocol: "tcp",
+      response_flags: "-",
+      connection_security_policy: "none",
+    };
+    for (const family of ["kmesh_tcp_connections_opened_total", "istio_tcp_connections_opened_total"]) {
+      expect(page.get(family)?.type).toBe("counter");
+      expect(samplesOf(page, family)).toEqual([{ labels, value: 2 }]);
+    }
+    expect(samplesOf(page, "kmesh_tcp_connections_closed_total")[0]?.value).toBe(1);
+    expect(samplesOf(page, "kmesh_tcp_received_bytes_total")[0]?.value).toBe(0);
+    expect(samplesOf(page, "kmesh_tcp_connections_failed_total")).toEqual([]);
+  });
+
+  it("counts bytes by the way of the request, whoever reports", async () => {
+    const client = traffic({ opened: 1n, sentBytes: 100n, receivedBytes: 2000n });
+    const server = traffic({ opened: 1n, sentBytes: 2000n, receivedBytes: 100n });
+    const page = await scrape([
+      { key: key({}), value: client },
+      { key: key({ direction: Direction.INBOUND }), value: server },
+    ]);
+    const both = (name: string) => samplesOf(page, name).map(({ labels, value }) => [labels.reporter, value]);
+    expect(both("istio_tcp_received_bytes_total")).toEqual([
+      ["source", 100],
+      ["destination", 100],
+    ]);
+    expect(both("istio_tcp_sent_bytes_total")).toEqual([
+      ["source", 2000],
+      ["destination", 2000],
+    ]);
+  });
+
+  it("sums replicas, which have equal labels", async () => {
+    const page = await scrape([
+      { key: key({ destination: 2 }), value: traffic({ opened: 2n ** 53n }) },
+      { key: key({ destination: 3 }), value: traffic({ opened: 2n ** 53n }) },
+    ]);
+    expect(samplesOf(page, "kmesh_tcp_connections_opened_total").map(({ value }) => value)).toEqual([
+      2 ** 54,
+    ]);
+  });
+
+  it("says absent as each system does", async () => {
+    const page = await scrape([{ key: key({ source: 0, service: 0 }), value: traffic({ opened: 1n }) }]);
+    const [kmesh] = samplesOf(page, "kmesh_tcp_connections_opened_total");
+    const [istio] = samplesOf(page, "istio_tcp_connections_opened_total");
+    expect([kmesh?.labels.source_workload, kmesh?.labels.destination_service]).toEqual(["-", "-"]);
+    expect([istio?.labels.source_principal, istio?.labels.destination_service]).toEqual([
+      "unknown",
+      "unknown",
+    ]);
+    expect(istio?.labels.response_flags).toBe("-");
+  });
+
+  it("flags failures and can spell them as Kmesh does", async () => {
+    const counts = [Outcome.DENY, Outcome.CONNECT, Outcome.NO_ENDPOINT].map((outcome) => ({
+      key: key({ outcome }),
+      value: traffic({ failed: 1n }),
+    }));
+    const page = await scrape(counts, { legacyNames: true });
+    for (const name of ["kmesh_tcp_connections_failed_total", "kmesh_tcp_conntections_failed_total"]) {
+      expect(samplesOf(page, name).map(({ labels }) => labels.response_flags)).toEqual([
+        "DENY",
+        "CONNECT",
+        "NO_ENDPOINT",
+      ]);
+    }
+    expect(samplesOf(page, "kmesh_tcp_connections_opened_total")).toEqual([]);
+    expect(page.has("istio_tcp_conntections_failed_total")).toBe(false);
+  });
+
+  it("is a valid page whatever names the control plane sends", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.string({ unit: "binary" }), fc.string({ unit: "binary" })), { maxLength: 4 }),
+        async (texts) => {
+          const hostile: NameSource = {
+            ...names,
+            workload: (id) => {
+              const [workloadName, canonicalName] = texts[id] ?? [];
+              return workloadName === undefined || canonicalName === undefined
+                ? undefined
+                : pod("x", { workloadName, canonicalName });
+            },
+          };
+          const counts = texts.map((_, source) => ({ key: key({ source }), value: traffic({ opened: 1n }) }));
+          const page = await scrape(counts, { names: hostile });
+          const total = samplesOf(page, "kmesh_tcp_connections_opened_total").reduce(
+            (sum, { value }) => sum + value,
+            0,
+          );
+          expect(total).toBe(texts.length);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+});
+
+describe("metrics of the daemon", () => {
+  it("reports kernel, stream and process", async () => {
+    const page = await scrape([]);
+    const value = (name: string, labels: Record<string, string> = {}) =>
+      samplesOf(page, name).find((sample) =>
+        Object.entries(labels).every(([label, text]) => sample.labels[label] === text),
+      )?.value;
+    expect(value("weft_bpf_decisions_total", { reason: "routed" })).toBe(7);
+    expect(value("weft_ring_buffer_drops_total")).toBe(3);
+    expect(value("weft_bpf_map_entries", { map: "slots" })).toBe(3);
+    expect(value("weft_bpf_map_capacity", { map: "slots" })).toBe(32768);
+    expect(value("weft_bpf_program_runs_total", { program: "weft_connect4" })).toBe(11);
+    expect(value("weft_bpf_program_run_seconds_total")).toBeCloseTo(1.500000002, 9);
+    expect(value("weft_policy_denials_total", { policy: "default/no-ratings" })).toBe(6);
+    expect(value("weft_policy_denials_total", { policy: "-" })).toBe(1);
+    expect(value("weft_policy_dry_run_matches_total", { destination_workload: "productpage" })).toBe(8);
+    expect(value("weft_xds_messages_total", { direction: "received", type: "Address" })).toBe(1);
+    expect(value("weft_xds_bytes_total", { direction: "received" })).toBe(100);
+    expect(value("weft_xds_nacks_total", { type: "Address" })).toBe(1);
+    expect(value("weft_xds_connected")).toBe(1);
+    expect(value("weft_resources", { type: "workload" })).toBe(3);
+    expect(value("weft_enrolled_pods", { state: "known" })).toBe(2);
+    expect(value("weft_enrolled_pods", { state: "pending" })).toBe(1);
+    expect(value("weft_access_log_lines_total", { result: "dropped" })).toBe(1);
+    expect(page.get("weft_access_log_lines_total")?.type).toBe("counter");
+    expect(value("weft_bpf_map_write_failures_total", { map: "slots" })).toBe(1);
+    expect(page.get("weft_xds_response_to_kernel_seconds")?.type).toBe("histogram");
+    expect(value("process_resident_memory_bytes")).toBeGreaterThan(0);
+  });
+});

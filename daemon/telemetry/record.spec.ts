@@ -1,0 +1,169 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { ConnectionEvent, Direction, EventKind, Reason } from "../bpf/maps.gen.js";
+import { toKeyBytes } from "../model/address.js";
+import type { Policy } from "../model/policy.js";
+import { pod, service } from "../model/test-samples.js";
+import { type AccessRecord, jsonLine, parseFilter, readRecord, textLine } from "./record.js";
+import type { NameSource } from "./sources.js";
+
+const policy: Policy = {
+  name: "deny-all",
+  namespace: "mesh",
+  scope: "GLOBAL",
+  action: "DENY",
+  rules: [],
+  dryRun: false,
+};
+
+const names: NameSource = {
+  workload: (id) =>
+    ({
+      1: pod("prometheus-5fb7f6f8d8-h9cts", { namespace: "istio-system" }),
+      2: pod("productpage-v1-8499c849b9-bz9t9", { namespace: "echo-1-27855" }),
+    })[id],
+  service: (id) =>
+    id === 3 ? service("p", { hostname: "productpage.echo-1-27855.svc.cluster.local" }) : undefined,
+  policy: (id) => (id === 4 ? policy : undefined),
+};
+
+const event: ConnectionEvent = {
+  timeNs: 0n,
+  durationNs: 2_733_902n,
+  sentBytes: 5n,
+  receivedBytes: 292n,
+  sourceAddress: toKeyBytes("10.244.0.17"),
+  destinationAddress: toKeyBytes("10.244.0.13"),
+  originalAddress: toKeyBytes("10.244.0.13"),
+  sourcePort: 51842,
+  destinationPort: 9080,
+  originalPort: 9080,
+  kind: EventKind.CLOSED,
+  direction: Direction.INBOUND,
+  source: 1,
+  destination: 2,
+  service: 3,
+  policy: 0,
+  reason: 0,
+  state: 8,
+  srttUs: 120,
+  minRttUs: 40,
+  retransmits: 1,
+  lost: 2,
+};
+
+const CLOSE_TIME = BigInt(Date.UTC(2024, 8, 14, 8, 19, 26)) * 1_000_000n + 552_709_932n;
+
+function record(changes: Partial<ConnectionEvent> = {}): AccessRecord {
+  return readRecord(ConnectionEvent.encode({ ...event, ...changes }), names, () => CLOSE_TIME);
+}
+
+describe("text form", () => {
+  it("is exactly what scripts know, ours behind it", () => {
+    expect(textLine(record())).toBe(
+      "accesslog: 2024-09-14 08:19:26.552709932 +0000 UTC src.addr=10.244.0.17:51842, " +
+        "src.workload=prometheus-5fb7f6f8d8-h9cts, src.namespace=istio-system, dst.addr=10.244.0.13:9080, " +
+        "dst.service=productpage.echo-1-27855.svc.cluster.local, " +
+        "dst.workload=productpage-v1-8499c849b9-bz9t9, dst.namespace=echo-1-27855, direction=INBOUND, " +
+        "sent_bytes=5, received_bytes=292, duration=2.733902ms, event=closed, state=CLOSE_WAIT, srtt=120us, " +
+        "min_rtt=40us, retransmissions=1, packet_loss=2",
+    );
+  });
+
+  it("names the policy and the reason of a denial", () => {
+    const denied = {
+      kind: EventKind.DENIED,
+      durationNs: 0n,
+      source: 0,
+      reason: Reason.AUTHZ_DENIED,
+      policy: 4,
+    };
+    const line = textLine(record(denied));
+    expect(line).toContain("src.workload=-, src.namespace=-,");
+    expect(line).toContain("duration=0ms, event=denied");
+    expect(line.endsWith(", reason=authz_denied, policy=mesh/deny-all")).toBe(true);
+    const none = textLine(record({ ...denied, reason: Reason.AUTHZ_NO_ALLOW, policy: 0 }));
+    expect(none.endsWith(", reason=authz_no_allow, policy=-")).toBe(true);
+  });
+
+  it("tells what was asked for when it was translated, IPv6 in brackets", () => {
+    const line = textLine(
+      record({
+        sourceAddress: toKeyBytes("fd00::1"),
+        destinationAddress: toKeyBytes("fd00::2"),
+        originalAddress: toKeyBytes("fd00:10::9"),
+        originalPort: 80,
+        direction: Direction.OUTBOUND,
+      }),
+    );
+    expect(line).toContain("src.addr=[fd00::1]:51842");
+    expect(line).toContain("dst.addr=[fd00::2]:9080");
+    expect(line.endsWith(", dst.original=[fd00:10::9]:80")).toBe(true);
+  });
+
+  it("lets no name forge a field or a line", () => {
+    const forged: NameSource = { ...names, workload: () => pod("x, direction=OUTBOUND\naccesslog:") };
+    const line = textLine(readRecord(ConnectionEvent.encode(event), forged, () => 0n));
+    expect(line).not.toContain("\n");
+    expect(line).toContain('src.workload="x, direction=OUTBOUND\\naccesslog:"');
+  });
+});
+
+describe("JSON form", () => {
+  it("is one object with nanosecond time and exact numbers", () => {
+    const line = jsonLine(record({ sentBytes: 2n ** 64n - 1n }));
+    expect(line).toContain('"sent_bytes":18446744073709551615');
+    expect(JSON.parse(line)).toMatchObject({
+      time: "2024-09-14T08:19:26.552709932Z",
+      "src.workload": "prometheus-5fb7f6f8d8-h9cts",
+      "dst.service": "productpage.echo-1-27855.svc.cluster.local",
+      direction: "INBOUND",
+      received_bytes: 292,
+      duration_ns: 2_733_902,
+      event: "closed",
+    });
+  });
+
+  it("is valid whatever the names", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), fc.nat(), (name, reason) => {
+        const odd: NameSource = { ...names, workload: () => pod(name), policy: () => undefined };
+        const bytes = ConnectionEvent.encode({ ...event, kind: EventKind.FAILED, reason });
+        const line = jsonLine(readRecord(bytes, odd, () => CLOSE_TIME));
+        expect(line).not.toContain("\n");
+        expect(JSON.parse(line)).toMatchObject({ "src.workload": JSON.parse(JSON.stringify(name)) });
+      }),
+    );
+  });
+});
+
+describe("filters", () => {
+  const matches = (expression: string, changes: Partial<ConnectionEvent> = {}) => {
+    const result = parseFilter(expression);
+    if (!result.ok) throw new Error(result.reason);
+    return result.filter(record(changes));
+  };
+
+  it("compares fields, with wildcards, all terms together", () => {
+    expect(matches("")).toBe(true);
+    expect(matches("direction=inbound")).toBe(true);
+    expect(matches("direction=inbound, event=denied")).toBe(false);
+    expect(matches("dst.service=productpage.*")).toBe(true);
+    expect(matches("dst.service=*echo*local src.namespace!=default")).toBe(true);
+    expect(matches("dst.service=*echo*global")).toBe(false);
+    expect(matches("dst.addr=10.244.0.13:*")).toBe(true);
+    expect(matches("policy=mesh/*", { kind: EventKind.DENIED, policy: 4 })).toBe(true);
+  });
+
+  it("lets no part of a pattern count twice", () => {
+    expect(matches("dst.namespace=echo*27855")).toBe(true);
+    expect(matches("dst.namespace=echo-1-27855*5")).toBe(false);
+    expect(matches("dst.namespace=*-1-*-27855")).toBe(false);
+  });
+
+  it("refuses what it does not understand", () => {
+    for (const expression of ["direction", "=x", "nothing=1", "toString=x", "direction<1"]) {
+      expect(parseFilter(expression).ok, expression).toBe(false);
+    }
+  });
+});
