@@ -21,7 +21,7 @@ import {
   runQuietly,
   type StartOptions,
 } from "./process.js";
-import { isListening, until } from "./wait.js";
+import { Hopeless, isListening, until } from "./wait.js";
 
 export interface Pod {
   /** namespace/name. */
@@ -172,7 +172,7 @@ export class Lab {
     const { port, protocol } = options;
     if (port !== undefined) {
       await until(`${argv[0]} listening on ${pod.name}:${port}`, () => {
-        if (!child.running) throw new Error(`${argv.join(" ")} ended: ${child.stderr}`);
+        if (!child.running) throw new Hopeless(`${argv.join(" ")} ended: ${child.stderr}`);
         // Until nsenter has done its part, /proc shows the ports of the machine.
         const arrived = statSync(`/proc/${child.pid}/ns/net`).ino === statSync(pod.path).ino;
         return arrived && isListening(child.pid, port, protocol);

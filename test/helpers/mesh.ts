@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { packageRoot } from "../../native/index.js";
 import type { Lab } from "./lab.js";
 import { type RunningProcess, type RunResult, run } from "./process.js";
-import { isListening, until } from "./wait.js";
+import { Hopeless, isListening, until } from "./wait.js";
 
 export interface MeshOptions {
   /** What weft-xds serves. */
@@ -77,7 +77,7 @@ export class Mesh {
     const xds = this.lab.spawnDaemon(argv, { logFile: this.logFile("weft-xds") });
     this.#xds = xds;
     await until("weft-xds listening", () => {
-      if (!xds.running) throw new Error(`weft-xds ended:\n${this.log("weft-xds")}`);
+      if (!xds.running) throw new Hopeless(`weft-xds ended:\n${this.log("weft-xds")}`);
       return isListening(xds.pid, this.ports.xds);
     });
   }
@@ -111,9 +111,10 @@ export class Mesh {
     this.#daemon = daemon;
     const url = `http://127.0.0.1:${this.ports.ready}/healthz/ready`;
     await until("weftd being ready", async () => {
-      if (!daemon.running) throw new Error(`weftd ended:\n${this.log("weftd")}`);
+      if (!daemon.running) throw new Hopeless(`weftd ended:\n${this.log("weftd")}`);
       return (await fetch(url)).ok;
     }).catch((cause: unknown) => {
+      if (cause instanceof Hopeless) throw cause;
       throw new Error(`weftd is not ready; it says:\n${this.log("weftd")}`, { cause });
     });
     return performance.now() - started;

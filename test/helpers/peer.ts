@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Arm, Lab, Pod } from "./lab.js";
 import type { operations } from "./peer-operations.js";
 import type { RunningProcess } from "./process.js";
-import { until } from "./wait.js";
+import { Hopeless, until } from "./wait.js";
 
 type Operations = typeof operations;
 type Input<K extends keyof Operations> = Parameters<Operations[K]>[0];
@@ -48,7 +48,7 @@ export class Peer {
   /** Resolves when the process takes calls. */
   async ready(): Promise<void> {
     await until(`the peer in ${this.pod.name}`, () => {
-      if (!this.#process.running) throw new Error(this.#process.stderr);
+      if (!this.#process.running) throw new Hopeless(this.#process.stderr);
       return this.#ready;
     });
   }

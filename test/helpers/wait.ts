@@ -14,6 +14,9 @@ export function sleepSync(ms: number): void {
 
 type Truthy<T> = Exclude<T, false | 0 | "" | null | undefined>;
 
+/** Thrown by a check: waiting any longer is of no use. */
+export class Hopeless extends Error {}
+
 export interface UntilOptions {
   /** Milliseconds until giving up, default 10,000. */
   readonly timeoutMs?: number;
@@ -23,7 +26,7 @@ export interface UntilOptions {
 
 /**
  * Looks until `check` gives something truthy and returns that. Throws when the time is over, naming `what`
- * and what the last look threw; a check that throws counts as "not yet".
+ * and what the last look threw; a check that throws counts as "not yet", unless it throws Hopeless.
  */
 export async function until<T>(
   what: string,
@@ -39,6 +42,7 @@ export async function until<T>(
       const value = await check();
       if (value) return value as Truthy<T>;
     } catch (error) {
+      if (error instanceof Hopeless) throw error;
       last = error;
     }
     if (performance.now() > deadline) {

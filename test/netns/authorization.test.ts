@@ -7,7 +7,7 @@ let world: World;
 beforeAll(async () => {
   world = await createWorld();
 }, 60_000);
-afterAll(() => world.remove());
+afterAll(() => world?.remove());
 
 const principal = (name: string) => `cluster.local/ns/shop/sa/${name}`;
 const policy = (name: string, action: "ALLOW" | "DENY", match: object, scope = "NAMESPACE") => ({

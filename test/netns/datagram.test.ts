@@ -5,7 +5,7 @@ let world: World;
 beforeAll(async () => {
   world = await createWorld();
 }, 60_000);
-afterAll(() => world.remove());
+afterAll(() => world?.remove());
 
 describe.each([
   ["IPv4", vip.dns.ipv4],

@@ -19,7 +19,7 @@ beforeEach(async () => {
   world = await createWorld({ policies });
   await expectGoverned();
 }, 60_000);
-afterEach(() => world.remove());
+afterEach(() => world?.remove());
 
 const address = { host: vip.web.ipv4, port: webPort };
 

@@ -5,7 +5,7 @@ let world: World;
 beforeAll(async () => {
   world = await createWorld();
 }, 60_000);
-afterAll(() => world.remove());
+afterAll(() => world?.remove());
 
 const even = { "web-a": 1, "web-b": 1, "web-c": 1 };
 

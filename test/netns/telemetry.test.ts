@@ -11,7 +11,7 @@ let world: World;
 beforeAll(async () => {
   world = await createWorld();
 }, 60_000);
-afterAll(() => world.remove());
+afterAll(() => world?.remove());
 
 const metric = (name: string, labels: Record<string, string>) => world.mesh.metric(name, labels);
 
