@@ -22,46 +22,63 @@ export type Resolution =
   | { readonly ok: true; readonly endpoints: readonly Endpoint[] }
   | { readonly ok: false; readonly reason: Reason };
 
+/** How far an endpoint comes, and why the service is refused when none comes farther. */
+const REFUSALS = [
+  Reason.NO_ENDPOINT, // none serves the port
+  Reason.NO_HEALTHY_ENDPOINT, // one serves the port, and is unhealthy or of no weight
+  Reason.REMOTE_NETWORK, // one is fit for traffic, on another network
+  Reason.NO_ADDRESS, // one is reachable, and has no address of the family
+] as const;
+
 /**
- * The endpoints that serve `port` for clients on `node` over one family of addresses. `workloads` are those that
- * name the service. The filters run in the order of Service resolution, and the one that leaves nothing names the
- * reason: port, health and capacity, network, address, locality.
+ * Resolves the ports of one service for clients on `node`. `workloads` are those that name the service. The filters
+ * run in the order of REFUSALS, locality last: the one that leaves nothing names the reason.
  */
-export function resolvePort(
+export function createResolver(
   service: Service,
-  port: Port,
-  family: Family,
   workloads: readonly Workload[],
   node: NodeContext,
-): Resolution {
-  const { healthPolicy, mode } = service.loadBalancing;
+): (port: Port, family: Family) => Resolution {
   const key = serviceKey(service);
-  const found = { serving: false, healthy: false, reachable: false };
-  const endpoints: Endpoint[] = [];
-  for (const workload of workloads) {
-    const target = targetPort(workload.services.get(key) ?? [], port);
-    if (target === 0) continue;
-    found.serving = true;
-    if (workload.capacity === 0) continue;
-    if (healthPolicy === "ONLY_HEALTHY" && workload.status !== "HEALTHY") continue;
-    found.healthy = true;
-    if (!isLocalNetwork(workload.network, node)) continue;
-    found.reachable = true;
-    const address = workload.addresses.find((text) => isIpv4Text(text) === (family === "ipv4"));
-    if (address === undefined) continue;
-    endpoints.push({ workload, address, port: target, weight: workload.capacity });
-  }
-  if (!found.serving) return { ok: false, reason: Reason.NO_ENDPOINT };
-  if (!found.healthy) return { ok: false, reason: Reason.NO_HEALTHY_ENDPOINT };
-  if (!found.reachable) return { ok: false, reason: Reason.REMOTE_NETWORK };
-  if (endpoints.length === 0) return { ok: false, reason: Reason.NO_ADDRESS };
-  if (mode !== "STRICT" && mode !== "FAILOVER") return { ok: true, endpoints };
+  const anyHealth = service.loadBalancing.healthPolicy === "ALLOW_ALL";
+  const candidates = workloads.map((workload) => {
+    const fit = workload.capacity > 0 && (anyHealth || workload.status === "HEALTHY");
+    const reach = !fit ? 1 : isLocalNetwork(workload.network, node) ? 3 : 2;
+    return { workload, reach, mapping: workload.services.get(key) ?? [] };
+  });
 
-  const scopes = service.loadBalancing.routingPreference;
+  return (port, family) => {
+    let farthest = 0;
+    const endpoints: Endpoint[] = [];
+    for (const { workload, reach, mapping } of candidates) {
+      const target = targetPort(mapping, port);
+      if (target === 0) continue;
+      if (reach > farthest) farthest = reach;
+      if (reach < 3) continue;
+      const address = addressOf(workload, family);
+      if (address !== undefined)
+        endpoints.push({ workload, address, port: target, weight: workload.capacity });
+    }
+    const reason = REFUSALS[farthest] ?? Reason.NO_ADDRESS;
+    return endpoints.length === 0 ? { ok: false, reason } : nearest(service, endpoints, node);
+  };
+}
+
+function nearest(service: Service, endpoints: readonly Endpoint[], node: NodeContext): Resolution {
+  const { mode, routingPreference: scopes } = service.loadBalancing;
+  if (mode !== "STRICT" && mode !== "FAILOVER") return { ok: true, endpoints };
   const ranks = endpoints.map((endpoint) => rankOf(endpoint.workload, scopes, node));
   const wanted = mode === "STRICT" ? scopes.length : ranks.reduce((best, rank) => Math.max(best, rank), 0);
   const local = endpoints.filter((_, index) => ranks[index] === wanted);
   return local.length > 0 ? { ok: true, endpoints: local } : { ok: false, reason: Reason.NO_LOCAL_ENDPOINT };
+}
+
+/** The first address of the family. */
+function addressOf(workload: Workload, family: Family): string | undefined {
+  for (const address of workload.addresses) {
+    if (isIpv4Text(address) === (family === "ipv4")) return address;
+  }
+  return undefined;
 }
 
 /**
@@ -76,8 +93,9 @@ export function portsOf(service: Service): ReadonlyMap<number, Port> {
 
 /** The workload's own mapping (the last one), else the service's target port; 0: it does not serve the port. */
 function targetPort(mapping: readonly Port[], port: Port): number {
-  const own = mapping.findLast((candidate) => candidate.servicePort === port.servicePort);
-  return own?.targetPort || port.targetPort;
+  let own = 0;
+  for (const { servicePort, targetPort } of mapping) if (servicePort === port.servicePort) own = targetPort;
+  return own || port.targetPort;
 }
 
 /** True when two versions of a workload are the same endpoint of a service: nothing here can tell them apart. */

@@ -83,7 +83,7 @@ export class FrontendTable {
 
   snapshot(): MapOperation[] {
     const output = new FrontendOperations();
-    output.slots.push(...this.#runs.snapshot());
+    this.#runs.putAll(output.slots);
     for (const held of this.#held.values()) {
       for (const [port, target] of held.targets) output.put(held, port, target);
       output.putBlock(held);

@@ -20,24 +20,29 @@ export interface Ids<T> {
 
 /** Numbers of resources named by `keyOf`; `hash` gives 32 unsigned bits. */
 export function createIds<T>(keyOf: (resource: T) => string, hash: (key: string) => number = fnv1a): Ids<T> {
+  // Signed inside: V8 keeps those in place, and would put every second unsigned one on the heap.
   const ids = new Map<string, number>();
   const resources = new Map<number, T>();
   const retired = new Set<string>();
 
   function freeIdFor(key: string): number {
-    let id = hash(key);
-    while (id === 0 || resources.has(id)) id = (id + 1) >>> 0;
+    let id = hash(key) | 0;
+    while (id === 0 || resources.has(id)) id = (id + 1) | 0;
     return id;
   }
 
   return {
     acquire(resource) {
       const key = keyOf(resource);
-      const id = ids.get(key) ?? freeIdFor(key);
-      ids.set(key, id);
+      let id = ids.get(key);
+      if (id === undefined) {
+        id = freeIdFor(key);
+        ids.set(key, id);
+      } else {
+        retired.delete(key);
+      }
       resources.set(id, resource);
-      retired.delete(key);
-      return id;
+      return id >>> 0;
     },
     retire(key) {
       if (!ids.has(key)) return;
@@ -50,8 +55,8 @@ export function createIds<T>(keyOf: (resource: T) => string, hash: (key: string)
         ids.delete(oldest);
       }
     },
-    idOf: (key) => ids.get(key) ?? 0,
-    get: (id) => resources.get(id),
+    idOf: (key) => (ids.get(key) ?? 0) >>> 0,
+    get: (id) => resources.get(id | 0),
   };
 }
 

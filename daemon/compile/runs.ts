@@ -1,11 +1,11 @@
 // Owns the runs of slots of each service port: resolves, encodes, places, retires. Must not know frontends' keys.
 
-import { FrontendFlag, maps, Reason, Slot } from "../bpf/maps.gen.js";
+import { FrontendFlag, Reason, Slot, U32 } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { aliasTable } from "./alias.js";
-import { type Endpoint, type Family, portsOf, resolvePort } from "./eligibility.js";
+import { createResolver, type Endpoint, type Family, portsOf } from "./eligibility.js";
 import type { Ids } from "./ids.js";
 import type { NodeContext } from "./node.js";
 import type { PutOperation } from "./operation.js";
@@ -61,15 +61,16 @@ export class RunTable {
     const before = this.#runs.get(key);
     const after: ServiceRuns = new Map();
     const targets = new Map<Family, Targets>();
+    const settled = settledTarget(service, ids.service);
+    const resolve = createResolver(service, workloads, node);
     for (const family of families) {
       const byPort = new Map<number, Target>();
       for (const [number, port] of portsOf(service)) {
-        const known = settledTarget(service, ids.service);
-        if (known !== undefined) {
-          byPort.set(number, known);
+        if (settled !== undefined) {
+          byPort.set(number, settled);
           continue;
         }
-        const resolution = resolvePort(service, port, family, workloads, node);
+        const resolution = resolve(port, family);
         if (!resolution.ok) {
           byPort.set(number, refusal(ids.service, resolution.reason));
           continue;
@@ -99,13 +100,11 @@ export class RunTable {
     this.#replace(key, this.#runs.get(key), new Map());
   }
 
-  /** Puts of every slot in use. */
-  snapshot(): PutOperation[] {
-    const operations: PutOperation[] = [];
+  /** Appends puts of every slot in use. */
+  putAll(operations: PutOperation[]): void {
     for (const runs of this.#runs.values()) {
       for (const run of runs.values()) putSlots(run, operations);
     }
-    return operations;
   }
 
   #put(bytes: Buffer, operations: PutOperation[]): PlacedRun {
@@ -165,13 +164,15 @@ function encodeRun(endpoints: readonly Endpoint[], workloads: Ids<Workload>): Bu
 }
 
 function putSlots(run: PlacedRun, operations: PutOperation[]): void {
+  const keys = Buffer.allocUnsafe(run.length * U32.size);
   for (let column = 0; column < run.length; column++) {
-    const offset = column * Slot.size;
+    const [key, value] = [column * U32.size, column * Slot.size];
+    U32.encodeInto(run.first + column, keys, key);
     operations.push({
       kind: "put",
       map: "slots",
-      key: maps.slots.key.encode(run.first + column),
-      value: run.bytes.subarray(offset, offset + Slot.size),
+      key: keys.subarray(key, key + U32.size),
+      value: run.bytes.subarray(value, value + Slot.size),
     });
   }
 }

@@ -6,6 +6,7 @@ import type { Workload } from "./workload.js";
 type Claims = Workload | readonly Workload[];
 
 const POD_MARK = "//Pod/";
+const NOBODY: readonly Workload[] = [];
 
 /** Cluster of a uid of the form `<cluster>//Pod/<namespace>/<name>`; `undefined` for every other form. */
 export function podCluster(uid: string): string | undefined {
@@ -29,7 +30,7 @@ export class AddressIndex {
 
   add(workload: Workload): void {
     for (const address of claimedAddresses(workload)) {
-      const others = this.at(address).filter((claim) => claim.uid !== workload.uid);
+      const others = this.#others(address, workload);
       this.#claims.set(address, others.length === 0 ? workload : [...others, workload].sort(compareClaims));
     }
   }
@@ -37,7 +38,7 @@ export class AddressIndex {
   /** Drops the claims of this version of the workload; those of others stay. */
   remove(workload: Workload): void {
     for (const address of claimedAddresses(workload)) {
-      const others = this.at(address).filter((claim) => claim.uid !== workload.uid);
+      const others = this.#others(address, workload);
       const [only] = others;
       if (only === undefined) this.#claims.delete(address);
       else this.#claims.set(address, others.length === 1 ? only : others);
@@ -47,8 +48,14 @@ export class AddressIndex {
   /** Best claim first; empty when nobody claims the address. */
   at(address: string): readonly Workload[] {
     const claims = this.#claims.get(address);
-    if (claims === undefined) return [];
+    if (claims === undefined) return NOBODY;
     return "uid" in claims ? [claims] : claims;
+  }
+
+  #others(address: string, workload: Workload): readonly Workload[] {
+    const claims = this.#claims.get(address);
+    if (claims === undefined || ("uid" in claims && claims.uid === workload.uid)) return NOBODY;
+    return ("uid" in claims ? [claims] : claims).filter((claim) => claim.uid !== workload.uid);
   }
 }
 

@@ -178,8 +178,10 @@ class Changes<T> {
     const changes: Change<T>[] = [];
     for (const [key, before] of this.#before) {
       const after = this.#held.get(key);
-      if (!isDeepStrictEqual(before, after)) changes.push({ key, before, after });
-      else if (before !== after) this.#replace(key, after, before);
+      if (before === after) continue;
+      if (before === undefined || after === undefined || !isDeepStrictEqual(before, after))
+        changes.push({ key, before, after });
+      else this.#replace(key, after, before);
     }
     return changes;
   }
