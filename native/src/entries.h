@@ -38,9 +38,9 @@ BatchResult DeleteEntries(const MapShape &map, const uint8_t *keys, uint32_t cou
 
 /**
  * Appends every entry to `keys` and `values`, none twice; those added or deleted meanwhile may be
- * there or not. A trie that others change meanwhile may lack more: the kernel's walk from key to key
- * can step over a branch whose root is being replaced. Returns 0 or an errno: EAGAIN when the map
- * changed faster than it could be walked.
+ * there or not. A trie that others change meanwhile may lack more: the kernel's walk from key to
+ * key can step over a branch whose root is being replaced. Returns 0 or an errno: EAGAIN when the
+ * map changed faster than it could be walked.
  */
 int ReadEntries(const MapShape &map, std::vector<uint8_t> *keys, std::vector<uint8_t> *values);
 
