@@ -1,0 +1,47 @@
+import { describe, expect, it } from "vitest";
+import { createIds, fnv1a } from "./ids.js";
+
+const keyOf = (resource: { key: string }): string => resource.key;
+
+describe("ids", () => {
+  it("are the hash of the key, whatever came before", () => {
+    const ids = createIds(keyOf);
+    const id = ids.acquire({ key: "a" });
+    expect(id).toBe(fnv1a("a"));
+    expect(id).toBe(0xe40c292c); // FNV-1a's published value
+    expect(ids.acquire({ key: "a" })).toBe(id);
+    expect(ids.idOf("a")).toBe(id);
+    expect(ids.idOf("b")).toBe(0);
+  });
+
+  it("avoid 0 and each other, also at the end of the range", () => {
+    const ids = createIds(keyOf, () => 0xffffffff);
+    expect(["a", "b", "c"].map((key) => ids.acquire({ key }))).toEqual([0xffffffff, 1, 2]);
+    expect(ids.get(0xffffffff)).toEqual({ key: "a" });
+    expect(createIds(keyOf, () => 0).acquire({ key: "a" })).toBe(1);
+  });
+
+  it("name the last version of a resource, also after its removal", () => {
+    const ids = createIds<{ key: string; version: number }>(keyOf);
+    const id = ids.acquire({ key: "a", version: 1 });
+    ids.acquire({ key: "a", version: 2 });
+    ids.retire("a");
+    expect(ids.get(id)?.version).toBe(2);
+    expect(ids.idOf("a")).toBe(id);
+  });
+
+  it("are forgotten after thousands of other removals, and kept when the resource came back", () => {
+    const ids = createIds(keyOf);
+    const gone = ids.acquire({ key: "gone" });
+    const back = ids.acquire({ key: "back" });
+    ids.retire("gone");
+    ids.retire("back");
+    ids.acquire({ key: "back" });
+    for (let i = 0; i < 4096; i++) {
+      ids.acquire({ key: `k${i}` });
+      ids.retire(`k${i}`);
+    }
+    expect([ids.idOf("gone"), ids.get(gone)]).toEqual([0, undefined]);
+    expect([ids.idOf("back"), ids.get(back)]).toEqual([back, { key: "back" }]);
+  });
+});
