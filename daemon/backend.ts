@@ -212,6 +212,10 @@ export class Backend implements AdminBackend {
     return entries;
   }
 
+  settled(): Promise<void> {
+    return this.#parts.mesh.settled();
+  }
+
   loggers() {
     return this.#parts.logs.levels();
   }

@@ -87,7 +87,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     counters: counterSource(dataplane, compiler),
     state: stateSource({ mesh, compiler, xds: theXds }),
     accessLog: writer.value,
-    build: version,
+    build: { version: version.version, commit: version.commit, layout: version.layout },
     legacyNames: config.legacyMetricNames,
   });
 

@@ -1,6 +1,7 @@
 // Owns the way of an update through store, compiler and dataplane, and what happens when the kernel refuses a part.
 // Must not know xDS, HTTP or the wire.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import type { BpfError } from "../native/index.js";
 import type { ApplyFailure } from "./bpf/apply.js";
 import type { Dataplane } from "./bpf/dataplane.js";
@@ -13,8 +14,11 @@ import type { Logger } from "./log.js";
 import type { ReadableStore, Store } from "./model/store.js";
 import type { Update } from "./model/update.js";
 
-/** Milliseconds: far longer than a hook can be between reading a frontend and reading its slot. */
-const GRACE_MS = 1000;
+/** Milliseconds: far longer than a hook can be between reading one entry and the next that it leads to. */
+const GRACE_MS = 100;
+
+/** Rows of verdict tables: a hook that has read a table just before it went must still find its rows. */
+const ROWS: ReadonlySet<MapName> = new Set(["authz_identity", "authz_address", "authz_port", "authz_terms"]);
 
 export interface Rejection {
   readonly name: string;
@@ -39,6 +43,9 @@ export class Mesh {
   /** What the compiler would write, by map; dropped at each change. */
   #expected: Map<MapName, MapOperation[]> | undefined;
   #enrollments = new Map<string, Enrollment>();
+  /** Deletes that wait for hooks to be done with what they read: of this period, and of the one before. */
+  #retired: MapOperation[] = [];
+  #leaving: MapOperation[] = [];
 
   constructor(options: MeshOptions) {
     this.#store = options.store;
@@ -46,7 +53,7 @@ export class Mesh {
     this.#dataplane = options.dataplane;
     this.#log = options.log;
     this.#onMapWriteFailed = options.onMapWriteFailed;
-    this.#graceTimer = setInterval(() => this.#compiler.release(), GRACE_MS).unref();
+    this.#graceTimer = setInterval(() => this.#endGrace(), GRACE_MS).unref();
   }
 
   get store(): ReadableStore {
@@ -63,9 +70,7 @@ export class Mesh {
     for (const warning of warnings) this.#log.warn(warning);
     if (operations.length === 0) return rejections;
     this.#expected = undefined;
-    if (this.#dataplane.installed) {
-      this.#settle(this.#dataplane.apply(operations));
-    }
+    if (this.#dataplane.installed) this.#settle(this.#carryOut(operations));
     return rejections;
   }
 
@@ -74,6 +79,8 @@ export class Mesh {
     const installed = this.#dataplane.install(this.#compiler.sizes(), this.#compiler.snapshot());
     if (!installed.ok) return installed;
     this.#dataplane.changeSettings({ authzLocked: AuthzLock.NONE });
+    this.#retired = [];
+    this.#leaving = [];
     this.#expected = undefined;
     for (const enrollment of this.#enrollments.values()) this.#guard(enrollment);
     this.#settle(installed.value, false);
@@ -91,6 +98,11 @@ export class Mesh {
       }
     }
     return this.#expected.get(map) ?? [];
+  }
+
+  /** Resolves when the kernel holds nothing any more that only waits for a grace period to end. */
+  async settled(): Promise<void> {
+    while (this.#retired.length + this.#leaving.length > 0) await sleep(GRACE_MS);
   }
 
   // ---- pods ----
@@ -164,6 +176,22 @@ export class Mesh {
     if (!guarded.ok) this.#log.error({ err: guarded.error, pod: nameOf(enrollment) }, guarded.error.message);
   }
 
+  // ---- operations ----
+
+  #carryOut(operations: readonly MapOperation[]): ApplyFailure[] {
+    const isRetired = ({ kind, map }: MapOperation) => kind === "delete" && ROWS.has(map);
+    this.#retired.push(...operations.filter(isRetired));
+    return this.#dataplane.apply(operations.filter((operation) => !isRetired(operation)));
+  }
+
+  /** What was retired before the last tick has waited a whole period. */
+  #endGrace(): void {
+    this.#compiler.release();
+    if (this.#leaving.length > 0) this.#dataplane.apply(this.#leaving);
+    this.#leaving = this.#retired;
+    this.#retired = [];
+  }
+
   // ---- what the kernel refused ----
 
   /**
@@ -186,7 +214,7 @@ export class Mesh {
       if (operation.map === "addresses") this.#lock(lockFor(error));
     }
     const denials = [...tables].flatMap((table) => this.#compiler.deny(table));
-    if (this.#dataplane.apply(denials).length > 0) this.#lock(AuthzLock.EVERYTHING);
+    if (this.#carryOut(denials).length > 0) this.#lock(AuthzLock.EVERYTHING);
   }
 
   /** Only install() opens a lock again. */

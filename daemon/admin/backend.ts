@@ -55,6 +55,9 @@ export interface AdminBackend {
    */
   expectedMap(map: MapName): Iterable<ExpectedEntry> | undefined;
 
+  /** Resolves when no entry only waits for a grace period to be deleted. */
+  settled(): Promise<void>;
+
   loggers(): readonly { readonly name: string; readonly level: string }[];
   setLogLevel(name: string, level: string): { ok: true } | { ok: false; reason: string };
 

@@ -117,7 +117,8 @@ function* mapsOf(
   }
 }
 
-function diffAll(backend: AdminBackend): Reply {
+async function diffAll(backend: AdminBackend): Promise<Reply> {
+  await backend.settled();
   const differences: Difference[] = [];
   for (const name of LISTED_MAPS) {
     // Both sides are taken in one turn of the event loop: no operation comes between them.

@@ -4,7 +4,7 @@
 import type { BpfError, BpfMap } from "../../native/index.js";
 import type { MapOperation, PutOperation } from "../compile/operation.js";
 import { bpfMapFull, bpfMapWriteFailed, type WeftError } from "../errors.js";
-import type { MapName } from "./maps.gen.js";
+import { type MapName, U32 } from "./maps.gen.js";
 
 /** What the kernel says of a full hash map (E2BIG), a full LPM trie (ENOSPC), no memory for an entry (ENOMEM). */
 const FULL = new Set(["E2BIG", "ENOSPC", "ENOMEM"]);
@@ -16,13 +16,22 @@ export interface ApplyFailure {
 
 /**
  * Applies operations in order, neighbours of one map and kind as one batch. An operation that the kernel refuses
- * does not stop those after it: each is reported.
+ * does not stop those after it: each is reported. A verdict table that a refused entry belongs to is taken out of
+ * `authz_tables` at once and not put there by what follows: a missing table denies, one that lacks a row may not.
  */
 export function applyOperations(
   maps: Readonly<Record<MapName, BpfMap>>,
   operations: readonly MapOperation[],
 ): ApplyFailure[] {
   const failures: ApplyFailure[] = [];
+  const incomplete = new Set<number>();
+  const refuse = (failure: ApplyFailure) => {
+    failures.push(failure);
+    const { operation } = failure;
+    if (operation.kind !== "put" || operation.table === undefined) return;
+    incomplete.add(operation.table);
+    maps.authz_tables.delete(U32.encode(operation.table));
+  };
   let start = 0;
   while (start < operations.length) {
     const first = operations[start] as MapOperation;
@@ -30,8 +39,13 @@ export function applyOperations(
     while (isSameBatch(first, operations[end])) end++;
     const batch = operations.slice(start, end);
     const map = maps[first.map];
-    if (first.kind === "put") putAll(map, batch as PutOperation[], failures);
-    else for (const operation of batch) map.delete(operation.key);
+    if (first.kind === "delete") for (const operation of batch) map.delete(operation.key);
+    else
+      putAll(
+        map,
+        (batch as PutOperation[]).filter((put) => !isWithheld(put, incomplete)),
+        refuse,
+      );
     start = end;
   }
   return failures;
@@ -41,7 +55,11 @@ function isSameBatch(first: MapOperation, next: MapOperation | undefined): boole
   return next !== undefined && next.kind === first.kind && next.map === first.map;
 }
 
-function putAll(map: BpfMap, batch: readonly PutOperation[], failures: ApplyFailure[]): void {
+function isWithheld({ map, table }: PutOperation, incomplete: ReadonlySet<number>): boolean {
+  return map === "authz_tables" && table !== undefined && incomplete.has(table);
+}
+
+function putAll(map: BpfMap, batch: readonly PutOperation[], refuse: (failure: ApplyFailure) => void): void {
   const { keySize, valueSize } = map.info;
   const keys = Buffer.concat(batch.map((operation) => operation.key));
   const values = Buffer.concat(batch.map((operation) => operation.value));
@@ -54,7 +72,7 @@ function putAll(map: BpfMap, batch: readonly PutOperation[], failures: ApplyFail
     );
     if (error === undefined) return;
     const operation = batch[next + done] as PutOperation;
-    failures.push({ operation, error: explain(map, operation, error) });
+    refuse({ operation, error: explain(map, operation, error) });
     next += done + 1;
   }
 }

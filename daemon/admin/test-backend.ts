@@ -1,0 +1,227 @@
+// Owns a small daemon's worth of answers for specs of the admin port and of weftctl.
+// Must not be imported by anything else.
+
+import {
+  type Codec,
+  FrontendFlag,
+  type MapDescription,
+  type MapName,
+  maps,
+  Reason,
+  TableFlag,
+} from "../bpf/maps.gen.js";
+import { failed, ok, podNetnsMissing, podUnknown } from "../errors.js";
+import { createLogs } from "../log.js";
+import { toKeyBytes } from "../model/address.js";
+import type { Policy } from "../model/policy.js";
+import { pod, service } from "../model/test-samples.js";
+import type { TailOptions } from "../telemetry/access-log.js";
+import type { AdminBackend, ExpectedEntry, RawMap } from "./backend.js";
+import type { PodResponse, StatusFacts, VersionResponse } from "./responses.js";
+
+export const version: VersionResponse = {
+  version: "0.1.0",
+  commit: "abc123",
+  node: "v20",
+  kernel: "6.18",
+  libbpf: "1.1",
+  layout: "feed",
+};
+
+export const webPod: PodResponse = {
+  namespace: "default",
+  name: "web",
+  netns: "/run/netns/web",
+  cookie: "4097",
+  workload: "Kubernetes//Pod/default/web",
+};
+
+export const facts: StatusFacts = {
+  version,
+  node: "node-a",
+  pid: 4711,
+  started: "2024-09-14T08:00:00.000Z",
+  components: [
+    { name: "xds", ready: true, detail: "connected" },
+    { name: "programs", ready: true, detail: "generation 1 governs" },
+  ],
+  xds: {
+    address: "127.0.0.1:15010",
+    state: "connected",
+    since: "2024-09-14T08:00:01.000Z",
+    lastError: null,
+    types: [{ type: "Address", resources: 3, responses: 2, nacks: 0, version: "7" }],
+  },
+  hooks: [
+    { hook: "connect4", program: "weft_connect4", programId: 12, target: "/sys/fs/cgroup/x", attached: true },
+  ],
+  resources: { workloads: 1, services: 1, policies: 1 },
+  maps: [{ name: "slots", entries: 3, capacity: 32768 }],
+  pods: [webPod],
+  accessLog: { enabled: false, file: null, written: 0, dropped: 0 },
+  eventsDropped: 0,
+  authzEnforced: true,
+  warnings: [],
+};
+
+const policy: Policy = {
+  name: "no-web",
+  namespace: "default",
+  scope: "NAMESPACE",
+  action: "DENY",
+  rules: [{ clauses: [] }],
+  dryRun: true,
+};
+
+/** One entry by the codecs, as the daemon would believe it. */
+export function entry<M extends MapName>(
+  map: M,
+  key: Parameters<(typeof maps)[M]["key"]["encode"]>[0],
+  value: Parameters<(typeof maps)[M]["value"]["encode"]>[0],
+): ExpectedEntry {
+  const description: MapDescription = maps[map];
+  return { key: (description.key as Codec<unknown>).encode(key), value: description.value.encode(value) };
+}
+
+/** Entries as the kernel hands them over. */
+function raw(entries: readonly ExpectedEntry[], capacity = 16384): RawMap {
+  return {
+    capacity,
+    entries: {
+      count: entries.length,
+      keys: Buffer.concat(entries.map(({ key }) => key)),
+      values: Buffer.concat(entries.map(({ value }) => value)),
+    },
+  };
+}
+
+const terms = (...numbers: number[]) => ({
+  words: Array.from({ length: 16 }, (_, word) =>
+    numbers.reduce((bits, term) => (term >> 6 === word ? bits | (1n << BigInt(term & 63)) : bits), 0n),
+  ),
+});
+
+export const frontend = entry(
+  "frontends",
+  { address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 },
+  { service: 9, firstSlot: 2, slots: 1, flags: FrontendFlag.ADDRESS, reason: Reason.NO_PORT },
+);
+
+/** What lies in the fake kernel; specs change it. */
+export interface TestBackend extends AdminBackend {
+  readonly kernel: Map<MapName, readonly ExpectedEntry[]>;
+  readonly believed: Map<MapName, readonly ExpectedEntry[]>;
+  facts: StatusFacts;
+  /** Hands a line to every reader of the live access log. */
+  emit(line: string): void;
+  readonly tails: readonly TailOptions[];
+}
+
+export function testBackend(): TestBackend {
+  const parsed = { default: "info", subsystems: new Map() } as const;
+  const logs = createLogs({ levels: parsed, format: "json", output: { write: () => undefined } });
+  const backend = { workload: 1, address: toKeyBytes("10.0.0.1"), port: 8080 };
+  const kernel = new Map<MapName, readonly ExpectedEntry[]>([
+    ["frontends", [frontend]],
+    ["slots", [entry("slots", 2, { primary: backend, alias: backend, threshold: 0xffffffff })]],
+    [
+      "authz_tables",
+      [
+        entry("authz_tables", 2, {
+          deny: terms(0, 65),
+          dryRun: terms(),
+          identity: terms(),
+          address: terms(0),
+          port: terms(),
+          flags: TableFlag.BY_IDENTITY,
+          words: 2,
+        }),
+      ],
+    ],
+    ["authz_identity", [entry("authz_identity", { table: 2, identity: 3 }, terms(0))]],
+    ["pods", [entry("pods", 2n ** 60n, { workload: 1, service: 9 })]],
+    [
+      "pod_info",
+      [entry("pod_info", 4097n, { name: padded("default/web", 320), netns: padded("/run/netns/web", 256) })],
+    ],
+  ]);
+  const believed = new Map<MapName, readonly ExpectedEntry[]>(
+    [...kernel].filter(([name]) => name !== "pods" && name !== "pod_info"),
+  );
+  const tails = new Map<(line: string) => void, TailOptions>();
+  let enabled = false;
+  let pods = [webPod];
+  return {
+    kernel,
+    believed,
+    facts,
+    emit: (line) => {
+      for (const onLine of tails.keys()) onLine(line);
+    },
+    get tails() {
+      return [...tails.values()];
+    },
+    names: {
+      workload: (id) => (id === 1 ? pod("web") : undefined),
+      service: (id) => (id === 9 ? service("web") : undefined),
+      policy: (id) => (id === 5 ? policy : undefined),
+      identity: (number) => (number === 3 ? "cluster.local/ns/default/sa/default" : undefined),
+      table: (number) => (number === 2 ? "default/no-web" : undefined),
+    },
+    version: () => version,
+    components() {
+      return this.facts.components;
+    },
+    status() {
+      return { ...this.facts, pods };
+    },
+    workloads: () => [
+      pod("web", {
+        addresses: ["10.0.0.1"],
+        serves: { "default/web": "80:8080" },
+        waypoint: {
+          destination: { kind: "hostname", namespace: "default", hostname: "wp" },
+          hbonePort: 15008,
+        },
+      }),
+    ],
+    services: () => [service("web", { vips: ["10.96.0.1", "10.97.0.0/16"], listens: "80:8080" })],
+    policies: () => [policy],
+    readMap: (name) => (name === "datagrams" ? undefined : raw(kernel.get(name) ?? [])),
+    settled: () => Promise.resolve(),
+    expectedMap: (name) =>
+      name === "traffic" || name.startsWith("pod") ? undefined : (believed.get(name) ?? []),
+    loggers: () => logs.levels(),
+    setLogLevel: (name, level) => logs.setLevel(name, level),
+    accessLog: () => ({ ...facts.accessLog, enabled }),
+    setAccessLog(now) {
+      enabled = now;
+      return ok(undefined);
+    },
+    tailAccessLog(options, onLine) {
+      tails.set(onLine, options);
+      return () => tails.delete(onLine);
+    },
+    pods: () => pods,
+    enroll(request) {
+      if (!request.netns.startsWith("/run/netns/")) {
+        return failed(podNetnsMissing(`${request.namespace}/${request.name}`, request.netns));
+      }
+      const enrolled: PodResponse = { ...request, cookie: "4098", workload: null };
+      pods = [...pods, enrolled];
+      return ok(enrolled);
+    },
+    unenroll(namespace, name) {
+      const rest = pods.filter((each) => each.namespace !== namespace || each.name !== name);
+      if (rest.length === pods.length) return failed(podUnknown(`${namespace}/${name}`));
+      pods = rest;
+      return ok(undefined);
+    },
+  };
+}
+
+function padded(text: string, length: number): Uint8Array {
+  const bytes = Buffer.alloc(length);
+  bytes.write(text);
+  return bytes;
+}
