@@ -11,6 +11,7 @@ import {
   isSingleAddress,
   keyPrefixLength,
   parseBlock,
+  toAddressBytes,
   toKeyBytes,
 } from "./address.js";
 
@@ -75,6 +76,11 @@ describe("keys", () => {
         expect(isIpv4Text(text)).toBe(raw.subarray(0, 12).every((b, i) => b === (i < 10 ? 0 : 0xff)));
       }),
     );
+  });
+
+  it("gives the bytes of each family", () => {
+    expect(toAddressBytes("10.1.2.3")).toEqual(bytes(10, 1, 2, 3));
+    expect(toAddressBytes("fd00::10")).toEqual(toKeyBytes("fd00::10"));
   });
 
   it("refuses a key of another length", () => {

@@ -46,6 +46,12 @@ export function toKeyBytes(address: string): Uint8Array {
   return bytes;
 }
 
+/** The 4 or 16 bytes of canonical text, network order. @throws RangeError when it is none. */
+export function toAddressBytes(address: string): Uint8Array {
+  const key = toKeyBytes(address);
+  return isIpv4Text(address) ? key.slice(12) : key;
+}
+
 /** Canonical text of a 16-byte map key. @throws RangeError for another length. */
 export function addressFromKeyBytes(key: Uint8Array): string {
   const text = key.length === 16 ? addressFromBytes(key) : undefined;

@@ -1,0 +1,224 @@
+// Owns the life of the subscription: connect, apply in order, answer, reconnect; and its state for the operator.
+// Must not know what applying an Update means.
+
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { describe, messageOf, xdsRefused, xdsStreamLost } from "../errors.js";
+import type { Logger } from "../log.js";
+import type { Update } from "../model/update.js";
+import { Backoff } from "./backoff.js";
+import { DeltaStream } from "./delta-stream.js";
+import type { NodeIdentity } from "./node.js";
+import type { PendingResponse, Rejection } from "./pending-response.js";
+import { RESOURCE_TYPES, typeName } from "./resource.js";
+import { type AdsStream, openStream, type Received } from "./transport.js";
+
+/** Resources decoded between two looks at the clock, and milliseconds of decoding between two turns of the event loop. */
+const SLICE_RESOURCES = 64;
+const SLICE_MS = 8;
+
+/** How the control plane is doing. Plain JSON; times are Unix milliseconds, type names such as `Address`. */
+export interface XdsState {
+  readonly address: string;
+  /** A stream is open and has delivered something. */
+  readonly connected: boolean;
+  /** When `connected` last changed; the start of the client before that. */
+  readonly since: number;
+  readonly lastMessageAt: number | null;
+  readonly messages: number;
+  /** Bytes of the responses as received. */
+  readonly bytes: number;
+  /** Streams opened so far. */
+  readonly streams: number;
+  /** Rejected resources by class of fault (FaultCode). */
+  readonly nacks: Readonly<Record<string, number>>;
+  /** One line; null while nothing failed since the last good stream began. */
+  readonly lastError: string | null;
+  /** Resources in force, by type. */
+  readonly resources: Readonly<Record<string, number>>;
+  /** Types of which a first response has been applied. All of them: ready. */
+  readonly syncedTypes: readonly string[];
+}
+
+export interface XdsClientOptions {
+  /** `host:port` of the control plane. */
+  readonly address: string;
+  readonly node: NodeIdentity;
+  /**
+   * Puts an update in force; resolves when the kernel has it. Called one at a time, in the order received. Gives
+   * the resources that could not be put in force. Must not reject: that is a bug and ends the process.
+   */
+  apply(update: Update): Promise<readonly Rejection[]>;
+  readonly log: Logger;
+  /** After each applied response, when the stream is lost, and when it is back. */
+  onState?(state: XdsState): void;
+}
+
+export interface XdsClient {
+  start(): void;
+  /** Ends the stream; resolves when nothing is being applied any more. */
+  stop(): Promise<void>;
+  state(): XdsState;
+}
+
+/** A client that has not begun. Losing the control plane is never an error of it: it reconnects for ever. */
+export function createXdsClient(options: XdsClientOptions): XdsClient {
+  return new Client(options);
+}
+
+class Client implements XdsClient {
+  readonly #options: XdsClientOptions;
+  readonly #delta: DeltaStream;
+  readonly #backoff = new Backoff();
+  readonly #stopping = new AbortController();
+  #running: Promise<void> | undefined;
+  #open: AdsStream | undefined;
+
+  #connected = false;
+  #since = Date.now();
+  #lastMessageAt: number | null = null;
+  #messages = 0;
+  #bytes = 0;
+  #streams = 0;
+  #lastError: string | null = null;
+  readonly #nacks = new Map<string, number>();
+
+  constructor(options: XdsClientOptions) {
+    this.#options = options;
+    this.#delta = new DeltaStream(options.node);
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#open?.close();
+    await this.#running;
+  }
+
+  state(): XdsState {
+    const types = RESOURCE_TYPES.map((type) => [typeName(type), this.#delta.count(type)] as const);
+    return {
+      address: this.#options.address,
+      connected: this.#connected,
+      since: this.#since,
+      lastMessageAt: this.#lastMessageAt,
+      messages: this.#messages,
+      bytes: this.#bytes,
+      streams: this.#streams,
+      nacks: Object.fromEntries(this.#nacks),
+      lastError: this.#lastError,
+      resources: Object.fromEntries(types),
+      syncedTypes: RESOURCE_TYPES.filter((type) => this.#delta.synced(type)).map(typeName),
+    };
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await this.#stream();
+      const wait = this.#backoff.next();
+      await sleep(wait, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** One stream from its opening to its end. */
+  async #stream(): Promise<void> {
+    const stream = openStream(this.#options.address);
+    this.#open = stream;
+    this.#streams++;
+    for (const request of this.#delta.opened()) stream.send(request);
+    for (;;) {
+      const received = await next(stream);
+      if ("lost" in received) {
+        this.#lost(received.lost);
+        break;
+      }
+      this.#received(received);
+      await this.#receive(stream, received);
+    }
+    this.#open = undefined;
+    stream.close();
+  }
+
+  async #receive(stream: AdsStream, { response }: Received): Promise<void> {
+    const pending = this.#delta.begin(response);
+    if (pending === undefined) {
+      stream.send(this.#delta.refuse(response));
+      return;
+    }
+    await decodeInSlices(pending);
+    if (this.#stopping.signal.aborted) return;
+    const update = pending.update();
+    const refused = update === undefined ? [] : await this.#options.apply(update);
+    for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
+    const answer = this.#delta.settle(pending, refused);
+    if (answer !== undefined) stream.send(answer);
+    this.#logSettled(
+      pending,
+      response.resources.length,
+      response.removedResources.length,
+      answer?.errorDetail?.message,
+    );
+    this.#announce();
+  }
+
+  #received({ bytes }: Received): void {
+    this.#backoff.reset();
+    this.#messages++;
+    this.#bytes += bytes;
+    this.#lastMessageAt = Date.now();
+    if (this.#connected) return;
+    this.#connected = true;
+    this.#since = Date.now();
+    this.#lastError = null;
+    this.#options.log.info({ address: this.#options.address }, "control plane connected");
+  }
+
+  #lost(cause: unknown): void {
+    this.#delta.lost();
+    if (this.#stopping.signal.aborted) return;
+    const { address, log } = this.#options;
+    const error = this.#connected ? xdsStreamLost(address, cause) : xdsRefused(address, cause);
+    const line = describe(error);
+    // A control plane that stays away is one line in the log, not one for each attempt.
+    if (this.#connected || this.#lastError !== line) log.warn(line);
+    this.#lastError = line;
+    if (this.#connected) this.#since = Date.now();
+    this.#connected = false;
+    this.#announce();
+  }
+
+  #count(fault: string): void {
+    this.#nacks.set(fault, (this.#nacks.get(fault) ?? 0) + 1);
+  }
+
+  #logSettled(pending: PendingResponse, resources: number, removed: number, error: string | undefined): void {
+    const { log } = this.#options;
+    log.debug({ type: typeName(pending.type), resources, removed }, "response applied");
+    if (error !== undefined) log.warn({ type: typeName(pending.type) }, `resources rejected: ${error}`);
+  }
+
+  #announce(): void {
+    this.#options.onState?.(this.state());
+  }
+}
+
+/** The end of a stream as a value: whatever the reason, the client goes on. */
+async function next(stream: AdsStream): Promise<Received | { lost: unknown }> {
+  try {
+    return (await stream.next()) ?? { lost: new Error("the server ended it") };
+  } catch (error) {
+    return { lost: new Error(messageOf(error)) };
+  }
+}
+
+async function decodeInSlices(pending: PendingResponse): Promise<void> {
+  let began = performance.now();
+  while (pending.decode(SLICE_RESOURCES)) {
+    if (performance.now() - began < SLICE_MS) continue;
+    await nextTurn();
+    began = performance.now();
+  }
+}
