@@ -1,0 +1,293 @@
+import { spawnSync } from "node:child_process";
+import { Writable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { adminRoutes } from "../../daemon/admin/routes.js";
+import { type Listener, listen } from "../../daemon/admin/server.js";
+import { facts, type TestBackend, testBackend } from "../../daemon/admin/test-backend.js";
+import { createLogs } from "../../daemon/log.js";
+import { SHELLS } from "./completion.js";
+import { ExitCode } from "./failure.js";
+import { run } from "./program.js";
+
+const log = createLogs({ levels: { default: "silent", subsystems: new Map() }, format: "json" }).logger(
+  "admin",
+);
+
+let backend: TestBackend;
+let listener: Listener;
+let url = "";
+
+beforeEach(async () => {
+  backend = testBackend();
+  const result = await listen("admin", { host: "127.0.0.1", port: 0 }, adminRoutes(backend), {
+    log,
+    localOnly: true,
+  });
+  if (!result.ok) throw result.error;
+  listener = result.value;
+  url = `http://127.0.0.1:${listener.address.port}`;
+});
+
+afterEach(() => listener.close());
+
+class Sink extends Writable {
+  text = "";
+  isTTY = false;
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.text += chunk.toString();
+    done();
+  }
+}
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function weftctl(
+  args: string[],
+  options: { tty?: boolean; env?: Record<string, string>; interrupt?: AbortSignal } = {},
+): Promise<Ran> {
+  const stdout = new Sink();
+  stdout.isTTY = options.tty ?? false;
+  const stderr = new Sink();
+  const code = await run(["--admin", url, ...args], {
+    stdout,
+    stderr,
+    env: options.env ?? {},
+    interruption: () => options.interrupt ?? new AbortController().signal,
+  });
+  return { code, out: stdout.text, err: stderr.text };
+}
+
+describe("reading", () => {
+  it("shows versions of both sides", async () => {
+    const { code, out } = await weftctl(["version"]);
+    expect(code).toBe(ExitCode.ok);
+    expect(out).toMatch(/^client {2}\d+\.\d+\.\d+ \(\w+\)\ndaemon {2}0\.1\.0 \(abc123\)\n/);
+    expect(JSON.parse((await weftctl(["version", "-o", "json"])).out).daemon.kernel).toBe("6.18");
+  });
+
+  it("shows a status with what matters first", async () => {
+    const { code, out } = await weftctl(["status"]);
+    expect(code).toBe(ExitCode.ok);
+    expect(out.split("\n")[0]).toMatch(/^weftd 0\.1\.0 \(abc123\) on node-a, pid 4711, up .*: READY$/);
+    expect(out).toContain("Control plane 127.0.0.1:15010: connected for ");
+    expect(out).toMatch(
+      /HOOK +STATE +PROGRAM +ID +TARGET\nconnect4 +attached +weft_connect4 +12 +\/sys\/fs\/cgroup\/x/,
+    );
+    expect(out).toMatch(
+      /NAMESPACE +NAME +WORKLOAD +NETNS\ndefault +web +Kubernetes\/\/Pod\/default\/web +\/run\/netns\/web/,
+    );
+    expect(out).toMatch(/slots +3 +32768 +0 %/);
+    expect(out).not.toContain("\x1b[");
+  });
+
+  it("exits 1 and says so when the daemon is not ready, warnings on top", async () => {
+    backend.facts = {
+      ...facts,
+      components: [{ name: "xds", ready: false, detail: "no addresses yet" }],
+      xds: { ...facts.xds, state: "waiting", lastError: "ECONNREFUSED" },
+    };
+    const { code, out, err } = await weftctl(["status"]);
+    expect([code, err]).toEqual([ExitCode.failure, "weftctl: the daemon is not ready\n"]);
+    expect(out.split("\n")[0]).toMatch(/NOT READY$/);
+    expect(out.split("\n")[2]).toMatch(/^warning: no control plane at 127\.0\.0\.1:15010/);
+    expect(out).toMatch(/xds +not ready +no addresses yet/);
+  });
+
+  it("colours a terminal only, and not against NO_COLOR", async () => {
+    expect((await weftctl(["status"], { tty: true })).out).toContain("\x1b[32mREADY\x1b[0m");
+    expect((await weftctl(["status"], { tty: true, env: { NO_COLOR: "1" } })).out).not.toContain("\x1b[");
+  });
+
+  it("lets no name from the control plane reach the terminal raw", async () => {
+    backend.facts = {
+      ...facts,
+      node: "a\x1b[2Jb",
+      components: [{ name: "x\ny", ready: true, detail: "\u009b" }],
+    };
+    const { out } = await weftctl(["status"]);
+    expect(out).toContain("a\\x1b[2Jb");
+    expect(out).toContain("x\\x0ay");
+    expect(out).toContain("\\x9b");
+  });
+
+  it("dumps resources in every form", async () => {
+    const table = (await weftctl(["dump", "workload"])).out;
+    expect(table).toMatch(
+      /^NAMESPACE +NAME +ADDRESSES +NODE .*\ndefault +web +10\.0\.0\.1 +node-a +HEALTHY +1 /,
+    );
+    expect(table).not.toContain("UID");
+    expect((await weftctl(["dump", "workload", "-o", "wide"])).out).toContain("Kubernetes//Pod/default/web");
+    const json = JSON.parse((await weftctl(["dump", "service", "-o", "json"])).out);
+    expect(json[0].vips).toEqual(["/10.96.0.1", "/10.97.0.0/16"]);
+    expect(parse((await weftctl(["-o", "yaml", "dump", "policy"])).out)).toMatchObject([
+      { name: "no-web", dryRun: true },
+    ]);
+    expect((await weftctl(["dump", "policy"])).out).toContain("DENY (dry run)");
+    expect((await weftctl(["dump", "service", "-n", "other"])).out).toBe("no services\n");
+  });
+
+  it("dumps the kernel's maps", async () => {
+    const { out } = await weftctl(["dump", "bpf"]);
+    expect(out).toContain("frontends: 1 of 16384 (HASH)\n");
+    expect(out).toMatch(
+      /address=10\.96\.0\.1 port=80 prefixLength=128 +service=9\(default\/web\) firstSlot=2 slots=1 flags=2\(address\) reason=5\(no_port\)/,
+    );
+    expect(out).toContain("primary={address=10.0.0.1 port=8080 workload=1(default/web)}");
+    expect(out).not.toContain("cidrs");
+    expect((await weftctl(["dump", "bpf", "cidrs"])).out).toBe("cidrs: 0 of 16384 (LPM_TRIE)\nempty\n");
+    expect(await weftctl(["dump", "bpf", "datagrams"])).toMatchObject({ code: ExitCode.failure });
+    expect(Object.keys(JSON.parse((await weftctl(["dump", "bpf", "slots", "-o", "json"])).out).maps)).toEqual(
+      ["slots"],
+    );
+  });
+
+  it("exits 1 when daemon and kernel differ", async () => {
+    expect(await weftctl(["diff"])).toMatchObject({ code: ExitCode.ok, out: "" });
+    backend.kernel.set("frontends", []);
+    const { code, out, err } = await weftctl(["diff"]);
+    expect([code, err]).toEqual([ExitCode.failure, "weftctl: daemon and kernel differ in 1 entry\n"]);
+    expect(out).toMatch(/^MAP +KEY +DAEMON +KERNEL\nfrontends +address=10\.96\.0\.1 .* +nothing\n$/);
+  });
+});
+
+describe("switches", () => {
+  it("sets levels and shows them", async () => {
+    const { out } = await weftctl(["log", "--set", "xds:debug", "--set", "bpf:trace"]);
+    expect(out).toMatch(/^LOGGER +LEVEL\n/);
+    expect(out).toMatch(/^xds +debug$/m);
+    expect(out).toMatch(/^bpf +trace$/m);
+    expect((await weftctl(["log", "xds", "-o", "json"])).out).toContain('"debug"');
+    expect(await weftctl(["log", "--set", "xds"])).toMatchObject({ code: ExitCode.usage });
+    const refused = await weftctl(["log", "--set", "xds:loud"]);
+    expect(refused.code).toBe(ExitCode.failure);
+    expect(refused.err).toMatch(/^weftctl: "loud" is no level: use one of trace, /);
+  });
+
+  it("switches and shows the access log", async () => {
+    expect((await weftctl(["accesslog"])).out).toMatch(/^access log disabled, 0 lines/);
+    expect((await weftctl(["accesslog", "enable"])).out).toMatch(
+      /^access log enabled to the daemon's standard output/,
+    );
+    expect(JSON.parse((await weftctl(["accesslog", "disable", "-o", "json"])).out).enabled).toBe(false);
+  });
+
+  it("follows the access log until interrupted", async () => {
+    const interrupt = new AbortController();
+    const running = weftctl(["accesslog", "tail", "--filter", "event=denied"], {
+      interrupt: interrupt.signal,
+    });
+    for (let round = 0; round < 200 && backend.tails.length === 0; round++) await pause(5);
+    expect(backend.tails[0]?.format).toBe("text");
+    backend.emit("accesslog: one");
+    await pause(50);
+    interrupt.abort();
+    expect(await running).toEqual({ code: ExitCode.ok, out: "accesslog: one\n", err: "" });
+    expect(await weftctl(["accesslog", "tail", "--filter", "what"])).toMatchObject({
+      code: ExitCode.failure,
+    });
+    expect(await weftctl(["accesslog", "tail", "-o", "yaml"])).toMatchObject({ code: ExitCode.usage });
+  });
+
+  it("says when the daemon ends the stream", async () => {
+    const running = weftctl(["accesslog", "tail"]);
+    for (let round = 0; round < 200 && backend.tails.length === 0; round++) await pause(5);
+    await listener.close();
+    expect(await running).toMatchObject({ code: ExitCode.unreachable });
+    const again = await listen("admin", listener.address, adminRoutes(backend), { log, localOnly: true });
+    if (again.ok) listener = again.value;
+  });
+
+  it("enrolls and unenrolls", async () => {
+    expect((await weftctl(["enroll", "default/db=/run/netns/db"])).out).toBe(
+      "default/db enrolled, not known to the control plane yet\n",
+    );
+    expect((await weftctl(["unenroll", "default/db"])).out).toBe("default/db unenrolled\n");
+    const again = await weftctl(["unenroll", "default/db"]);
+    expect([again.code, again.err]).toEqual([
+      ExitCode.failure,
+      "weftctl: pod default/db is not enrolled: 'weftctl status' lists those that are [POD_UNKNOWN]\n",
+    ]);
+    expect((await weftctl(["enroll", "default/db=/nowhere"])).err).toContain("[POD_NETNS_MISSING]");
+    for (const bad of ["default/db", "db=/run/netns/db", "a/b/c=/x"]) {
+      expect(await weftctl(["enroll", bad]), bad).toMatchObject({ code: ExitCode.usage });
+    }
+  });
+});
+
+describe("usage", () => {
+  it("tells apart wrong usage and an absent daemon", async () => {
+    for (const args of [
+      ["nothing"],
+      ["dump"],
+      ["dump", "nothing"],
+      ["status", "-o", "xml"],
+      ["dump", "service", "slots"],
+      ["--admin", "http://", "status"],
+    ]) {
+      expect(await weftctl(args), args.join(" ")).toMatchObject({ code: ExitCode.usage, out: "" });
+    }
+    await listener.close();
+    const absent = await weftctl(["status"]);
+    expect([absent.code, absent.out]).toEqual([ExitCode.unreachable, ""]);
+    expect(absent.err).toMatch(/^weftctl: no weftd answers at http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/);
+    const half = await weftctl(["version"]);
+    expect(half.code).toBe(ExitCode.unreachable);
+    expect(half.out).toMatch(/^client /);
+    const again = await listen("admin", listener.address, [], { log });
+    if (again.ok) listener = again.value;
+  });
+
+  it("has help with examples for every verb, without a daemon", async () => {
+    const verbs = (await weftctl(["__complete", "--", ""])).out.trim().split("\n");
+    expect(verbs.length).toBeGreaterThanOrEqual(9);
+    for (const verb of verbs) {
+      const { code, out } = await weftctl(["--admin", "127.0.0.1:1", verb, "--help"]);
+      expect([code, out.includes(`Examples:\n  weftctl ${verb}`)], verb).toEqual([ExitCode.ok, true]);
+    }
+    expect((await weftctl(["--help"])).out).toContain("Exit codes:\n  0  done");
+  });
+});
+
+describe("completion", () => {
+  const complete = async (...words: string[]) =>
+    (await weftctl(["__complete", "--", ...words])).out.trim().split("\n");
+
+  it("knows verbs, flags, choices and map names", async () => {
+    expect(await complete("sta")).toEqual(["status"]);
+    expect(await complete("dump", "")).toEqual(["bpf", "policy", "service", "workload"]);
+    expect(await complete("dump", "bpf", "authz_")).toContain("authz_tables");
+    expect(await complete("dump", "-o", "y")).toEqual(["yaml"]);
+    expect(await complete("-o", "json", "accesslog", "t")).toEqual(["tail"]);
+    expect(await complete("accesslog", "tail", "--")).toEqual(["--admin", "--filter", "--help", "--output"]);
+    expect(await complete("log", "x")).toEqual(["xds"]);
+    expect(await complete("completion", "")).toEqual(["bash", "fish", "zsh"]);
+    expect(await complete("nothing", "")).not.toContain("__complete");
+  });
+
+  it.each(SHELLS)("writes a script for %s that names the hidden command", async (shell) => {
+    const { code, out } = await weftctl(["completion", shell]);
+    expect(code).toBe(ExitCode.ok);
+    expect(out).toContain("weftctl __complete -- ");
+  });
+
+  it("works in a real bash", async () => {
+    const { out } = await weftctl(["completion", "bash"]);
+    // The program itself is stood in for: what is tested here is the script's handling of words.
+    const script = `${out}
+weftctl() { [[ $1 == __complete ]] && shift 2 && printf 'asked:%s\\n' "$@"; }
+COMP_WORDS=(weftctl dump bpf fr) COMP_CWORD=3
+_weftctl
+printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const { stdout, status } = spawnSync("bash", ["-c", script], { encoding: "utf8" });
+    expect([status, stdout]).toEqual([0, "asked:dump\nasked:bpf\nasked:fr\n"]);
+  });
+});
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

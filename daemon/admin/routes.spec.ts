@@ -1,0 +1,412 @@
+import { connect } from "node:net";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Direction, maps, Outcome } from "../bpf/maps.gen.js";
+import { createLogs } from "../log.js";
+import { adminRoutes, metricsRoutes, readyRoutes } from "./routes.js";
+import { type Listener, listen, type Route } from "./server.js";
+import { entry, facts, frontend, type TestBackend, testBackend, version } from "./test-backend.js";
+
+const log = createLogs({
+  levels: { default: "silent", subsystems: new Map() },
+  format: "json",
+}).logger("admin");
+
+let backend: TestBackend;
+let base = "";
+const listeners: Listener[] = [];
+
+async function serve(routes: readonly Route[], localOnly = true): Promise<string> {
+  const listener = await listen("admin", { host: "127.0.0.1", port: 0 }, routes, { log, localOnly });
+  if (!listener.ok) throw listener.error;
+  listeners.push(listener.value);
+  return `http://127.0.0.1:${listener.value.address.port}`;
+}
+
+beforeEach(async () => {
+  backend = testBackend();
+  base = await serve(adminRoutes(backend));
+});
+
+afterEach(async () => {
+  await Promise.all(listeners.splice(0).map((listener) => listener.close()));
+});
+
+async function ask(
+  path: string,
+  init?: RequestInit,
+): Promise<{ status: number; body: unknown; headers: Headers }> {
+  const response = await fetch(base + path, init);
+  const text = await response.text();
+  return {
+    status: response.status,
+    body: text === "" ? undefined : JSON.parse(text),
+    headers: response.headers,
+  };
+}
+
+const post = (body: unknown): RequestInit => ({ method: "POST", body: JSON.stringify(body) });
+
+describe("reading", () => {
+  it("answers version, status and pods", async () => {
+    expect(await ask("/version")).toMatchObject({ status: 200, body: version });
+    expect(await ask("/status")).toMatchObject({
+      status: 200,
+      body: { ...facts, ready: true, warnings: [] },
+    });
+    expect(await ask("/pods")).toMatchObject({ status: 200, body: { pods: facts.pods } });
+  });
+
+  it("dumps the configuration in the layout that scripts know", async () => {
+    const { status, body } = await ask("/debug/config_dump/workload");
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      workloads: [
+        {
+          uid: "Kubernetes//Pod/default/web",
+          addresses: ["10.0.0.1"],
+          waypoint: "default/wp:15008",
+          protocol: "HBONE",
+          status: "HEALTHY",
+          services: ["default/web"],
+          servicePorts: { "default/web": [{ service_port: 80, target_port: 8080 }] },
+          locality: { region: "r1", zone: "z1", subzone: "" },
+        },
+      ],
+      services: [
+        {
+          name: "web",
+          vips: ["/10.96.0.1", "/10.97.0.0/16"],
+          ports: [{ service_port: 80, target_port: 8080 }],
+          loadBalancer: { mode: "UNSPECIFIED", routingPreferences: [] },
+          waypoint: { destination: "" },
+        },
+      ],
+      policies: [
+        { name: "no-web", scope: "NAMESPACE", action: "DENY", dryRun: true, rules: [{ clauses: [] }] },
+      ],
+    });
+    expect((await ask("/debug/config_dump/dual-engine")).body).toEqual(body);
+  });
+
+  it("dumps the kernel's maps with names beside numbers", async () => {
+    const { body } = await ask("/debug/config_dump/bpf/workload");
+    expect(body).toMatchObject({
+      maps: {
+        frontends: {
+          type: "HASH",
+          capacity: 16384,
+          entries: [
+            {
+              key: { address: "10.96.0.1", port: 80, prefixLength: 128 },
+              value: {
+                service: 9,
+                serviceName: "default/web",
+                flags: 2,
+                flagNames: ["address"],
+                reasonName: "no_port",
+              },
+            },
+          ],
+        },
+        slots: {
+          entries: [
+            { key: { index: 2 }, value: { primary: { address: "10.0.0.1", workloadName: "default/web" } } },
+          ],
+        },
+        authz_tables: {
+          entries: [
+            {
+              key: { table: 2, tableName: "default/no-web" },
+              value: { deny: [0, 65], dryRun: [], flags: 2 },
+            },
+          ],
+        },
+        authz_identity: {
+          entries: [{ key: { identityName: "cluster.local/ns/default/sa/default" }, value: { terms: [0] } }],
+        },
+        pods: { entries: [{ key: { cookie: (2n ** 60n).toString() } }] },
+        pod_info: {
+          entries: [{ key: { cookie: 4097 }, value: { name: "default/web", netns: "/run/netns/web" } }],
+        },
+        cidrs: { entries: [] },
+      },
+    });
+    expect(Object.keys((body as { maps: object }).maps)).not.toContain("datagrams");
+    const one = await ask("/debug/config_dump/bpf/dual-engine?map=slots");
+    expect(Object.keys((one.body as { maps: object }).maps)).toEqual(["slots"]);
+    expect(await ask("/debug/config_dump/bpf/workload?map=nothing")).toMatchObject({ status: 404 });
+    expect(await ask("/debug/config_dump/bpf/workload?map=connections")).toMatchObject({ status: 404 });
+  });
+
+  it("sums per-CPU counters", async () => {
+    const key = { source: 1, destination: 0, service: 9, direction: Direction.OUTBOUND, outcome: Outcome.OK };
+    const one = { opened: 1n, closed: 1n, failed: 0n, sentBytes: 2n ** 60n, receivedBytes: 5n };
+    const cpu = entry("traffic", key, one);
+    backend.kernel.set("traffic", [{ key: cpu.key, value: Buffer.concat([cpu.value, cpu.value]) }]);
+    const { body } = await ask("/debug/config_dump/bpf/workload?map=traffic");
+    expect(body).toMatchObject({
+      maps: {
+        traffic: {
+          entries: [
+            {
+              key: {
+                sourceName: "default/web",
+                destinationName: "",
+                directionName: "outbound",
+                outcomeName: "ok",
+              },
+              value: { opened: 2, sentBytes: (2n ** 61n).toString(), receivedBytes: 10 },
+            },
+          ],
+        },
+      },
+    });
+  });
+
+  it("leaves out what was never written in an array", async () => {
+    const unwritten = { key: maps.slots.key.encode(0), value: new Uint8Array(maps.slots.value.size) };
+    backend.kernel.set("slots", [unwritten, ...(backend.kernel.get("slots") ?? [])]);
+    const { body } = await ask("/debug/config_dump/bpf/workload?map=slots");
+    expect((body as { maps: { slots: { entries: unknown[] } } }).maps.slots.entries).toHaveLength(1);
+  });
+
+  it("answers readiness with 200 or 503", async () => {
+    expect(await ask("/debug/ready")).toMatchObject({ status: 200, body: { ready: true } });
+    backend.facts = { ...facts, components: [{ name: "xds", ready: false, detail: "no addresses yet" }] };
+    expect(await ask("/healthz/ready")).toMatchObject({
+      status: 503,
+      body: { ready: false, components: [{ name: "xds", ready: false, detail: "no addresses yet" }] },
+    });
+  });
+});
+
+describe("diff", () => {
+  it("is empty when both sides agree", async () => {
+    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
+  });
+
+  it("tells what is missing, what differs and what should not be there, decoded", async () => {
+    const other = entry(
+      "frontends",
+      { address: Buffer.alloc(16, 1), port: 81, prefixLength: 128 },
+      maps.frontends.value.decode(frontend.value),
+    );
+    const changed = {
+      key: frontend.key,
+      value: maps.frontends.value.encode({ service: 9, firstSlot: 3, slots: 1, flags: 0, reason: 0 }),
+    };
+    backend.kernel.set("frontends", [changed, other]);
+    backend.kernel.set("authz_identity", []);
+    const { body } = await ask("/debug/config_dump/diff");
+    expect(body).toMatchObject({
+      differences: [
+        {
+          map: "frontends",
+          key: { address: "10.96.0.1" },
+          expected: { firstSlot: 2 },
+          actual: { firstSlot: 3 },
+        },
+        { map: "frontends", key: { port: 81 }, expected: null, actual: { serviceName: "default/web" } },
+        { map: "authz_identity", key: { table: 2 }, expected: { terms: [0] }, actual: null },
+      ],
+    });
+  });
+
+  it("ignores slots that nothing refers to", async () => {
+    backend.believed.set("slots", []);
+    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
+  });
+});
+
+describe("switches", () => {
+  it("shows and sets levels", async () => {
+    expect((await ask("/debug/loggers?name=xds")).body).toEqual({
+      loggers: [{ name: "xds", level: "info" }],
+    });
+    expect(await ask("/debug/loggers", post({ name: "xds", level: "debug" }))).toMatchObject({ status: 200 });
+    expect((await ask("/debug/loggers?name=xds")).body).toEqual({
+      loggers: [{ name: "xds", level: "debug" }],
+    });
+    expect(await ask("/debug/loggers?name=none")).toMatchObject({ status: 404 });
+    for (const bad of [
+      { name: "xds", level: "loud" },
+      { name: "none", level: "info" },
+      { name: "xds" },
+      [],
+      "x",
+    ]) {
+      expect(await ask("/debug/loggers", post(bad)), JSON.stringify(bad)).toMatchObject({ status: 400 });
+    }
+  });
+
+  it("switches the access log", async () => {
+    expect(await ask("/accesslog?enable=true", { method: "POST" })).toMatchObject({
+      status: 200,
+      body: { enabled: true },
+    });
+    expect(await ask("/accesslog")).toMatchObject({ status: 200, body: { enabled: true } });
+    for (const query of ["?enable=yes", "", "?enable="]) {
+      const { status, body } = await ask(`/accesslog${query}`, { method: "POST" });
+      expect([status, (body as { error: string }).error]).toEqual([400, "bad request"]);
+    }
+  });
+
+  it("enrolls and unenrolls", async () => {
+    const spec = { namespace: "default", name: "db", netns: "/run/netns/db" };
+    expect(await ask("/pods", post(spec))).toMatchObject({ status: 201, body: { ...spec, workload: null } });
+    expect(await ask("/pods/default/db", { method: "DELETE" })).toMatchObject({ status: 200 });
+    expect(await ask("/pods/default/db", { method: "DELETE" })).toMatchObject({
+      status: 404,
+      body: { error: "POD_UNKNOWN" },
+    });
+    expect(await ask("/pods", post({ ...spec, netns: "/nowhere" }))).toMatchObject({
+      status: 409,
+      body: { error: "POD_NETNS_MISSING" },
+    });
+    for (const bad of [
+      { ...spec, netns: "relative" },
+      { ...spec, name: "a/b" },
+      { ...spec, more: 1 },
+      null,
+    ]) {
+      expect(await ask("/pods", post(bad)), JSON.stringify(bad)).toMatchObject({ status: 400 });
+    }
+  });
+});
+
+describe("the live access log", () => {
+  it("streams lines until the reader goes, and asks for no more after that", async () => {
+    const stop = new AbortController();
+    const response = await fetch(`${base}/accesslog/tail?format=text&filter=event%3Ddenied`, {
+      signal: stop.signal,
+    });
+    expect(response.headers.get("content-type")).toBe("text/plain; charset=utf-8");
+    await until(() => backend.tails.length === 1);
+    backend.emit("one");
+    backend.emit("two");
+    const reader = response.body?.getReader();
+    let text = "";
+    while (!text.includes("two\n")) text += Buffer.from((await reader?.read())?.value ?? "").toString();
+    expect(text).toBe("one\ntwo\n");
+    stop.abort();
+    await until(() => backend.tails.length === 0);
+  });
+
+  it("refuses a filter or format that it does not understand", async () => {
+    expect(await ask("/accesslog/tail?filter=nonsense")).toMatchObject({ status: 400 });
+    expect(await ask("/accesslog/tail?format=xml")).toMatchObject({ status: 400 });
+  });
+});
+
+describe("HTTP", () => {
+  it("answers errors in one form", async () => {
+    expect(await ask("/nothing")).toMatchObject({
+      status: 404,
+      body: { error: "not found", reason: expect.any(String) },
+    });
+    expect(await ask("/version/")).toMatchObject({ status: 404 });
+    const wrong = await ask("/debug/loggers", { method: "DELETE" });
+    expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET, HEAD, POST"]);
+    expect(await ask("/pods", { method: "POST", body: "{" })).toMatchObject({ status: 400 });
+    expect(await ask("/pods", { method: "POST", body: "x".repeat(70_000) })).toMatchObject({ status: 413 });
+    expect(await ask("/pods/%zz/x", { method: "DELETE" })).toMatchObject({ status: 404 });
+  });
+
+  it("answers HEAD without a body", async () => {
+    for (const path of ["/version", "/debug/config_dump/workload", "/accesslog/tail"]) {
+      const response = await fetch(base + path, { method: "HEAD" });
+      expect([response.status, await response.text()]).toEqual([200, ""]);
+    }
+    expect(backend.tails).toHaveLength(0);
+  });
+
+  it("keeps out pages and names from elsewhere", async () => {
+    const foreign = { headers: { origin: "https://evil.example" } };
+    expect(await ask("/version", foreign)).toMatchObject({ status: 403, body: { error: "forbidden" } });
+    expect(
+      await rawRequest("GET /version HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"),
+    ).toMatch(/ 403 /);
+    expect(await ask("/version", { headers: { origin: "http://localhost:8080" } })).toMatchObject({
+      status: 200,
+    });
+  });
+
+  it("survives what is no HTTP", async () => {
+    expect(await rawRequest("nonsense\r\n\r\n")).toMatch(/^HTTP\/1.1 400 .*"error":"bad request"/s);
+    expect(
+      await rawRequest("GET http://x/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+    ).toMatch(/ 400 /);
+    expect(await ask("/version")).toMatchObject({ status: 200 });
+  });
+
+  it("turns a bug into 500 and goes on", async () => {
+    const failing = await serve([
+      {
+        path: "/",
+        methods: {
+          GET: () => {
+            throw new Error("boom");
+          },
+        },
+      },
+      { path: "/later", methods: { GET: () => ({ status: 200, type: "text/plain", pieces: breaking() }) } },
+    ]);
+    const response = await fetch(`${failing}/`);
+    expect([response.status, await response.json()]).toEqual([
+      500,
+      { error: "internal error", reason: "boom" },
+    ]);
+    await expect(fetch(`${failing}/later`).then((later) => later.text())).rejects.toThrow();
+  });
+
+  it("says so when the address is taken", async () => {
+    const port = Number(new URL(base).port);
+    const second = await listen("admin", { host: "127.0.0.1", port }, [], { log });
+    expect(!second.ok && [second.error.code, second.error.message]).toEqual([
+      "ADDRESS_IN_USE",
+      `cannot listen on 127.0.0.1:${port} for admin: another process has it, name another with --admin-address`,
+    ]);
+  });
+});
+
+describe("the other listeners", () => {
+  it("serve metrics to any name, and readiness", async () => {
+    async function* render() {
+      yield "# HELP a b\n";
+      yield "# TYPE a gauge\na 1\n";
+    }
+    const metrics = await serve(metricsRoutes({ render }), false);
+    for (const path of ["/metrics", "/status/metric", "/stats/prometheus"]) {
+      const response = await fetch(metrics + path);
+      expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+      expect(await response.text()).toBe("# HELP a b\n# TYPE a gauge\na 1\n");
+    }
+    const ready = await serve(readyRoutes(backend), false);
+    expect((await fetch(`${ready}/healthz/ready`)).status).toBe(200);
+    expect((await fetch(`${ready}/version`)).status).toBe(404);
+  });
+});
+
+function* breaking(): Generator<string> {
+  yield "begun";
+  throw new Error("broken in the middle");
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let round = 0; round < 200 && !condition(); round++)
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(condition()).toBe(true);
+}
+
+function rawRequest(text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(new URL(base).port), "127.0.0.1");
+    let answer = "";
+    socket.on("data", (chunk) => {
+      answer += chunk.toString();
+    });
+    socket.on("close", () => resolve(answer));
+    socket.on("error", reject);
+    socket.end(text);
+  });
+}
