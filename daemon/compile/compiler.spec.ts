@@ -1,0 +1,429 @@
+import { describe, expect, it } from "vitest";
+import { AddressFlag, FrontendFlag, type MapName, maps } from "../bpf/maps.gen.js";
+import { toKeyBytes } from "../model/address.js";
+import { createStore } from "../model/store.js";
+import { pod, service } from "../model/test-samples.js";
+import type { Update } from "../model/update.js";
+import { principalOf } from "./authz/identity.js";
+import { match, policy, text } from "./authz/test-mesh.js";
+import { type Compilation, type Compiler, type CompilerOptions, createCompiler } from "./compiler.js";
+import type { MapOperation } from "./operation.js";
+import { TestMaps } from "./test-maps.js";
+import { type LogicalView, logicalView } from "./view.js";
+
+interface Mesh {
+  readonly compiler: Compiler;
+  readonly kernel: TestMaps;
+  push(update: Update): Compilation;
+  apply(operations: readonly MapOperation[]): void;
+  view(): LogicalView;
+  /** `address/prefix:port` -> what it says: reason, or backends as `address:port share`. */
+  frontends(): Record<string, string>;
+}
+
+function createMesh(options: CompilerOptions = { node: "node-a" }): Mesh {
+  const store = createStore();
+  const compiler = createCompiler(options);
+  const kernel = new TestMaps();
+  const view = (): LogicalView => {
+    const identities = [...compiler.authz.identities()].map((who) => [who.number, principalOf(who)] as const);
+    return logicalView(kernel.entries(), new Map(identities));
+  };
+  return {
+    compiler,
+    kernel,
+    view,
+    push(update) {
+      const compilation = compiler.compile(store.apply(update), store);
+      kernel.apply(compilation.operations);
+      return compilation;
+    },
+    apply: (operations) => kernel.apply(operations),
+    frontends() {
+      const entries = Object.entries(view().frontends).map(([key, { service, backends, reason }]) => {
+        const shares = backends.map((backend) => backend.replace(/ \d+ (0|1)\.(\d\d)\d+$/, " $1.$2"));
+        const name = compiler.names.service(service)?.name ?? "?";
+        return [key, `${name} ${shares.length > 0 ? shares.join() : `refuses ${reason}`}`];
+      });
+      return Object.fromEntries(entries);
+    },
+  };
+}
+
+/** `put frontends`, `delete slots`, ...: each once with its number. */
+function summary({ operations }: Compilation): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { kind, map } of operations) counts[`${kind} ${map}`] = (counts[`${kind} ${map}`] ?? 0) + 1;
+  return counts;
+}
+
+const serves = { "default/web": "80:8080" };
+const a = pod("a", { addresses: ["10.0.0.1"], serves });
+const b = pod("b", { addresses: ["10.0.0.2"], serves });
+
+describe("frontends", () => {
+  it("say where each port goes, and what becomes of the others", () => {
+    const mesh = createMesh();
+    mesh.push({ workloads: [a, { ...b, capacity: 3 }], services: [service("web", { vips: ["10.96.0.1"] })] });
+    expect(mesh.frontends()).toEqual({
+      "10.96.0.1/128:80": "web 10.0.0.1:8080 0.25,10.0.0.2:8080 0.75",
+      "10.96.0.1/128:0": "web refuses 5",
+    });
+    expect(mesh.view().frontends["10.96.0.1/128:0"]?.flags).toBe(FrontendFlag.ADDRESS);
+  });
+
+  it("do not depend on whether workloads or services come first", () => {
+    const [early, late] = [createMesh(), createMesh()];
+    early.push({ workloads: [a] });
+    early.push({ services: [service("web", { vips: ["10.96.0.1"] })] });
+    late.push({ services: [service("web", { vips: ["10.96.0.1"] })] });
+    expect(late.frontends()["10.96.0.1/128:80"]).toBe("web refuses 6");
+    late.push({ workloads: [a] });
+    expect(late.view()).toEqual(early.view());
+  });
+
+  it("of a headless service are none", () => {
+    const mesh = createMesh();
+    expect(mesh.push({ workloads: [], services: [service("web")] }).operations.map(({ map }) => map)).toEqual(
+      ["authz_tables"],
+    );
+  });
+
+  it("go each to the addresses of its family", () => {
+    const mesh = createMesh();
+    const dual = pod("a", { addresses: ["10.0.0.1", "2001:db8::1"], serves });
+    mesh.push({ workloads: [dual, b], services: [service("web", { vips: ["10.96.0.1", "2001:db8:f::1"] })] });
+    expect(mesh.frontends()).toMatchObject({
+      "10.96.0.1/128:80": "web 10.0.0.1:8080 0.50,10.0.0.2:8080 0.50",
+      "2001:db8:f::1/128:80": "web 2001:db8::1:8080 1.00",
+    });
+  });
+
+  it("of a service with a waypoint refuse, in any mode", () => {
+    const waypoint = {
+      destination: { kind: "hostname", namespace: "default", hostname: "wp" },
+      hbonePort: 15008,
+    } as const;
+    for (const mode of ["UNSPECIFIED", "PASSTHROUGH"] as const) {
+      for (const fields of [{ waypoint }, { weightedWaypoints: [{ destination: waypoint, weight: 1 }] }]) {
+        const mesh = createMesh();
+        const loadBalancing = { mode, routingPreference: [], healthPolicy: "ONLY_HEALTHY" } as const;
+        mesh.push({
+          workloads: [a],
+          services: [service("web", { vips: ["10.96.0.1"], loadBalancing, ...fields })],
+        });
+        expect(mesh.frontends()).toEqual({
+          "10.96.0.1/128:80": "web refuses 11",
+          "10.96.0.1/128:0": "web refuses 5",
+        });
+      }
+    }
+  });
+
+  it("in mode PASSTHROUGH leave every port alone", () => {
+    const mesh = createMesh();
+    const loadBalancing = { mode: "PASSTHROUGH", routingPreference: [], healthPolicy: "ALLOW_ALL" } as const;
+    mesh.push({ workloads: [a], services: [service("web", { vips: ["10.96.0.0/16"], loadBalancing })] });
+    expect(mesh.view().cidrs).toEqual({ "10.96.0.0/112": "10.96.0.0/112" });
+    expect([mesh.kernel.route("10.96.7.7", 80), mesh.kernel.route("10.96.7.7", 9)]).toEqual(["pass", "pass"]);
+    expect(mesh.view().frontends["10.96.0.0/112:80"]?.flags).toBe(FrontendFlag.PASSTHROUGH);
+  });
+
+  it("of a block serve what no narrower one takes", () => {
+    const mesh = createMesh();
+    const other = pod("c", { addresses: ["10.0.0.3"], serves: { "default/api": "80" } });
+    mesh.push({
+      workloads: [a, other],
+      services: [
+        service("web", { vips: ["10.96.0.0/16"] }),
+        service("api", { vips: ["10.96.1.0/24", "10.96.1.1"] }),
+      ],
+    });
+    const [web, api] = ["web", "api"].map((name) =>
+      mesh.kernel.columns(name === "web" ? "10.96.0.0" : "10.96.1.1", 80),
+    );
+    expect([web?.length, api?.length]).toEqual([0, 1]);
+    expect(mesh.frontends()).toMatchObject({
+      "10.96.0.0/112:80": "web 10.0.0.1:8080 1.00",
+      "10.96.1.0/120:80": "api 10.0.0.3:80 1.00",
+      "10.96.1.1/128:80": "api 10.0.0.3:80 1.00",
+    });
+    mesh.push({ removedAddresses: ["default/api", "default/web"] });
+    expect([mesh.view().cidrs, mesh.view().frontends]).toEqual([{}, {}]);
+  });
+
+  it("refuse an IPv6 block that IPv4 falls into, by name", () => {
+    const mesh = createMesh();
+    const { rejections } = mesh.push({ services: [service("web", { vips: ["::/0", "2001:db8::/32"] })] });
+    expect(rejections).toEqual([
+      { name: "default/web", reason: "IPv6 block ::/0 covers IPv4-mapped addresses" },
+    ]);
+    expect(Object.keys(mesh.view().cidrs)).toEqual(["2001:db8::/32"]);
+  });
+
+  it("go to the canonical service, then the public one, then the smallest key, and on when it goes", () => {
+    const mesh = createMesh();
+    const vips = ["10.96.0.1"];
+    const ranked = [
+      service("z", { vips }),
+      service("y", { vips, visibility: "NAMESPACE" }),
+      service("m", { vips, canonical: false }),
+      service("n", { vips, canonical: false }),
+    ];
+    mesh.push({ services: ranked.toReversed() });
+    for (const { name } of ranked) {
+      expect(mesh.frontends()["10.96.0.1/128:0"]).toBe(`${name} refuses 5`);
+      mesh.push({ removedAddresses: [`default/${name}`] });
+    }
+    expect(mesh.frontends()).toEqual({});
+  });
+
+  it("exist on the node's network only", () => {
+    const mesh = createMesh();
+    const vip = { address: "10.96.0.1", prefixLength: 32 };
+    const web = { ...service("web"), addresses: [{ network: "net-1", ...vip }] };
+    const api = { ...service("api"), addresses: [{ network: "net-2", ...vip }] };
+    mesh.push({ services: [web, api], workloads: [pod("x", { network: "net-2" })] });
+    expect(mesh.frontends()["10.96.0.1/128:0"]).toBe("api refuses 5");
+    mesh.push({ workloads: [pod("x", { network: "net-1" })] });
+    expect(mesh.frontends()["10.96.0.1/128:0"]).toBe("web refuses 5");
+  });
+});
+
+describe("work", () => {
+  function filled(): Mesh {
+    const mesh = createMesh();
+    mesh.push({
+      workloads: [a, b],
+      services: [service("web", { vips: ["10.96.0.1"], listens: "80:8080 443:443" })],
+      policiesSynced: true,
+    });
+    return mesh;
+  }
+
+  it("is none for what is already so", () => {
+    const mesh = filled();
+    expect(mesh.push({ workloads: [pod("a", { addresses: ["10.0.0.1"], serves })] }).operations).toEqual([]);
+    expect(mesh.push({ workloads: [{ ...a, canonicalRevision: "v2" }] }).operations).toEqual([]);
+    expect(mesh.push({ policiesSynced: true }).operations).toEqual([]);
+  });
+
+  it("of an endpoint's health is its service's runs", () => {
+    expect(summary(filled().push({ workloads: [{ ...a, status: "UNHEALTHY" }] }))).toEqual({
+      "put slots": 2,
+      "put frontends": 2,
+    });
+  });
+
+  it("of an endpoint's target port is the run of that port", () => {
+    const moved = pod("a", { addresses: ["10.0.0.1"], serves: { "default/web": "80:9999" } });
+    expect(summary(filled().push({ workloads: [moved] }))).toEqual({ "put slots": 2, "put frontends": 1 });
+  });
+
+  it("of a new endpoint is its address too, and slots come first", () => {
+    const compilation = filled().push({ workloads: [pod("c", { addresses: ["10.0.0.3"], serves })] });
+    expect(compilation.operations.map(({ map }) => map)).toEqual([
+      ...new Array<MapName>(6).fill("slots"),
+      "frontends",
+      "frontends",
+      "addresses",
+    ]);
+  });
+
+  it("of a moved node is the services that care, and nothing else", () => {
+    const mesh = createMesh();
+    const loadBalancing = {
+      mode: "FAILOVER",
+      routingPreference: ["ZONE"],
+      healthPolicy: "ONLY_HEALTHY",
+    } as const;
+    const there = { region: "r1", zone: "z2", subzone: "" };
+    const remote = pod("r", {
+      node: "node-b",
+      locality: there,
+      addresses: ["10.0.0.9"],
+      serves: { "default/near": "80", "default/any": "80" },
+    });
+    const local = pod("l", {
+      node: "node-b",
+      addresses: ["10.0.0.8"],
+      serves: { "default/near": "80", "default/any": "80" },
+    });
+    mesh.push({
+      workloads: [remote, local, pod("x")],
+      services: [
+        service("near", { vips: ["10.96.0.1"], loadBalancing }),
+        service("any", { vips: ["10.96.0.2"] }),
+      ],
+    });
+    expect(mesh.frontends()["10.96.0.1/128:80"]).toBe("near 10.0.0.8:80 1.00");
+    expect(summary(mesh.push({ workloads: [pod("x", { locality: there })] }))).toEqual({
+      "put slots": 1,
+      "put frontends": 1,
+    });
+    expect(mesh.frontends()["10.96.0.1/128:80"]).toBe("near 10.0.0.9:80 1.00");
+  });
+
+  it("takes retired slots again after two releases", () => {
+    const mesh = filled();
+    for (let i = 0; i < 20; i++) {
+      mesh.push({ workloads: [{ ...a, capacity: i + 2 }] });
+      mesh.compiler.release();
+    }
+    expect(mesh.compiler.sizes().slots).toBeLessThanOrEqual(16);
+  });
+});
+
+describe("addresses", () => {
+  const key = (address: string): Uint8Array => maps.addresses.key.encode({ address: toKeyBytes(address) });
+
+  it("carry workload, identity and flags", () => {
+    const mesh = createMesh();
+    const waypoint = {
+      destination: { kind: "address", network: "", address: "10.9.9.9" },
+      hbonePort: 0,
+    } as const;
+    mesh.push({
+      workloads: [
+        pod("x", { addresses: ["10.0.0.1"], network: "net-1" }),
+        pod("far", { addresses: ["10.0.0.2"], network: "net-2", node: "node-b" }),
+        pod("guarded", { addresses: ["2001:db8::3"], waypoint, node: "node-b" }),
+        pod("host", { addresses: ["192.168.0.1"], networkMode: "HOST_NETWORK", network: "net-1" }),
+      ],
+      nodeAddresses: ["192.168.0.1", "10.0.0.1"],
+    });
+    const identity = "cluster.local/ns/default/sa/default";
+    const workload = (address: string): string | undefined =>
+      mesh.compiler.names.workload(mesh.view().addresses[address]?.workload ?? 0)?.name;
+    expect(mesh.view().addresses).toMatchObject({
+      "10.0.0.1": { identity, table: "none", flags: 0 },
+      "10.0.0.2": { identity, flags: AddressFlag.REMOTE_NETWORK },
+      "2001:db8::3": { identity, flags: AddressFlag.WAYPOINT },
+      "192.168.0.1": { workload: 0, identity: "none", flags: AddressFlag.NODE },
+    });
+    expect(["10.0.0.1", "10.0.0.2", "2001:db8::3"].map(workload)).toEqual(["x", "far", "guarded"]);
+  });
+
+  it("prefer a claimant on the node's own network", () => {
+    const mesh = createMesh();
+    mesh.push({
+      workloads: [
+        pod("a", { addresses: ["10.0.0.1"], network: "net-2", node: "node-z" }),
+        pod("x", { addresses: ["10.0.0.1"], network: "net-1" }),
+      ],
+    });
+    expect(mesh.view().addresses["10.0.0.1"]?.flags).toBe(0);
+  });
+
+  it("go to the next owner in one put when two swap in one response", () => {
+    const mesh = createMesh();
+    mesh.push({ workloads: [pod("a", { addresses: ["10.0.0.1"] })], policiesSynced: true });
+    const { operations } = mesh.push({
+      workloads: [pod("b", { addresses: ["10.0.0.1"] })],
+      removedAddresses: [pod("a").uid],
+    });
+    expect(operations.map(({ kind, map }) => `${kind} ${map}`)).toEqual(["put addresses"]);
+    expect(mesh.kernel.get("addresses", key("10.0.0.1"))).toBeDefined();
+  });
+
+  it("of a node come and go with it", () => {
+    const mesh = createMesh();
+    mesh.push({ nodeAddresses: ["192.168.0.1"] });
+    mesh.push({ nodeAddresses: ["192.168.0.2"] });
+    expect(Object.keys(mesh.view().addresses)).toEqual(["192.168.0.2"]);
+  });
+});
+
+describe("guards", () => {
+  const denyAll = policy("deny", [[[match({ principals: [text("*")] })]]], { action: "DENY" });
+  const pods = [{ cookie: 7n, namespace: "default", name: "a" }];
+
+  it("stand at the addresses of enrolled pods only", () => {
+    const mesh = createMesh();
+    mesh.push({ workloads: [a, b], policies: [denyAll], pods, policiesSynced: true });
+    const { addresses } = mesh.view();
+    expect(addresses["10.0.0.1"]?.table).toContain("byIdentity");
+    expect(addresses["10.0.0.2"]?.table).toBe("none");
+    mesh.push({ pods: [] });
+    expect(mesh.view().addresses["10.0.0.1"]?.table).toBe("none");
+    expect(mesh.view().tables).toHaveLength(1);
+  });
+
+  it("stay when another workload claims the address", () => {
+    const mesh = createMesh();
+    mesh.push({
+      workloads: [a, pod("0", { addresses: ["10.0.0.1"] })],
+      policies: [denyAll],
+      pods,
+      policiesSynced: true,
+    });
+    const row = mesh.view().addresses["10.0.0.1"];
+    expect(mesh.compiler.names.workload(row?.workload ?? 0)?.name).toBe("0");
+    expect(row?.table).toContain("byIdentity");
+  });
+
+  it("deny when their table cannot be stored, until the policies change", () => {
+    const mesh = createMesh();
+    mesh.push({ workloads: [a], policies: [denyAll], pods, policiesSynced: true });
+    const stored = mesh.view();
+    const value = mesh.kernel.get(
+      "addresses",
+      maps.addresses.key.encode({ address: toKeyBytes("10.0.0.1") }),
+    );
+    if (value === undefined) throw new Error("unreachable");
+    mesh.apply(mesh.compiler.deny(maps.addresses.value.decode(value).table));
+    expect(mesh.view().addresses["10.0.0.1"]?.table).toContain('"flags":16');
+    expect([mesh.view().tables.length, mesh.view().orphans]).toEqual([1, 0]);
+    mesh.push({ removedPolicies: ["istio-system/deny"], policiesSynced: true });
+    mesh.push({ policies: [denyAll], policiesSynced: true });
+    expect(mesh.view()).toEqual(stored);
+  });
+});
+
+describe("pods", () => {
+  it("name their workload and its first known service, as soon as they are known", () => {
+    const mesh = createMesh();
+    const pods = [
+      { cookie: 7n, namespace: "default", name: "a" },
+      { cookie: 8n, namespace: "default", name: "later" },
+    ];
+    mesh.push({ pods });
+    expect(mesh.view().pods).toEqual({ 7: { workload: 0, service: 0 }, 8: { workload: 0, service: 0 } });
+    const both = { "default/web": "80", "default/api": "80" };
+    mesh.push({ workloads: [pod("a", { serves: both })], services: [service("web")] });
+    const names = (): (string | undefined)[] => {
+      const row = mesh.view().pods[7];
+      const { names } = mesh.compiler;
+      return [names.workload(row?.workload ?? 0)?.name, names.service(row?.service ?? 0)?.name];
+    };
+    expect(names()).toEqual(["a", "web"]);
+    mesh.push({ services: [service("api")] });
+    expect(names()).toEqual(["a", "api"]);
+    mesh.push({ pods: pods.slice(0, 1), removedAddresses: [pod("a").uid] });
+    expect(mesh.view().pods).toEqual({ 7: { workload: 0, service: 0 } });
+  });
+
+  it("of the same name in two clusters are the one on this node", () => {
+    const mesh = createMesh({ node: "node-a" });
+    mesh.push({
+      workloads: [pod("a", { clusterId: "Alpha", node: "node-b" }), pod("a")],
+      pods: [{ cookie: 7n, namespace: "default", name: "a" }],
+    });
+    expect(mesh.compiler.names.workload(mesh.view().pods[7]?.workload ?? 0)?.clusterId).toBe("Kubernetes");
+  });
+});
+
+describe("names", () => {
+  it("outlive their resources", () => {
+    const mesh = createMesh();
+    mesh.push({ workloads: [a], services: [service("web", { vips: ["10.96.0.1"] })] });
+    const [workload, web] = [
+      mesh.view().addresses["10.0.0.1"]?.workload,
+      mesh.view().frontends["10.96.0.1/128:0"]?.service,
+    ];
+    mesh.push({ removedAddresses: [a.uid, "default/web"] });
+    expect(mesh.compiler.names.workload(workload ?? 0)).toEqual(a);
+    expect(mesh.compiler.names.service(web ?? 0)?.name).toBe("web");
+    expect(mesh.compiler.names.policy(1)).toBeUndefined();
+  });
+});

@@ -1,0 +1,64 @@
+import { describe, expect, it } from "vitest";
+import { type Backend, type MapName, maps } from "../bpf/maps.gen.js";
+import { toKeyBytes } from "../model/address.js";
+import { logicalView, type MapEntry } from "./view.js";
+
+const NOBODY = new Map<number, string>();
+const one: Backend = { address: toKeyBytes("10.0.0.1"), port: 8080, workload: 1 };
+const two: Backend = { address: toKeyBytes("2001:db8::2"), port: 8080, workload: 2 };
+
+function frontend(firstSlot: number, slots: number): MapEntry {
+  return [
+    "frontends",
+    maps.frontends.key.encode({ address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 }),
+    maps.frontends.value.encode({ service: 9, firstSlot, slots, flags: 0, reason: 0 }),
+  ];
+}
+
+function slot(index: number, primary: Backend, alias: Backend, threshold: number): MapEntry {
+  return ["slots", maps.slots.key.encode(index), maps.slots.value.encode({ primary, alias, threshold })];
+}
+
+function backends(state: MapEntry[]): readonly string[] | undefined {
+  return logicalView(state, NOBODY).frontends["10.96.0.1/128:80"]?.backends;
+}
+
+describe("view", () => {
+  it("resolves a run to shares, wherever and in whatever columns it lies", () => {
+    const shares = ["10.0.0.1:8080 1 0.250000000", "2001:db8::2:8080 2 0.750000000"];
+    expect(backends([frontend(0, 2), slot(0, one, two, 2 ** 31), slot(1, two, two, 0xffffffff)])).toEqual(
+      shares,
+    );
+    expect(backends([frontend(5, 2), slot(6, one, two, 2 ** 31), slot(5, two, two, 0xffffffff)])).toEqual(
+      shares,
+    );
+  });
+
+  it("shows what is missing", () => {
+    expect(backends([frontend(0, 2), slot(0, one, one, 0xffffffff)])).toEqual([
+      "10.0.0.1:8080 1 0.500000000",
+      "missing 0.500000000",
+    ]);
+    const row = maps.addresses.value.encode({ workload: 1, identity: 4, table: 7, flags: 0 });
+    const { addresses } = logicalView([["addresses", toKeyBytes("10.0.0.1"), row]], NOBODY);
+    expect(addresses["10.0.0.1"]).toEqual({ workload: 1, identity: "unknown", table: "missing", flags: 0 });
+  });
+
+  it("counts rows of tables and identities that are not there", () => {
+    const words = new Array<bigint>(16).fill(0n);
+    const rows: [MapName, Uint8Array, Uint8Array][] = [
+      [
+        "authz_identity",
+        maps.authz_identity.key.encode({ table: 7, identity: 4 }),
+        maps.authz_identity.value.encode({ words }),
+      ],
+      [
+        "authz_port",
+        maps.authz_port.key.encode({ table: 7, port: 80 }),
+        maps.authz_port.value.encode({ words }),
+      ],
+    ];
+    expect(logicalView(rows, new Map([[4, "x"]])).orphans).toBe(2);
+    expect(logicalView(rows, NOBODY).orphans).toBe(3);
+  });
+});
