@@ -25,7 +25,7 @@ export interface RouteRequest {
 
 export type Reply =
   | { readonly status: number; readonly json: unknown }
-  /** Pieces are written as the client takes them; an iterable may end when the signal aborts. */
+  /** Pieces are written as the client takes them; an empty one only gives others a turn. */
   | {
       readonly status: number;
       readonly type: string;
@@ -232,8 +232,7 @@ async function write(response: ServerResponse, reply: Reply, headOnly: boolean):
   response.flushHeaders();
   for await (const piece of reply.pieces) {
     if (response.destroyed) return;
-    if (piece === "") continue;
-    if (!response.write(piece)) await drained(response);
+    if (piece !== "" && !response.write(piece)) await drained(response);
     // Between pieces the daemon's real work has its turn.
     else await new Promise((resolve) => setImmediate(resolve));
   }
