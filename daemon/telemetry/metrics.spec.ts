@@ -1,12 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { TrafficCount } from "../bpf/counters.js";
 import { Direction, Outcome, Reason, type Traffic, type TrafficKey } from "../bpf/maps.gen.js";
 import type { Policy } from "../model/policy.js";
 import { pod, service } from "../model/test-samples.js";
 import type { Workload } from "../model/workload.js";
-import { parseExposition, samplesOf } from "./exposition-parser.js";
 import { createMetrics, type MetricsOptions } from "./metrics.js";
-import type { NameSource, TrafficCount } from "./sources.js";
+import type { NameSource } from "./sources.js";
+import { parseExposition, samplesOf } from "./test-exposition.js";
 
 const deny: Policy = {
   name: "no-ratings",

@@ -2,10 +2,11 @@
 // Must not know who calls the instruments, nor HTTP.
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { ProgramRuns } from "../bpf/counters.js";
 import { Reason, reasonNames } from "../bpf/maps.gen.js";
 import { policyKey } from "../model/policy.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
-import type { CounterSource, NameSource, ProgramRuns, StateSource } from "./sources.js";
+import type { CounterSource, NameSource, StateSource } from "./sources.js";
 import { trafficMetrics } from "./traffic-metrics.js";
 
 export interface MetricsOptions {

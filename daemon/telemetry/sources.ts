@@ -1,7 +1,7 @@
 // Owns what telemetry asks of the rest of the daemon: names for ids, counters of the kernel.
 // Must not know who answers.
 
-import type { Traffic, TrafficKey } from "../bpf/maps.gen.js";
+import type { PolicyHitCount, ProgramRuns, ReasonCount, TrafficCount } from "../bpf/counters.js";
 import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
@@ -13,39 +13,17 @@ export interface NameSource {
   policy(id: number): Policy | undefined;
 }
 
-/** A counter map's key with its value summed over CPUs. */
-export interface TrafficCount {
-  readonly key: TrafficKey;
-  readonly value: Traffic;
-}
-
-export interface PolicyHit {
-  /** Policy id, 0: no ALLOW matched. */
-  readonly policy: number;
-  /** Workload id. */
-  readonly destination: number;
-  readonly dryRun: boolean;
-  readonly count: bigint;
-}
-
 export interface MapFill {
   readonly name: string;
   readonly entries: number;
   readonly capacity: number;
 }
 
-export interface ProgramRuns {
-  readonly name: string;
-  readonly runTimeNs: bigint;
-  readonly runCount: bigint;
-}
-
 /** The kernel's counters, read anew on each call. */
 export interface CounterSource {
   traffic(): Iterable<TrafficCount>;
-  /** By number of enum reason. */
-  reasons(): Iterable<{ readonly reason: number; readonly count: bigint }>;
-  policyHits(): Iterable<PolicyHit>;
+  reasons(): Iterable<ReasonCount>;
+  policyHits(): Iterable<PolicyHitCount>;
   maps(): Iterable<MapFill>;
   /** Empty while the kernel's run-time statistics are off. */
   programs(): Iterable<ProgramRuns>;

@@ -1,10 +1,11 @@
 // Owns kmesh_tcp_* and istio_tcp_*: the kernel's traffic counters as Prometheus text.
 // Must not know where the counters are read.
 
+import type { TrafficCount } from "../bpf/counters.js";
 import { Direction, Outcome, type Traffic, type TrafficKey } from "../bpf/maps.gen.js";
 import { familyHead, sample } from "./exposition.js";
 import { type Absent, TrafficLabeller } from "./labels.js";
-import type { NameSource, TrafficCount } from "./sources.js";
+import type { NameSource } from "./sources.js";
 
 interface TrafficMetric {
   readonly name: string;
