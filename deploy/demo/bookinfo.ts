@@ -26,56 +26,38 @@ export interface DemoPod {
   readonly serviceAccount: string;
   readonly ipv4: string;
   readonly ipv6: string;
-  /** `<namespace>/<hostname>` of the service it stands behind. */
-  readonly service?: string;
   readonly runs: "client" | "web" | "dns";
 }
 
-function pod(
-  namespace: string,
-  name: string,
-  serviceAccount: string,
-  octet: number,
-  runs: DemoPod["runs"],
-  service?: string,
-): DemoPod {
-  const addresses = { ipv4: `10.77.0.${octet}`, ipv6: `fd77::${octet}` };
-  return {
-    namespace,
-    name,
-    serviceAccount,
-    ...addresses,
-    runs,
-    ...(service === undefined ? {} : { service }),
-  };
+function pod(name: string, octet: number, runs: DemoPod["runs"], namespace = "bookinfo"): DemoPod {
+  const serviceAccount = name.replace(/-v\d$/, "");
+  return { namespace, name, serviceAccount, ipv4: `10.77.0.${octet}`, ipv6: `fd77::${octet}`, runs };
 }
 
-const reviews = `bookinfo/${reviewsName}`;
 export const pods: readonly DemoPod[] = [
-  pod("bookinfo", "productpage", "productpage", 10, "client"),
-  pod("bookinfo", "stranger", "stranger", 11, "client"),
-  pod("bookinfo", "reviews-v1", "reviews", 21, "web", reviews),
-  pod("bookinfo", "reviews-v2", "reviews", 22, "web", reviews),
-  pod("bookinfo", "reviews-v3", "reviews", 23, "web", reviews),
-  pod("bookinfo", "details-v1", "details", 31, "web", "bookinfo/details.bookinfo.svc.cluster.local"),
-  pod("bookinfo", "ratings-v1", "ratings", 41, "web", "bookinfo/ratings.bookinfo.svc.cluster.local"),
-  pod("kube-system", "dns", "dns", 53, "dns", "kube-system/dns.kube-system.svc.cluster.local"),
+  pod("productpage", 10, "client"),
+  pod("stranger", 11, "client"),
+  pod("reviews-v1", 21, "web"),
+  pod("reviews-v2", 22, "web"),
+  pod("reviews-v3", 23, "web"),
+  pod("details-v1", 31, "web"),
+  pod("ratings-v1", 41, "web"),
+  pod("dns", 53, "dns", "kube-system"),
 ];
 
 /** The mesh as weft-xds reads it. */
 export function bookinfoYaml({ weights, unhealthy }: Knobs): string {
   const workloads = pods.map((pod) => {
     const version = /^reviews-v(\d)$/.exec(pod.name)?.[1];
-    const fields = [
+    const lines = [
       `name: ${pod.name}`,
       `namespace: ${pod.namespace}`,
       `serviceAccount: ${pod.serviceAccount}`,
       `addresses: [${pod.ipv4}, "${pod.ipv6}"]`,
-      ...(pod.service === undefined ? [] : [`services: [${pod.service}]`]),
-      ...(version === undefined ? [] : [`capacity: ${weights[Number(version) - 1]}`]),
+      ...(version === undefined ? [] : [`capacity: ${weights[Number(version) - 1]} # weight`]),
       ...(pod.name === unhealthy ? ["status: UNHEALTHY"] : []),
     ];
-    return `  - ${fields.join("\n    ")}\n`;
+    return `  - ${lines.join("\n    ")}\n`;
   });
   return `# Save this file and weft-xds pushes what changed.
 workloads:
@@ -83,26 +65,30 @@ ${workloads.join("")}
 services:
   - name: reviews
     namespace: bookinfo
-    addresses: [${vip.reviews}]
-    ports: [${webPort}]
+    vips: [${vip.reviews}]
+    ports: { ${webPort}: ${webPort} }
+    endpoints: [reviews-v1, reviews-v2, reviews-v3]
   - name: details
     namespace: bookinfo
-    addresses: [${vip.details}]
-    ports: [${webPort}]
+    vips: [${vip.details}]
+    ports: { 80: ${webPort} }
+    endpoints: [details-v1]
   - name: ratings
     namespace: bookinfo
-    addresses: ["${vip.ratings}"]
-    ports: [${webPort}]
+    vips: ["${vip.ratings}"]
+    ports: { ${webPort}: ${webPort} }
+    endpoints: [ratings-v1]
   - name: dns
     namespace: kube-system
-    addresses: [${vip.dns}]
-    ports: [53]
+    vips: [${vip.dns}]
+    ports: { 53: 53 }
+    endpoints: [dns]
+
 policies:
   - name: no-strangers
     namespace: bookinfo
-    scope: NAMESPACE
     action: DENY
     rules:
-      - - - principals: [cluster.local/ns/bookinfo/sa/stranger]
+      - principals: [cluster.local/ns/bookinfo/sa/stranger]
 `;
 }

@@ -55,7 +55,7 @@ export async function datapath(options: DatapathOptions): Promise<boolean> {
   const lab = await createLab();
   try {
     const sides = await build(lab);
-    const mesh = await startMesh(lab, { yaml: meshYaml(vip, ports), accessLog: false });
+    const mesh = await startMesh(lab, { yaml: meshYaml(vip, Object.values(ports)), accessLog: false });
     await checkGoverned(sides);
     const rows = await measure(sides, options);
     rows.push(await bpfTime(mesh, sides.on, options.seconds));

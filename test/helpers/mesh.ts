@@ -73,7 +73,7 @@ export class Mesh {
   }
 
   async startXds(): Promise<void> {
-    const argv = [...program("weft-xds"), this.yamlFile, "--listen", `127.0.0.1:${this.ports.xds}`];
+    const argv = [...program("weft-xds"), "--file", this.yamlFile, "--listen", `127.0.0.1:${this.ports.xds}`];
     const xds = this.lab.spawnDaemon(argv, { logFile: this.logFile("weft-xds") });
     this.#xds = xds;
     await until("weft-xds listening", () => {

@@ -10,12 +10,11 @@ beforeAll(async () => {
 afterAll(() => world?.remove());
 
 const principal = (name: string) => `cluster.local/ns/shop/sa/${name}`;
-const policy = (name: string, action: "ALLOW" | "DENY", match: object, scope = "NAMESPACE") => ({
+const policy = (name: string, action: "ALLOW" | "DENY", match: object, more: object = {}) => ({
   name,
-  namespace: "shop",
-  scope,
   action,
-  rules: [[[match]]],
+  rules: [match],
+  ...more,
 });
 const allowClient = policy("allow-client", "ALLOW", { principals: [principal("client")] });
 const denyOther = policy("deny-other", "DENY", { principals: [principal("other")] });
@@ -98,25 +97,24 @@ test("a policy by destination port means the pod's port", async () => {
 
 test("a selector policy guards the workload that lists it, and no other", async () => {
   const { other } = world.peers;
-  const selected = policy("guard-a", "DENY", { principals: [principal("other")] }, "WORKLOAD_SELECTOR");
-  await push({ policies: [selected], selected: ["guard-a"] }, isRefused(other, "10.77.0.21", targetPort));
+  const selected = policy("guard-a", "DENY", { principals: [principal("other")] }, { workloads: ["web-a"] });
+  await push({ policies: [selected] }, isRefused(other, "10.77.0.21", targetPort));
   expect(await ask(other, "10.77.0.22", targetPort)).toMatchObject({ ok: true, reply: "web-b" });
 });
 
 test("an ALLOW policy without rules lets nobody in", async () => {
   const { client } = world.peers;
-  const nobody = { name: "nobody", namespace: "shop", scope: "NAMESPACE", action: "ALLOW", rules: [] };
+  const nobody = { name: "nobody", action: "ALLOW", rules: [] };
   await push({ policies: [nobody] }, isRefused(client));
   await push({}, isOpen(client));
 });
 
 test("a pod that opens connections gets its replies, whatever guards it", async () => {
   const { client } = world.peers;
-  const guardClient = policy("nobody-in", "DENY", {
-    namespaces: ["*"],
-    notPrincipals: ["cluster.local/ns/x/sa/y"],
-  });
-  await push({ policies: [{ ...guardClient, scope: "GLOBAL" }] }, isRefused(client));
+  await push(
+    { policies: [{ name: "nobody", action: "DENY", scope: "GLOBAL", rules: [{}] }] },
+    isRefused(client),
+  );
   expect(await ask(client, "10.77.0.91", targetPort)).toMatchObject({ ok: true, reply: "outside" });
   await push({}, isOpen(client));
 });

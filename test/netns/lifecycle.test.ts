@@ -7,10 +7,8 @@ import { createWorld, isShared, vip, type World, web, webPort } from "./world.js
 const policies = [
   {
     name: "deny-other",
-    namespace: "shop",
-    scope: "NAMESPACE",
     action: "DENY",
-    rules: [[[{ principals: ["cluster.local/ns/shop/sa/other"] }]]],
+    rules: [{ principals: ["cluster.local/ns/shop/sa/other"] }],
   },
 ];
 

@@ -58,10 +58,8 @@ test("a refusal for want of an endpoint is counted with its flag", async () => {
 test("a denial is counted with its flag", async () => {
   const policy = {
     name: "deny-other",
-    namespace: "shop",
-    scope: "NAMESPACE",
     action: "DENY",
-    rules: [[[{ principals: ["cluster.local/ns/shop/sa/other"] }]]],
+    rules: [{ principals: ["cluster.local/ns/shop/sa/other"] }],
   };
   const ask = () => world.peers.other.call("ask", { host: vip.web.ipv4, port: webPort });
   await world.push({ policies: [policy] }, "the denial", async () => !(await ask()).ok);

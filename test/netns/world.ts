@@ -39,17 +39,10 @@ export interface Knobs {
   readonly weights?: Partial<Record<Endpoint, number>>;
   readonly unhealthy?: readonly Endpoint[];
   readonly policies?: readonly object[];
-  /** Selector policies that web-a lists. */
-  readonly selected?: readonly string[];
 }
 
 /** The mesh as weft-xds reads it. */
-export function worldYaml({
-  weights = {},
-  unhealthy = [],
-  policies = [],
-  selected = [],
-}: Knobs = {}): string {
+export function worldYaml({ weights = {}, unhealthy = [], policies = [] }: Knobs = {}): string {
   const workload = (name: PodName, more: object = {}) => ({
     name,
     namespace: "shop",
@@ -59,29 +52,26 @@ export function worldYaml({
   });
   const endpoint = (name: Endpoint) =>
     workload(name, {
-      services: [web, "dns.shop.svc.cluster.local", "block.shop.svc.cluster.local"].map(
-        (host) => `shop/${host}`,
-      ),
       capacity: weights[name] ?? 1,
       status: unhealthy.includes(name) ? "UNHEALTHY" : "HEALTHY",
-      ...(name === "web-a" ? { authorizationPolicies: selected.map((policy) => `shop/${policy}`) } : {}),
     });
-  const service = (name: string, addresses: readonly string[], ports: readonly string[]) => ({
+  const service = (name: string, vips: readonly string[], ports: object, more: object = { endpoints }) => ({
     name,
     namespace: "shop",
-    addresses,
+    vips,
     ports,
+    ...more,
   });
-  const webPorts = [`${webPort}:${targetPort}`];
+  const webPorts = { [webPort]: targetPort };
   return stringify({
     workloads: [workload("client"), workload("other"), ...endpoints.map(endpoint)],
     services: [
       service("web", [vip.web.ipv4, vip.web.ipv6], webPorts),
-      service("dns", [vip.dns.ipv4, vip.dns.ipv6], [`${dnsPort}:${dnsTargetPort}`]),
-      service("empty", [vip.empty], webPorts),
+      service("dns", [vip.dns.ipv4, vip.dns.ipv6], { [dnsPort]: dnsTargetPort }),
+      service("empty", [vip.empty], webPorts, {}),
       service("block", ["10.97.0.0/16"], webPorts),
     ],
-    policies,
+    policies: policies.map((policy) => ({ namespace: "shop", ...policy })),
   });
 }
 
