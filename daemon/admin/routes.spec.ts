@@ -1,4 +1,3 @@
-import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Direction, maps, Outcome } from "../bpf/maps.gen.js";
 import { createLogs } from "../log.js";
@@ -298,77 +297,6 @@ describe("the live access log", () => {
   });
 });
 
-describe("HTTP", () => {
-  it("answers errors in one form", async () => {
-    expect(await ask("/nothing")).toMatchObject({
-      status: 404,
-      body: { error: "not found", reason: expect.any(String) },
-    });
-    expect(await ask("/version/")).toMatchObject({ status: 404 });
-    const wrong = await ask("/debug/loggers", { method: "DELETE" });
-    expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET, HEAD, POST"]);
-    expect(await ask("/pods", { method: "POST", body: "{" })).toMatchObject({ status: 400 });
-    expect(await ask("/pods", { method: "POST", body: "x".repeat(70_000) })).toMatchObject({ status: 413 });
-    expect(await ask("/pods/%zz/x", { method: "DELETE" })).toMatchObject({ status: 404 });
-  });
-
-  it("answers HEAD without a body", async () => {
-    for (const path of ["/version", "/debug/config_dump/workload", "/accesslog/tail"]) {
-      const response = await fetch(base + path, { method: "HEAD" });
-      expect([response.status, await response.text()]).toEqual([200, ""]);
-    }
-    expect(backend.tails).toHaveLength(0);
-  });
-
-  it("keeps out pages and names from elsewhere", async () => {
-    const foreign = { headers: { origin: "https://evil.example" } };
-    expect(await ask("/version", foreign)).toMatchObject({ status: 403, body: { error: "forbidden" } });
-    expect(
-      await rawRequest("GET /version HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"),
-    ).toMatch(/ 403 /);
-    expect(await ask("/version", { headers: { origin: "http://localhost:8080" } })).toMatchObject({
-      status: 200,
-    });
-  });
-
-  it("survives what is no HTTP", async () => {
-    expect(await rawRequest("nonsense\r\n\r\n")).toMatch(/^HTTP\/1.1 400 .*"error":"bad request"/s);
-    expect(
-      await rawRequest("GET http://x/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
-    ).toMatch(/ 400 /);
-    expect(await ask("/version")).toMatchObject({ status: 200 });
-  });
-
-  it("turns a bug into 500 and goes on", async () => {
-    const failing = await serve([
-      {
-        path: "/",
-        methods: {
-          GET: () => {
-            throw new Error("boom");
-          },
-        },
-      },
-      { path: "/later", methods: { GET: () => ({ status: 200, type: "text/plain", pieces: breaking() }) } },
-    ]);
-    const response = await fetch(`${failing}/`);
-    expect([response.status, await response.json()]).toEqual([
-      500,
-      { error: "internal error", reason: "boom" },
-    ]);
-    await expect(fetch(`${failing}/later`).then((later) => later.text())).rejects.toThrow();
-  });
-
-  it("says so when the address is taken", async () => {
-    const port = Number(new URL(base).port);
-    const second = await listen("admin", { host: "127.0.0.1", port }, [], { log });
-    expect(!second.ok && [second.error.code, second.error.message]).toEqual([
-      "ADDRESS_IN_USE",
-      `cannot listen on 127.0.0.1:${port} for admin: another process has it, name another with --admin-address`,
-    ]);
-  });
-});
-
 describe("the other listeners", () => {
   it("serve metrics to any name, and readiness", async () => {
     async function* render() {
@@ -387,26 +315,8 @@ describe("the other listeners", () => {
   });
 });
 
-function* breaking(): Generator<string> {
-  yield "begun";
-  throw new Error("broken in the middle");
-}
-
 async function until(condition: () => boolean): Promise<void> {
   for (let round = 0; round < 200 && !condition(); round++)
     await new Promise((resolve) => setTimeout(resolve, 5));
   expect(condition()).toBe(true);
-}
-
-function rawRequest(text: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(Number(new URL(base).port), "127.0.0.1");
-    let answer = "";
-    socket.on("data", (chunk) => {
-      answer += chunk.toString();
-    });
-    socket.on("close", () => resolve(answer));
-    socket.on("error", reject);
-    socket.end(text);
-  });
 }
