@@ -1,54 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { AddressFlag, FrontendFlag, type MapName, maps } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
-import { createStore } from "../model/store.js";
 import { pod, service } from "../model/test-samples.js";
-import type { Update } from "../model/update.js";
-import { principalOf } from "./authz/identity.js";
 import { match, policy, text } from "./authz/test-mesh.js";
-import { type Compilation, type Compiler, type CompilerOptions, createCompiler } from "./compiler.js";
-import type { MapOperation } from "./operation.js";
-import { TestMaps } from "./test-maps.js";
-import { type LogicalView, logicalView } from "./view.js";
-
-interface Mesh {
-  readonly compiler: Compiler;
-  readonly kernel: TestMaps;
-  push(update: Update): Compilation;
-  apply(operations: readonly MapOperation[]): void;
-  view(): LogicalView;
-  /** `address/prefix:port` -> what it says: reason, or backends as `address:port share`. */
-  frontends(): Record<string, string>;
-}
-
-function createMesh(options: CompilerOptions = { node: "node-a" }): Mesh {
-  const store = createStore();
-  const compiler = createCompiler(options);
-  const kernel = new TestMaps();
-  const view = (): LogicalView => {
-    const identities = [...compiler.authz.identities()].map((who) => [who.number, principalOf(who)] as const);
-    return logicalView(kernel.entries(), new Map(identities));
-  };
-  return {
-    compiler,
-    kernel,
-    view,
-    push(update) {
-      const compilation = compiler.compile(store.apply(update), store);
-      kernel.apply(compilation.operations);
-      return compilation;
-    },
-    apply: (operations) => kernel.apply(operations),
-    frontends() {
-      const entries = Object.entries(view().frontends).map(([key, { service, backends, reason }]) => {
-        const shares = backends.map((backend) => backend.replace(/ \d+ (0|1)\.(\d\d)\d+$/, " $1.$2"));
-        const name = compiler.names.service(service)?.name ?? "?";
-        return [key, `${name} ${shares.length > 0 ? shares.join() : `refuses ${reason}`}`];
-      });
-      return Object.fromEntries(entries);
-    },
-  };
-}
+import type { Compilation } from "./compiler.js";
+import { createMesh, type Mesh } from "./test-mesh.js";
 
 /** `put frontends`, `delete slots`, ...: each once with its number. */
 function summary({ operations }: Compilation): Record<string, number> {
