@@ -15,6 +15,7 @@ const program = new Command("weftd")
   .addHelpText(
     "after",
     `
+Signals: SIGTERM and SIGINT stop the daemon, SIGHUP opens the access log's file anew.
 Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or go on, 2 wrong usage or configuration.
 The kernel goes on enforcing after weftd has stopped, however it stopped; only 'weftd uninstall' ends that.
 
@@ -33,6 +34,7 @@ addConfigOptions(program).action(async (flags: Record<string, unknown>) => {
   const { startDaemon } = await import("../daemon/main.js");
   const daemon = await startDaemon(loaded.config);
   if (!daemon.ok) return fail(daemon.error, EXIT.failure);
+  process.on("SIGHUP", () => daemon.value.reopenAccessLog());
   let isStopping = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {

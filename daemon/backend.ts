@@ -85,7 +85,7 @@ function mapFills(dataplane: Dataplane, compiler: Compiler) {
 export function stateSource(parts: Pick<Parts, "mesh" | "compiler"> & { xds(): XdsClient }): StateSource {
   const { mesh } = parts;
   return {
-    xdsConnected: () => parts.xds().state().connected,
+    xds: () => parts.xds().state(),
     resources: () => resourceCounts(mesh),
     enrolledPods: () => ({
       total: mesh.enrollments.length,
@@ -118,7 +118,7 @@ export class Backend implements AdminBackend {
   components(): ComponentStatus[] {
     const { mesh, dataplane, config } = this.#parts;
     const xds = this.#xds();
-    const missing = xds.types.filter((type) => type.responses === 0).map((type) => type.type);
+    const missing = xds.types.filter((type) => !type.synced).map((type) => type.type);
     const pending = mesh.enrollments.filter((pod) => workloadOf(mesh, pod) === null);
     const [addresses, policies] = ["Address", "Authorization"].map((type) => !missing.includes(type));
     const address = `${config.xdsAddress.host}:${config.xdsAddress.port}`;
@@ -267,19 +267,12 @@ export class Backend implements AdminBackend {
   }
 
   #xds(): XdsStatus {
-    const state = this.#parts.xds.state();
+    const { connected, since, lastMessageAt, ...counts } = this.#parts.xds.state();
     return {
-      address: state.address,
-      state: state.connected ? "connected" : state.lastError === null ? "connecting" : "waiting",
-      since: new Date(state.since).toISOString(),
-      lastError: state.lastError,
-      types: Object.entries(state.resources).map(([type, resources]) => ({
-        type,
-        resources,
-        responses: state.syncedTypes.includes(type) ? 1 : 0,
-        nacks: 0,
-        version: "",
-      })),
+      ...counts,
+      state: connected ? "connected" : counts.lastError === null ? "connecting" : "waiting",
+      since: new Date(since).toISOString(),
+      lastMessage: lastMessageAt === null ? null : new Date(lastMessageAt).toISOString(),
     };
   }
 

@@ -2,7 +2,6 @@
 // Must not decide anything that one of the parts could.
 
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { networkInterfaces, release } from "node:os";
 import { join } from "node:path";
@@ -26,8 +25,8 @@ import { AccessLog } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
 import { LineWriter } from "./telemetry/line-writer.js";
 import { createMetrics } from "./telemetry/metrics.js";
+import { readBuild } from "./version.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
-import { RESOURCE_TYPES } from "./xds/resource.js";
 
 /** How often what the kernel does not announce is looked at: the node's addresses, namespaces that ended. */
 const HOUSEKEEPING_MS = 10_000;
@@ -36,6 +35,8 @@ const HOUSEKEEPING_MS = 10_000;
 const ACCESS_LOG = { off: 0, on: 1, tail: 2 } as const;
 
 export interface Daemon {
+  /** Opens the access log's file anew, after it was moved away. */
+  reopenAccessLog(): void;
   /** Stops serving; the kernel goes on enforcing. */
   stop(): Promise<void>;
 }
@@ -96,8 +97,9 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     node: nodeIdentity(config, version),
     log: logs.logger("xds"),
     apply: (update) => Promise.resolve(mesh.apply(update)),
-    onState: ({ syncedTypes }) => {
-      if (syncedTypes.length === RESOURCE_TYPES.length) install(mesh, dataplane, logs);
+    onApplied: (milliseconds) => metrics.responseToKernel(milliseconds / 1000),
+    onState: ({ types }) => {
+      if (types.every(({ synced }) => synced)) install(mesh, dataplane, logs);
     },
   });
 
@@ -145,6 +147,10 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
   log.info({ cgroup: environment.value.cgroup, bpffs: config.bpffs, node: config.nodeName }, "weftd serves");
 
   return ok({
+    reopenAccessLog: () => {
+      const reopened = writer.value.reopen();
+      if (!reopened.ok) log.error({ err: reopened.error }, reopened.error.message);
+    },
     async stop() {
       clearInterval(housekeeping);
       await theXds().stop();
@@ -245,25 +251,13 @@ function objectsDirectory(): string {
 }
 
 function describeVersion(config: Config, native: Native): VersionResponse {
-  const packageJson: unknown = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8"));
-  const { version } = packageJson as { version: string };
   const layout = createHash("sha256");
   for (const name of STATE_MAPS) layout.update(`${name}:${maps[name].layout};`);
   return {
-    version,
-    commit: buildCommit(),
+    ...readBuild(),
     node: config.nodeName,
     kernel: release(),
     libbpf: native.libbpfVersion(),
     layout: layout.digest("hex").slice(0, 16),
   };
-}
-
-/** The commit this was built from, as the build wrote it down. */
-function buildCommit(): string {
-  try {
-    return readFileSync(join(packageRoot(), "build", "commit"), "utf8").trim();
-  } catch {
-    return "unknown";
-  }
 }

@@ -34,6 +34,7 @@ const components: readonly Column<ComponentStatus>[] = [
 const xdsTypes: readonly Column<XdsTypeStatus>[] = [
   { title: "TYPE", value: ({ type }) => type },
   { title: "RESOURCES", value: ({ resources }) => resources, right: true },
+  { title: "SYNCED", value: ({ synced }) => (synced ? "yes" : "no") },
   { title: "RESPONSES", value: ({ responses }) => responses, right: true },
   {
     title: "NACKS",
@@ -41,7 +42,6 @@ const xdsTypes: readonly Column<XdsTypeStatus>[] = [
     right: true,
     paint: ({ nacks }) => (nacks > 0 ? "red" : undefined),
   },
-  { title: "VERSION", value: ({ version }) => version },
 ];
 
 const hooks: readonly Column<HookStatus>[] = [

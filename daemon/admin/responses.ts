@@ -48,11 +48,13 @@ export interface ReadyResponse {
 export interface XdsTypeStatus {
   /** Short name: Address, Authorization. */
   readonly type: string;
+  /** In force. */
   readonly resources: number;
+  /** A first response has been applied. */
+  readonly synced: boolean;
   readonly responses: number;
+  /** Responses that held a rejected resource. */
   readonly nacks: number;
-  /** Version of the last accepted response; empty before it. */
-  readonly version: string;
 }
 
 export interface XdsStatus {
@@ -60,7 +62,15 @@ export interface XdsStatus {
   readonly state: "connecting" | "connected" | "waiting";
   /** RFC 3339, when the state began. */
   readonly since: string;
+  /** RFC 3339; null before the first message. */
+  readonly lastMessage: string | null;
   readonly lastError: string | null;
+  readonly messages: number;
+  readonly bytes: number;
+  /** Streams opened so far. */
+  readonly streams: number;
+  /** Rejected resources by class of fault. */
+  readonly faults: Readonly<Record<string, number>>;
   readonly types: readonly XdsTypeStatus[];
 }
 

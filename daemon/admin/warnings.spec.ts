@@ -14,7 +14,7 @@ it("names each thing that is wrong, and what to do", () => {
       ...facts.xds,
       state: "waiting",
       lastError: "ECONNREFUSED",
-      types: [{ type: "Address", resources: 0, responses: 1, nacks: 2, version: "" }],
+      types: [{ type: "Address", resources: 0, synced: true, responses: 1, nacks: 2 }],
     },
     hooks: facts.hooks.map((hook) => ({ ...hook, attached: false })),
     maps: [

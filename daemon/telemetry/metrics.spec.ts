@@ -75,7 +75,14 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
       ],
     },
     state: {
-      xdsConnected: () => true,
+      xds: () => ({
+        connected: true,
+        messages: 2,
+        bytes: 100,
+        streams: 1,
+        faults: { port: 3 },
+        types: [{ type: "Address", responses: 2, nacks: 1 }],
+      }),
       resources: () => ({ workload: 3, service: 1 }),
       enrolledPods: () => ({ total: 3, pending: 1 }),
     },
@@ -84,8 +91,6 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
     legacyNames: false,
     ...changes,
   });
-  metrics.xdsMessage("received", "Address", 100);
-  metrics.xdsNack("Address");
   metrics.responseToKernel(0.0004);
   metrics.mapWriteFailed("slots");
   let text = "";
@@ -231,9 +236,10 @@ describe("metrics of the daemon", () => {
     expect(value("weft_policy_denials_total", { policy: "default/no-ratings" })).toBe(6);
     expect(value("weft_policy_denials_total", { policy: "-" })).toBe(1);
     expect(value("weft_policy_dry_run_matches_total", { destination_workload: "productpage" })).toBe(8);
-    expect(value("weft_xds_messages_total", { direction: "received", type: "Address" })).toBe(1);
-    expect(value("weft_xds_bytes_total", { direction: "received" })).toBe(100);
-    expect(value("weft_xds_nacks_total", { type: "Address" })).toBe(1);
+    expect(value("weft_xds_messages_total")).toBe(2);
+    expect(value("weft_xds_bytes_total")).toBe(100);
+    expect(value("weft_xds_responses_total", { type: "Address", answer: "nack" })).toBe(1);
+    expect(value("weft_xds_rejected_resources_total", { fault: "port" })).toBe(3);
     expect(value("weft_xds_connected")).toBe(1);
     expect(value("weft_resources", { type: "workload" })).toBe(3);
     expect(value("weft_enrolled_pods", { state: "known" })).toBe(2);

@@ -6,7 +6,7 @@ import type { ProgramRuns } from "../bpf/counters.js";
 import { Reason, reasonNames } from "../bpf/maps.gen.js";
 import { policyKey } from "../model/policy.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
-import type { CounterSource, NameSource, StateSource } from "./sources.js";
+import type { CounterSource, NameSource, StateSource, XdsCounts } from "./sources.js";
 import { trafficMetrics } from "./traffic-metrics.js";
 
 export interface MetricsOptions {
@@ -19,10 +19,6 @@ export interface MetricsOptions {
 }
 
 export interface Metrics {
-  /** A message of the stream; `type` is the resource type's short name, `bytes` 0 where not known. */
-  xdsMessage(direction: "sent" | "received", type: string, bytes: number): void;
-  xdsNack(type: string): void;
-  xdsStreamLost(): void;
   /** From the arrival of a response to its last map operation done. */
   responseToKernel(seconds: number): void;
   mapWriteFailed(map: string): void;
@@ -38,29 +34,6 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const xdsMessages = new Counter({
-    name: "weft_xds_messages_total",
-    help: "Messages of the xDS stream",
-    labelNames: ["direction", "type"],
-    registers,
-  });
-  const xdsBytes = new Counter({
-    name: "weft_xds_bytes_total",
-    help: "Bytes of the messages of the xDS stream",
-    labelNames: ["direction", "type"],
-    registers,
-  });
-  const xdsNacks = new Counter({
-    name: "weft_xds_nacks_total",
-    help: "Responses of which a resource was refused",
-    labelNames: ["type"],
-    registers,
-  });
-  const xdsLost = new Counter({
-    name: "weft_xds_streams_lost_total",
-    help: "xDS streams that ended or could not be opened",
-    registers,
-  });
   const toKernel = new Histogram({
     name: "weft_xds_response_to_kernel_seconds",
     help: "Time from the arrival of a response to the end of its last BPF map operation",
@@ -76,17 +49,12 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addState(registry, options);
 
   return {
-    xdsMessage(direction, type, bytes) {
-      xdsMessages.inc({ direction, type });
-      xdsBytes.inc({ direction, type }, bytes);
-    },
-    xdsNack: (type) => xdsNacks.inc({ type }),
-    xdsStreamLost: () => xdsLost.inc(),
     responseToKernel: (duration) => toKernel.observe(duration),
     mapWriteFailed: (map) => writeFailures.inc({ map }),
     async *render() {
       yield* trafficMetrics(options.counters.traffic(), options.names, { legacyNames: options.legacyNames });
       yield* kernelMetrics(options);
+      yield* xdsMetrics(options.state.xds());
       yield await registry.metrics();
     },
   };
@@ -100,14 +68,6 @@ function addState(registry: Registry, { state, accessLog, build }: MetricsOption
     labelNames: ["version", "commit", "layout"],
     registers,
   }).set(build, 1);
-  new Gauge({
-    name: "weft_xds_connected",
-    help: "1 while the stream to the control plane is open",
-    registers,
-    collect() {
-      this.set(state.xdsConnected() ? 1 : 0);
-    },
-  });
   new Gauge({
     name: "weft_resources",
     help: "Resources held",
@@ -139,6 +99,32 @@ function addState(registry: Registry, { state, accessLog, build }: MetricsOption
       this.inc({ result: "dropped" }, accessLog.dropped);
     },
   });
+}
+
+function* xdsMetrics(xds: XdsCounts): Generator<string> {
+  const family = (name: string, type: "counter" | "gauge", help: string, value: number) => [
+    familyHead(name, type, help),
+    sample(name, "", value),
+  ];
+  yield* family(
+    "weft_xds_connected",
+    "gauge",
+    "1 while the stream to the control plane is open",
+    xds.connected ? 1 : 0,
+  );
+  yield* family("weft_xds_messages_total", "counter", "Responses received", xds.messages);
+  yield* family("weft_xds_bytes_total", "counter", "Bytes of the responses received", xds.bytes);
+  yield* family("weft_xds_streams_total", "counter", "Streams opened", xds.streams);
+  yield familyHead("weft_xds_responses_total", "counter", "Responses applied, by what was answered");
+  for (const { type, responses, nacks } of xds.types) {
+    const answered = (answer: string) => [label("type", type), label("answer", answer)].join(",");
+    yield sample("weft_xds_responses_total", answered("ack"), responses - nacks);
+    yield sample("weft_xds_responses_total", answered("nack"), nacks);
+  }
+  yield familyHead("weft_xds_rejected_resources_total", "counter", "Resources rejected, by fault");
+  for (const [fault, count] of Object.entries(xds.faults)) {
+    yield sample("weft_xds_rejected_resources_total", label("fault", fault), count);
+  }
 }
 
 function* kernelMetrics({ counters, names }: MetricsOptions): Generator<string> {

@@ -29,9 +29,19 @@ export interface CounterSource {
   programs(): Iterable<ProgramRuns>;
 }
 
+/** The stream to the control plane, counted since the daemon started. */
+export interface XdsCounts {
+  readonly connected: boolean;
+  readonly messages: number;
+  readonly bytes: number;
+  readonly streams: number;
+  readonly faults: Readonly<Record<string, number>>;
+  readonly types: readonly { readonly type: string; readonly responses: number; readonly nacks: number }[];
+}
+
 /** What of the daemon's own state is a metric, read at each scrape. */
 export interface StateSource {
-  xdsConnected(): boolean;
+  xds(): XdsCounts;
   /** Resources held, by type: workload, service, policy. */
   resources(): Readonly<Record<string, number>>;
   enrolledPods(): { readonly total: number; readonly pending: number };

@@ -9,7 +9,7 @@ import { Backoff } from "./backoff.js";
 import { DeltaStream } from "./delta-stream.js";
 import type { NodeIdentity } from "./node.js";
 import type { PendingResponse, Rejection } from "./pending-response.js";
-import { RESOURCE_TYPES, typeName } from "./resource.js";
+import { RESOURCE_TYPES, type ResourceType, typeName } from "./resource.js";
 import { type AdsStream, openStream, type Received } from "./transport.js";
 
 /** Resources decoded between two looks at the clock, and milliseconds of decoding between two turns of the event loop. */
@@ -30,13 +30,21 @@ export interface XdsState {
   /** Streams opened so far. */
   readonly streams: number;
   /** Rejected resources by class of fault (FaultCode). */
-  readonly nacks: Readonly<Record<string, number>>;
+  readonly faults: Readonly<Record<string, number>>;
   /** One line; null while nothing failed since the last good stream began. */
   readonly lastError: string | null;
-  /** Resources in force, by type. */
-  readonly resources: Readonly<Record<string, number>>;
-  /** Types of which a first response has been applied. All of them: ready. */
-  readonly syncedTypes: readonly string[];
+  readonly types: readonly XdsTypeState[];
+}
+
+export interface XdsTypeState {
+  readonly type: string;
+  /** In force. */
+  readonly resources: number;
+  /** A first response has been applied. All types: ready. */
+  readonly synced: boolean;
+  readonly responses: number;
+  /** Responses that held a rejected resource. */
+  readonly nacks: number;
 }
 
 export interface XdsClientOptions {
@@ -49,6 +57,8 @@ export interface XdsClientOptions {
    */
   apply(update: Update): Promise<readonly Rejection[]>;
   readonly log: Logger;
+  /** A response is in force; milliseconds since it arrived whole. */
+  onApplied?(milliseconds: number): void;
   /** After each applied response, when the stream is lost, and when it is back. */
   onState?(state: XdsState): void;
 }
@@ -80,7 +90,8 @@ class Client implements XdsClient {
   #bytes = 0;
   #streams = 0;
   #lastError: string | null = null;
-  readonly #nacks = new Map<string, number>();
+  readonly #faults = new Map<string, number>();
+  readonly #answered = new Map<ResourceType, { responses: number; nacks: number }>();
 
   constructor(options: XdsClientOptions) {
     this.#options = options;
@@ -98,7 +109,6 @@ class Client implements XdsClient {
   }
 
   state(): XdsState {
-    const types = RESOURCE_TYPES.map((type) => [typeName(type), this.#delta.count(type)] as const);
     return {
       address: this.#options.address,
       connected: this.#connected,
@@ -107,10 +117,14 @@ class Client implements XdsClient {
       messages: this.#messages,
       bytes: this.#bytes,
       streams: this.#streams,
-      nacks: Object.fromEntries(this.#nacks),
+      faults: Object.fromEntries(this.#faults),
       lastError: this.#lastError,
-      resources: Object.fromEntries(types),
-      syncedTypes: RESOURCE_TYPES.filter((type) => this.#delta.synced(type)).map(typeName),
+      types: RESOURCE_TYPES.map((type) => ({
+        type: typeName(type),
+        resources: this.#delta.count(type),
+        synced: this.#delta.synced(type),
+        ...(this.#answered.get(type) ?? { responses: 0, nacks: 0 }),
+      })),
     };
   }
 
@@ -143,6 +157,7 @@ class Client implements XdsClient {
   }
 
   async #receive(stream: AdsStream, { response }: Received): Promise<void> {
+    const arrived = performance.now();
     const pending = this.#delta.begin(response);
     if (pending === undefined) {
       stream.send(this.#delta.refuse(response));
@@ -152,9 +167,11 @@ class Client implements XdsClient {
     if (this.#stopping.signal.aborted) return;
     const update = pending.update();
     const refused = update === undefined ? [] : await this.#options.apply(update);
+    this.#options.onApplied?.(performance.now() - arrived);
     for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
     const answer = this.#delta.settle(pending, refused);
     if (answer !== undefined) stream.send(answer);
+    this.#countAnswer(pending.type, answer?.errorDetail !== undefined);
     this.#logSettled(
       pending,
       response.resources.length,
@@ -191,7 +208,12 @@ class Client implements XdsClient {
   }
 
   #count(fault: string): void {
-    this.#nacks.set(fault, (this.#nacks.get(fault) ?? 0) + 1);
+    this.#faults.set(fault, (this.#faults.get(fault) ?? 0) + 1);
+  }
+
+  #countAnswer(type: ResourceType, isNack: boolean): void {
+    const { responses, nacks } = this.#answered.get(type) ?? { responses: 0, nacks: 0 };
+    this.#answered.set(type, { responses: responses + 1, nacks: nacks + (isNack ? 1 : 0) });
   }
 
   #logSettled(pending: PendingResponse, resources: number, removed: number, error: string | undefined): void {

@@ -2,18 +2,34 @@
 // Must not know of streams, versions or what becomes of it.
 
 import * as wire from "../../proto/gen/workload.js";
-import { DEFAULT_CAPACITY, type GatewayAddress, type Port, type Workload } from "../model/workload.js";
+import {
+  DEFAULT_CAPACITY,
+  type GatewayAddress,
+  type Locality,
+  type Port,
+  type Workload,
+} from "../model/workload.js";
 import { Checker, type Decoded } from "./checker.js";
-import type { Interner } from "./interner.js";
+import { Interner } from "./interner.js";
 
 const DEFAULT_TRUST_DOMAIN = "cluster.local";
 const DEFAULT_SERVICE_ACCOUNT = "default";
 const DEFAULT_CLUSTER = "Kubernetes";
+const NO_POLICIES: readonly string[] = [];
+const NOWHERE: Locality = { region: "", zone: "", subzone: "" };
+
+/** What many workloads have in common. One for the life of a client. */
+export class SharedParts {
+  readonly texts = new Interner<string>();
+  readonly localities = new Interner<Locality>();
+  readonly ports = new Interner<readonly Port[]>();
+  readonly policies = new Interner<readonly string[]>();
+}
 
 /** Fills in defaults and validates. `name` is the resource's name, which the uid must equal. */
-export function decodeWorkload(message: wire.Workload, name: string, interner: Interner): Decoded<Workload> {
+export function decodeWorkload(message: wire.Workload, name: string, shared: SharedParts): Decoded<Workload> {
   const check = new Checker();
-  const text = (value: string, fallback = "") => interner.text(value === "" ? fallback : value);
+  const text = (value: string, fallback = "") => (value === "" ? fallback : shared.texts.share(value, value));
   check.resourceName(name, message.uid, "uid");
   return check.result<Workload>({
     uid: name,
@@ -35,13 +51,11 @@ export function decodeWorkload(message: wire.Workload, name: string, interner: I
     canonicalName: text(message.canonicalName),
     canonicalRevision: text(message.canonicalRevision),
     clusterId: text(message.clusterId, DEFAULT_CLUSTER),
-    locality: decodeLocality(message.locality, interner),
+    locality: decodeLocality(message.locality, shared),
     status: check.enum(wire.WorkloadStatus, message.status, "status"),
     capacity: message.capacity ?? DEFAULT_CAPACITY,
-    authorizationPolicies: interner.shared(`policies ${message.authorizationPolicies.join(" ")}`, () =>
-      message.authorizationPolicies.slice(),
-    ),
-    services: decodeServices(message.services, check, interner),
+    authorizationPolicies: decodePolicyNames(message.authorizationPolicies, shared),
+    services: decodeServices(message.services, check, shared),
   });
 }
 
@@ -74,28 +88,30 @@ export function decodeGateway(
   return undefined;
 }
 
-function decodeLocality(locality: wire.Locality | undefined, interner: Interner): Workload["locality"] {
-  const { region, zone, subzone } = locality ?? { region: "", zone: "", subzone: "" };
-  return interner.shared(`locality ${JSON.stringify([region, zone, subzone])}`, () => ({
-    region,
-    zone,
-    subzone,
-  }));
+function decodeLocality(locality: wire.Locality | undefined, shared: SharedParts): Locality {
+  const { region, zone, subzone } = locality ?? NOWHERE;
+  // Lengths keep apart what would read the same when joined.
+  const key = `${region.length}:${zone.length}:${region}${zone}${subzone}`;
+  return shared.localities.share(key, { region, zone, subzone });
+}
+
+function decodePolicyNames(names: readonly string[], shared: SharedParts): readonly string[] {
+  const [first] = names;
+  if (first === undefined) return NO_POLICIES;
+  if (names.length === 1) return shared.policies.share(first, names);
+  return names.map((name) => shared.texts.share(name, name));
 }
 
 function decodeServices(
   services: ReadonlyMap<string, wire.PortList>,
   check: Checker,
-  interner: Interner,
+  shared: SharedParts,
 ): Workload["services"] {
   const mapped = new Map<string, readonly Port[]>();
   for (const [key, { ports }] of services) {
     const decoded = decodePorts(ports, `services[${key}].ports`, check);
     const content = decoded.map((port) => `${port.servicePort}:${port.targetPort}`).join(" ");
-    mapped.set(
-      interner.text(key),
-      interner.shared(`ports ${content}`, () => decoded),
-    );
+    mapped.set(shared.texts.share(key, key), shared.ports.share(content, decoded));
   }
   return mapped;
 }

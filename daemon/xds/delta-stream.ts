@@ -2,8 +2,8 @@
 // A state machine without clock, sockets or promises. Must not know gRPC nor what applying means.
 
 import { DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
+import { SharedParts } from "./decode-workload.js";
 import { HeldVersions, MAX_REQUEST_BYTES } from "./held.js";
-import { Interner } from "./interner.js";
 import { type NodeIdentity, nodeMessage } from "./node.js";
 import { PendingResponse, type Rejection } from "./pending-response.js";
 import { ADDRESS_TYPE, RESOURCE_TYPES, type ResourceType } from "./resource.js";
@@ -30,7 +30,7 @@ interface TypeState {
 export class DeltaStream {
   readonly #node: NodeIdentity;
   readonly #maxRequestBytes: number;
-  readonly #interner = new Interner();
+  readonly #shared = new SharedParts();
   readonly #types = new Map<ResourceType, TypeState>(
     RESOURCE_TYPES.map((type) => [type, { held: new HeldVersions(), synced: false, sweep: false }]),
   );
@@ -70,7 +70,7 @@ export class DeltaStream {
     const type = RESOURCE_TYPES.find((known) => known === response.typeUrl);
     if (type === undefined) return undefined;
     const { held, sweep } = this.#state(type);
-    return new PendingResponse(type, response, held, sweep, this.#interner, this.#stream);
+    return new PendingResponse(type, response, held, sweep, this.#shared, this.#stream);
   }
 
   /** The answer to a response of an unknown type. */

@@ -5,23 +5,18 @@
  * Gives back one instance for equal keys. Forgets everything when `limit` keys are held: sharing is only a saving,
  * and names of resources long gone must not pile up.
  */
-export class Interner {
+export class Interner<T> {
   readonly #limit: number;
-  readonly #values = new Map<string, unknown>();
+  readonly #values = new Map<string, T>();
 
   constructor(limit = 65_536) {
     this.#limit = limit;
   }
 
-  text(value: string): string {
-    return this.shared(value, () => value);
-  }
-
-  /** `key` names the whole content of what `make` builds, and its kind. */
-  shared<T>(key: string, make: () => T): T {
+  /** The first value that was given with this key. `key` names the whole content of `value`. */
+  share(key: string, value: T): T {
     const held = this.#values.get(key);
-    if (held !== undefined) return held as T;
-    const value = make();
+    if (held !== undefined) return held;
     if (this.#values.size >= this.#limit) this.#values.clear();
     this.#values.set(key, value);
     return value;

@@ -7,8 +7,8 @@ import type { Service } from "../model/service.js";
 import type { Update } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import type { FaultCode } from "./checker.js";
+import type { SharedParts } from "./decode-workload.js";
 import type { HeldVersion, HeldVersions } from "./held.js";
-import type { Interner } from "./interner.js";
 import {
   AUTHORIZATION_TYPE,
   type Decodable,
@@ -34,7 +34,7 @@ export class PendingResponse {
   readonly rejections: Rejection[] = [];
 
   readonly #held: HeldVersions;
-  readonly #interner: Interner;
+  readonly #shared: SharedParts;
   readonly #resources: readonly Uint8Array[];
   readonly #removed: readonly string[];
   /** Names in this response, kept only when everything else is to be swept. */
@@ -51,14 +51,14 @@ export class PendingResponse {
     response: DeltaDiscoveryResponse,
     held: HeldVersions,
     sweep: boolean,
-    interner: Interner,
+    shared: SharedParts,
     stream: number,
   ) {
     this.type = type;
     this.nonce = response.nonce;
     this.stream = stream;
     this.#held = held;
-    this.#interner = interner;
+    this.#shared = shared;
     this.#resources = response.resources;
     this.#removed = response.removedResources;
     this.#named = sweep ? new Set() : undefined;
@@ -102,7 +102,7 @@ export class PendingResponse {
     this.#named?.add(name);
     // The control plane sends a quarter of its resources unchanged: those end here.
     if (this.#held.get(name)?.version === version && !this.#versions.has(name)) return;
-    const decoded = decodeResource(this.type, envelope.value, this.#interner);
+    const decoded = decodeResource(this.type, envelope.value, this.#shared);
     if (decoded.ok) {
       this.#versions.set(name, { version, versioned });
       this.#accept(decoded.value);

@@ -12,8 +12,7 @@ import type { Workload } from "../model/workload.js";
 import type { Decoded } from "./checker.js";
 import { decodePolicy } from "./decode-policy.js";
 import { decodeService } from "./decode-service.js";
-import { decodeWorkload } from "./decode-workload.js";
-import type { Interner } from "./interner.js";
+import { decodeWorkload, type SharedParts } from "./decode-workload.js";
 
 export const ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address";
 export const AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization";
@@ -59,7 +58,7 @@ export function openEnvelope(bytes: Uint8Array): Decoded<Envelope> {
 export function decodeResource(
   type: ResourceType,
   envelope: Envelope,
-  interner: Interner,
+  shared: SharedParts,
 ): Decoded<Decodable> {
   const { name, typeUrl, content } = envelope;
   if (typeUrl !== type) {
@@ -67,7 +66,7 @@ export function decodeResource(
   }
   return type === AUTHORIZATION_TYPE
     ? decodeAuthorization(content, name)
-    : decodeAddress(content, name, interner);
+    : decodeAddress(content, name, shared);
 }
 
 function decodeAuthorization(content: Uint8Array, name: string): Decoded<Decodable> {
@@ -75,13 +74,13 @@ function decodeAuthorization(content: Uint8Array, name: string): Decoded<Decodab
   return parsed.ok ? tagged("policy", decodePolicy(parsed.value, name)) : parsed;
 }
 
-function decodeAddress(content: Uint8Array, name: string, interner: Interner): Decoded<Decodable> {
+function decodeAddress(content: Uint8Array, name: string, shared: SharedParts): Decoded<Decodable> {
   const parsed = parse(Address, content);
   if (!parsed.ok) return parsed;
   const address = parsed.value.type;
   switch (address?.$case) {
     case "workload":
-      return tagged("workload", decodeWorkload(address.value, name, interner));
+      return tagged("workload", decodeWorkload(address.value, name, shared));
     case "service":
       return tagged("service", decodeService(address.value, name));
     default:
