@@ -29,7 +29,7 @@ import {
 } from "./generation.js";
 import { CGROUP_HOOKS, LOOKUP_PROGRAM } from "./hooks.js";
 import { type MapName, maps, type Settings } from "./maps.gen.js";
-import { Pins } from "./pins.js";
+import { Pins, type StateMapName } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
 
 /** A hook as it is attached now. */
@@ -116,6 +116,7 @@ export class Dataplane {
     if (!loaded.ok) return loaded;
     const generation = loaded.value;
     const failures = applyOperations(generation.maps, operations);
+    this.#removeStrays("pods", operations);
     const swapped = swapIn(this.#native, this.#pins, generation, this.#environment.cgroup);
     if (!swapped.ok) {
       generation.close();
@@ -142,6 +143,18 @@ export class Dataplane {
   /** A map of the governing generation or a long-lived one. */
   map(name: MapName): BpfMap | undefined {
     return this.#generation?.maps[name] ?? (this.#state as Partial<Record<MapName, BpfMap>>)[name];
+  }
+
+  /** Deletes entries of a long-lived map that an earlier daemon left and a complete list does not hold. */
+  #removeStrays(name: StateMapName, complete: readonly MapOperation[]): void {
+    const wanted = new Set<string>();
+    for (const { map, key } of complete) if (map === name) wanted.add(Buffer.from(key).toString("latin1"));
+    const { keySize } = this.#state[name].info;
+    const { count, keys } = this.#state[name].entries();
+    for (let index = 0; index < count; index++) {
+      const key = keys.subarray(index * keySize, (index + 1) * keySize);
+      if (!wanted.has(key.toString("latin1"))) this.#state[name].delete(key);
+    }
   }
 
   // ---- pods ----

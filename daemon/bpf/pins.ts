@@ -5,7 +5,7 @@
 //   links/<hook>             cgroup hooks; links/lookup-<cookie> one an enrolled pod
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { maps, ringBuffers } from "./maps.gen.js";
 
 /** Maps that outlive a generation; all others are configuration and belong to one. */
@@ -96,7 +96,8 @@ export class Pins {
 
   /** Pins something beside `path`, then moves it there in one step: a crash leaves the old pin or the new one. */
   putInPlace(path: string, pin: (fresh: string) => void): void {
-    const fresh = `${path}.new`;
+    // Names on a BPF file system must not hold a dot (bpf_lookup of kernel/bpf/inode.c).
+    const fresh = join(dirname(path), `new-${basename(path)}`);
     rmSync(fresh, { force: true });
     pin(fresh);
     renameSync(fresh, path);
