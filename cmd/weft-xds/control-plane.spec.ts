@@ -115,9 +115,12 @@ describe("a mesh file over gRPC", () => {
     expect(store.policies.has("default/p")).toBe(true);
     expect(client.state()).toMatchObject({
       connected: true,
-      resources: { Address: 3, Authorization: 1 },
+      types: [
+        { type: "Address", resources: 3, responses: 1, nacks: 0 },
+        { type: "Authorization", resources: 1, responses: 1, nacks: 0 },
+      ],
       messages: 2,
-      nacks: {},
+      faults: {},
       lastError: null,
     });
     expect(client.state().bytes).toBeGreaterThan(100);
@@ -229,7 +232,7 @@ describe("the client", () => {
       "bad: addresses[0] has 7 bytes instead of 4 or 16; default/s: ports[0].target_port is 70000",
     );
     expect([...running.store.workloads.keys()]).toEqual(["good"]);
-    expect(running.client.state()).toMatchObject({ nacks: { address: 1, port: 1 }, connected: true });
+    expect(running.client.state()).toMatchObject({ faults: { address: 1, port: 1 }, connected: true });
   });
 
   it("answers only after applying, one response at a time, and names what applying refused", async () => {

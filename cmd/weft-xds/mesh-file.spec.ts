@@ -1,7 +1,7 @@
 // Owns the proof that mesh files mean what they say, and that a bad one is refused with the place and the reason.
 
 import { describe, expect, it } from "vitest";
-import { Interner } from "../../daemon/xds/interner.js";
+import { SharedParts } from "../../daemon/xds/decode-workload.js";
 import { decodeResource, openEnvelope, RESOURCE_TYPES } from "../../daemon/xds/resource.js";
 import { encodeMesh } from "./encode.js";
 import { parseMesh } from "./mesh-file.js";
@@ -14,7 +14,7 @@ function received(text: string): Map<string, unknown> {
   const found = RESOURCE_TYPES.flatMap((type) =>
     (encoded.get(type) ?? []).map(({ name, bytes }) => {
       const envelope = openEnvelope(bytes);
-      const decoded = envelope.ok ? decodeResource(type, envelope.value, new Interner()) : envelope;
+      const decoded = envelope.ok ? decodeResource(type, envelope.value, new SharedParts()) : envelope;
       if (!decoded.ok) throw new Error(`${name}: ${decoded.reason}`);
       return [name, decoded.value.value] as const;
     }),
@@ -243,7 +243,7 @@ describe("a bad mesh file", () => {
     [
       "an endpoint with an unknown key",
       "workloads: [{name: a}]\nservices:\n  - {name: s, ports: {80: 80}, endpoints: [{workload: a, weight: 3}]}",
-      /^m.yaml:3:\d+: services\[0\].endpoints\[0\]/,
+      "m.yaml:3:58: services[0].endpoints[0].weight: unknown key",
     ],
   ])("with %s is refused", (_, text, expected) => {
     const parsed = parseMesh(text, "m.yaml");

@@ -55,7 +55,9 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
     return issue.keys.map((key) => ({ path: [...issue.path, key], reason: "unknown key", inKey: true }));
   }
   if (issue.code === "invalid_union") {
-    const nested = issue.errors.flat().filter((inner) => inner.path.length > 0);
+    const nested = issue.errors
+      .flat()
+      .filter((inner) => inner.path.length > 0 || inner.code === "unrecognized_keys");
     if (nested.length > 0)
       return nested.flatMap((inner) => problemsOf({ ...inner, path: [...issue.path, ...inner.path] }));
   }

@@ -4,10 +4,7 @@ import { describe, expect, it } from "vitest";
 import { ADDRESS_TYPE } from "../../daemon/xds/resource.js";
 import { DeltaDiscoveryRequest } from "../../proto/gen/discovery.js";
 import { type Mesh, meshOf, readDump, readFixture } from "./ambientz.js";
-import { fixture, Replay, session } from "./replay.js";
-
-const dump = (scenario: string, when: string): Mesh =>
-  meshOf(readDump(fixture(scenario, `ambientz-${when}.json`)));
+import { dumpOf, fixture, Replay, session } from "./replay.js";
 
 /** Names by type, as istiod says that a client following the protocol holds them. */
 const held = (scenario: string): unknown =>
@@ -39,10 +36,10 @@ describe.each([
       const start = replay.mesh();
       expect(start.workloads.length + start.services.length).toBe(addresses);
       expect(start.policies.length).toBe(policies);
-      expect(start).toEqual(dump(scenario, "start"));
+      expect(start).toEqual(dumpOf(scenario, "start"));
     }
     expect(responses).toBeGreaterThan(5);
-    expect(replay.mesh()).toEqual(dump(scenario, "end"));
+    expect(replay.mesh()).toEqual(dumpOf(scenario, "end"));
     expect(namesOf(replay)).toEqual(held(scenario));
   });
 });
@@ -78,7 +75,7 @@ describe("large", () => {
         [],
       );
     }
-    expect(replay.mesh()).toEqual(dump("large", "end"));
+    expect(replay.mesh()).toEqual(dumpOf("large", "end"));
   });
 });
 
@@ -92,10 +89,10 @@ describe("reconnect", () => {
       if (number <= 4) expectSameLists(requests, frames);
       for (const [i, frame] of frames.filter((f) => f.response).entries()) {
         expect(replay.play(frame.message).answer?.errorDetail).toBeUndefined();
-        if (number === 1 && i === 1) expect(replay.mesh()).toEqual(dump("reconnect", "start"));
+        if (number === 1 && i === 1) expect(replay.mesh()).toEqual(dumpOf("reconnect", "start"));
       }
     }
-    expect(replay.mesh()).toEqual(dump("reconnect", "end"));
+    expect(replay.mesh()).toEqual(dumpOf("reconnect", "end"));
     expect(namesOf(replay)).toEqual(held("reconnect"));
 
     const last = session("reconnect", "frames-8.bin");

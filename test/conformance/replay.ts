@@ -8,13 +8,18 @@ import { createStore } from "../../daemon/model/store.js";
 import type { Delta } from "../../daemon/model/update.js";
 import { DeltaStream } from "../../daemon/xds/delta-stream.js";
 import { type DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
-import { type Mesh, sorted } from "./ambientz.js";
+import { type Mesh, meshOf, readDump, sorted } from "./ambientz.js";
 
 const FIXTURES = fileURLToPath(new URL("../fixtures/istiod/", import.meta.url));
 
 /** Path of a recorded file. */
 export function fixture(scenario: string, file: string): string {
   return join(FIXTURES, scenario, file);
+}
+
+/** What istiod itself held, `when` being `start` (after the first push) or `end`. */
+export function dumpOf(scenario: string, when: "start" | "end"): Mesh {
+  return meshOf(readDump(fixture(scenario, `ambientz-${when}.json`)));
 }
 
 /** The recorded messages of a session; `file` such as `frames-1.bin.gz`. */
