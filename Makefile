@@ -89,19 +89,30 @@ uninstall: build ## detach weft from this machine and remove its maps
 
 # ---- test ----
 
-test: build packages ## every test: unit, property, BPF, addon, namespaces
+VITEST_MODULE := node_modules/vitest/vitest.mjs
+VITEST        := node $(VITEST_MODULE) run
+report         = $(SUDO) env WEFT_TEST_REPORT=$(CURDIR)/out/test/$(1).json
+
+# Every run is made even when one before it failed; the last line counts them all.
+test: build packages ## every test: unit, property, BPF, addon (also sanitized and on Node 24), namespaces
 	@$(MAKE) -C test/bench
-	@$(MAKE) -C native testdata
-	@$(SUDO) npx --no-install vitest run
-	@$(MAKE) -C native test-asan
-	@$(MAKE) -C native test-node24
+	@$(MAKE) -C native asan testdata node24
+	@rm -rf out/test && mkdir -p out/test
+	@status=0; \
+	$(call report,all) $(VITEST) || status=1; \
+	$(call report,addon-asan) $(MAKE) -C native test-asan || status=1; \
+	$(call report,addon-node24) $(MAKE) -C native test-node24 || status=1; \
+	$(call report,unit-node24) build/node24/bin/node $(VITEST_MODULE) run --project unit || status=1; \
+	npx --no-install tsx test/summary.ts out/test/*.json || status=1; \
+	exit $$status
 
 test-unit: build ## what needs no privileges
-	@npx --no-install vitest run --project unit
+	@$(VITEST) --project unit
 
 test-kernel: build packages ## BPF programs and namespaces only
 	@$(MAKE) -C test/bench
-	@$(SUDO) npx --no-install vitest run --project kernel
+	@$(MAKE) -C native testdata
+	@$(SUDO) $(VITEST) --project kernel
 
 bench: build packages ## weft against no weft: throughput, connection rate, latency; writes out/bench/*.json
 	@$(MAKE) -C test/bench

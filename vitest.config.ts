@@ -1,8 +1,12 @@
 // Owns how tests run: unit beside the source in parallel, kernel ones alone, one file after the other.
 import { defineConfig } from "vitest/config";
 
+/** Where `make test` wants the counts of this run. */
+const report = process.env.WEFT_TEST_REPORT;
+
 export default defineConfig({
   test: {
+    reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     projects: [
       {
         test: {
