@@ -2,7 +2,7 @@
 // Must not know how a property is shown.
 
 import { parseArgs } from "node:util";
-import { removeLab } from "../../test/helpers/lab.js";
+import { leftovers, removeLab } from "../../test/helpers/lab.js";
 import { run } from "../../test/helpers/process.js";
 import { buildDemo, type Demo, demoPrefix } from "./build.js";
 import { steps } from "./steps.js";
@@ -68,6 +68,8 @@ async function remove(demo: Demo): Promise<void> {
   const uninstalled = await demo.mesh.uninstall();
   if (uninstalled.code !== 0) throw new Error(`weftd uninstall: ${uninstalled.stderr}`);
   demo.lab.remove();
+  const left = leftovers(demoPrefix);
+  if (left.length > 0) throw new Error(`still there: ${left.join(", ")}`);
   holds("programs, maps, namespaces, cgroup and servers are gone");
 }
 

@@ -136,8 +136,8 @@ const metrics: Step = {
       `curl http://127.0.0.1:${demo.mesh.ports.metrics}/metrics | grep kmesh_tcp_connections_opened_total`,
     );
     const text = await demo.mesh.metricsText();
-    const lines = text.split("\n").filter((l) => l.startsWith("kmesh_tcp_connections_opened_total{"));
-    output(lines.map(withoutAbsent).join("\n"), 4, 500);
+    const lines = text.split("\n").filter((line) => line.startsWith("kmesh_tcp_connections_opened_total{"));
+    output(lines.map(shortened).join("\n"), 4);
     const labels = { reporter: "source", destination_service: reviewsName };
     const before = await demo.mesh.metric("kmesh_tcp_connections_opened_total", labels);
     await ask(demo, 50);
@@ -146,9 +146,12 @@ const metrics: Step = {
   },
 };
 
-/** A series without the labels that say nothing. */
-function withoutAbsent(line: string): string {
-  return line.replaceAll(/\w+="-",?/g, "");
+/** A series with those of its labels that tell it from the others here. */
+function shortened(line: string): string {
+  const wanted = ["reporter", "source_workload", "destination_service", "destination_workload"];
+  const [name, , labels = "", value] = /^(\w+)(\{(.*)\}) (\S+)$/.exec(line) ?? [];
+  const kept = labels.split(",").filter((label) => wanted.includes(label.split("=")[0] ?? ""));
+  return `${name}{${kept.join(",")}, …} ${value}`;
 }
 
 const inspection: Step = {

@@ -80,10 +80,15 @@ export function removeLab(prefix: string): void {
   rmSync(directory, { recursive: true, force: true });
 }
 
-function removeLeftovers(): void {
+/** Namespaces, cgroups and directories whose names begin so. */
+export function leftovers(prefix: string): string[] {
   const names = [...listNetns(), ...readdirSync(cgroupRoot()), ...readdirSync(stateRoot)];
+  return names.filter((name) => name.startsWith(prefix));
+}
+
+function removeLeftovers(): void {
   const prefixes = new Set<string>();
-  for (const name of names) {
+  for (const name of leftovers("weft-lab-")) {
     const [prefix, owner] = ownPrefix.exec(name) ?? [];
     if (prefix !== undefined && !existsSync(`/proc/${owner}`)) prefixes.add(prefix);
   }

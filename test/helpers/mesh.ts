@@ -1,7 +1,7 @@
 // Owns a running mesh in a lab: weft-xds with a YAML file, weftd, and the questions put to them.
 // Must not know what a test or the demo does with it.
 
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { packageRoot } from "../../native/index.js";
@@ -50,7 +50,8 @@ export class Mesh {
     readonly options: MeshOptions,
     readonly ports: Ports,
   ) {
-    this.yamlFile = join(lab.directory, "mesh.yaml");
+    mkdirSync(join(lab.directory, "mesh"));
+    this.yamlFile = join(lab.directory, "mesh", "mesh.yaml");
     this.accessLogFile = join(lab.directory, "access.log");
     writeFileSync(this.accessLogFile, "");
     this.edit(options.yaml);

@@ -41,10 +41,10 @@ test("an endpoint's own address is reached as it is", async () => {
 });
 
 test("an unknown destination is left untouched", async () => {
-  const before = await world.reason("PASSTHROUGH");
+  const before = await world.reason("passthrough");
   const answer = await world.peers.client.call("ask", { host: "10.77.0.91", port: targetPort });
   expect(answer).toMatchObject({ ok: true, reply: "outside", remote: `10.77.0.91:${targetPort}` });
-  expect(await world.reason("PASSTHROUGH")).toBe(before + 1);
+  expect(await world.reason("passthrough")).toBe(before + 1);
 });
 
 test("a process that is not enrolled is left untouched: the virtual address leads it nowhere", async () => {
@@ -53,9 +53,9 @@ test("a process that is not enrolled is left untouched: the virtual address lead
 });
 
 test.each([
-  ["no endpoint", vip.empty, webPort, "NO_ENDPOINT"],
-  ["no such port", vip.web.ipv4, 81, "NO_PORT"],
-  ["no such port, IPv6", vip.web.ipv6, 81, "NO_PORT"],
+  ["no endpoint", vip.empty, webPort, "no_endpoint"],
+  ["no such port", vip.web.ipv4, 81, "no_port"],
+  ["no such port, IPv6", vip.web.ipv6, 81, "no_port"],
 ])("a service with %s refuses at once and counts why", async (_, host, port, reason) => {
   const before = await world.reason(reason);
   const answer = await world.peers.client.call("ask", { host, port });
@@ -85,10 +85,10 @@ test("an endpoint that becomes unhealthy gets nothing, and nothing fails meanwhi
 
 test("when all are unhealthy the service refuses, and comes back", async () => {
   await world.pushEndpoints({ unhealthy: ["web-a", "web-b", "web-c"] });
-  const before = await world.reason("NO_HEALTHY_ENDPOINT");
+  const before = await world.reason("no_healthy_endpoint");
   const answer = await world.peers.client.call("ask", { host: vip.web.ipv4, port: webPort });
   expect(answer).toMatchObject({ ok: false, code: "ECONNREFUSED" });
-  expect(await world.reason("NO_HEALTHY_ENDPOINT")).toBe(before + 1);
+  expect(await world.reason("no_healthy_endpoint")).toBe(before + 1);
   await world.pushEndpoints({});
   expect(await world.peers.client.call("ask", { host: vip.web.ipv4, port: webPort })).toMatchObject({
     ok: true,

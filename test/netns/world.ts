@@ -85,7 +85,11 @@ export class World {
   /** Pushes another mesh and waits until `check` sees it. */
   async push(knobs: Knobs, what: string, check: () => Promise<boolean>): Promise<void> {
     this.mesh.edit(worldYaml(knobs));
-    await until(what, check);
+    await until(what, check).catch((cause: unknown) => {
+      const logs = ["weft-xds", "weftd"] as const;
+      const said = logs.map((name) => `${name}:\n${this.mesh.log(name).split("\n").slice(-12).join("\n")}`);
+      throw new Error(`${what}: no effect\n${said.join("\n")}`, { cause });
+    });
   }
 
   /** Pushes another mesh whose endpoints differ, and waits until the kernel's frontends do. */
@@ -94,7 +98,7 @@ export class World {
     await this.push(knobs, "new runs of slots", async () => (await this.frontends()) !== before);
   }
 
-  /** How often a reason of bpf/include/weft/consts.h was counted. */
+  /** How often a reason was counted, by its name in `reasonNames`. */
   async reason(name: string): Promise<number> {
     const entry = (await this.#map("reasons")).find(({ key }) => key.reasonName === name);
     return Number(entry?.value.count ?? 0);
