@@ -85,7 +85,7 @@ const schema = z.object({
   }),
   syncTimeout: parsed(parseDuration).prefault("30s").register(help, {
     argument: "DURATION",
-    text: "how long a start waits for the control plane before the programs are swapped",
+    text: "how long a start waits for the control plane before it warns; it goes on waiting",
   }),
   authzNodeExempt: boolean.default(true).register(help, {
     argument: "BOOL",
