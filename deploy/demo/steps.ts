@@ -137,7 +137,7 @@ const metrics: Step = {
     );
     const text = await demo.mesh.metricsText();
     const lines = text.split("\n").filter((line) => line.startsWith("kmesh_tcp_connections_opened_total{"));
-    output(lines.map(shortened).join("\n"), 4);
+    output(lines.map(shortened).join("\n"), 4, 250);
     const labels = { reporter: "source", destination_service: reviewsName };
     const before = await demo.mesh.metric("kmesh_tcp_connections_opened_total", labels);
     await ask(demo, 50);
@@ -149,7 +149,7 @@ const metrics: Step = {
 /** A series with those of its labels that tell it from the others here. */
 function shortened(line: string): string {
   const wanted = ["reporter", "source_workload", "destination_service", "destination_workload"];
-  const [name, , labels = "", value] = /^(\w+)(\{(.*)\}) (\S+)$/.exec(line) ?? [];
+  const [, name, labels = "", value] = /^(\w+)\{(.*)\} (\S+)$/.exec(line) ?? [];
   const kept = labels.split(",").filter((label) => wanted.includes(label.split("=")[0] ?? ""));
   return `${name}{${kept.join(",")}, …} ${value}`;
 }
