@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Owns the command line of weft-xds. Must not know how resources are made or served.
 
+import { logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { messageOf, WeftError } from "../daemon/errors.js";
 import { type ControlPlane, startControlPlane } from "./weft-xds/control-plane.js";
@@ -50,6 +51,8 @@ const program = new Command("weft-xds")
   .addHelpText("after", EXAMPLE)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_INVALID));
 
+// What the library prints is told by the errors here, in words of its own.
+setLogVerbosity(logVerbosity.NONE);
 await main(program.parse().opts<Options>());
 
 async function main(options: Options): Promise<void> {

@@ -2,7 +2,7 @@
 // Must not know the command line.
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import { addressInUse, configInvalid } from "../../daemon/errors.js";
+import { configInvalid, WeftError } from "../../daemon/errors.js";
 import {
   type AggregatedDiscoveryServiceServer,
   AggregatedDiscoveryServiceService,
@@ -109,7 +109,14 @@ function bind(server: Server, address: string): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
       if (error === null) resolve(port);
-      else reject(addressInUse("listen", address, error));
+      else
+        reject(
+          new WeftError(
+            "ADDRESS_IN_USE",
+            `cannot listen on ${address} (${error.message}): name another with --listen`,
+            error,
+          ),
+        );
     });
   });
 }
