@@ -97,7 +97,7 @@ async function measure(sides: Sides, options: DatapathOptions): Promise<Measurem
   const { lab } = sides;
   const { seconds } = options;
   const atLeast = (ratio: number) => ({ of: "ratio", atLeast: ratio }) as const;
-  const rate = (s: Side, workers: number) => async () => (await crr(lab, s, workers, seconds)).rate;
+  const rate = async (result: Promise<LoadResult>) => (await result).rate;
   return [
     await alternate("throughput-1", "Gbit/s", sides, options, atLeast(0.99), (s) =>
       iperf(lab, s, 1, seconds),
@@ -105,11 +105,11 @@ async function measure(sides: Sides, options: DatapathOptions): Promise<Measurem
     await alternate("throughput-8", "Gbit/s", sides, options, atLeast(0.99), (s) =>
       iperf(lab, s, 8, seconds),
     ),
-    await alternate("crr-1", "1/s", sides, options, atLeast(0.97), (s) => rate(s, 1)()),
-    await alternate("crr-16", "1/s", sides, options, atLeast(0.97), (s) => rate(s, 16)()),
-    await alternate("pingpong-1", "1/s", sides, options, atLeast(0.99), async (s) => {
-      return (await runLoad(lab, s, "pingpong", ["--seconds", `${seconds}`])).rate;
-    }),
+    await alternate("crr-1", "1/s", sides, options, atLeast(0.97), (s) => rate(crr(lab, s, 1, seconds))),
+    await alternate("crr-16", "1/s", sides, options, atLeast(0.97), (s) => rate(crr(lab, s, 16, seconds))),
+    await alternate("pingpong-1", "1/s", sides, options, atLeast(0.99), (s) =>
+      rate(runLoad(lab, s, "pingpong", ["--seconds", `${seconds}`])),
+    ),
   ];
 }
 
@@ -179,7 +179,7 @@ interface RunTime {
 
 /**
  * Time in all of weft's programs a connection, both ends on this node, from the kernel's statistics; in a run
- * of its own, for the statistics themselves cost time.
+ * of its own, for the statistics themselves cost time (two clock readings a run, in part within what they measure).
  */
 async function bpfTime(mesh: Mesh, side: Side, seconds: number): Promise<Measurement> {
   const native = loadNative();

@@ -1,0 +1,71 @@
+import { afterEach, expect, test } from "vitest";
+import { createLab, type Lab } from "../helpers/lab.js";
+import { program } from "../helpers/mesh.js";
+import { run } from "../helpers/process.js";
+import { until } from "../helpers/wait.js";
+import { createWorld, targetPort, vip, type World, webPort } from "./world.js";
+
+let world: World | undefined;
+let lab: Lab | undefined;
+afterEach(() => {
+  world?.remove();
+  lab?.remove();
+});
+
+const limit = 32;
+const blocks = (count: number) => Array.from({ length: count }, (_, i) => `10.${100 + i}.0.0/16`);
+const policies = (count: number) => [
+  { name: "many-blocks", action: "DENY", workloads: ["web-a"], rules: [{ sourceIps: blocks(count) }] },
+];
+
+test("a full map is named with its capacity, what it guards denies, and opens when the policy goes", async () => {
+  world = await createWorld({ policies: policies(4) }, { flags: ["--map-limit", `${limit}`] });
+  const { mesh, peers } = world;
+  const ask = (host: string) => peers.client.call("ask", { host, port: targetPort });
+  expect(await ask("10.77.0.21")).toMatchObject({ ok: true, reply: "web-a" });
+
+  const refused = async () => {
+    const answer = await ask("10.77.0.21");
+    return !answer.ok && answer.code === "ECONNREFUSED";
+  };
+  await world.push({ policies: policies(limit + 8) }, "web-a denying", refused);
+  expect(mesh.log("weftd")).toMatch(new RegExp(`authz_address.*\\b${limit}\\b`));
+  // Only what the missing rows guard denies.
+  expect(await ask("10.77.0.22")).toMatchObject({ ok: true, reply: "web-b" });
+
+  await world.push({}, "web-a open", async () => (await ask("10.77.0.21")).ok);
+});
+
+test("a mesh file with a mistake changes nothing, and says line and reason", async () => {
+  world = await createWorld();
+  const { mesh, peers } = world;
+  const before = await world.frontends();
+  mesh.edit("workloads:\n  - name: broken\n    addresses: [10.0.0.300]\n");
+  await until("weft-xds refusing", () => /mesh\.yaml:3.*10\.0\.0\.300/.test(mesh.log("weft-xds")));
+  expect(await world.frontends()).toBe(before);
+  const tally = await peers.client.call("askMany", { host: vip.web.ipv4, port: webPort, count: 30 });
+  expect(tally.errors).toEqual({});
+});
+
+test.each([
+  ["NO_BPFFS", "mount -t bpf", (l: Lab) => ["--bpffs", l.directory, "--cgroup", l.cgroups.mesh]],
+  ["NO_CGROUP2", "--cgroup", (l: Lab) => ["--bpffs", l.bpffs, "--cgroup", l.directory]],
+])("without its ground weftd says %s in one line and ends", async (code, advice, flags) => {
+  lab = await createLab();
+  const result = await run([...program("weftd"), ...flags(lab)]);
+  expect(result.code).toBe(1);
+  expect(result.stderr.trim().split("\n")).toHaveLength(1);
+  expect(result.stderr).toContain(code);
+  expect(result.stderr).toContain(advice);
+});
+
+test("without privileges weftd says so in one line, and still helps", async () => {
+  lab = await createLab();
+  const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+  const result = await run([...asNobody, ...program("weftd"), "--bpffs", lab.bpffs]);
+  expect(result.code).toBe(1);
+  expect(result.stderr.trim().split("\n")).toHaveLength(1);
+  expect(result.stderr).toContain("NO_PRIVILEGES");
+  const help = await run([...asNobody, ...program("weftd"), "--help"]);
+  expect(help.code, help.stderr).toBe(0);
+});
