@@ -2,12 +2,16 @@
 
 import { parseArgs } from "node:util";
 import { datapath } from "./datapath.js";
+import { sync } from "./sync.js";
 
 const usage = `usage: main.ts [--alternations N] [--seconds S] datapath
+       main.ts [--runs N] [--sizes N,N] sync
 
 Runs a bench, prints its table and writes out/bench/NAME.json; exit code 1 when a budget is not kept.
   --alternations N   pairs of turns a row (default 11)
   --seconds S        length of one turn, whole seconds (default 2)
+  --runs N           fresh daemons a size (default 3)
+  --sizes N,N        workloads in the mesh (default 1000,10000,100000)
 `;
 
 const { values, positionals } = parseArgs({
@@ -15,15 +19,26 @@ const { values, positionals } = parseArgs({
   options: {
     alternations: { type: "string", default: "11" },
     seconds: { type: "string", default: "2" },
+    runs: { type: "string", default: "3" },
+    sizes: { type: "string", default: "1000,10000,100000" },
     help: { type: "boolean", short: "h" },
   },
 });
-const options = { alternations: Number(values.alternations), seconds: Number(values.seconds) };
+const alternations = Number(values.alternations);
+const seconds = Number(values.seconds);
+const runs = Number(values.runs);
+const sizes = values.sizes.split(",").map(Number);
+const isValid = alternations >= 1 && seconds >= 1 && runs >= 1 && sizes.every((size) => size >= 100);
+const benches: Readonly<Record<string, () => Promise<boolean>>> = {
+  datapath: () => datapath({ alternations, seconds }),
+  sync: () => sync({ runs, sizes }),
+};
+const bench = benches[positionals.join()];
 if (values.help) {
   console.log(usage);
-} else if (positionals.join() !== "datapath" || !(options.alternations >= 1) || !(options.seconds >= 1)) {
+} else if (bench === undefined || !isValid) {
   console.error(usage);
   process.exitCode = 2;
 } else {
-  process.exitCode = (await datapath(options)) ? 0 : 1;
+  process.exitCode = (await bench()) ? 0 : 1;
 }

@@ -1,0 +1,214 @@
+// Owns the bench of large meshes: how long a first sync takes, what it needs, and how fast a change arrives.
+// Must not know how weftd does it.
+//
+// A control plane of its own process (sync-plane.ts) serves encoded responses over gRPC; weftd runs in a lab with
+// the real kernel and four enrolled pods under a policy. For each size, in medians of `runs` fresh daemons:
+//   sync      from weftd's request for addresses to its ACK of policies, which it sends once the kernel has all
+//   stall     99th percentile and maximum of nodejs_eventloop_lag from weftd's start to that ACK; see eventLoop()
+//   rss       VmRSS two seconds later; nobody asks for a garbage collection
+//   change    an endpoint's health turns: response sent to ACK received, gRPC both ways included
+//   replace   a pod goes and another comes in one response, likewise
+//   to-kernel what weftd's own histogram says of both: from the response's arrival to its last map operation
+// At the end of each run the kernel's maps must be what the compiler wants.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../../native/index.js";
+import { createLab, type Lab } from "../helpers/lab.js";
+import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
+import type { RunningProcess } from "../helpers/process.js";
+import { Hopeless, sleep, until } from "../helpers/wait.js";
+import { type Measurement, median, printTable, report } from "./report.js";
+import { type BenchPod, namespaceName } from "./sync-mesh.js";
+import type { PlaneLine } from "./sync-plane.js";
+
+export interface SyncOptions {
+  /** Fresh daemons a size. */
+  readonly runs: number;
+  /** Workloads in the mesh. */
+  readonly sizes: readonly number[];
+}
+
+const CHANGES = 1000;
+const REPLACEMENTS = 500;
+const SETTLE_MS = 2000;
+const TIMEOUT = { timeoutMs: 120_000, everyMs: 5 };
+
+/** Upper bounds by size; sizes between them have none. */
+const SYNC_MS: Readonly<Record<number, number>> = { 1000: 100, 10000: 300, 100000: 2000 };
+const RSS_MIB: Readonly<Record<number, number>> = { 1000: 80, 10000: 100, 100000: 250 };
+const CHANGE_P50_MS = 0.5;
+const CHANGE_P99_MS = 3;
+const STALL_MS = 50;
+
+interface Run {
+  readonly syncMs: number;
+  readonly stallP99Ms: number;
+  readonly stallMaxMs: number;
+  readonly rssMib: number;
+  readonly change: readonly number[];
+  readonly replace: readonly number[];
+  readonly toKernelMs: number;
+  readonly bytes: number;
+}
+
+/** Measures, prints, and writes out/bench/sync.json. Returns true when every budget is kept. */
+export async function sync({ runs, sizes }: SyncOptions): Promise<boolean> {
+  const rows: Measurement[] = [];
+  const growth = [["workloads", "MB sent", "sync ms", "ms a 1,000", "RSS MiB", "KiB a workload"]];
+  let base: { size: number; rss: number } | undefined;
+  for (const size of sizes) {
+    const taken: Run[] = [];
+    for (let run = 0; run < runs; run++) {
+      taken.push(await once(size));
+      const last = taken.at(-1);
+      console.log(`${size}: sync ${last?.syncMs.toFixed(0)} ms, RSS ${last?.rssMib.toFixed(0)} MiB`);
+    }
+    rows.push(...rowsOf(size, taken));
+    const syncMs = median(taken.map((run) => run.syncMs));
+    const rss = median(taken.map((run) => run.rssMib));
+    base ??= { size, rss };
+    const each = size === base.size ? "-" : (((rss - base.rss) * 1024) / (size - base.size)).toFixed(2);
+    growth.push([
+      `${size}`,
+      ((taken[0]?.bytes ?? 0) / 1e6).toFixed(1),
+      syncMs.toFixed(0),
+      ((syncMs * 1000) / size).toFixed(1),
+      rss.toFixed(0),
+      each,
+    ]);
+  }
+  console.log();
+  printTable(growth);
+  console.log();
+  return report("sync", rows);
+}
+
+function rowsOf(size: number, runs: readonly Run[]): Measurement[] {
+  const row = (name: string, unit: string, value: (run: Run) => number, atMost?: number): Measurement => ({
+    name: `${name}-${size}`,
+    unit,
+    value: median(runs.map(value)),
+    reference: null,
+    ratio: null,
+    budget: atMost === undefined ? null : { of: "value", atMost },
+  });
+  return [
+    row("sync", "ms", (run) => run.syncMs, SYNC_MS[size]),
+    row("rss", "MiB", (run) => run.rssMib, RSS_MIB[size]),
+    row("change-p50", "ms", (run) => quantile(run.change, 0.5), CHANGE_P50_MS),
+    row("change-p99", "ms", (run) => quantile(run.change, 0.99), CHANGE_P99_MS),
+    row("replace-p50", "ms", (run) => quantile(run.replace, 0.5), CHANGE_P50_MS),
+    row("replace-p99", "ms", (run) => quantile(run.replace, 0.99), CHANGE_P99_MS),
+    row("to-kernel-mean", "ms", (run) => run.toKernelMs),
+    row("stall-p99", "ms", (run) => run.stallP99Ms, STALL_MS),
+    row("stall-max", "ms", (run) => run.stallMaxMs),
+  ];
+}
+
+async function once(size: number): Promise<Run> {
+  const lab = await createLab();
+  try {
+    const pods = await makePods(lab);
+    const plane = await startPlane(lab, size, pods);
+    const mesh = await meshWithPlane(lab, plane.port, { accessLog: false });
+    const daemon = mesh.launchDaemon();
+    const { synced = Number.NaN, bytes = 0 } = await plane.next((line) => line.synced !== undefined);
+    const stall = await eventLoop(mesh);
+    await sleep(SETTLE_MS);
+    const rssMib = residentMib(daemon);
+    const before = await toKernel(mesh);
+    const change = await plane.measure(`change ${CHANGES}`);
+    const replace = await plane.measure(`replace ${REPLACEMENTS}`);
+    const after = await toKernel(mesh);
+    await checkKernel(mesh);
+    const toKernelMs = ((after.sum - before.sum) / (after.count - before.count)) * 1000;
+    await mesh.endDaemon("SIGTERM");
+    return { syncMs: synced, bytes, rssMib, change, replace, toKernelMs, ...stall };
+  } finally {
+    lab.remove();
+  }
+}
+
+async function makePods(lab: Lab): Promise<BenchPod[]> {
+  const pods: BenchPod[] = [];
+  for (const [index, name] of ["first", "second", "third", "fourth"].entries()) {
+    const pod = { namespace: namespaceName(0), name, ipv4: `10.77.0.${11 + index}` };
+    await lab.pod(`${pod.namespace}/${pod.name}`, pod);
+    pods.push(pod);
+  }
+  return pods;
+}
+
+class BenchPlane {
+  readonly #process: RunningProcess;
+  readonly #lines: PlaneLine[] = [];
+  port = 0;
+
+  constructor(process: RunningProcess) {
+    this.#process = process;
+    process.onLine((line) => this.#lines.push(JSON.parse(line) as PlaneLine));
+  }
+
+  /** The next line that `wanted` takes. */
+  next(wanted: (line: PlaneLine) => boolean): Promise<PlaneLine> {
+    return until(
+      "the control plane of the bench",
+      () => {
+        const failed = this.#lines.find((line) => line.error !== undefined);
+        if (failed !== undefined) throw new Hopeless(failed.error);
+        if (!this.#process.running) throw new Hopeless(`the control plane ended: ${this.#process.stderr}`);
+        const at = this.#lines.findIndex(wanted);
+        return at < 0 ? undefined : this.#lines.splice(at, 1)[0];
+      },
+      TIMEOUT,
+    );
+  }
+
+  async measure(command: string): Promise<readonly number[]> {
+    this.#process.stdin.write(`${command}\n`);
+    return (await this.next((line) => line.samples !== undefined)).samples ?? [];
+  }
+}
+
+async function startPlane(lab: Lab, size: number, pods: readonly BenchPod[]): Promise<BenchPlane> {
+  const file = join(packageRoot(), "test", "bench", "sync-plane.ts");
+  const argv = [process.execPath, "--import", "tsx", file, `${size}`, JSON.stringify(pods)];
+  const plane = new BenchPlane(lab.spawnDaemon(argv));
+  const { port = 0 } = await plane.next((line) => line.port !== undefined);
+  plane.port = port;
+  return plane;
+}
+
+/**
+ * prom-client's gauges: monitorEventLoopDelay, which notes the time between two ticks 10 ms apart. So an idle loop
+ * shows 10 ms, and one long stall is one note however long it lasts: hence the maximum beside the percentile.
+ */
+async function eventLoop(mesh: Mesh): Promise<Pick<Run, "stallP99Ms" | "stallMaxMs">> {
+  const text = await mesh.metricsText();
+  const read = (name: string) =>
+    Number(new RegExp(`^nodejs_eventloop_lag_${name}_seconds (\\S+)`, "m").exec(text)?.[1]) * 1000;
+  return { stallP99Ms: read("p99"), stallMaxMs: read("max") };
+}
+
+function residentMib({ pid }: RunningProcess): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) / 1024;
+}
+
+/** What weftd has noted of responses so far: seconds and how many. */
+async function toKernel(mesh: Mesh): Promise<{ sum: number; count: number }> {
+  const name = "weft_xds_response_to_kernel_seconds";
+  return { sum: await mesh.metric(`${name}_sum`), count: await mesh.metric(`${name}_count`) };
+}
+
+/** The kernel's maps hold what the compiler wants, nothing else. */
+async function checkKernel(mesh: Mesh): Promise<void> {
+  const diff = await mesh.weftctl("diff");
+  if (diff.code !== 0) throw new Error(`the kernel differs from the model:\n${diff.stdout}${diff.stderr}`);
+}
+
+function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
