@@ -204,6 +204,8 @@ export class Backend implements AdminBackend {
   }
 
   expectedMap(name: MapName): Iterable<ExpectedEntry> | undefined {
+    // Until then what an earlier daemon wrote governs, and this one has written nothing.
+    if (!this.#parts.dataplane.installed) return undefined;
     if (!CONFIGURATION_MAPS.includes(name) && !COMPILED_STATE.has(name)) return undefined;
     const entries: ExpectedEntry[] = [];
     for (const operation of this.#parts.mesh.expected(name)) {

@@ -82,6 +82,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     dataplane,
     log: logs.logger("bpf"),
     onMapWriteFailed: (map) => metrics.mapWriteFailed(map),
+    onMapOperations: (map, kind, count) => metrics.mapOperations(map, kind, count),
   });
   const metrics = createMetrics({
     names,

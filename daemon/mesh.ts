@@ -31,6 +31,8 @@ export interface MeshOptions {
   readonly dataplane: Dataplane;
   readonly log: Logger;
   readonly onMapWriteFailed: (map: string) => void;
+  /** The kernel was given `count` operations of this kind on this map. */
+  readonly onMapOperations: (map: MapName, kind: MapOperation["kind"], count: number) => void;
 }
 
 export class Mesh {
@@ -39,6 +41,7 @@ export class Mesh {
   readonly #dataplane: Dataplane;
   readonly #log: Logger;
   readonly #onMapWriteFailed: (map: string) => void;
+  readonly #onMapOperations: MeshOptions["onMapOperations"];
   readonly #graceTimer: NodeJS.Timeout;
   /** What the compiler would write, by map; dropped at each change. */
   #expected: Map<MapName, MapOperation[]> | undefined;
@@ -53,6 +56,7 @@ export class Mesh {
     this.#dataplane = options.dataplane;
     this.#log = options.log;
     this.#onMapWriteFailed = options.onMapWriteFailed;
+    this.#onMapOperations = options.onMapOperations;
     this.#graceTimer = setInterval(() => this.#endGrace(), GRACE_MS).unref();
   }
 
@@ -76,7 +80,9 @@ export class Mesh {
 
   /** Makes everything held so far govern: the first time, and whenever a map has become too small. */
   install(): Result<void> {
-    const installed = this.#dataplane.install(this.#compiler.sizes(), this.#compiler.snapshot());
+    const operations = this.#compiler.snapshot();
+    this.#count(operations);
+    const installed = this.#dataplane.install(this.#compiler.sizes(), operations);
     if (!installed.ok) return installed;
     this.#dataplane.changeSettings({ authzLocked: AuthzLock.NONE });
     this.#retired = [];
@@ -181,13 +187,28 @@ export class Mesh {
   #carryOut(operations: readonly MapOperation[]): ApplyFailure[] {
     const isRetired = ({ kind, map }: MapOperation) => kind === "delete" && ROWS.has(map);
     this.#retired.push(...operations.filter(isRetired));
-    return this.#dataplane.apply(operations.filter((operation) => !isRetired(operation)));
+    return this.#give(operations.filter((operation) => !isRetired(operation)));
+  }
+
+  #give(operations: readonly MapOperation[]): ApplyFailure[] {
+    this.#count(operations);
+    return this.#dataplane.apply(operations);
+  }
+
+  #count(operations: readonly MapOperation[]): void {
+    const counts = new Map<string, { map: MapName; kind: MapOperation["kind"]; count: number }>();
+    for (const { map, kind } of operations) {
+      const seen = counts.get(kind + map);
+      if (seen === undefined) counts.set(kind + map, { map, kind, count: 1 });
+      else seen.count++;
+    }
+    for (const { map, kind, count } of counts.values()) this.#onMapOperations(map, kind, count);
   }
 
   /** What was retired before the last tick has waited a whole period. */
   #endGrace(): void {
     this.#compiler.release();
-    if (this.#leaving.length > 0) this.#dataplane.apply(this.#leaving);
+    if (this.#leaving.length > 0) this.#give(this.#leaving);
     this.#leaving = this.#retired;
     this.#retired = [];
   }

@@ -22,6 +22,8 @@ export interface Metrics {
   /** From the arrival of a response to its last map operation done. */
   responseToKernel(seconds: number): void;
   mapWriteFailed(map: string): void;
+  /** The kernel was given `count` operations on a map; `kind` is put or delete. */
+  mapOperations(map: string, kind: string, count: number): void;
   /** The whole page in pieces; reads the kernel's counters as it goes. */
   render(): AsyncGenerator<string>;
 }
@@ -46,11 +48,18 @@ export function createMetrics(options: MetricsOptions): Metrics {
     labelNames: ["map"],
     registers,
   });
+  const operations = new Counter({
+    name: "weft_bpf_map_operations_total",
+    help: "Puts and deletes given to the kernel; what is already so costs none",
+    labelNames: ["map", "kind"],
+    registers,
+  });
   addState(registry, options);
 
   return {
     responseToKernel: (duration) => toKernel.observe(duration),
     mapWriteFailed: (map) => writeFailures.inc({ map }),
+    mapOperations: (map, kind, count) => operations.inc({ map, kind }, count),
     async *render() {
       yield* trafficMetrics(options.counters.traffic(), options.names, { legacyNames: options.legacyNames });
       yield* kernelMetrics(options);

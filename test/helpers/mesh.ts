@@ -9,27 +9,39 @@ import type { Lab } from "./lab.js";
 import { type RunningProcess, type RunResult, run } from "./process.js";
 import { Hopeless, isListening, until } from "./wait.js";
 
-export interface MeshOptions {
-  /** What weft-xds serves. */
-  readonly yaml: string;
+export interface DaemonOptions {
   /** Default true: every connection goes to accessLog(). */
   readonly accessLog?: boolean;
   /** Further flags of weftd. */
   readonly flags?: readonly string[];
 }
 
+export interface MeshOptions extends DaemonOptions {
+  /** What weft-xds serves. */
+  readonly yaml: string;
+}
+
 /** Starts both daemons in a lab; resolves when weftd says that it is ready. */
 export async function startMesh(lab: Lab, options: MeshOptions): Promise<Mesh> {
-  const ports = {
+  const mesh = new Mesh(lab, options, await freePorts());
+  mesh.edit(options.yaml);
+  await mesh.startXds();
+  await mesh.startDaemon();
+  return mesh;
+}
+
+/** A mesh whose control plane on port `xds` of loopback is the caller's; launchDaemon() is still to be called. */
+export async function meshWithPlane(lab: Lab, xds: number, options: DaemonOptions = {}): Promise<Mesh> {
+  return new Mesh(lab, options, { ...(await freePorts()), xds });
+}
+
+async function freePorts(): Promise<Ports> {
+  return {
     xds: await freePort(),
     admin: await freePort(),
     metrics: await freePort(),
     ready: await freePort(),
   };
-  const mesh = new Mesh(lab, options, ports);
-  await mesh.startXds();
-  await mesh.startDaemon();
-  return mesh;
 }
 
 interface Ports {
@@ -47,14 +59,13 @@ export class Mesh {
 
   constructor(
     readonly lab: Lab,
-    readonly options: MeshOptions,
+    readonly options: DaemonOptions,
     readonly ports: Ports,
   ) {
     mkdirSync(join(lab.directory, "mesh"));
     this.yamlFile = join(lab.directory, "mesh", "mesh.yaml");
     this.accessLogFile = join(lab.directory, "access.log");
     writeFileSync(this.accessLogFile, "");
-    this.edit(options.yaml);
   }
 
   get adminUrl(): string {
@@ -105,11 +116,16 @@ export class Mesh {
     ];
   }
 
+  /** Starts weftd and returns at once. */
+  launchDaemon(): RunningProcess {
+    this.#daemon = this.lab.spawnDaemon(this.daemonCommand(), { logFile: this.logFile("weftd") });
+    return this.#daemon;
+  }
+
   /** Starts weftd and waits until it is ready; returns the milliseconds that took. */
   async startDaemon(): Promise<number> {
     const started = performance.now();
-    const daemon = this.lab.spawnDaemon(this.daemonCommand(), { logFile: this.logFile("weftd") });
-    this.#daemon = daemon;
+    const daemon = this.launchDaemon();
     const url = `http://127.0.0.1:${this.ports.ready}/healthz/ready`;
     await until("weftd being ready", async () => {
       if (!daemon.running) throw new Hopeless(`weftd ended:\n${this.log("weftd")}`);
