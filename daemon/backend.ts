@@ -180,7 +180,7 @@ export class Backend implements AdminBackend {
       accessLog: this.accessLog(),
       eventsDropped: Number(dropped?.count ?? 0n),
       authzEnforced: dataplane.settings.authzOff === 0,
-      warnings: this.#missingPolicies(),
+      warnings: [...this.#rejectedPolicies(), ...this.#missingPolicies()],
     };
   }
 
@@ -269,13 +269,21 @@ export class Backend implements AdminBackend {
   }
 
   #xds(): XdsStatus {
-    const { connected, since, lastMessageAt, ...counts } = this.#parts.xds.state();
+    const { connected, since, lastMessageAt, standIns: _, ...counts } = this.#parts.xds.state();
     return {
       ...counts,
       state: connected ? "connected" : counts.lastError === null ? "connecting" : "waiting",
       since: new Date(since).toISOString(),
       lastMessage: lastMessageAt === null ? null : new Date(lastMessageAt).toISOString(),
     };
+  }
+
+  #rejectedPolicies(): string[] {
+    const { standIns } = this.#parts.xds.state();
+    return standIns.map(
+      (name) =>
+        `policy ${name} was rejected and has no good version: all that it may cover denies everything`,
+    );
   }
 
   /** Policy names that enrolled workloads list and nobody has. */

@@ -34,6 +34,8 @@ export interface XdsState {
   /** One line; null while nothing failed since the last good stream began. */
   readonly lastError: string | null;
   readonly types: readonly XdsTypeState[];
+  /** Rejected policies without a good version: what they may cover denies everything. */
+  readonly standIns: readonly string[];
 }
 
 export interface XdsTypeState {
@@ -125,6 +127,7 @@ class Client implements XdsClient {
         synced: this.#delta.synced(type),
         ...(this.#answered.get(type) ?? { responses: 0, nacks: 0 }),
       })),
+      standIns: this.#delta.standIns(),
     };
   }
 
@@ -220,6 +223,12 @@ class Client implements XdsClient {
     const { log } = this.#options;
     log.debug({ type: typeName(pending.type), resources, removed }, "response applied");
     if (error !== undefined) log.warn({ type: typeName(pending.type) }, `resources rejected: ${error}`);
+    for (const policy of pending.standIns) {
+      log.error(
+        { policy },
+        "no good version of this policy is held: all that it may cover denies everything",
+      );
+    }
   }
 
   #announce(): void {

@@ -28,6 +28,31 @@ export function decodePolicy(message: wire.Authorization, name: string): Decoded
   });
 }
 
+/** istiod's root namespace: a policy there that names no workloads is for the whole mesh. */
+const ROOT_NAMESPACE = "istio-system";
+
+/**
+ * What to enforce in place of a policy that was rejected while no good version of it is held: under its name,
+ * everything it may cover is denied, because leaving it out would allow more than was written. Its scope is
+ * what it says, or else the widest that a policy of this name can have; one that never denies (dry run) stays
+ * so. `message` is undefined when the content could not be decoded. Nothing for a name without a namespace:
+ * no policy can be called so.
+ */
+export function standInFor(name: string, message: wire.Authorization | undefined): Policy | undefined {
+  const slash = name.indexOf("/");
+  if (slash < 0) return undefined;
+  const namespace = name.slice(0, slash);
+  const widest = namespace === ROOT_NAMESPACE ? "GLOBAL" : "NAMESPACE";
+  return {
+    name: name.slice(slash + 1),
+    namespace,
+    scope: (message && (wire.Scope[message.scope] as Policy["scope"] | undefined)) ?? widest,
+    action: "DENY",
+    rules: [{ clauses: [] }],
+    dryRun: message?.dryRun ?? false,
+  };
+}
+
 function decodeMatch(match: wire.Match, path: string, check: Checker): Match {
   const texts = (list: readonly wire.StringMatch[], field: string) =>
     list.map((value, i) => decodeStringMatch(value, `${path}.${field}[${i}]`, check));

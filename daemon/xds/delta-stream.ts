@@ -6,7 +6,7 @@ import { SharedParts } from "./decode-workload.js";
 import { HeldVersions, MAX_REQUEST_BYTES } from "./held.js";
 import { type NodeIdentity, nodeMessage } from "./node.js";
 import { PendingResponse, type Rejection } from "./pending-response.js";
-import { ADDRESS_TYPE, RESOURCE_TYPES, type ResourceType } from "./resource.js";
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, RESOURCE_TYPES, type ResourceType } from "./resource.js";
 
 /** google.rpc.Code INVALID_ARGUMENT, which a NACK carries. */
 const INVALID_ARGUMENT = 3;
@@ -101,6 +101,11 @@ export class DeltaStream {
   /** Number of resources in force. */
   count(type: ResourceType): number {
     return this.#state(type).held.size;
+  }
+
+  /** Names of rejected policies in whose place everything they may cover is denied. */
+  standIns(): readonly string[] {
+    return this.#state(AUTHORIZATION_TYPE).held.standIns();
   }
 
   #state(type: ResourceType): TypeState {

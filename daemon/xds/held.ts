@@ -13,6 +13,12 @@ export interface HeldVersion {
   readonly versioned: boolean;
 }
 
+/**
+ * Of a rejected policy in whose place a stand-in is enforced. No resource has it, so that whatever comes next is
+ * decoded; listed as "", the server sends it again or says that it is gone.
+ */
+export const STAND_IN: HeldVersion = { version: "", versioned: false };
+
 /** Names of one type, with the version of each as it was last applied. */
 export class HeldVersions {
   readonly #versions = new Map<string, HeldVersion>();
@@ -27,6 +33,11 @@ export class HeldVersions {
 
   get(name: string): HeldVersion | undefined {
     return this.#versions.get(name);
+  }
+
+  /** Names in whose place a stand-in is enforced. */
+  standIns(): string[] {
+    return [...this.#versions].filter(([, version]) => version === STAND_IN).map(([name]) => name);
   }
 
   set(name: string, version: HeldVersion): void {

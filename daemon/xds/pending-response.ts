@@ -8,13 +8,15 @@ import type { Update } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import type { FaultCode } from "./checker.js";
 import type { SharedParts } from "./decode-workload.js";
-import type { HeldVersion, HeldVersions } from "./held.js";
+import { type HeldVersion, type HeldVersions, STAND_IN } from "./held.js";
 import {
   AUTHORIZATION_TYPE,
   type Decodable,
   decodeResource,
+  type Envelope,
   openEnvelope,
   type ResourceType,
+  standInOf,
 } from "./resource.js";
 
 /** A resource that is not in force as sent, and why. */
@@ -32,6 +34,8 @@ export class PendingResponse {
   /** Classes of the faults found while decoding, one for each rejection. */
   readonly faults: FaultCode[] = [];
   readonly rejections: Rejection[] = [];
+  /** Names of rejected policies in whose place everything they may cover is denied. */
+  readonly standIns: string[] = [];
 
   readonly #held: HeldVersions;
   readonly #shared: SharedParts;
@@ -108,7 +112,19 @@ export class PendingResponse {
       this.#accept(decoded.value);
     } else {
       this.#reject(name, decoded.code, decoded.reason);
+      if (this.type === AUTHORIZATION_TYPE) this.#standIn(envelope.value);
     }
+  }
+
+  /** A rejected policy keeps its last good version in force; without one it must not be as if it were absent. */
+  #standIn(envelope: Envelope): void {
+    const known = this.#versions.get(envelope.name) ?? this.#held.get(envelope.name);
+    if (known !== undefined && known !== STAND_IN) return;
+    const policy = standInOf(envelope);
+    if (policy === undefined) return;
+    this.standIns.push(envelope.name);
+    this.#versions.set(envelope.name, STAND_IN);
+    this.#policies.push(policy);
   }
 
   #accept(resource: Decodable): void {

@@ -10,7 +10,7 @@ import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import type { Decoded } from "./checker.js";
-import { decodePolicy } from "./decode-policy.js";
+import { decodePolicy, standInFor } from "./decode-policy.js";
 import { decodeService } from "./decode-service.js";
 import { decodeWorkload, type SharedParts } from "./decode-workload.js";
 
@@ -67,6 +67,12 @@ export function decodeResource(
   return type === AUTHORIZATION_TYPE
     ? decodeAuthorization(content, name)
     : decodeAddress(content, name, shared);
+}
+
+/** What to enforce in place of a rejected policy: see standInFor. */
+export function standInOf({ name, typeUrl, content }: Envelope): Policy | undefined {
+  const parsed = typeUrl === AUTHORIZATION_TYPE ? parse(Authorization, content) : undefined;
+  return standInFor(name, parsed?.ok ? parsed.value : undefined);
 }
 
 function decodeAuthorization(content: Uint8Array, name: string): Decoded<Decodable> {
