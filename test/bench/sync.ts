@@ -4,6 +4,7 @@
 // A control plane of its own process (sync-plane.ts) serves encoded responses over gRPC; weftd runs in a lab with
 // the real kernel and four enrolled pods under a policy. For each size, in medians of `runs` fresh daemons:
 //   sync      from weftd's request for addresses to its ACK of policies, which it sends once the kernel has all
+//   cpu       of weftd's threads and its kernel time, from its start to that ACK: fit to compare on a busy machine
 //   stall     99th percentile and maximum of nodejs_eventloop_lag from weftd's start to that ACK; see eventLoop()
 //   rss       VmRSS two seconds later; nobody asks for a garbage collection
 //   change    an endpoint's health turns: response sent to ACK received, gRPC both ways included
@@ -43,6 +44,7 @@ const STALL_MS = 50;
 
 interface Run {
   readonly syncMs: number;
+  readonly cpuMs: number;
   readonly stallP99Ms: number;
   readonly stallMaxMs: number;
   readonly rssMib: number;
@@ -62,7 +64,9 @@ export async function sync({ runs, sizes }: SyncOptions): Promise<boolean> {
     for (let run = 0; run < runs; run++) {
       taken.push(await once(size));
       const last = taken.at(-1);
-      console.log(`${size}: sync ${last?.syncMs.toFixed(0)} ms, RSS ${last?.rssMib.toFixed(0)} MiB`);
+      console.log(
+        `${size}: sync ${last?.syncMs.toFixed(0)} ms, CPU ${last?.cpuMs} ms, RSS ${last?.rssMib.toFixed(0)} MiB`,
+      );
     }
     rows.push(...rowsOf(size, taken));
     const syncMs = median(taken.map((run) => run.syncMs));
@@ -95,6 +99,7 @@ function rowsOf(size: number, runs: readonly Run[]): Measurement[] {
   });
   return [
     row("sync", "ms", (run) => run.syncMs, SYNC_MS[size]),
+    row("cpu", "ms", (run) => run.cpuMs),
     row("rss", "MiB", (run) => run.rssMib, RSS_MIB[size]),
     row("change-p50", "ms", (run) => quantile(run.change, 0.5), CHANGE_P50_MS),
     row("change-p99", "ms", (run) => quantile(run.change, 0.99), CHANGE_P99_MS),
@@ -106,28 +111,42 @@ function rowsOf(size: number, runs: readonly Run[]): Measurement[] {
   ];
 }
 
+/** One fresh daemon. */
 async function once(size: number): Promise<Run> {
   const lab = await createLab();
   try {
     const pods = await makePods(lab);
     const plane = await startPlane(lab, size, pods);
     const mesh = await meshWithPlane(lab, plane.port, { accessLog: false });
-    const daemon = mesh.launchDaemon();
-    const { synced = Number.NaN, bytes = 0 } = await plane.next((line) => line.synced !== undefined);
-    const stall = await eventLoop(mesh);
-    await sleep(SETTLE_MS);
-    const rssMib = residentMib(daemon);
-    const before = await toKernel(mesh);
-    const change = await plane.measure(`change ${CHANGES}`);
-    const replace = await plane.measure(`replace ${REPLACEMENTS}`);
-    const after = await toKernel(mesh);
-    await checkKernel(mesh);
-    const toKernelMs = ((after.sum - before.sum) / (after.count - before.count)) * 1000;
-    await mesh.endDaemon("SIGTERM");
-    return { syncMs: synced, bytes, rssMib, change, replace, toKernelMs, ...stall };
+    return await measure(plane, mesh).catch((cause: unknown) => {
+      throw new Error(`weftd says:\n${mesh.log("weftd")}`, { cause });
+    });
   } finally {
     lab.remove();
   }
+}
+
+async function measure(plane: BenchPlane, mesh: Mesh): Promise<Run> {
+  const daemon = mesh.launchDaemon();
+  const ended = daemon.exited.then((): never => {
+    throw new Error("weftd ended");
+  });
+  const { synced = Number.NaN, bytes = 0 } = await Promise.race([
+    plane.next((line) => line.synced !== undefined),
+    ended,
+  ]);
+  const cpuMs = cpuTimeMs(daemon);
+  const stall = await eventLoop(mesh);
+  await sleep(SETTLE_MS);
+  const rssMib = residentMib(daemon);
+  const before = await toKernel(mesh);
+  const change = await plane.measure(`change ${CHANGES}`);
+  const replace = await plane.measure(`replace ${REPLACEMENTS}`);
+  const after = await toKernel(mesh);
+  await checkKernel(mesh);
+  const toKernelMs = ((after.sum - before.sum) / (after.count - before.count)) * 1000;
+  await mesh.endDaemon("SIGTERM");
+  return { syncMs: synced, cpuMs, bytes, rssMib, change, replace, toKernelMs, ...stall };
 }
 
 async function makePods(lab: Lab): Promise<BenchPod[]> {
@@ -189,6 +208,13 @@ async function eventLoop(mesh: Mesh): Promise<Pick<Run, "stallP99Ms" | "stallMax
   const read = (name: string) =>
     Number(new RegExp(`^nodejs_eventloop_lag_${name}_seconds (\\S+)`, "m").exec(text)?.[1]) * 1000;
   return { stallP99Ms: read("p99"), stallMaxMs: read("max") };
+}
+
+/** User and system time so far; the kernel counts in hundredths of a second (USER_HZ). */
+function cpuTimeMs({ pid }: RunningProcess): number {
+  const [, fields = ""] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ");
+  const [utime, stime] = fields.split(" ").slice(11, 13).map(Number);
+  return ((utime ?? 0) + (stime ?? 0)) * 10;
 }
 
 function residentMib({ pid }: RunningProcess): number {
