@@ -3,7 +3,7 @@
  *
  * When something is missing: no enrolled pod, an unknown destination or another protocol pass
  * untouched; a known service or workload that cannot be reached by our means is refused with
- * ECONNREFUSED; no memory for socket storage costs the connection its metrics, not its route.
+ * ECONNREFUSED; no room to remember a connection costs its metrics, not its route.
  */
 #include "lib/datagram.h"
 #include "lib/hook.h"
@@ -14,23 +14,19 @@ static __always_inline void remember_connection(struct bpf_sock_addr *ctx, const
 						const struct destination *original,
 						const struct route *route)
 {
-	struct connection *connection;
+	struct connection connection = {
+	    .original_port = original->port,
+	    .direction = DIRECTION_OUTBOUND,
+	    .routed = route->action == ROUTE_REWRITE,
+	    .source = pod->workload,
+	    .destination = route->workload,
+	    .service = route->service,
+	};
+	__u64 socket = bpf_get_socket_cookie(ctx);
 
-	if (!ctx->sk)
-		return;
-	connection = bpf_sk_storage_get(&connections, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!connection) {
+	copy_address(connection.original_address, original->address);
+	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY))
 		count_reason(REASON_STORAGE_FULL);
-		return;
-	}
-	copy_address(connection->original_address, original->address);
-	connection->original_port = original->port;
-	connection->direction = DIRECTION_OUTBOUND;
-	connection->routed = route->action == ROUTE_REWRITE;
-	connection->source = pod->workload;
-	connection->destination = route->workload;
-	connection->service = route->service;
-	connection->opened_ns = 0;
 }
 
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
@@ -51,7 +47,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 	count_reason(route.reason);
 	if (route.action == ROUTE_REFUSE)
 		return refuse(pod, &destination, &route);
-	if (protocol == IPPROTO_TCP || route.action == ROUTE_REWRITE)
+	if (protocol == IPPROTO_TCP)
 		remember_connection(ctx, pod, &destination, &route);
 	if (route.action == ROUTE_REWRITE) {
 		if (protocol == IPPROTO_UDP)

@@ -63,11 +63,12 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, bool v6)
 
 static __always_inline int on_getpeername(struct bpf_sock_addr *ctx, bool v6)
 {
+	__u64 socket = bpf_get_socket_cookie(ctx);
 	const struct connection *connection;
 
-	if (!ctx->sk)
-		return HOOK_ACCEPT;
-	connection = bpf_sk_storage_get(&connections, ctx->sk, NULL, 0);
+	if (ctx->protocol == IPPROTO_UDP)
+		return on_recvmsg(ctx, v6);
+	connection = bpf_map_lookup_elem(&connections, &socket);
 	if (connection && connection->routed)
 		write_address(ctx, v6, connection->original_address, connection->original_port);
 	return HOOK_ACCEPT;

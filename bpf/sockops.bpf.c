@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Hook sockops: count TCP connections when they open, close and fail; write access log records.
  *
- * Only enrolled pods' sockets carry storage; every other socket leaves after one lookup. Callbacks
- * that nobody asked for leave on the first comparison. When something is missing the connection is
- * not counted, and that is counted; nothing here can hold a connection up.
+ * Only enrolled pods' connections are remembered; every other socket leaves after one lookup.
+ * Callbacks that nobody asked for leave on the first comparison. When something is missing the
+ * connection is not counted, and that is counted; nothing here can hold a connection up.
  */
 #include "lib/flow.h"
 #include <bpf/bpf_core_read.h>
@@ -31,9 +31,11 @@ static __always_inline void read_remote(const struct bpf_sock_ops *ctx, __be32 *
 	}
 }
 
-static __always_inline struct connection *find_connection(struct bpf_sock *sk)
+static __always_inline struct connection *find_connection(struct bpf_sock_ops *ctx)
 {
-	return sk ? bpf_sk_storage_get(&connections, sk, NULL, 0) : NULL;
+	__u64 socket = bpf_get_socket_cookie(ctx);
+
+	return bpf_map_lookup_elem(&connections, &socket);
 }
 
 static __always_inline struct traffic *traffic_of(const struct connection *connection, __u8 outcome)
@@ -58,17 +60,17 @@ static __always_inline void opened(struct connection *connection)
 		counters->opened++;
 }
 
-/* A SYN is about to leave. The connect hook has left its storage on the sockets of pods. */
+/* A SYN is about to leave. The connect hook has remembered the connections of pods. */
 static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 {
-	if (find_connection(ctx->sk))
+	if (find_connection(ctx))
 		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 	return DONE;
 }
 
 static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 {
-	struct connection *connection = find_connection(ctx->sk);
+	struct connection *connection = find_connection(ctx);
 
 	if (connection)
 		opened(connection);
@@ -79,25 +81,24 @@ static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	const struct pod *pod = bpf_map_lookup_elem(&pods, &cookie);
-	struct bpf_sock *sk = ctx->sk;
+	struct connection connection = {.direction = DIRECTION_INBOUND};
 	const struct workload_address *source;
-	struct connection *connection;
 	struct address_key key;
+	__u64 socket;
 
-	if (!pod || !sk)
+	if (!pod)
 		return DONE;
-	connection = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!connection) {
+	read_remote(ctx, key.address);
+	source = bpf_map_lookup_elem(&addresses, &key);
+	connection.source = source ? source->workload : 0;
+	connection.destination = pod->workload;
+	connection.service = pod->service;
+	opened(&connection);
+	socket = bpf_get_socket_cookie(ctx);
+	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY)) {
 		count_reason(REASON_STORAGE_FULL);
 		return DONE;
 	}
-	read_remote(ctx, key.address);
-	source = bpf_map_lookup_elem(&addresses, &key);
-	connection->direction = DIRECTION_INBOUND;
-	connection->source = source ? source->workload : 0;
-	connection->destination = pod->workload;
-	connection->service = pod->service;
-	opened(connection);
 	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 	return DONE;
 }
@@ -169,8 +170,9 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 /* The connection has ended: closed if it was ever established, failed if not. */
 static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 {
+	__u64 socket = bpf_get_socket_cookie(ctx);
+	struct connection *connection = bpf_map_lookup_elem(&connections, &socket);
 	struct bpf_sock *sk = ctx->sk;
-	struct connection *connection = find_connection(sk);
 	struct payload payload;
 	struct traffic *counters;
 	struct tcp_sock *tcp;
@@ -191,6 +193,7 @@ static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	}
 	if (access_log_enabled())
 		record(ctx, connection, tcp, &payload, old_state);
+	bpf_map_delete_elem(&connections, &socket);
 	return DONE;
 }
 

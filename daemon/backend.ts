@@ -198,8 +198,7 @@ export class Backend implements AdminBackend {
 
   readMap(name: MapName): RawMap | undefined {
     const map: BpfMap | undefined = this.#parts.dataplane.map(name);
-    // Socket storage has no keys to walk (BPF_MAP_GET_NEXT_KEY is not supported).
-    if (map === undefined || name === "connections") return undefined;
+    if (map === undefined) return undefined;
     return { capacity: map.info.maxEntries, entries: map.entries() };
   }
 

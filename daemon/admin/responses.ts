@@ -1,13 +1,11 @@
 // Owns the shape of every JSON answer of the admin port; all that weftctl knows of the daemon.
 // Must not know how an answer comes about.
 
-import { type MapDescription, maps } from "../bpf/maps.gen.js";
+import { maps } from "../bpf/maps.gen.js";
 import { LOG_LEVELS, SUBSYSTEMS } from "../log-levels.js";
 
-/** Maps that can be dumped, in the order of their definition; the socket storage cannot be listed. */
-export const MAP_NAMES: readonly string[] = Object.values(maps)
-  .filter((map: MapDescription) => map.type !== "SK_STORAGE")
-  .map((map) => map.name);
+/** Maps that can be dumped, in the order of their definition. */
+export const MAP_NAMES: readonly string[] = Object.values(maps).map((map) => map.name);
 
 /** Subsystems with a logger, and their levels. */
 export const LOGGER_NAMES: readonly string[] = SUBSYSTEMS;

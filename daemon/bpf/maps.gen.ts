@@ -258,22 +258,6 @@ function takeU64Array(view: Buffer, offset: number, length: number): bigint[] {
   return values;
 }
 
-export type I32 = number;
-export const I32: Codec<I32> = {
-  size: 4,
-  encode(value) {
-    const view = Buffer.allocUnsafe(4);
-    I32.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeInt32LE(value, offset);
-  },
-  decode(bytes, offset = 0) {
-    return viewOf(bytes, offset, 4).readInt32LE(offset);
-  },
-};
-
 export type U32 = number;
 export const U32: Codec<U32> = {
   size: 4,
@@ -1266,13 +1250,13 @@ export const maps = {
   },
   connections: {
     name: "connections",
-    type: "SK_STORAGE",
+    type: "LRU_HASH",
     perCpu: false,
-    key: I32,
+    key: U64,
     value: Connection,
-    maxEntries: 0,
-    flags: 1,
-    layout: "ee2d1ed5",
+    maxEntries: 65536,
+    flags: 0,
+    layout: "2f3bfddc",
   },
   traffic: {
     name: "traffic",

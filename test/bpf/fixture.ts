@@ -158,7 +158,7 @@ function isMapName(name: string): name is MapName {
   return name in maps;
 }
 
-/** Maps whose length has a meaning (enum reason, the one entry of settings) or that have none. */
-function isFixedSize({ name, type }: MapDescription): boolean {
-  return name === maps.reasons.name || name === maps.settings.name || type === "SK_STORAGE";
+/** Maps whose length has a meaning (enum reason, the one entry of settings). */
+function isFixedSize({ name }: MapDescription): boolean {
+  return name === maps.reasons.name || name === maps.settings.name;
 }

@@ -209,10 +209,7 @@ const dryRuns: VerdictFixture[] = [
   },
   {
     description: "a dry-run policy whose terms cross a word's edge is counted once",
-    maps: [
-      ...guarded({ dryRun: [63, 64], port: terms(63, 64), words: 2 }),
-      ...origins(77, [63, 64], dryRun),
-    ],
+    maps: [...guarded({ dryRun: [63, 64], port: terms(63, 64), words: 2 }), ...origins(77, [63, 64], dryRun)],
     expected: { ...ALLOWED, hits: [hit(77, 1)] },
   },
   {

@@ -118,7 +118,7 @@ enum reason {
 	REASON_WAYPOINT_UNSUPPORTED, /* reachable through a waypoint only: refused */
 	REASON_SLOT_MISSING,	     /* a frontend names a slot that is not there: refused */
 	REASON_DATAGRAM_REVERSED,    /* a datagram's source was given back as its frontend */
-	REASON_STORAGE_FULL,	     /* no memory for socket storage: routed, not counted */
+	REASON_STORAGE_FULL,	     /* no room to remember a connection: routed, not counted */
 	REASON_TRAFFIC_FULL,	     /* map `traffic` or `policy_hits` is full: not counted */
 	REASON_EVENT_DROPPED,	     /* ring buffer full: an access log record is lost */
 	REASON_AUTHZ_LOOPBACK,	     /* pod talking to itself: allowed */

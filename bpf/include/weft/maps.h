@@ -117,11 +117,12 @@ struct {
 	__type(value, struct term_origin);
 } authz_terms SEC(".maps");
 
-/* socket -> its connection */
+/* socket cookie -> its TCP connection. An entry goes when the connection ends; the least recently
+ * used one goes when the map is full, since a connect that fails before its SYN ends unseen. */
 struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
 	__type(value, struct connection);
 } connections SEC(".maps");
 

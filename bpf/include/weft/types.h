@@ -140,7 +140,7 @@ struct term_origin {
 
 /* ---- connections and counters: long-lived ---- */
 
-/* Storage of a socket. */
+/* A TCP connection of a pod. Key: its socket's cookie (SO_COOKIE). */
 struct connection {
 	__be32 original_address[4]; /* what the application asked for */
 	__be16 original_port;
