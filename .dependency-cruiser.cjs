@@ -18,12 +18,21 @@ const LEAVES = ["daemon/(errors|log|log-levels|version)\\.ts"];
 module.exports = {
   forbidden: [
     { name: "no-circular", severity: "error", from: {}, to: { circular: true } },
-    { name: "no-orphans", severity: "error", from: { orphan: true, pathNot: `${SPEC}|^(cmd|test|deploy|bpf/codegen)/|\\.d\\.ts$` }, to: {} },
+    {
+      name: "no-orphans",
+      severity: "error",
+      from: { orphan: true, pathNot: `${SPEC}|^(cmd|test|deploy|bpf/codegen)/|\\.d\\.ts$` },
+      to: {},
+    },
     rule("model", "daemon/model/", []),
     rule("compile", "daemon/compile/", ["daemon/model/", "daemon/bpf/maps\\.gen\\.ts"]),
     rule("xds", "daemon/xds/", ["daemon/model/", "proto/", ...LEAVES]),
     rule("bpf", "daemon/bpf/", ["native/", "daemon/compile/operation\\.ts", ...LEAVES]),
-    rule("telemetry", "daemon/telemetry/", ["daemon/model/", "daemon/bpf/(maps\\.gen|counters)\\.ts", ...LEAVES]),
+    rule("telemetry", "daemon/telemetry/", [
+      "daemon/model/",
+      "daemon/bpf/(maps\\.gen|counters)\\.ts",
+      ...LEAVES,
+    ]),
     rule("admin", "daemon/admin/", [
       "daemon/model/",
       "daemon/telemetry/",
@@ -33,8 +42,17 @@ module.exports = {
     ]),
     rule("native", "native/", []),
     rule("proto", "proto/", []),
-    rule("weftctl", "cmd/weftctl(/|\\.ts)", ["daemon/admin/responses\\.ts", "daemon/bpf/maps\\.gen\\.ts", ...LEAVES]),
-    rule("weft-xds", "cmd/weft-xds(/|\\.ts)", ["proto/", "daemon/model/", "daemon/xds/resource\\.ts", ...LEAVES]),
+    rule("weftctl", "cmd/weftctl(/|\\.ts)", [
+      "daemon/admin/responses\\.ts",
+      "daemon/bpf/maps\\.gen\\.ts",
+      ...LEAVES,
+    ]),
+    rule("weft-xds", "cmd/weft-xds(/|\\.ts)", [
+      "proto/",
+      "daemon/model/",
+      "daemon/xds/resource\\.ts",
+      ...LEAVES,
+    ]),
     {
       name: "leaves-know-nothing",
       severity: "error",

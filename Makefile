@@ -12,8 +12,8 @@ CLANG ?= clang
 export CLANG
 
 # What weft needs from Debian: to build, and for demo, tests and benches beyond that.
-BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler libprotobuf-dev
-RUN_PACKAGES   := iproute2 nginx-light dnsmasq-base dnsutils iperf3 curl
+BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler libprotobuf-dev
+RUN_PACKAGES   := iproute2 openssl nginx-light dnsmasq-base dnsutils iperf3 curl
 LINT_PACKAGES  := clang-format
 
 STAMPS := build/stamps

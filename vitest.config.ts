@@ -11,7 +11,10 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["{daemon,cmd,bpf,proto,native}/**/*.spec.ts", "test/{conformance,helpers,bench}/**/*.spec.ts"],
+          include: [
+            "{daemon,cmd,bpf,proto,native}/**/*.spec.ts",
+            "test/{conformance,helpers,bench}/**/*.spec.ts",
+          ],
           testTimeout: 30_000,
         },
       },

@@ -3,18 +3,8 @@
 
 import { isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
 import type { z } from "zod";
-import { type Mesh, meshSchema } from "./mesh-schema.js";
+import { type Mesh, meshSchema, type Problem } from "./mesh-schema.js";
 import { resolveMesh } from "./resolve.js";
-
-type Path = readonly PropertyKey[];
-
-/** Something wrong at a path of the document. */
-export interface Problem {
-  readonly path: Path;
-  readonly reason: string;
-  /** The key itself is wrong, not its value. */
-  readonly inKey?: boolean;
-}
 
 export type ParsedMesh =
   | { readonly ok: true; readonly mesh: Mesh }
@@ -65,7 +55,7 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
 }
 
 /** `services[0].ports.80: ` */
-function pathText(path: Path): string {
+function pathText(path: Problem["path"]): string {
   if (path.length === 0) return "";
   const text = path.map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`)).join("");
   return `${text.replace(/^\./, "")}: `;

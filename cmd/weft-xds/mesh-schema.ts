@@ -178,3 +178,11 @@ export type MeshService = Mesh["services"][number];
 export type MeshPolicy = Mesh["policies"][number];
 export type MeshGateway = z.infer<typeof gateway>;
 export type MeshMatch = z.infer<typeof match>;
+
+/** Something wrong at a path of the document. */
+export interface Problem {
+  readonly path: readonly PropertyKey[];
+  readonly reason: string;
+  /** The key itself is wrong, not its value. */
+  readonly inKey?: boolean;
+}

@@ -2,8 +2,7 @@
 // Must not know where the mesh was written, nor the wire.
 
 import type { Port } from "../../daemon/model/workload.js";
-import type { Problem } from "./mesh-file.js";
-import type { Mesh, MeshPolicy, MeshService, MeshWorkload } from "./mesh-schema.js";
+import type { Mesh, MeshPolicy, MeshService, MeshWorkload, Problem } from "./mesh-schema.js";
 
 /** The namespace whose policies apply to the whole mesh. */
 const ROOT_NAMESPACE = "istio-system";
