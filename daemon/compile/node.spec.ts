@@ -51,15 +51,15 @@ describe("NodeTracker", () => {
     expect(push({ removedAddresses: [pod("b").uid] })).toBe("network");
   });
 
-  it.each([{}, { node: "", cluster: "" }])(
-    "goes by the enrolled pods when nobody says where this is",
-    (options) => {
-      const { tracker, push } = track(options);
-      const mine = pod("mine", { network: "net-1" });
-      expect(push({ workloads: [mine, pod("other", { node: "" })] }, [mine])).toBe("network");
-      expect(tracker.context).toEqual(NODE);
-    },
-  );
+  it.each([
+    {},
+    { node: "", cluster: "" },
+  ])("goes by the enrolled pods when nobody says where this is", (options) => {
+    const { tracker, push } = track(options);
+    const mine = pod("mine", { network: "net-1" });
+    expect(push({ workloads: [mine, pod("other", { node: "" })] }, [mine])).toBe("network");
+    expect(tracker.context).toEqual(NODE);
+  });
 
   it("is not misled by a node of the same name in another cluster", () => {
     const { tracker, push } = track({ node: "node-a", cluster: "two" });

@@ -283,55 +283,55 @@ describe("any history", () => {
   );
 
   /** A server that holds `mesh`, and answers a new stream as istiod does. */
-  it.each([{ limit: 4 * 1024 * 1024 }, { limit: 16 * 1024 + 20 }])(
-    "ends with what the server holds, requests of $limit bytes",
-    ({ limit }) => {
-      fc.assert(
-        fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-          stream = new DeltaStream(NODE, { maxRequestBytes: limit });
-          const store = createStore();
-          const mesh = new Map<string, number>();
-          const encode = (uid: string) =>
-            workload(uid, `v${mesh.get(uid)}`, { canonicalName: `content-${mesh.get(uid)}` });
-          const send = (names: string[], removed: string[]) => {
-            const { update, answer } = deliver(response(ADDRESS, names.map(encode), removed));
-            store.apply(update ?? {});
-            expect(answer?.errorDetail).toBeUndefined();
-          };
-          const connect = () => {
-            const versions = stream.opened()[0]?.initialResourceVersions ?? new Map<string, string>();
-            const changed = [...mesh.keys()].filter((uid) => versions.get(uid) !== `v${mesh.get(uid)}`);
-            send(
-              changed,
-              [...versions.keys()].filter((uid) => !mesh.has(uid)),
-            );
-          };
-          connect();
-          for (const event of steps) {
-            if (event.kind === "put") {
-              mesh.set(event.uid, event.version);
-              send([event.uid], []);
-            } else if (event.kind === "remove") {
-              if (mesh.delete(event.uid)) send([], [event.uid]);
-            } else {
-              // Something changes while the stream is cut, perhaps with a response half delivered.
-              mesh.delete("a");
-              mesh.set("b", 9);
-              if (event.applied) {
-                const pending = decode(response(ADDRESS, [encode("b")]));
-                stream.lost();
-                store.apply(pending.update() ?? {});
-                stream.settle(pending);
-              }
+  it.each([
+    { limit: 4 * 1024 * 1024 },
+    { limit: 16 * 1024 + 20 },
+  ])("ends with what the server holds, requests of $limit bytes", ({ limit }) => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        stream = new DeltaStream(NODE, { maxRequestBytes: limit });
+        const store = createStore();
+        const mesh = new Map<string, number>();
+        const encode = (uid: string) =>
+          workload(uid, `v${mesh.get(uid)}`, { canonicalName: `content-${mesh.get(uid)}` });
+        const send = (names: string[], removed: string[]) => {
+          const { update, answer } = deliver(response(ADDRESS, names.map(encode), removed));
+          store.apply(update ?? {});
+          expect(answer?.errorDetail).toBeUndefined();
+        };
+        const connect = () => {
+          const versions = stream.opened()[0]?.initialResourceVersions ?? new Map<string, string>();
+          const changed = [...mesh.keys()].filter((uid) => versions.get(uid) !== `v${mesh.get(uid)}`);
+          send(
+            changed,
+            [...versions.keys()].filter((uid) => !mesh.has(uid)),
+          );
+        };
+        connect();
+        for (const event of steps) {
+          if (event.kind === "put") {
+            mesh.set(event.uid, event.version);
+            send([event.uid], []);
+          } else if (event.kind === "remove") {
+            if (mesh.delete(event.uid)) send([], [event.uid]);
+          } else {
+            // Something changes while the stream is cut, perhaps with a response half delivered.
+            mesh.delete("a");
+            mesh.set("b", 9);
+            if (event.applied) {
+              const pending = decode(response(ADDRESS, [encode("b")]));
               stream.lost();
-              connect();
+              store.apply(pending.update() ?? {});
+              stream.settle(pending);
             }
-            const held = [...store.workloads.values()].map((w) => [w.uid, w.canonicalName]).sort();
-            expect(held).toEqual([...mesh].map(([uid, version]) => [uid, `content-${version}`]).sort());
+            stream.lost();
+            connect();
           }
-        }),
-        { numRuns: 200 },
-      );
-    },
-  );
+          const held = [...store.workloads.values()].map((w) => [w.uid, w.canonicalName]).sort();
+          expect(held).toEqual([...mesh].map(([uid, version]) => [uid, `content-${version}`]).sort());
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
 });

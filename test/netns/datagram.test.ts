@@ -61,13 +61,13 @@ test("an endpoint asked by its own address answers with it", async () => {
   expect(answer).toMatchObject({ reply: "web-b", from: `10.77.0.22:${dnsTargetPort}` });
 });
 
-test.each([[true], [false]])(
-  "a port that the service lacks is refused (connected: %s)",
-  async (connected) => {
-    const [answer] = await world.peers.client.call("askUdp", { host: vip.dns.ipv4, port: 54, connected });
-    expect(answer).toMatchObject({ reply: "ECONNREFUSED" });
-  },
-);
+test.each([
+  [true],
+  [false],
+])("a port that the service lacks is refused (connected: %s)", async (connected) => {
+  const [answer] = await world.peers.client.call("askUdp", { host: vip.dns.ipv4, port: 54, connected });
+  expect(answer).toMatchObject({ reply: "ECONNREFUSED" });
+});
 
 test("an unconnected socket that stays moves on when its endpoint is gone", async () => {
   const input = { host: vip.dns.ipv4, port: dnsPort, connected: false, count: 60, everyMs: 25 };

@@ -38,34 +38,34 @@ test.each([
   await expectGoverned();
 });
 
-test.each(["SIGKILL", "SIGTERM"] as const)(
-  "a restart after %s interrupts nothing and goes on counting",
-  async (signal) => {
-    const { client } = world.peers;
-    const labels = { reporter: "source", destination_service: web, source_workload: "client" };
-    const opened = () => world.mesh.metric("kmesh_tcp_connections_opened_total", labels);
-    const id = await client.call("hold", address);
-    const name = await client.call("say", { id });
-    const before = await opened();
+test.each([
+  "SIGKILL",
+  "SIGTERM",
+] as const)("a restart after %s interrupts nothing and goes on counting", async (signal) => {
+  const { client } = world.peers;
+  const labels = { reporter: "source", destination_service: web, source_workload: "client" };
+  const opened = () => world.mesh.metric("kmesh_tcp_connections_opened_total", labels);
+  const id = await client.call("hold", address);
+  const name = await client.call("say", { id });
+  const before = await opened();
 
-    const during = client.call("askFor", { ...address, ms: 2500 });
-    await world.mesh.endDaemon(signal);
-    await world.mesh.startDaemon();
-    const tally = await during;
+  const during = client.call("askFor", { ...address, ms: 2500 });
+  await world.mesh.endDaemon(signal);
+  await world.mesh.startDaemon();
+  const tally = await during;
 
-    expect(tally.errors).toEqual({});
-    expect(await client.call("say", { id })).toBe(name);
-    await client.call("drop", { id });
-    const asked = Object.values(tally.replies).reduce((sum, count) => sum + count, 0);
-    expect(asked).toBeGreaterThan(100);
-    expect((await opened()) - before).toBe(asked);
-    await until("the held connection counted as closed", async () => {
-      return (await world.mesh.metric("kmesh_tcp_connections_closed_total", labels)) === (await opened());
-    });
-    await expectGoverned();
-    expect(await world.mesh.admin("/debug/config_dump/diff")).toEqual({ differences: [] });
-  },
-);
+  expect(tally.errors).toEqual({});
+  expect(await client.call("say", { id })).toBe(name);
+  await client.call("drop", { id });
+  const asked = Object.values(tally.replies).reduce((sum, count) => sum + count, 0);
+  expect(asked).toBeGreaterThan(100);
+  expect((await opened()) - before).toBe(asked);
+  await until("the held connection counted as closed", async () => {
+    return (await world.mesh.metric("kmesh_tcp_connections_closed_total", labels)) === (await opened());
+  });
+  await expectGoverned();
+  expect(await world.mesh.admin("/debug/config_dump/diff")).toEqual({ differences: [] });
+});
 
 test("with the control plane away the mesh stays as it was, and follows it again after", async () => {
   await world.mesh.stopXds();

@@ -15,40 +15,40 @@ afterAll(() => world?.remove());
 
 const metric = (name: string, labels: Record<string, string>) => world.mesh.metric(name, labels);
 
-test.each(["kmesh", "istio"])(
-  "%s_tcp metrics count each connection and each byte, at both ends",
-  async (prefix) => {
-    const names = [
-      "connections_opened",
-      "connections_closed",
-      "sent_bytes",
-      "received_bytes",
-      "connections_failed",
-    ];
-    // At the destination the virtual address is not known any more: there the service is the workload's first.
-    const service = { source: { destination_service: web }, destination: {} };
-    const read = async (reporter: "source" | "destination") => {
-      const labels = { reporter, source_workload: "client", ...service[reporter] };
-      return Promise.all(names.map((name) => metric(`${prefix}_tcp_${name}_total`, labels)));
-    };
-    const before = { source: await read("source"), destination: await read("destination") };
-    const input = { host: vip.web.ipv4, port: webPort, count: connections };
-    const tally = await world.peers.client.call("askMany", input);
-    expect(tally.errors).toEqual({});
+test.each([
+  "kmesh",
+  "istio",
+])("%s_tcp metrics count each connection and each byte, at both ends", async (prefix) => {
+  const names = [
+    "connections_opened",
+    "connections_closed",
+    "sent_bytes",
+    "received_bytes",
+    "connections_failed",
+  ];
+  // At the destination the virtual address is not known any more: there the service is the workload's first.
+  const service = { source: { destination_service: web }, destination: {} };
+  const read = async (reporter: "source" | "destination") => {
+    const labels = { reporter, source_workload: "client", ...service[reporter] };
+    return Promise.all(names.map((name) => metric(`${prefix}_tcp_${name}_total`, labels)));
+  };
+  const before = { source: await read("source"), destination: await read("destination") };
+  const input = { host: vip.web.ipv4, port: webPort, count: connections };
+  const tally = await world.peers.client.call("askMany", input);
+  expect(tally.errors).toEqual({});
 
-    const asked = connections * questionBytes;
-    const answered = connections * replyBytes;
-    const gained = async (reporter: "source" | "destination") =>
-      (await read(reporter)).map((value, i) => value - (before[reporter][i] ?? 0));
-    // The closing ends of both sides come a moment after the last reply.
-    await until("all connections closed", async () => {
-      return (await gained("source"))[1] === connections && (await gained("destination"))[1] === connections;
-    });
-    // As Istio has it, whoever reports: sent is what the server sent, received what the client did.
-    expect(await gained("source")).toEqual([connections, connections, answered, asked, 0]);
-    expect(await gained("destination")).toEqual([connections, connections, answered, asked, 0]);
-  },
-);
+  const asked = connections * questionBytes;
+  const answered = connections * replyBytes;
+  const gained = async (reporter: "source" | "destination") =>
+    (await read(reporter)).map((value, i) => value - (before[reporter][i] ?? 0));
+  // The closing ends of both sides come a moment after the last reply.
+  await until("all connections closed", async () => {
+    return (await gained("source"))[1] === connections && (await gained("destination"))[1] === connections;
+  });
+  // As Istio has it, whoever reports: sent is what the server sent, received what the client did.
+  expect(await gained("source")).toEqual([connections, connections, answered, asked, 0]);
+  expect(await gained("destination")).toEqual([connections, connections, answered, asked, 0]);
+});
 
 test("a refusal for want of an endpoint is counted with its flag", async () => {
   const labels = { reporter: "source", response_flags: "NO_ENDPOINT" };
