@@ -207,7 +207,8 @@ export function program(name: "weftd" | "weftctl" | "weft-xds"): string[] {
   return [process.execPath, file];
 }
 
-async function freePort(): Promise<number> {
+/** A port of loopback that nothing listens on now. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject).listen(0, "127.0.0.1", resolve);
