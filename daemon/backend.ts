@@ -180,7 +180,7 @@ export class Backend implements AdminBackend {
       accessLog: this.accessLog(),
       eventsDropped: Number(dropped?.count ?? 0n),
       authzEnforced: dataplane.settings.authzOff === 0,
-      warnings: [...this.#rejectedPolicies(), ...this.#missingPolicies()],
+      warnings: [...mesh.troubles(), ...this.#rejectedPolicies(), ...this.#missingPolicies()],
     };
   }
 

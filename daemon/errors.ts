@@ -24,7 +24,9 @@ export type ErrorCode =
   | "POLICY_TOO_LARGE"
   | "XDS_REFUSED"
   | "XDS_STREAM_LOST"
-  | "XDS_SYNC_TIMEOUT";
+  | "XDS_SYNC_TIMEOUT"
+  | "XDS_TLS_FAILED"
+  | "XDS_TOKEN_REFUSED";
 
 /** An expected failure: returned as a value (see Result), thrown only where nobody can go on. */
 export class WeftError extends Error {
@@ -142,7 +144,7 @@ export function bpfPinFailed(path: string, cause: unknown): WeftError {
 export function bpfMapFull(map: string, capacity: number, cause?: unknown): WeftError {
   return new WeftError(
     "BPF_MAP_FULL",
-    `BPF map ${map} is full at ${capacity} entries: restart weftd, which makes its maps as large as the mesh needs`,
+    `BPF map ${map} is full at ${capacity} entries: raise --map-limit, or make the mesh smaller`,
     cause,
   );
 }
@@ -156,26 +158,31 @@ export function configInvalid(problems: readonly string[]): WeftError {
   return new WeftError("CONFIG_INVALID", problems.join("\n"));
 }
 
-export function xdsRefused(address: string, cause: unknown): WeftError {
-  return new WeftError(
-    "XDS_REFUSED",
-    `no control plane answers at ${address}: check --xds-address; weftd goes on trying`,
-    cause,
-  );
+/** `reason` is a clause that names the cause and what to do; of the next two as well. */
+export function xdsRefused(address: string, reason: string): WeftError {
+  return new WeftError("XDS_REFUSED", `no stream to ${address}: ${reason}`);
 }
 
-export function xdsStreamLost(address: string, cause: unknown): WeftError {
+export function xdsTlsFailed(address: string, reason: string): WeftError {
+  return new WeftError("XDS_TLS_FAILED", `no stream to ${address}: ${reason}`);
+}
+
+export function xdsTokenRefused(address: string, reason: string): WeftError {
+  return new WeftError("XDS_TOKEN_REFUSED", `no stream to ${address}: ${reason}`);
+}
+
+export function xdsStreamLost(address: string, reason: string): WeftError {
   return new WeftError(
     "XDS_STREAM_LOST",
-    `the stream to ${address} ended: the kernel keeps the last configuration while weftd reconnects`,
-    cause,
+    `the stream to ${address} ended (${reason}): the kernel keeps the last configuration while weftd reconnects`,
   );
 }
 
-export function xdsSyncTimeout(address: string, milliseconds: number): WeftError {
+/** `types`: names of the resource types that have not come. */
+export function xdsSyncTimeout(address: string, milliseconds: number, types: readonly string[]): WeftError {
   return new WeftError(
     "XDS_SYNC_TIMEOUT",
-    `${address} sent no complete configuration within ${milliseconds} ms: check the control plane or raise --sync-timeout`,
+    `${address} accepts the stream but has sent no ${types.join(" or ")} resources for ${milliseconds / 1000} s: is it istiod with PILOT_ENABLE_AMBIENT=true?`,
   );
 }
 

@@ -17,6 +17,12 @@ import type { Update } from "./model/update.js";
 /** Milliseconds: far longer than a hook can be between reading one entry and the next that it leads to. */
 const GRACE_MS = 100;
 
+/** Milliseconds between two tries to mend with a new generation what the kernel refused. */
+const MEND_MS = 10_000;
+
+/** Share of a map's capacity that must not be reached before it is made larger. */
+const ROOM = 0.9;
+
 /** Rows of verdict tables: a hook that has read a table just before it went must still find its rows. */
 const ROWS: ReadonlySet<MapName> = new Set(["authz_identity", "authz_address", "authz_port", "authz_terms"]);
 
@@ -25,10 +31,23 @@ export interface Rejection {
   readonly reason: string;
 }
 
+/** Operations that wait for a grace period to end. */
+interface Retired {
+  readonly operations: MapOperation[];
+  /** They take away what was in use, and not only what a failed attempt left. */
+  makesRoom: boolean;
+}
+
+/**
+ * What the kernel lacks of what the compiler holds, until a new generation mends it: entries that it refused, or
+ * all changes since a new generation could not be made.
+ */
+type Lack = "nothing" | "entries" | "changes";
+
 export interface MeshOptions {
   readonly store: Store;
   readonly compiler: Compiler;
-  readonly dataplane: Dataplane;
+  readonly dataplane: Pick<Dataplane, keyof Dataplane>;
   readonly log: Logger;
   readonly onMapWriteFailed: (map: string) => void;
   /** The kernel was given `count` operations of this kind on this map. */
@@ -38,7 +57,7 @@ export interface MeshOptions {
 export class Mesh {
   readonly #store: Store;
   readonly #compiler: Compiler;
-  readonly #dataplane: Dataplane;
+  readonly #dataplane: Pick<Dataplane, keyof Dataplane>;
   readonly #log: Logger;
   readonly #onMapWriteFailed: (map: string) => void;
   readonly #onMapOperations: MeshOptions["onMapOperations"];
@@ -47,8 +66,13 @@ export class Mesh {
   #expected: Map<MapName, MapOperation[]> | undefined;
   #enrollments = new Map<string, Enrollment>();
   /** Deletes that wait for hooks to be done with what they read: of this period, and of the one before. */
-  #retired: MapOperation[] = [];
-  #leaving: MapOperation[] = [];
+  #retired = noneRetired();
+  #leaving = noneRetired();
+  #lack: Lack = "nothing";
+  /** performance.now() from which on a new generation may be tried. */
+  #mendAt = 0;
+  /** What was refused last, by map. */
+  readonly #refused = new Map<MapName, WeftError>();
 
   constructor(options: MeshOptions) {
     this.#store = options.store;
@@ -69,28 +93,59 @@ export class Mesh {
    * cannot be represented. Before install() the kernel is left alone.
    */
   apply(update: Update): readonly Rejection[] {
+    const sizes = this.#compiler.sizes();
     const delta = this.#store.apply(update);
     const { operations, rejections, warnings } = this.#compiler.compile(delta, this.#store);
     for (const warning of warnings) this.#log.warn(warning);
     if (operations.length === 0) return rejections;
     this.#expected = undefined;
-    if (this.#dataplane.installed) this.#settle(this.#carryOut(operations));
+    if (!this.#dataplane.installed) return rejections;
+    if (this.#lack !== "changes") {
+      const needed = this.#outgrown(operations, sizes);
+      if (needed !== undefined) this.#renew(needed);
+      else this.#settle(this.#carryOut(operations));
+    }
+    this.#mend();
     return rejections;
   }
 
-  /** Makes everything held so far govern: the first time, and whenever a map has become too small. */
-  install(): Result<void> {
+  /**
+   * Makes everything held so far govern as a new generation. `atLeast`: entries that its maps must have room for
+   * beyond what is held now.
+   */
+  install(atLeast: Partial<Record<MapName, number>> = {}): Result<void> {
+    this.#compiler.compact();
     const operations = this.#compiler.snapshot();
     this.#count(operations);
-    const installed = this.#dataplane.install(this.#compiler.sizes(), operations);
+    const lock = (failures: readonly ApplyFailure[]) => this.#lock(lockFor(failures));
+    const installed = this.#dataplane.install({ ...this.#compiler.needed(), ...atLeast }, operations, lock);
     if (!installed.ok) return installed;
-    this.#dataplane.changeSettings({ authzLocked: AuthzLock.NONE });
-    this.#retired = [];
-    this.#leaving = [];
+    this.#dataplane.changeSettings({ authzLocked: lockFor(installed.value) });
+    this.#retired = noneRetired();
+    this.#leaving = noneRetired();
     this.#expected = undefined;
+    this.#lack = "nothing";
+    this.#refused.clear();
     for (const enrollment of this.#enrollments.values()) this.#guard(enrollment);
-    this.#settle(installed.value, false);
+    this.#settle(installed.value);
     return ok(undefined);
+  }
+
+  /** What the kernel could not take, a sentence each; empty when it has everything. */
+  troubles(): readonly string[] {
+    const { unstoredWorkloads: unstored, oversizedWorkloads: oversized } = this.#compiler.authz.statistics();
+    const troubles: string[] = [];
+    if (this.#lack !== "nothing" || unstored > 0)
+      for (const { message } of this.#refused.values()) troubles.push(message);
+    if (this.#lack === "changes")
+      troubles.push("the kernel keeps an older configuration and denies every inbound connection");
+    if (unstored > 0)
+      troubles.push(`${unstored} workloads deny everything: their verdict tables could not be stored`);
+    if (oversized > 0)
+      troubles.push(
+        `${oversized} workloads deny everything: their policies need more terms than a table has`,
+      );
+    return troubles;
   }
 
   /** What the maps of this daemon's own writing should hold now, by map. */
@@ -108,7 +163,8 @@ export class Mesh {
 
   /** Resolves when the kernel holds nothing any more that only waits for a grace period to end. */
   async settled(): Promise<void> {
-    while (this.#retired.length + this.#leaving.length > 0) await sleep(GRACE_MS);
+    const isWaiting = () => this.#retired.operations.length + this.#leaving.operations.length > 0;
+    while (isWaiting()) await sleep(GRACE_MS);
   }
 
   // ---- pods ----
@@ -184,9 +240,11 @@ export class Mesh {
 
   // ---- operations ----
 
-  #carryOut(operations: readonly MapOperation[]): ApplyFailure[] {
+  #carryOut(operations: readonly MapOperation[], makesRoom = true): ApplyFailure[] {
     const isRetired = ({ kind, map }: MapOperation) => kind === "delete" && ROWS.has(map);
-    this.#retired.push(...operations.filter(isRetired));
+    const retired = operations.filter(isRetired);
+    this.#retired.operations.push(...retired);
+    if (makesRoom && retired.length > 0) this.#retired.makesRoom = true;
     return this.#give(operations.filter((operation) => !isRetired(operation)));
   }
 
@@ -196,46 +254,94 @@ export class Mesh {
   }
 
   #count(operations: readonly MapOperation[]): void {
-    const counts = new Map<string, { map: MapName; kind: MapOperation["kind"]; count: number }>();
-    for (const { map, kind } of operations) {
-      const seen = counts.get(kind + map);
-      if (seen === undefined) counts.set(kind + map, { map, kind, count: 1 });
-      else seen.count++;
+    for (const kind of ["put", "delete"] as const) {
+      for (const [map, count] of tally(operations, kind)) this.#onMapOperations(map, kind, count);
     }
-    for (const { map, kind, count } of counts.values()) this.#onMapOperations(map, kind, count);
   }
 
   /** What was retired before the last tick has waited a whole period. */
   #endGrace(): void {
     this.#compiler.release();
-    if (this.#leaving.length > 0) this.#give(this.#leaving);
+    const { operations, makesRoom } = this.#leaving;
     this.#leaving = this.#retired;
-    this.#retired = [];
+    this.#retired = noneRetired();
+    if (operations.length > 0) this.#give(operations);
+    if (makesRoom) this.#storeAgain();
+    this.#mend();
   }
 
-  // ---- what the kernel refused ----
+  /** Tries verdict tables again that could not be stored. */
+  #storeAgain(): void {
+    if (this.#compiler.authz.statistics().unstoredWorkloads === 0) return;
+    this.#compiler.makeRoom();
+    this.apply({});
+  }
+
+  // ---- what does not fit, or is refused ----
 
   /**
-   * After refused writes: tables that miss a part deny; where that cannot be said table by table, all of them do.
-   * Full maps are made larger in a new generation where the limit allows it.
+   * Entries to make room for, where operations may fill a map that a new generation could make larger. Counts every
+   * put as a new entry, because deletes come after puts, and those of rows a while later.
    */
-  #settle(failures: readonly ApplyFailure[], mayGrow = true): void {
-    if (failures.length === 0) return;
-    this.#report(failures);
-    const full = failures.filter(({ error }) => error.code === "BPF_MAP_FULL");
-    if (mayGrow && full.some(({ operation }) => this.#dataplane.canGrow(operation.map))) {
-      this.#lock(AuthzLock.TABLES);
-      const grown = this.install();
-      if (grown.ok) return;
-      this.#log.error({ err: grown.error }, grown.error.message);
+  #outgrown(
+    operations: readonly MapOperation[],
+    sizes: Partial<Record<MapName, number>>,
+  ): Partial<Record<MapName, number>> | undefined {
+    const waiting = [this.#retired, this.#leaving].flatMap((retired) => retired.operations);
+    const leaving = tally(waiting, "delete");
+    const outgrown: Partial<Record<MapName, number>> = {};
+    const slots = this.#compiler.sizes().slots ?? 0;
+    for (const [map, count] of tally(operations, "put")) {
+      const held = map === "slots" ? slots : (sizes[map] ?? 0) + count + (leaving.get(map) ?? 0);
+      const { now, limit } = this.#dataplane.capacity(map);
+      if (held > now * ROOM && now < limit) outgrown[map] = held;
     }
+    return Object.keys(outgrown).length === 0 ? undefined : outgrown;
+  }
+
+  /** After refused writes: tables that miss a part deny; where that cannot be said table by table, all of them do. */
+  #settle(failures: readonly ApplyFailure[]): void {
+    if (failures.length === 0) return;
+    this.#refuse(failures);
     const tables = new Set<number>();
-    for (const { operation, error } of failures) {
+    for (const { operation } of failures) {
       if (operation.kind === "put" && operation.table !== undefined) tables.add(operation.table);
-      if (operation.map === "addresses") this.#lock(lockFor(error));
     }
     const denials = [...tables].flatMap((table) => this.#compiler.deny(table));
-    if (this.#carryOut(denials).length > 0) this.#lock(AuthzLock.EVERYTHING);
+    this.#refuse(this.#carryOut(denials, false));
+  }
+
+  #refuse(failures: readonly ApplyFailure[]): void {
+    this.#report(failures);
+    this.#lock(lockFor(failures));
+    for (const { operation } of failures) {
+      const isDenied = operation.kind === "put" && operation.table !== undefined;
+      const { now, limit } = this.#dataplane.capacity(operation.map);
+      // A table that could not be stored denies, and that is so; elsewhere, or with room to be had, more is lacking.
+      if (!isDenied || now < limit) this.#lack = "entries";
+    }
+  }
+
+  /** Makes a new generation when the kernel lacks something that one can hold; not too often. */
+  #mend(): void {
+    if (this.#lack === "nothing" || performance.now() < this.#mendAt) return;
+    const needed = Object.entries(this.#compiler.needed()) as [MapName, number][];
+    const fits = needed.every(([map, count]) => count <= this.#dataplane.capacity(map).limit);
+    if (fits || this.#lack === "changes") this.#renew();
+  }
+
+  #renew(atLeast?: Partial<Record<MapName, number>>): void {
+    this.#mendAt = performance.now() + MEND_MS;
+    const renewed = this.install(atLeast);
+    if (renewed.ok) {
+      this.#log.info({ generation: this.#dataplane.generation }, "new generation governs");
+      this.#storeAgain();
+      return;
+    }
+    // The compiler has gone on to what the maps that govern do not hold: they must not be written to any more.
+    this.#log.error({ err: renewed.error }, renewed.error.message);
+    this.#lack = "changes";
+    this.#lock(AuthzLock.EVERYTHING);
   }
 
   /** Only install() opens a lock again. */
@@ -244,25 +350,40 @@ export class Mesh {
   }
 
   #report(failures: readonly ApplyFailure[]): void {
-    const byMap = new Map<MapName, { error: WeftError; count: number }>();
+    const counts = new Map<string, { error: WeftError; entries: number }>();
     for (const { operation, error } of failures) {
       this.#onMapWriteFailed(operation.map);
-      const seen = byMap.get(operation.map);
-      if (seen === undefined) byMap.set(operation.map, { error, count: 1 });
-      else seen.count++;
+      this.#refused.set(operation.map, error);
+      const seen = counts.get(error.message);
+      if (seen === undefined) counts.set(error.message, { error, entries: 1 });
+      else seen.entries++;
     }
-    for (const { error, count } of byMap.values()) {
-      this.#log.error({ err: error, entries: count }, error.message);
-    }
+    for (const { error, entries } of counts.values()) this.#log.error({ err: error, entries }, error.message);
   }
 }
 
 /**
- * What an unwritten address leaves unknown. In a full map it is a new one: its owner has no identity, and is denied as
- * a destination. Otherwise it may be an enrolled pod's, with a guard that is out of date.
+ * What unwritten addresses leave unknown. In a full map each is a new one: its owner has no identity, and is denied
+ * as a destination. Otherwise it may be an enrolled pod's, with a guard that is out of date.
  */
-function lockFor({ cause }: WeftError): AuthzLock {
-  return (cause as BpfError).code === "E2BIG" ? AuthzLock.TABLES : AuthzLock.EVERYTHING;
+function lockFor(failures: readonly ApplyFailure[]): AuthzLock {
+  const unwritten = failures.filter(({ operation }) => operation.map === "addresses");
+  if (unwritten.length === 0) return AuthzLock.NONE;
+  const isNew = ({ error }: ApplyFailure) => (error.cause as BpfError).code === "E2BIG";
+  return unwritten.every(isNew) ? AuthzLock.TABLES : AuthzLock.EVERYTHING;
+}
+
+function noneRetired(): Retired {
+  return { operations: [], makesRoom: false };
+}
+
+/** Operations of a kind by map. */
+function tally(operations: readonly MapOperation[], wanted: MapOperation["kind"]): Map<MapName, number> {
+  const counts = new Map<MapName, number>();
+  for (const { kind, map } of operations) {
+    if (kind === wanted) counts.set(map, (counts.get(map) ?? 0) + 1);
+  }
+  return counts;
 }
 
 function nameOf(pod: { readonly namespace: string; readonly name: string }): string {

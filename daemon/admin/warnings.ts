@@ -3,7 +3,7 @@
 import { type MapDescription, maps } from "../bpf/maps.gen.js";
 import type { StatusFacts } from "./responses.js";
 
-/** Share of a map's capacity from which on it is a warning. */
+/** Share of a map's capacity from which on it is a warning: one that may grow has done so before. */
 const FULL = 0.9;
 
 /** Sentences that say what is wrong and what to do, the daemon's own first. */
@@ -26,7 +26,7 @@ export function warningsOf(facts: StatusFacts): string[] {
   for (const { name, entries, capacity } of facts.maps) {
     if (canFill(name) && entries >= capacity * FULL) {
       warnings.push(
-        `map ${name} is ${Math.floor((entries / capacity) * 100)} % full (${entries} of ${capacity}): restart weftd to let it grow`,
+        `map ${name} is ${Math.floor((entries / capacity) * 100)} % full (${entries} of ${capacity}): ${name === "pods" ? "unenroll some" : "raise --map-limit"}`,
       );
     }
   }

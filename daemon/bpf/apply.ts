@@ -16,7 +16,7 @@ export interface ApplyFailure {
 
 /**
  * Applies operations in order, neighbours of one map and kind as one batch. An operation that the kernel refuses
- * does not stop those after it: each is reported. A verdict table that a refused entry belongs to is taken out of
+ * does not stop those after it: each is reported. A frontend that cannot be written is removed; a verdict table that a refused entry belongs to is taken out of
  * `authz_tables` at once and not put there by what follows: a missing table denies, one that lacks a row may not.
  */
 export function applyOperations(
@@ -28,6 +28,8 @@ export function applyOperations(
   const refuse = (failure: ApplyFailure) => {
     failures.push(failure);
     const { operation } = failure;
+    // What a frontend said before leads to slots that will be used for something else.
+    if (operation.map === "frontends") maps.frontends.delete(operation.key);
     if (operation.kind !== "put" || operation.table === undefined) return;
     incomplete.add(operation.table);
     maps.authz_tables.delete(U32.encode(operation.table));

@@ -6,7 +6,7 @@ import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js
 import type { MapOperation } from "../compile/operation.js";
 import { failed, ok, podNetnsMissing, type Result } from "../errors.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
-import { planCapacities } from "./capacity.js";
+import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
 import {
   type PolicyHitCount,
   type ProgramRuns,
@@ -98,11 +98,12 @@ export class Dataplane {
   /**
    * Start, restart, upgrade and growth: loads a new generation sized for `needed`, fills it with `operations`, puts
    * it behind every hook in one step each, and removes the old ones. Until the swap the old one governs; on failure
-   * it goes on doing so. Returns the operations that the kernel refused.
+   * it goes on doing so. Returns the operations that the kernel refused; `onFilled` hears of them before the swap.
    */
   install(
     needed: Partial<Record<MapName, number>>,
     operations: readonly MapOperation[],
+    onFilled: (failures: readonly ApplyFailure[]) => void,
   ): Result<ApplyFailure[]> {
     const old = this.#pins.generations();
     const loaded = loadGeneration(
@@ -117,6 +118,7 @@ export class Dataplane {
     const generation = loaded.value;
     const failures = applyOperations(generation.maps, operations);
     this.#removeStrays("pods", operations);
+    onFilled(failures);
     const swapped = swapIn(this.#native, this.#pins, generation, this.#environment.cgroup);
     if (!swapped.ok) {
       generation.close();
@@ -135,9 +137,10 @@ export class Dataplane {
     return applyOperations(this.#generation.maps, operations);
   }
 
-  /** Whether a new generation could hold more in this map than the present one does. */
-  canGrow(map: MapName): boolean {
-    return (this.map(map)?.info.maxEntries ?? this.#entryLimit) < this.#entryLimit;
+  /** Entries that a map holds at most, now and in any generation to come. */
+  capacity(map: MapName): { readonly now: number; readonly limit: number } {
+    const now = this.map(map)?.info.maxEntries ?? 0;
+    return { now, limit: CONFIGURATION_MAPS.includes(map) ? this.#entryLimit : now };
   }
 
   /** A map of the governing generation or a long-lived one. */

@@ -48,10 +48,19 @@ export interface Compiler {
    * and remove what was stored of it.
    */
   deny(table: number): MapOperation[];
+  /** Entries have left the maps: verdict tables that could not be stored are tried again with the next compile(). */
+  makeRoom(): void;
   /** Call once a grace period (longer than any connect takes in the hooks): frees retired slots. */
   release(): void;
   /** Entries in use; for `slots` the number of slots ever given out. Maps of other owners are not in it. */
   sizes(): Partial<Record<MapName, number>>;
+  /** As sizes(), with the slots that remain after compact(): what empty maps must have room for. */
+  needed(): Partial<Record<MapName, number>>;
+  /**
+   * Places all runs of slots anew, without gaps. What was emitted before does not hold any more: only with a
+   * snapshot() into empty maps.
+   */
+  compact(): void;
   /** Everything that empty maps need, in an order in which they may be filled. */
   snapshot(): MapOperation[];
   /** Where the node is, as far as known. */
@@ -140,8 +149,20 @@ class MeshCompiler implements Compiler {
     return [...this.#addresses.update(addressesOf(changed, this.#store), this.#store, this.node), ...after];
   }
 
+  makeRoom(): void {
+    this.authz.makeRoom();
+  }
+
   release(): void {
     this.#frontends.release();
+  }
+
+  needed(): Partial<Record<MapName, number>> {
+    return { ...this.sizes(), slots: this.#frontends.slotsNeeded };
+  }
+
+  compact(): void {
+    this.#frontends.compact();
   }
 
   sizes(): Partial<Record<MapName, number>> {

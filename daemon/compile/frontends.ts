@@ -61,6 +61,22 @@ export class FrontendTable {
     return { frontends: this.#frontends, cidrs: this.#blocks, slots: this.#runs.highWater };
   }
 
+  /** Slots that all runs take when placed anew. */
+  get slotsNeeded(): number {
+    return this.#runs.used;
+  }
+
+  /** Places every run anew, without gaps. What was emitted before does not hold any more: fill empty maps. */
+  compact(): void {
+    const moved = this.#runs.compact();
+    const place = (target: Target): Target => {
+      return target.slots === 0 ? target : { ...target, firstSlot: moved.get(target.firstSlot) ?? 0 };
+    };
+    for (const held of this.#held.values()) {
+      held.targets = new Map([...held.targets].map(([port, target]) => [port, place(target)]));
+    }
+  }
+
   /** Slots, then frontends, then blocks; then deletes of blocks, of frontends. */
   update(
     changes: FrontendChanges,

@@ -33,11 +33,30 @@ type ServiceRuns = Map<string, PlacedRun>;
 
 /** All runs in use. A run never changes in place: other content is another run. */
 export class RunTable {
-  readonly #slots = new SlotAllocator();
+  #slots = new SlotAllocator();
   readonly #runs = new Map<string, ServiceRuns>();
 
   get highWater(): number {
     return this.#slots.highWater;
+  }
+
+  /** @see SlotAllocator.used */
+  get used(): number {
+    return this.#slots.used;
+  }
+
+  /** Places every run anew, without gaps, for an empty map. Gives where each went, by its first slot before. */
+  compact(): ReadonlyMap<number, number> {
+    const moved = new Map<number, number>();
+    this.#slots = new SlotAllocator();
+    for (const runs of this.#runs.values()) {
+      for (const [name, run] of runs) {
+        const placed = { ...this.#slots.allocate(run.length), bytes: run.bytes };
+        moved.set(run.first, placed.first);
+        runs.set(name, placed);
+      }
+    }
+    return moved;
   }
 
   /** @see SlotAllocator.release */

@@ -16,10 +16,16 @@ export class SlotAllocator {
   #retired: Run[] = [];
   #waiting: Run[] = [];
   #highWater = 0;
+  #used = 0;
 
   /** Slots that have ever been given out: what the map must hold. */
   get highWater(): number {
     return this.#highWater;
+  }
+
+  /** Slots of all runs that are not retired, their classes' rounding included: what they would take anew. */
+  get used(): number {
+    return this.#used;
   }
 
   /** A run of at least one slot. */
@@ -27,12 +33,14 @@ export class SlotAllocator {
     const power = classOf(length);
     const first = this.#free[power]?.pop() ?? this.#highWater;
     if (first === this.#highWater) this.#highWater += 2 ** power;
+    this.#used += 2 ** power;
     return { first, length };
   }
 
   /** The run is in no frontend any more. */
   retire(run: Run): void {
     this.#retired.push(run);
+    this.#used -= 2 ** classOf(run.length);
   }
 
   /**

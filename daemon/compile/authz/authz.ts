@@ -61,9 +61,11 @@ export interface AuthzCompiler {
   guardOf(uid: string, address: string): number;
   /**
    * The table could not be stored: its workloads are guarded by TABLE_DENY from now on, until their policies or
-   * the workload change, or other tables have made room. `after` removes what was stored of it, its entry first.
+   * the workload change, or makeRoom() is called. `after` removes what was stored of it, its entry first.
    */
   deny(table: number): { readonly changed: ReadonlySet<string>; readonly after: MapOperation[] };
+  /** The next compile() tries tables again that could not be stored. */
+  makeRoom(): void;
   /** Everything, for empty maps. */
   snapshot(): MapOperation[];
   /** The terms behind a table number in a canonical text; `undefined` for one that is not in use. */
@@ -123,7 +125,7 @@ class Compiler implements AuthzCompiler {
   readonly #warned = new Set<string>();
   #synced = false;
   #started = false;
-  /** A table was removed: one that could not be stored may fit now. */
+  /** A table that could not be stored may fit now. */
   #roomMade = false;
   #lastSerial = 0;
   #nextTable: number = TableNumber.FIRST;
@@ -174,6 +176,10 @@ class Compiler implements AuthzCompiler {
     }
     this.#forgetTable(used.table);
     return { changed: used.uids, after: [...used.table.deletes(this.#identities.values())] };
+  }
+
+  makeRoom(): void {
+    this.#roomMade = true;
   }
 
   snapshot(): MapOperation[] {
@@ -355,7 +361,6 @@ class Compiler implements AuthzCompiler {
     for (const { table, uids } of [...this.#tables.values()]) {
       if (uids.size > 0) continue;
       this.#forgetTable(table);
-      this.#roomMade = true;
       for (const operation of table.deletes(this.#identities.values())) pass.after.push(operation);
     }
   }

@@ -1,0 +1,115 @@
+// Owns the proof of what becomes of operations that the kernel refuses, with doubles of BpfMap: such errors cannot
+// be had from a real map at will.
+
+import { describe, expect, it } from "vitest";
+import type { MapOperation, PutOperation } from "../compile/operation.js";
+import { applyOperations } from "./apply.js";
+import { maps, U32 } from "./maps.gen.js";
+import { testMaps } from "./test-map.js";
+
+const address = (last: number) => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, last);
+
+function put(map: "frontends" | "addresses" | "slots", number: number): PutOperation {
+  const key =
+    map === "slots"
+      ? U32.encode(number)
+      : map === "frontends"
+        ? maps.frontends.key.encode({ address: address(number), port: 80, prefixLength: 128 })
+        : maps.addresses.key.encode({ address: address(number) });
+  return { kind: "put", map, key, value: new Uint8Array(maps[map].value.size).fill(number) };
+}
+
+const remove = ({ map, key }: PutOperation): MapOperation => ({ kind: "delete", map, key });
+const row = (table: number, port: number): PutOperation => ({
+  kind: "put",
+  map: "authz_port",
+  key: maps.authz_port.key.encode({ table, port }),
+  value: new Uint8Array(maps.authz_port.value.size),
+  table,
+});
+const entry = (table: number): PutOperation => ({
+  kind: "put",
+  map: "authz_tables",
+  key: U32.encode(table),
+  value: new Uint8Array(maps.authz_tables.value.size),
+  table,
+});
+
+describe("operations", () => {
+  it("of one map and kind travel together, and in order", () => {
+    const held = testMaps();
+    const [a, b, c] = [put("addresses", 1), put("addresses", 2), put("addresses", 3)];
+    expect(applyOperations(held, [a, b, put("frontends", 1), c, remove(a)])).toEqual([]);
+    expect(held.addresses.calls).toEqual(["updateBatch 2", "updateBatch 1", "delete"]);
+    expect([...held.addresses.held.values()].map((value) => value[0])).toEqual([2, 3]);
+    expect(held.frontends.held.size).toBe(1);
+  });
+
+  it("that are none cost nothing", () => {
+    const held = testMaps();
+    expect(applyOperations(held, [])).toEqual([]);
+    expect(Object.values(held).flatMap((map) => map.calls)).toEqual([]);
+  });
+});
+
+describe("a refused put", () => {
+  it("is reported with map and capacity, and does not stop those after it", () => {
+    const held = testMaps({ addresses: 2 });
+    const operations = [1, 2, 3, 4].map((number) => put("addresses", number));
+    const failures = applyOperations(held, [...operations, remove(put("addresses", 1)), put("addresses", 5)]);
+    expect(failures.map(({ operation }) => operation)).toEqual(operations.slice(2));
+    expect(
+      failures.map(({ error }) => [error.code, error.message.includes("addresses is full at 2")]),
+    ).toEqual([
+      ["BPF_MAP_FULL", true],
+      ["BPF_MAP_FULL", true],
+    ]);
+    expect([...held.addresses.held.values()].map((value) => value[0])).toEqual([2, 5]);
+  });
+
+  it("is another error when the map is not full", () => {
+    const held = testMaps();
+    held.addresses.refuse = () => "EINVAL";
+    expect(applyOperations(held, [put("addresses", 1)])[0]?.error.code).toBe("BPF_MAP_WRITE_FAILED");
+  });
+
+  it("of an entry that is there already succeeds in a full map", () => {
+    const held = testMaps({ addresses: 1 });
+    expect(applyOperations(held, [put("addresses", 1), put("addresses", 1)])).toEqual([]);
+  });
+
+  it("takes an old frontend away: the slots it leads to will be used for something else", () => {
+    const held = testMaps();
+    applyOperations(held, [put("frontends", 1), put("frontends", 2)]);
+    held.frontends.refuse = () => "ENOMEM";
+    expect(applyOperations(held, [put("frontends", 1)])).toHaveLength(1);
+    expect([...held.frontends.held.values()].map((value) => value[0])).toEqual([2]);
+  });
+
+  it("of a slot can only be one beyond the array, where a hook finds nothing", () => {
+    const held = testMaps({ slots: 2 });
+    const failures = applyOperations(
+      held,
+      [0, 1, 2, 3].map((number) => put("slots", number)),
+    );
+    expect(failures.map(({ operation }) => Buffer.from(operation.key).readUInt32LE())).toEqual([2, 3]);
+    expect([...held.slots.held.keys()].map((key) => key.charCodeAt(0))).toEqual([0, 1]);
+  });
+});
+
+describe("a verdict table of which a part is refused", () => {
+  it("is not put in force, while others are", () => {
+    const held = testMaps({ authz_port: 3 });
+    const operations = [row(2, 1), row(2, 2), entry(2), row(3, 1), row(3, 2), entry(3)];
+    const failures = applyOperations(held, operations);
+    expect(failures.map(({ operation }) => operation)).toEqual([row(3, 2)]);
+    expect([...held.authz_tables.held.keys()]).toEqual([Buffer.from(U32.encode(2)).toString("latin1")]);
+  });
+
+  it("is taken out of force when it was there", () => {
+    const held = testMaps({ authz_port: 1 });
+    expect(applyOperations(held, [row(2, 1), entry(2)])).toEqual([]);
+    applyOperations(held, [row(2, 2)]);
+    expect(held.authz_tables.held.size).toBe(0);
+  });
+});

@@ -1,0 +1,311 @@
+// Owns the proof of what happens when the kernel refuses a part, with a double of the dataplane: such a kernel
+// cannot be had at will. test/netns/capacity.test.ts does the same with real maps and sockets.
+
+import { pino } from "pino";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type ApplyFailure, applyOperations } from "./bpf/apply.js";
+import { CONFIGURATION_MAPS, planCapacities } from "./bpf/capacity.js";
+import type { Dataplane } from "./bpf/dataplane.js";
+import { AuthzLock, type MapName, maps, type Settings, TableNumber } from "./bpf/maps.gen.js";
+import { type TestMap, testMaps } from "./bpf/test-map.js";
+import { principalOf } from "./compile/authz/identity.js";
+import { match, policy } from "./compile/authz/test-mesh.js";
+import { type Compiler, createCompiler } from "./compile/compiler.js";
+import type { MapOperation } from "./compile/operation.js";
+import { type LogicalView, logicalView, type MapEntry } from "./compile/view.js";
+import { bpfLoadFailed, failed, ok } from "./errors.js";
+import { Mesh } from "./mesh.js";
+import { toKeyBytes } from "./model/address.js";
+import { createStore } from "./model/store.js";
+import { pod, service } from "./model/test-samples.js";
+import type { EnrolledPod, Update } from "./model/update.js";
+
+/** The parts of Dataplane that carry operations, over doubles of maps; a generation is a new set of them. */
+class TestDataplane {
+  kernel: Record<MapName, TestMap>;
+  generation = 0;
+  settings: Settings = { accessLog: 0, authzOff: 0, authzLocked: AuthzLock.NONE };
+  /** Locks seen when a generation was full and not yet in force. */
+  readonly locksAtSwap: number[] = [];
+  breakInstall = false;
+  readonly #limit: number;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+    this.kernel = testMaps();
+  }
+
+  get installed(): boolean {
+    return this.generation > 0;
+  }
+
+  install(
+    needed: Partial<Record<MapName, number>>,
+    operations: readonly MapOperation[],
+    onFilled: (failures: readonly ApplyFailure[]) => void,
+  ) {
+    if (this.breakInstall) return failed(bpfLoadFailed("connect.o", new Error("ENOMEM")));
+    const fresh = testMaps(Object.fromEntries(planCapacities(needed, this.#limit)));
+    const failures = applyOperations(fresh, operations);
+    onFilled(failures);
+    this.locksAtSwap.push(this.settings.authzLocked);
+    this.kernel = fresh;
+    this.generation++;
+    return ok(failures);
+  }
+
+  apply(operations: readonly MapOperation[]): ApplyFailure[] {
+    return applyOperations(this.kernel, operations);
+  }
+
+  capacity(map: MapName) {
+    const now = this.kernel[map].info.maxEntries;
+    return { now, limit: CONFIGURATION_MAPS.includes(map) ? this.#limit : now };
+  }
+
+  changeSettings(change: Partial<Settings>): void {
+    this.settings = { ...this.settings, ...change };
+  }
+}
+
+const pods: readonly EnrolledPod[] = [
+  { cookie: 7n, namespace: "default", name: "web" },
+  { cookie: 8n, namespace: "default", name: "db" },
+];
+const web = pod("web", { addresses: ["10.0.0.1"], serves: { "default/web": "80:8080" } });
+const db = pod("db", { addresses: ["10.0.0.2"] });
+const base: Update = {
+  workloads: [web, db],
+  services: [service("web", { vips: ["10.96.0.1"] })],
+  pods,
+  policiesSynced: true,
+};
+
+let compiler: Compiler;
+let kernel: TestDataplane;
+let mesh: Mesh;
+let failures: string[];
+
+function start(limit: number, update: Update = base): void {
+  compiler = createCompiler({ node: "node-a" });
+  kernel = new TestDataplane(limit);
+  failures = [];
+  mesh = new Mesh({
+    store: createStore(),
+    compiler,
+    dataplane: kernel as unknown as Dataplane,
+    log: pino({ level: "silent" }),
+    onMapWriteFailed: (map) => void failures.push(map),
+    onMapOperations: () => undefined,
+  });
+  mesh.apply(update);
+  expect(mesh.install().ok).toBe(true);
+}
+
+/** What the kernel's maps say, wherever it lies. */
+function view(): LogicalView {
+  const entries: MapEntry[] = (Object.keys(kernel.kernel) as MapName[]).flatMap((name) =>
+    [...kernel.kernel[name].held].map(([key, value]): MapEntry => [name, Buffer.from(key, "latin1"), value]),
+  );
+  const identities = [...compiler.authz.identities()].map((who) => [who.number, principalOf(who)] as const);
+  return logicalView(entries, new Map(identities));
+}
+
+/** The picture of a mesh that began with what this one holds, and had room. */
+function wanted(): LogicalView {
+  const { store } = mesh;
+  const fresh: Update = {
+    workloads: [...store.workloads.values()],
+    services: [...store.services.values()],
+    policies: [...store.policies.values()],
+    pods: store.pods,
+    policiesSynced: true,
+  };
+  start(1_000_000, fresh);
+  return view();
+}
+
+const pass = (milliseconds: number) => vi.advanceTimersByTime(milliseconds);
+const services = (count: number) =>
+  Array.from({ length: count }, (_, i) => service(`s${i}`, { vips: [`10.97.${i >> 8}.${i & 255}`] }));
+const strangers = (count: number) =>
+  Array.from({ length: count }, (_, i) => pod(`x${i}`, { addresses: [`10.9.${i >> 8}.${i & 255}`] }));
+/** DENY on `count` ports, in one namespace. */
+const onPorts = (name: string, count: number, first = 1) =>
+  policy(name, [[[match({ destinationPorts: Array.from({ length: count }, (_, i) => first + i) })]]], {
+    namespace: "default",
+    scope: "NAMESPACE",
+    action: "DENY",
+  });
+const tableOf = (address: string) => {
+  const entry = kernel.kernel.addresses.lookup(maps.addresses.key.encode({ address: toKeyBytes(address) }));
+  return entry === undefined ? undefined : maps.addresses.value.decode(entry).table;
+};
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] }));
+afterEach(() => {
+  mesh.stop();
+  vi.useRealTimers();
+});
+
+describe("a map that is outgrown", () => {
+  it("is made larger in a new generation before an entry is refused", () => {
+    start(1_000_000);
+    const { maxEntries } = maps.frontends;
+    mesh.apply({ services: services(maxEntries / 2) });
+    expect(kernel.generation).toBe(2);
+    expect(kernel.kernel.frontends.info.maxEntries).toBe(4 * maxEntries);
+    expect([failures, kernel.locksAtSwap, mesh.troubles()]).toEqual([[], [0, 0], []]);
+    expect(view()).toEqual(wanted());
+  });
+
+  it("is not made larger for what replaces something, once there is room for both", () => {
+    start(1_000_000, { ...base, workloads: [web, db, ...strangers(10_000)] });
+    const again = (account: string) => strangers(10_000).map((x) => ({ ...x, serviceAccount: account }));
+    for (const account of ["a", "b", "c"]) mesh.apply({ workloads: again(account) });
+    expect(kernel.generation).toBe(1);
+  });
+
+  it("counts slots that were given out, and has them without gaps afterwards", () => {
+    start(1_000_000);
+    const { maxEntries } = maps.slots;
+    const endpoints = (version: number) =>
+      Array.from({ length: 4096 }, (_, i) =>
+        pod(`e${i}`, {
+          addresses: [`10.8.${i >> 8}.${i & 255}`],
+          capacity: 1 + version,
+          serves: { "default/web": "80:8080" },
+        }),
+      );
+    // Every push needs a new run of 8,192, because the one before may still be read.
+    for (let version = 0; version < 3; version++) mesh.apply({ workloads: endpoints(version) });
+    expect(kernel.generation).toBe(1);
+    mesh.apply({ workloads: endpoints(3) });
+    expect(kernel.generation).toBe(2);
+    expect(kernel.kernel.slots.info.maxEntries).toBeGreaterThan(maxEntries);
+    expect(compiler.sizes().slots).toBe(8192);
+    expect(view()).toEqual(wanted());
+  });
+});
+
+describe("at the limit", () => {
+  it("a frontend that does not fit is missing, is reported, and comes when there is room", () => {
+    start(4);
+    mesh.apply({ services: services(3) });
+    expect(failures).toEqual(Array(4).fill("frontends"));
+    expect(mesh.troubles()).toEqual([
+      "BPF map frontends is full at 4 entries: raise --map-limit, or make the mesh smaller",
+    ]);
+    expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
+    mesh.apply({ removedAddresses: ["default/s1", "default/s2"] });
+    expect(mesh.troubles()).toEqual([]);
+    expect(view()).toEqual(wanted());
+  });
+
+  it("a run of slots beyond the array is refused in the kernel, and comes when there is room", () => {
+    start(8);
+    const endpoints = Array.from({ length: 9 }, (_, i) =>
+      pod(`e${i}`, { hostname: `e${i}`, addresses: [], serves: { "default/web": "80:8080" } }),
+    ).map((workload, i) => ({ ...workload, addresses: i < 6 ? [`10.9.0.${i}`] : [`10.9.1.${i}`] }));
+    mesh.apply({ workloads: endpoints });
+    expect(failures).toContain("slots");
+    expect(JSON.stringify(view())).toContain("missing");
+    mesh.apply({ removedAddresses: endpoints.slice(4).map((workload) => workload.uid) });
+    pass(10_000);
+    expect(mesh.troubles()).toEqual([]);
+    expect(view()).toEqual(wanted());
+  });
+
+  it("an address that does not fit locks all verdict tables, until it does", () => {
+    start(4);
+    mesh.apply({ workloads: strangers(5) });
+    expect(kernel.settings.authzLocked).toBe(AuthzLock.TABLES);
+    mesh.apply({ removedAddresses: strangers(5).map((x) => x.uid) });
+    expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
+    expect(view()).toEqual(wanted());
+  });
+
+  it("the lock is there before a generation that lacks an address governs", () => {
+    start(4, { ...base, workloads: [web, db, ...strangers(5)] });
+    expect(kernel.locksAtSwap).toEqual([AuthzLock.TABLES]);
+    expect(kernel.settings.authzLocked).toBe(AuthzLock.TABLES);
+  });
+
+  it("a verdict table that does not fit denies, and others go on", () => {
+    start(8);
+    mesh.apply({ policies: [onPorts("many", 9)], policiesSynced: true });
+    expect([tableOf("10.0.0.1"), tableOf("10.0.0.2")]).toEqual([TableNumber.DENY, TableNumber.DENY]);
+    expect(new Set(failures)).toEqual(new Set(["authz_port"]));
+    expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
+    expect(mesh.troubles()).toEqual([
+      "BPF map authz_port is full at 8 entries: raise --map-limit, or make the mesh smaller",
+      "2 workloads deny everything: their verdict tables could not be stored",
+    ]);
+    // Rows of the attempt leave after the grace period; it is not repeated for them.
+    pass(1000);
+    expect(kernel.kernel.authz_port.held.size).toBe(0);
+    const tried = failures.length;
+    pass(20_000);
+    expect(failures.length).toBe(tried);
+  });
+
+  it("a verdict table that found no room is tried again when rows of others have left", () => {
+    start(8);
+    mesh.apply({ policies: [onPorts("some", 6)], policiesSynced: true });
+    expect(tableOf("10.0.0.1")).toBeGreaterThan(TableNumber.DENY);
+    // The new table needs 6 rows beside the 6 of the old one.
+    mesh.apply({ policies: [onPorts("some", 6, 100)], policiesSynced: true });
+    expect(tableOf("10.0.0.1")).toBe(TableNumber.DENY);
+    pass(500);
+    expect(tableOf("10.0.0.1")).toBeGreaterThan(TableNumber.DENY);
+    expect(mesh.troubles()).toEqual([]);
+    expect(view()).toEqual(wanted());
+  });
+
+  it("what only overlaps with what it replaces is mended at once by a new generation", () => {
+    start(4);
+    mesh.apply({ workloads: strangers(2) });
+    const others = strangers(4).slice(2);
+    mesh.apply({ workloads: others, removedAddresses: strangers(2).map((x) => x.uid) });
+    expect(failures).toEqual(["addresses", "addresses"]);
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
+    expect(view()).toEqual(wanted());
+  });
+});
+
+describe("a kernel that has no memory", () => {
+  it("for an address already known locks everything, and is asked again after a while", () => {
+    start(1_000_000);
+    kernel.kernel.addresses.refuse = () => "ENOMEM";
+    mesh.apply({ policies: [onPorts("p", 1)], policiesSynced: true });
+    // The new generation has new maps, so that the first try mends it.
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
+    kernel.kernel.addresses.refuse = () => "ENOMEM";
+    mesh.apply({ policies: [onPorts("p", 2)], policiesSynced: true });
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.EVERYTHING]);
+    pass(9_000);
+    expect(kernel.generation).toBe(2);
+    pass(2_000);
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([3, AuthzLock.NONE]);
+    expect(view()).toEqual(wanted());
+  });
+
+  it("for a new generation keeps the old one, denies, leaves it alone, and is asked again", () => {
+    start(1_000_000);
+    kernel.breakInstall = true;
+    mesh.apply({ services: services(maps.frontends.maxEntries / 2) });
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([1, AuthzLock.EVERYTHING]);
+    expect(mesh.troubles()).toContain(
+      "the kernel keeps an older configuration and denies every inbound connection",
+    );
+    const before = view();
+    mesh.apply({ removedAddresses: ["default/web", "default/s1"] });
+    pass(11_000);
+    expect(view()).toEqual(before);
+    kernel.breakInstall = false;
+    pass(11_000);
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
+    expect(mesh.troubles()).toEqual([]);
+    expect(view()).toEqual(wanted());
+  });
+});
