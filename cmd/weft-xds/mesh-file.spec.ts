@@ -1,7 +1,7 @@
 // Owns the proof that mesh files mean what they say, and that a bad one is refused with the place and the reason.
 
 import { describe, expect, it } from "vitest";
-import { SharedParts } from "../../daemon/xds/decode-workload.js";
+import { SharedParts } from "../../daemon/xds/decode-parts.js";
 import { decodeResource, openEnvelope, RESOURCE_TYPES } from "../../daemon/xds/resource.js";
 import { encodeMesh } from "./encode.js";
 import { parseMesh } from "./mesh-file.js";
@@ -13,7 +13,7 @@ function received(text: string): Map<string, unknown> {
   const encoded = encodeMesh(parsed.mesh);
   const found = RESOURCE_TYPES.flatMap((type) =>
     (encoded.get(type) ?? []).map(({ name, bytes }) => {
-      const envelope = openEnvelope(bytes);
+      const envelope = openEnvelope(bytes, new SharedParts());
       const decoded = envelope.ok ? decodeResource(type, envelope.value, new SharedParts()) : envelope;
       if (!decoded.ok) throw new Error(`${name}: ${decoded.reason}`);
       return [name, decoded.value.value] as const;

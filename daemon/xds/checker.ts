@@ -27,17 +27,18 @@ const MAX_PORT = 65_535;
  */
 export class Checker {
   #code: FaultCode | undefined;
-  readonly #faults: string[] = [];
+  #faults: string[] | undefined;
 
   fail(code: FaultCode, fault: string): void {
     this.#code ??= code;
+    this.#faults ??= [];
     if (this.#faults.length < MAX_FAULTS) this.#faults.push(fault);
   }
 
   /** The value if nothing was found, else the faults. */
   result<T>(value: T): Decoded<T> {
     if (this.#code === undefined) return { ok: true, value };
-    return { ok: false, code: this.#code, reason: this.#faults.join(", ") };
+    return { ok: false, code: this.#code, reason: this.#faults?.join(", ") ?? "" };
   }
 
   /** A resource must be called what its content says. */

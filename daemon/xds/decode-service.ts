@@ -3,59 +3,151 @@
 
 import * as wire from "../../proto/gen/workload.js";
 import { type RoutingScope, type Service, serviceKey, type VirtualAddress } from "../model/service.js";
+import type { GatewayAddress, Port } from "../model/workload.js";
 import { Checker, type Decoded } from "./checker.js";
-import { decodeGateway, decodePorts } from "./decode-workload.js";
+import { decodeGateway, decodePort, decodeVirtual, type SharedParts } from "./decode-parts.js";
+import type { WireReader } from "./wire-reader.js";
 
-/** Validates. `name` is the resource's name, which `<namespace>/<hostname>` must equal. */
-export function decodeService(message: wire.Service, name: string): Decoded<Service> {
+type Weighted = Service["weightedWaypoints"][number];
+
+/** Takes the field that the service is, and validates. `key` is the resource's name, which `<namespace>/<hostname>` must equal. */
+export function decodeService(reader: WireReader, key: string, shared: SharedParts): Decoded<Service> {
   const check = new Checker();
-  check.resourceName(name, serviceKey(message), "namespace/hostname");
+  const addresses: VirtualAddress[] = [];
+  const ports: Port[] = [];
+  const subjectAltNames: string[] = [];
+  const weightedWaypoints: Weighted[] = [];
+  let name = "";
+  let namespace = "";
+  let hostname = "";
+  let waypoint: GatewayAddress | undefined;
+  let loadBalancing: Service["loadBalancing"] | undefined;
+  let ipFamilies = 0;
+  let canonical = false;
+  let visibility = 0;
+  let weighted = 0;
+  const end = reader.open();
+  while (reader.next(end)) {
+    switch (reader.field) {
+      case 1:
+        name = reader.text();
+        break;
+      case 2:
+        namespace = shared.text(reader);
+        break;
+      case 3:
+        hostname = reader.text();
+        break;
+      case 4:
+        addresses.push(decodeVirtual(reader, `addresses[${addresses.length}]`, check, shared));
+        break;
+      case 5:
+        ports.push(decodePort(reader, `ports[${ports.length}]`, check));
+        break;
+      case 6:
+        subjectAltNames.push(reader.text());
+        break;
+      case 7:
+        waypoint = decodeGateway(reader, "waypoint", check, shared);
+        break;
+      case 8:
+        loadBalancing = decodeLoadBalancing(reader, check);
+        break;
+      case 9:
+        ipFamilies = reader.uint32();
+        break;
+      case 11:
+        canonical = reader.bool();
+        break;
+      case 13:
+        weightedWaypoints.push(...decodeWeighted(reader, weighted++, check, shared));
+        break;
+      case 14:
+        visibility = reader.uint32();
+        break;
+      default:
+        reader.skip();
+    }
+  }
+  check.resourceName(key, serviceKey({ namespace, hostname }), "namespace/hostname");
   return check.result<Service>({
-    name: message.name,
-    namespace: message.namespace,
-    hostname: message.hostname,
-    addresses: message.addresses.map((address, i) => decodeVirtual(address, `addresses[${i}]`, check)),
-    ports: decodePorts(message.ports, "ports", check),
-    subjectAltNames: message.subjectAltNames,
-    waypoint: decodeGateway(message.waypoint, "waypoint", check),
-    weightedWaypoints: decodeWeighted(message.weightedWaypoints, check),
-    loadBalancing: decodeLoadBalancing(message.loadBalancing, check),
-    ipFamilies: check.enum(wire.IPFamilies, message.ipFamilies, "ip_families"),
-    canonical: message.canonical,
-    visibility: check.enum(wire.ServiceVisibility, message.visibility, "visibility"),
+    name,
+    namespace,
+    hostname,
+    addresses,
+    ports,
+    subjectAltNames,
+    waypoint,
+    weightedWaypoints,
+    loadBalancing: loadBalancing ?? NO_BALANCING,
+    ipFamilies: check.enum(wire.IPFamilies, ipFamilies, "ip_families"),
+    canonical,
+    visibility: check.enum(wire.ServiceVisibility, visibility, "visibility"),
   });
 }
 
-function decodeVirtual(address: wire.NetworkAddress, path: string, check: Checker): VirtualAddress {
-  const bytes = address.address;
-  return { network: address.network, ...check.block(bytes, address.length ?? bytes.length * 8, path) };
-}
+const NO_BALANCING: Service["loadBalancing"] = {
+  mode: "UNSPECIFIED",
+  routingPreference: [],
+  healthPolicy: "ONLY_HEALTHY",
+};
 
 function decodeWeighted(
-  waypoints: readonly wire.WeightedWaypoint[],
+  reader: WireReader,
+  index: number,
   check: Checker,
-): Service["weightedWaypoints"] {
-  return waypoints.flatMap(({ destination, weight }, i) => {
-    const path = `weighted_waypoints[${i}].destination`;
-    if (destination === undefined) check.fail("missing", `${path} is missing`);
-    const gateway = decodeGateway(destination, path, check);
-    return gateway === undefined ? [] : [{ destination: gateway, weight }];
-  });
+  shared: SharedParts,
+): readonly Weighted[] {
+  const path = `weighted_waypoints[${index}].destination`;
+  let destination: GatewayAddress | undefined;
+  let isGiven = false;
+  let weight = 0;
+  const end = reader.open();
+  while (reader.next(end)) {
+    switch (reader.field) {
+      case 1:
+        destination = decodeGateway(reader, path, check, shared);
+        isGiven = true;
+        break;
+      case 2:
+        weight = reader.uint32();
+        break;
+      default:
+        reader.skip();
+    }
+  }
+  if (!isGiven) check.fail("missing", `${path} is missing`);
+  return destination === undefined ? [] : [{ destination, weight }];
 }
 
-function decodeLoadBalancing(
-  balancing: wire.LoadBalancing | undefined,
-  check: Checker,
-): Service["loadBalancing"] {
-  const scopes = balancing?.routingPreference ?? [];
+function decodeLoadBalancing(reader: WireReader, check: Checker): Service["loadBalancing"] {
+  const scopes: number[] = [];
+  let mode = 0;
+  let healthPolicy = 0;
+  const end = reader.open();
+  while (reader.next(end)) {
+    switch (reader.field) {
+      case 1:
+        reader.uint32s(scopes);
+        break;
+      case 2:
+        mode = reader.uint32();
+        break;
+      case 3:
+        healthPolicy = reader.uint32();
+        break;
+      default:
+        reader.skip();
+    }
+  }
   return {
-    mode: check.enum(wire.LoadBalancing_Mode, balancing?.mode ?? 0, "load_balancing.mode"),
-    routingPreference: scopes.flatMap((scope, i) => decodeScope(scope, `routing_preference[${i}]`, check)),
-    healthPolicy: check.enum(wire.LoadBalancing_HealthPolicy, balancing?.healthPolicy ?? 0, "health_policy"),
+    mode: check.enum(wire.LoadBalancing_Mode, mode, "load_balancing.mode"),
+    routingPreference: scopes.flatMap((scope, i) => nameScope(scope, `routing_preference[${i}]`, check)),
+    healthPolicy: check.enum(wire.LoadBalancing_HealthPolicy, healthPolicy, "health_policy"),
   };
 }
 
-function decodeScope(scope: number, path: string, check: Checker): RoutingScope[] {
+function nameScope(scope: number, path: string, check: Checker): RoutingScope[] {
   const name = check.enum(wire.LoadBalancing_Scope, scope, path);
   if (name !== "UNSPECIFIED_SCOPE") return [name];
   check.fail("enum", `${path} is unspecified`);

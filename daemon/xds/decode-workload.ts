@@ -10,108 +10,244 @@ import {
   type Workload,
 } from "../model/workload.js";
 import { Checker, type Decoded } from "./checker.js";
-import { Interner } from "./interner.js";
+import { decodeGateway, decodePort, type ServiceMapping, type SharedParts } from "./decode-parts.js";
+import type { WireReader } from "./wire-reader.js";
 
 const DEFAULT_TRUST_DOMAIN = "cluster.local";
 const DEFAULT_SERVICE_ACCOUNT = "default";
 const DEFAULT_CLUSTER = "Kubernetes";
 const NO_POLICIES: readonly string[] = [];
+const NO_SERVICES: ServiceMapping = new Map();
 const NOWHERE: Locality = { region: "", zone: "", subzone: "" };
 
-/** What many workloads have in common. One for the life of a client. */
-export class SharedParts {
-  readonly texts = new Interner<string>();
-  readonly localities = new Interner<Locality>();
-  readonly ports = new Interner<readonly Port[]>();
-  readonly policies = new Interner<readonly string[]>();
-}
-
-/** Fills in defaults and validates. `name` is the resource's name, which the uid must equal. */
-export function decodeWorkload(message: wire.Workload, name: string, shared: SharedParts): Decoded<Workload> {
+/** Takes the field that the workload is, fills in defaults and validates. `key` is the resource's name, which the uid must equal. */
+export function decodeWorkload(reader: WireReader, key: string, shared: SharedParts): Decoded<Workload> {
   const check = new Checker();
-  const text = (value: string, fallback = "") => (value === "" ? fallback : shared.texts.share(value, value));
-  check.resourceName(name, message.uid, "uid");
+  const addresses: string[] = [];
+  let uid = "";
+  let name = "";
+  let namespace = "";
+  let hostname = "";
+  let network = "";
+  let networkMode = 0;
+  let tunnelProtocol = 0;
+  let nativeTunnel = false;
+  let trustDomain = "";
+  let serviceAccount = "";
+  let waypoint: GatewayAddress | undefined;
+  let networkGateway: GatewayAddress | undefined;
+  let node = "";
+  let workloadType = 0;
+  let workloadName = "";
+  let canonicalName = "";
+  let canonicalRevision = "";
+  let clusterId = "";
+  let locality = NOWHERE;
+  let status = 0;
+  let capacity = DEFAULT_CAPACITY;
+  let authorizationPolicies = NO_POLICIES;
+  let services = NO_SERVICES;
+  const end = reader.open();
+  while (reader.next(end)) {
+    switch (reader.field) {
+      case 1:
+        name = reader.text();
+        break;
+      case 2:
+        namespace = shared.text(reader);
+        break;
+      case 3:
+        addresses.push(check.address(reader.view(), `addresses[${addresses.length}]`));
+        break;
+      case 4:
+        network = shared.text(reader);
+        break;
+      case 5:
+        tunnelProtocol = reader.uint32();
+        break;
+      case 6:
+        trustDomain = shared.text(reader);
+        break;
+      case 7:
+        serviceAccount = shared.text(reader);
+        break;
+      case 8:
+        waypoint = decodeGateway(reader, "waypoint", check, shared);
+        break;
+      case 9:
+        node = shared.text(reader);
+        break;
+      case 10:
+        canonicalName = shared.text(reader);
+        break;
+      case 11:
+        canonicalRevision = shared.text(reader);
+        break;
+      case 12:
+        workloadType = reader.uint32();
+        break;
+      case 13:
+        workloadName = shared.text(reader);
+        break;
+      case 14:
+        nativeTunnel = reader.bool();
+        break;
+      case 16:
+        authorizationPolicies = addPolicy(authorizationPolicies, reader, shared);
+        break;
+      case 17:
+        status = reader.uint32();
+        break;
+      case 18:
+        clusterId = shared.text(reader);
+        break;
+      case 19:
+        networkGateway = decodeGateway(reader, "network_gateway", check, shared);
+        break;
+      case 20:
+        uid = reader.text();
+        break;
+      case 21:
+        hostname = reader.text();
+        break;
+      case 22:
+        services = addMapping(services, decodeMapping(reader, check, shared));
+        break;
+      case 24:
+        locality = decodeLocality(reader, shared);
+        break;
+      case 25:
+        networkMode = reader.uint32();
+        break;
+      case 27:
+        capacity = decodeCapacity(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  }
+  check.resourceName(key, uid, "uid");
   return check.result<Workload>({
-    uid: name,
-    name: message.name,
-    namespace: text(message.namespace),
-    addresses: message.addresses.map((bytes, i) => check.address(bytes, `addresses[${i}]`)),
-    hostname: message.hostname,
-    network: text(message.network),
-    networkMode: check.enum(wire.NetworkMode, message.networkMode, "network_mode"),
-    tunnelProtocol: check.enum(wire.TunnelProtocol, message.tunnelProtocol, "tunnel_protocol"),
-    nativeTunnel: message.nativeTunnel,
-    trustDomain: text(message.trustDomain, DEFAULT_TRUST_DOMAIN),
-    serviceAccount: text(message.serviceAccount, DEFAULT_SERVICE_ACCOUNT),
-    waypoint: decodeGateway(message.waypoint, "waypoint", check),
-    networkGateway: decodeGateway(message.networkGateway, "network_gateway", check),
-    node: text(message.node),
-    workloadType: check.enum(wire.WorkloadType, message.workloadType, "workload_type"),
-    workloadName: text(message.workloadName),
-    canonicalName: text(message.canonicalName),
-    canonicalRevision: text(message.canonicalRevision),
-    clusterId: text(message.clusterId, DEFAULT_CLUSTER),
-    locality: decodeLocality(message.locality, shared),
-    status: check.enum(wire.WorkloadStatus, message.status, "status"),
-    capacity: message.capacity ?? DEFAULT_CAPACITY,
-    authorizationPolicies: decodePolicyNames(message.authorizationPolicies, shared),
-    services: decodeServices(message.services, check, shared),
+    uid: key,
+    name,
+    namespace,
+    addresses,
+    hostname,
+    network,
+    networkMode: check.enum(wire.NetworkMode, networkMode, "network_mode"),
+    tunnelProtocol: check.enum(wire.TunnelProtocol, tunnelProtocol, "tunnel_protocol"),
+    nativeTunnel,
+    trustDomain: trustDomain || DEFAULT_TRUST_DOMAIN,
+    serviceAccount: serviceAccount || DEFAULT_SERVICE_ACCOUNT,
+    waypoint,
+    networkGateway,
+    node,
+    workloadType: check.enum(wire.WorkloadType, workloadType, "workload_type"),
+    workloadName,
+    canonicalName,
+    canonicalRevision,
+    clusterId: clusterId || DEFAULT_CLUSTER,
+    locality,
+    status: check.enum(wire.WorkloadStatus, status, "status"),
+    capacity,
+    authorizationPolicies,
+    services,
   });
 }
 
-/** The ports of a service or of a workload's mapping, in the order sent. */
-export function decodePorts(ports: readonly wire.Port[], path: string, check: Checker): readonly Port[] {
-  return ports.map((port, i) => ({
-    servicePort: check.servicePort(port.servicePort, `${path}[${i}].service_port`),
-    targetPort: check.port(port.targetPort, `${path}[${i}].target_port`),
-  }));
+/** google.protobuf.UInt32Value: there, its number is 0 unless given. */
+function decodeCapacity(reader: WireReader): number {
+  let capacity = 0;
+  const end = reader.open();
+  while (reader.next(end)) {
+    if (reader.field === 1) capacity = reader.uint32();
+    else reader.skip();
+  }
+  return capacity;
 }
 
-/** A waypoint or network gateway; `undefined` stays so. */
-export function decodeGateway(
-  gateway: wire.GatewayAddress | undefined,
-  path: string,
+/** Almost all lists have no or one name: those are shared. */
+function addPolicy(names: readonly string[], reader: WireReader, shared: SharedParts): readonly string[] {
+  if (names.length > 0) return [...names, shared.text(reader)];
+  const { bytes } = reader;
+  const end = reader.open();
+  const start = reader.position;
+  reader.close(end);
+  return shared.policies.share(bytes, start, end, () => [bytes.toString("utf8", start, end)]);
+}
+
+function decodeLocality(reader: WireReader, shared: SharedParts): Locality {
+  const end = reader.open();
+  const start = reader.position;
+  const locality = shared.localities.share(reader.bytes, start, end, () => {
+    let region = "";
+    let zone = "";
+    let subzone = "";
+    while (reader.next(end)) {
+      switch (reader.field) {
+        case 1:
+          region = shared.text(reader);
+          break;
+        case 2:
+          zone = shared.text(reader);
+          break;
+        case 3:
+          subzone = shared.text(reader);
+          break;
+        default:
+          reader.skip();
+      }
+    }
+    return { region, zone, subzone };
+  });
+  reader.close(end);
+  return locality;
+}
+
+/** One entry of the map from service to ports; the workloads of a service all have the same. */
+function decodeMapping(reader: WireReader, check: Checker, shared: SharedParts): ServiceMapping {
+  const end = reader.open();
+  const start = reader.position;
+  const mapping = shared.mappings.share(reader.bytes, start, end, () => {
+    let key = "";
+    let ports: readonly Port[] = [];
+    const own = new Checker();
+    while (reader.next(end)) {
+      switch (reader.field) {
+        case 1:
+          key = shared.text(reader);
+          break;
+        case 2:
+          ports = decodePortList(reader, (index) => `services[${key}].ports[${index}]`, own);
+          break;
+        default:
+          reader.skip();
+      }
+    }
+    const result = own.result(new Map([[key, ports]]));
+    if (result.ok) return result.value;
+    check.fail(result.code, result.reason);
+    return undefined;
+  });
+  reader.close(end);
+  return mapping ?? NO_SERVICES;
+}
+
+function decodePortList(
+  reader: WireReader,
+  path: (index: number) => string,
   check: Checker,
-): GatewayAddress | undefined {
-  if (gateway === undefined) return undefined;
-  const hbonePort = check.port(gateway.hboneMtlsPort, `${path}.hbone_mtls_port`);
-  const to = gateway.destination;
-  if (to?.$case === "hostname") {
-    const { namespace, hostname } = to.value;
-    return { destination: { kind: "hostname", namespace, hostname }, hbonePort };
+): readonly Port[] {
+  const ports: Port[] = [];
+  const end = reader.open();
+  while (reader.next(end)) {
+    if (reader.field === 1) ports.push(decodePort(reader, path(ports.length), check));
+    else reader.skip();
   }
-  if (to?.$case === "address") {
-    const address = check.address(to.value.address, `${path}.address`);
-    return { destination: { kind: "address", network: to.value.network, address }, hbonePort };
-  }
-  check.fail("missing", `${path} has no destination`);
-  return undefined;
+  return ports;
 }
 
-function decodeLocality(locality: wire.Locality | undefined, shared: SharedParts): Locality {
-  const { region, zone, subzone } = locality ?? NOWHERE;
-  // Lengths keep apart what would read the same when joined.
-  const key = `${region.length}:${zone.length}:${region}${zone}${subzone}`;
-  return shared.localities.share(key, { region, zone, subzone });
-}
-
-function decodePolicyNames(names: readonly string[], shared: SharedParts): readonly string[] {
-  const [first] = names;
-  if (first === undefined) return NO_POLICIES;
-  if (names.length === 1) return shared.policies.share(first, names);
-  return names.map((name) => shared.texts.share(name, name));
-}
-
-function decodeServices(
-  services: ReadonlyMap<string, wire.PortList>,
-  check: Checker,
-  shared: SharedParts,
-): Workload["services"] {
-  const mapped = new Map<string, readonly Port[]>();
-  for (const [key, { ports }] of services) {
-    const decoded = decodePorts(ports, `services[${key}].ports`, check);
-    const content = decoded.map((port) => `${port.servicePort}:${port.targetPort}`).join(" ");
-    mapped.set(shared.texts.share(key, key), shared.ports.share(content, decoded));
-  }
-  return mapped;
+/** The entry itself where it is the only one, so that it stays shared. */
+function addMapping(services: ServiceMapping, entry: ServiceMapping): ServiceMapping {
+  return services.size === 0 ? entry : new Map([...services, ...entry]);
 }

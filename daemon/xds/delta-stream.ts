@@ -2,7 +2,7 @@
 // A state machine without clock, sockets or promises. Must not know gRPC nor what applying means.
 
 import { DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
-import { SharedParts } from "./decode-workload.js";
+import { SharedParts } from "./decode-parts.js";
 import { HeldVersions, MAX_REQUEST_BYTES } from "./held.js";
 import { type NodeIdentity, nodeMessage } from "./node.js";
 import { PendingResponse, type Rejection } from "./pending-response.js";
@@ -29,7 +29,7 @@ interface TypeState {
  */
 export class DeltaStream {
   readonly #node: NodeIdentity;
-  readonly #maxRequestBytes: number;
+  #maxRequestBytes: number;
   readonly #shared = new SharedParts();
   readonly #types = new Map<ResourceType, TypeState>(
     RESOURCE_TYPES.map((type) => [type, { held: new HeldVersions(), synced: false, sweep: false }]),
@@ -58,8 +58,13 @@ export class DeltaStream {
     });
   }
 
-  lost(): void {
+  /** `requestLimit`: it was ended because a request had more than so many bytes, the server's limit. */
+  lost(requestLimit?: number): void {
     this.#stream = 0;
+    // A server that refuses what by its own word it takes is told nothing any more.
+    if (requestLimit !== undefined) {
+      this.#maxRequestBytes = requestLimit < this.#maxRequestBytes ? requestLimit : 0;
+    }
   }
 
   /**

@@ -7,7 +7,7 @@ import type { Service } from "../model/service.js";
 import type { Update } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import type { FaultCode } from "./checker.js";
-import type { SharedParts } from "./decode-workload.js";
+import type { SharedParts } from "./decode-parts.js";
 import { type HeldVersion, type HeldVersions, STAND_IN } from "./held.js";
 import {
   AUTHORIZATION_TYPE,
@@ -95,7 +95,7 @@ export class PendingResponse {
   }
 
   #decodeOne(bytes: Uint8Array): void {
-    const envelope = openEnvelope(bytes);
+    const envelope = openEnvelope(bytes, this.#shared);
     if (!envelope.ok) {
       // Its name is unknown, so that nothing can be said to be missing from this response.
       this.#named = undefined;

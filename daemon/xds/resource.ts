@@ -3,16 +3,16 @@
 
 import { createHash } from "node:crypto";
 import { Authorization } from "../../proto/gen/authorization.js";
-import { Resource } from "../../proto/gen/discovery.js";
-import { Address } from "../../proto/gen/workload.js";
 import { messageOf } from "../errors.js";
 import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import type { Decoded } from "./checker.js";
+import type { SharedParts } from "./decode-parts.js";
 import { decodePolicy, standInFor } from "./decode-policy.js";
 import { decodeService } from "./decode-service.js";
-import { decodeWorkload, type SharedParts } from "./decode-workload.js";
+import { decodeWorkload } from "./decode-workload.js";
+import { WireError, WireReader } from "./wire-reader.js";
 
 export const ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address";
 export const AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization";
@@ -43,15 +43,54 @@ export interface Envelope {
   readonly content: Uint8Array;
 }
 
+const NO_CONTENT: Pick<Envelope, "typeUrl" | "content"> = { typeUrl: "", content: new Uint8Array() };
+
 /** Opens the outer message only. */
-export function openEnvelope(bytes: Uint8Array): Decoded<Envelope> {
-  const parsed = parse(Resource, bytes);
-  if (!parsed.ok) return parsed;
-  const { name, version, resource } = parsed.value;
-  const content = resource?.value ?? new Uint8Array();
-  const versioned = version !== "";
-  const envelope = { name, versioned, typeUrl: resource?.typeUrl ?? "", content };
-  return { ok: true, value: { ...envelope, version: versioned ? version : hashOf(content) } };
+export function openEnvelope(bytes: Uint8Array, shared: SharedParts): Decoded<Envelope> {
+  return guarded(() => {
+    const reader = new WireReader(bytes);
+    let name = "";
+    let version = "";
+    let any = NO_CONTENT;
+    while (reader.next(reader.length)) {
+      switch (reader.field) {
+        case 1:
+          version = reader.text();
+          break;
+        case 2:
+          any = openAny(reader, shared);
+          break;
+        case 3:
+          name = reader.text();
+          break;
+        default:
+          reader.skip();
+      }
+    }
+    const { typeUrl, content } = any;
+    const versioned = version !== "";
+    const known = versioned ? version : hashOf(content);
+    return { ok: true, value: { name, version: known, versioned, typeUrl, content } };
+  });
+}
+
+/** google.protobuf.Any */
+function openAny(reader: WireReader, shared: SharedParts): Pick<Envelope, "typeUrl" | "content"> {
+  let { typeUrl, content } = NO_CONTENT;
+  const end = reader.open();
+  while (reader.next(end)) {
+    switch (reader.field) {
+      case 1:
+        typeUrl = shared.text(reader);
+        break;
+      case 2:
+        content = reader.view();
+        break;
+      default:
+        reader.skip();
+    }
+  }
+  return { typeUrl, content };
 }
 
 /** Decodes and validates the content. `type` is that of the response. */
@@ -80,18 +119,29 @@ function decodeAuthorization(content: Uint8Array, name: string): Decoded<Decodab
   return parsed.ok ? tagged("policy", decodePolicy(parsed.value, name)) : parsed;
 }
 
+/** The last of the two kinds that is there counts, as in any oneof. */
 function decodeAddress(content: Uint8Array, name: string, shared: SharedParts): Decoded<Decodable> {
-  const parsed = parse(Address, content);
-  if (!parsed.ok) return parsed;
-  const address = parsed.value.type;
-  switch (address?.$case) {
-    case "workload":
-      return tagged("workload", decodeWorkload(address.value, name, shared));
-    case "service":
-      return tagged("service", decodeService(address.value, name));
-    default:
-      return { ok: false, code: "missing", reason: "is neither workload nor service" };
-  }
+  return guarded(() => {
+    const reader = new WireReader(content);
+    let decoded: Decoded<Decodable> = {
+      ok: false,
+      code: "missing",
+      reason: "is neither workload nor service",
+    };
+    while (reader.next(reader.length)) {
+      switch (reader.field) {
+        case 1:
+          decoded = tagged("workload", decodeWorkload(reader, name, shared));
+          break;
+        case 2:
+          decoded = tagged("service", decodeService(reader, name, shared));
+          break;
+        default:
+          reader.skip();
+      }
+    }
+    return decoded;
+  });
 }
 
 function tagged<K, T>(kind: K, decoded: Decoded<T>): Decoded<{ kind: K; value: T }> {
@@ -103,8 +153,22 @@ function parse<T>(message: { decode(bytes: Uint8Array): T }, bytes: Uint8Array):
   try {
     return { ok: true, value: message.decode(bytes) };
   } catch (error) {
-    return { ok: false, code: "malformed", reason: `is malformed: ${messageOf(error)}` };
+    return malformed(error);
   }
+}
+
+/** What the reader says of bytes that are no protobuf, as a value. */
+function guarded<T>(decode: () => Decoded<T>): Decoded<T> {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof WireError) return malformed(error);
+    throw error;
+  }
+}
+
+function malformed<T>(error: unknown): Decoded<T> {
+  return { ok: false, code: "malformed", reason: `is malformed: ${messageOf(error)}` };
 }
 
 function hashOf(content: Uint8Array): string {

@@ -1,0 +1,137 @@
+// Owns the proof that the reader sees what protobuf's own writer wrote, and refuses what is no protobuf.
+
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { WireError, WireReader } from "./wire-reader.js";
+
+/** Fields that a reader does not know, in every wire type. */
+const unknown = new BinaryWriter()
+  .uint32((90 << 3) | WireType.Varint)
+  .int64(-1)
+  .uint32((91 << 3) | WireType.Bit64)
+  .fixed64(7)
+  .uint32((92 << 3) | WireType.LengthDelimited)
+  .string("unknown")
+  .uint32((93 << 3) | WireType.StartGroup)
+  .uint32((94 << 3) | WireType.StartGroup)
+  .uint32((94 << 3) | WireType.EndGroup)
+  .uint32((95 << 3) | WireType.Bit32)
+  .fixed32(7)
+  .uint32((93 << 3) | WireType.EndGroup)
+  .uint32((2000 << 3) | WireType.Bit32)
+  .fixed32(7)
+  .finish();
+
+function bytesOf(...fields: readonly ((writer: BinaryWriter) => BinaryWriter)[]): Uint8Array {
+  const writer = new BinaryWriter();
+  for (const field of fields) field(writer.raw(unknown));
+  return writer.raw(unknown).finish();
+}
+
+const tag = (field: number, type: WireType) => (writer: BinaryWriter) => writer.uint32((field << 3) | type);
+
+/** Reads field 1 with `take`, passes over all others. */
+function read<T>(bytes: Uint8Array, take: (reader: WireReader) => T): T[] {
+  const reader = new WireReader(bytes);
+  const values: T[] = [];
+  while (reader.next(reader.length)) {
+    if (reader.field === 1) values.push(take(reader));
+    else reader.skip();
+  }
+  return values;
+}
+
+describe("the wire reader", () => {
+  it("reads numbers, texts, bytes and lists among fields that it does not know", () => {
+    fc.assert(
+      fc.property(fc.nat(0xffffffff), fc.string({ unit: "binary" }), fc.uint8Array(), (number, text, raw) => {
+        const varint = tag(1, WireType.Varint);
+        const delimited = tag(1, WireType.LengthDelimited);
+        const numbers = bytesOf(
+          (w) => varint(w).uint32(number),
+          (w) => varint(w).uint32(0),
+        );
+        expect(read(numbers, (reader) => reader.uint32())).toEqual([number, 0]);
+        expect(read(numbers, (reader) => reader.bool())).toEqual([number !== 0, false]);
+        const texts = bytesOf((w) => delimited(w).string(text));
+        expect(read(texts, (reader) => reader.text())).toEqual([text]);
+        const views = bytesOf((w) => delimited(w).bytes(raw));
+        expect(read(views, (reader) => [...reader.view()])).toEqual([[...raw]]);
+        const lists = bytesOf(
+          (w) => delimited(w).fork().uint32(number).uint32(7).join(),
+          (w) => varint(w).uint32(9),
+        );
+        const list: number[] = [];
+        read(lists, (reader) => reader.uint32s(list));
+        expect(list).toEqual([number, 7, 9]);
+      }),
+    );
+  });
+
+  it("goes into messages and comes out where they end", () => {
+    const bytes = bytesOf((w) =>
+      tag(1, WireType.LengthDelimited)(w).bytes(bytesOf((inner) => tag(1, WireType.Varint)(inner).uint32(5))),
+    );
+    const inner = read(bytes, (reader) => {
+      const found: number[] = [];
+      const end = reader.open();
+      while (reader.next(end)) {
+        if (reader.field === 1) found.push(reader.uint32());
+        else reader.skip();
+      }
+      return found;
+    });
+    expect(inner).toEqual([[5]]);
+  });
+
+  it("takes the low 32 bits of a larger number, as protobuf does", () => {
+    const bytes = bytesOf(
+      (w) => tag(1, WireType.Varint)(w).int64(-2),
+      (w) => tag(1, WireType.Varint)(w).uint64(2n ** 40n + 3n),
+    );
+    expect(read(bytes, (reader) => reader.uint32())).toEqual([0xfffffffe, 3]);
+  });
+
+  it.each<[string, number[]]>([
+    ["a number without end", [8, 0x80]],
+    ["a number of eleven bytes", [8, ...Array.from({ length: 10 }, () => 0x80), 0]],
+    ["a text longer than the message", [10, 5, 65]],
+    ["a length near 4 GiB", [10, 0xff, 0xff, 0xff, 0xff, 0x0f]],
+    ["a text where a number belongs", [10, 0]],
+    ["a field 0", [0, 0]],
+    ["the end of no group", [12]],
+    ["a group without end", [11, 16, 1]],
+    ["the end of another group", [19, 28]],
+    ["wire type 7", [15]],
+    ["half a fixed number", [17, 1, 2, 3]],
+    ["half a short fixed number", [21, 1, 2, 3]],
+  ])("refuses %s", (_, bytes) => {
+    expect(() => read(Uint8Array.from(bytes), (reader) => reader.uint32())).toThrow(WireError);
+  });
+
+  it("refuses a field that reaches out of its message", () => {
+    const reader = new WireReader(Uint8Array.of(10, 2, 10, 1, 65, 65));
+    reader.next(reader.length);
+    const end = reader.open();
+    reader.next(end);
+    reader.skip();
+    expect(() => reader.next(end)).toThrow(WireError);
+  });
+
+  it("never hangs or reads beyond the end, whatever the bytes", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
+        const around = Buffer.concat([Buffer.from([255]), bytes, Buffer.from([1, 1, 1, 1, 1, 1, 1, 1])]);
+        try {
+          const reader = new WireReader(around.subarray(1, 1 + bytes.length));
+          while (reader.next(reader.length)) reader.skip();
+          expect(reader.position).toBe(bytes.length);
+        } catch (error) {
+          expect(error).toBeInstanceOf(WireError);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
