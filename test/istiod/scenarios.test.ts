@@ -9,13 +9,14 @@ import { expectAgreement, Follower } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
 import { initialYaml, stepsOf } from "./script.js";
 
+/** Pods are those that live to the end: weftd is not ready while an enrolled one is unknown to istiod. */
 describe.each([
   {
     scenario: "bookinfo",
     node: "node-1",
     pods: ["default/productpage-v1-7c9f5d-10x", "default/details-v1-7c9f5d-17x", "vault/safe-0"],
   },
-  { scenario: "oddities", node: "n1", pods: ["odd/x-1", "odd/twin-a", "odd/nolabels", "odd/v4mapped"] },
+  { scenario: "oddities", node: "n1", pods: ["odd/x-1", "odd/nosa", "odd/v4mapped"] },
 ])("$scenario", ({ scenario, node, pods }) => {
   let lab: Lab | undefined;
   let istiod: Istiod;

@@ -1,0 +1,142 @@
+// Owns Kubernetes objects as a cluster would hold them while its pods run. Must not know istiod or weft.
+
+/** Objects as one text for apply and delete; JSON is YAML. */
+export function yamlOf(...objects: readonly object[]): string {
+  return objects.map((object) => JSON.stringify(object)).join("\n---\n");
+}
+
+export const node = "node";
+
+/** Namespaces, all in ambient, and the one node they run on. */
+export function clusterOf(...namespaces: readonly string[]): object[] {
+  const labels = (name: string) => ({
+    "kubernetes.io/metadata.name": name,
+    "istio.io/dataplane-mode": "ambient",
+  });
+  return [
+    ...["istio-system", ...namespaces].map((name) => ({
+      apiVersion: "v1",
+      kind: "Namespace",
+      metadata: { name, labels: labels(name) },
+    })),
+    { apiVersion: "v1", kind: "Node", metadata: { name: node } },
+  ];
+}
+
+export interface PodFacts {
+  readonly namespace?: string;
+  readonly app: string;
+  readonly ip: string;
+  /** Default true. */
+  readonly ready?: boolean;
+  /** Default: the app's name. */
+  readonly account?: string;
+}
+
+/** A running pod, enrolled as istio-cni marks it. */
+export function pod(
+  name: string,
+  { namespace = "shop", app, ip, ready = true, account = app }: PodFacts,
+): object {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      name,
+      namespace,
+      labels: { app },
+      annotations: { "ambient.istio.io/redirection": "enabled" },
+    },
+    spec: {
+      serviceAccountName: account,
+      nodeName: node,
+      containers: [{ name: "app", image: "example.invalid/app:1" }],
+    },
+    status: {
+      phase: "Running",
+      podIP: ip,
+      podIPs: [{ ip }],
+      conditions: [{ type: "Ready", status: ready ? "True" : "False" }],
+    },
+  };
+}
+
+export interface ServiceFacts {
+  readonly namespace?: string;
+  readonly vip: string;
+  /** Port to target port. */
+  readonly ports: Readonly<Record<number, number>>;
+  /** Default: endpoints by hand. */
+  readonly app?: string;
+}
+
+export function service(name: string, { namespace = "shop", vip, ports, app }: ServiceFacts): object {
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name, namespace },
+    spec: {
+      type: "ClusterIP",
+      clusterIP: vip,
+      clusterIPs: [vip],
+      ipFamilies: ["IPv4"],
+      ports: Object.entries(ports).map(([port, targetPort]) => ({
+        name: `tcp-${port}`,
+        port: Number(port),
+        targetPort,
+        protocol: "TCP",
+      })),
+      ...(app === undefined ? {} : { selector: { app } }),
+    },
+  };
+}
+
+/** Endpoints written by hand for a service without a selector; the slice's ports carry the service ports' names. */
+export function endpointSlice(
+  serviceName: string,
+  port: number,
+  targetPort: number,
+  ips: readonly string[],
+): object {
+  return {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: {
+      name: `${serviceName}-1`,
+      namespace: "shop",
+      labels: { "kubernetes.io/service-name": serviceName },
+    },
+    addressType: "IPv4",
+    ports: [{ name: `tcp-${port}`, port: targetPort, protocol: "TCP" }],
+    endpoints: ips.map((ip) => ({ addresses: [ip], conditions: { ready: true } })),
+  };
+}
+
+/** A policy of the namespace, or for the pods of one app. */
+export function authorizationPolicy(name: string, spec: object, app?: string): object {
+  return {
+    apiVersion: "security.istio.io/v1",
+    kind: "AuthorizationPolicy",
+    metadata: { name, namespace: "shop" },
+    spec: { ...spec, ...selecting(app) },
+  };
+}
+
+/** mTLS mode of a namespace, or of the pods of one app. */
+export function peerAuthentication(name: string, mode: "STRICT" | "PERMISSIVE", app?: string): object {
+  return {
+    apiVersion: "security.istio.io/v1",
+    kind: "PeerAuthentication",
+    metadata: { name, namespace: "shop" },
+    spec: { mtls: { mode }, ...selecting(app) },
+  };
+}
+
+function selecting(app: string | undefined): object {
+  return app === undefined ? {} : { selector: { matchLabels: { app } } };
+}
+
+/** A rule for callers by service account in namespace shop. */
+export function from(...accounts: readonly string[]): object {
+  return { from: [{ source: { principals: accounts.map((name) => `cluster.local/ns/shop/sa/${name}`) } }] };
+}

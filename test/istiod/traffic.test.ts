@@ -1,0 +1,230 @@
+// Owns the proof that connections between real pods follow what is applied to a living istiod, and how soon.
+
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { createLab, type Lab } from "../helpers/lab.js";
+import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
+import { type Peer, startPeer } from "../helpers/peer.js";
+import type { Answer } from "../helpers/peer-operations.js";
+import { expectAgreement } from "./agreement.js";
+import { type Istiod, startIstiod } from "./istiod.js";
+import {
+  authorizationPolicy,
+  clusterOf,
+  endpointSlice,
+  from,
+  node,
+  peerAuthentication,
+  pod,
+  service,
+  yamlOf,
+} from "./kubernetes.js";
+
+const ip = {
+  client: "10.77.0.11",
+  other: "10.77.0.12",
+  "web-a": "10.77.0.21",
+  "web-b": "10.77.0.22",
+  /** A process on the wire that no object of the cluster speaks of. */
+  outside: "10.77.0.91",
+} as const;
+type Name = keyof typeof ip;
+const vip = "10.96.1.1";
+const handmadeVip = "10.96.1.2";
+const port = 80;
+const targetPort = 8080;
+const otherTargetPort = 8081;
+
+/** On a quiet wire an answer takes 1 ms; an address that nobody has gives none, and each look at it takes so long. */
+const answerMs = 50;
+
+/** So many obedient answers in a row are no accident: two endpoints would give them once in 10^9. */
+const inARow = 30;
+
+const pods = {
+  client: pod("client", { app: "client", ip: ip.client }),
+  other: pod("other", { app: "other", ip: ip.other }),
+  "web-a": pod("web-a", { app: "web", ip: ip["web-a"] }),
+  "web-b": pod("web-b", { app: "web", ip: ip["web-b"] }),
+};
+const web = service("web", { vip, ports: { [port]: targetPort }, app: "web" });
+const deny = { action: "DENY", rules: [from("other")] };
+
+let lab: Lab | undefined;
+let istiod: Istiod;
+let mesh: Mesh;
+const peers = new Map<Name, Peer>();
+const measured: { readonly what: string; readonly ms: number }[] = [];
+
+beforeAll(async () => {
+  lab = await createLab();
+  for (const [name, ipv4] of Object.entries(ip)) {
+    await lab.pod(`shop/${name}`, { ipv4, enrolled: name !== "outside" });
+    peers.set(name as Name, await startPeer(lab, podOf(name)));
+  }
+  for (const name of ["web-a", "web-b"] as const) {
+    await peer(name).call("serveTcp", { host: "::", port: targetPort, name });
+    await peer(name).call("serveTcp", { host: "::", port: otherTargetPort, name: `${name} other port` });
+  }
+  await peer("outside").call("serveTcp", { host: "::", port: targetPort, name: "outside" });
+  istiod = await startIstiod(lab, yamlOf(...clusterOf("shop"), ...Object.values(pods), web));
+  mesh = await meshWithPlane(lab, istiod.ports.plain, { flags: ["--node-name", node] });
+  await mesh.startDaemon();
+});
+afterAll(() => {
+  lab?.remove();
+  const width = Math.max(0, ...measured.map(({ what }) => what.length));
+  for (const { what, ms } of measured) console.log(`${what.padEnd(width)}  ${ms.toFixed(0).padStart(5)} ms`);
+});
+beforeEach(() => expectAgreement(istiod, mesh));
+
+function podOf(name: string) {
+  const found = lab?.pods.get(`shop/${name}`);
+  if (found === undefined) throw new Error(`no pod ${name}`);
+  return found;
+}
+
+function peer(name: Name): Peer {
+  const found = peers.get(name);
+  if (found === undefined) throw new Error(`no peer ${name}`);
+  return found;
+}
+
+const ask =
+  (name: Name, host: string = vip, to: number = port) =>
+  () =>
+    peer(name).call("ask", { host, port: to, timeoutMs: answerMs });
+type Ask = () => Promise<Answer>;
+type Obeys = (answer: Answer) => boolean;
+const served: Obeys = ({ ok }) => ok;
+const servedBy =
+  (...names: readonly string[]): Obeys =>
+  (answer) =>
+    answer.ok && names.includes(answer.reply);
+const refused: Obeys = (answer) => !answer.ok && answer.code === "ECONNREFUSED";
+
+/**
+ * Applies something and asks without a pause until `times` answers in a row obey. Notes the milliseconds from
+ * the change in istiod's API server to the beginning of the first connection that obeys. Then everybody must agree.
+ */
+async function follows(
+  what: string,
+  change: Promise<number>,
+  question: Ask,
+  obeys: Obeys,
+  times = inARow,
+): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  let first = 0;
+  for (let row = 0; row < times; ) {
+    const begun = performance.timeOrigin + performance.now();
+    const answer = await question();
+    if (!obeys(answer)) {
+      row = 0;
+      if (Date.now() > deadline) expect.fail(`${what}: still ${JSON.stringify(answer)}`);
+    } else if (row++ === 0) first = begun;
+  }
+  measured.push({ what, ms: first - (await change) });
+  await expectAgreement(istiod, mesh);
+}
+
+const apply = (...objects: readonly object[]) => istiod.apply(yamlOf(...objects));
+const remove = (...objects: readonly object[]) => istiod.delete(yamlOf(...objects));
+
+test("a service leads to all its pods", async () => {
+  const { replies, errors } = await peer("client").call("askMany", { host: vip, port, count: 60 });
+  expect(errors).toEqual({});
+  expect(Object.keys(replies).sort()).toEqual(["web-a", "web-b"]);
+});
+
+test("a service appears and goes", async () => {
+  const late = service("late", { vip: "10.96.1.9", ports: { [port]: targetPort }, app: "web" });
+  const question = ask("client", "10.96.1.9");
+  expect(served(await question())).toBe(false);
+  await follows("service appears", apply(late), question, served);
+  await follows("service deleted", remove(late), question, (answer) => !served(answer));
+});
+
+test("readiness takes a pod out and brings it back", async () => {
+  const unready = pod("web-a", { app: "web", ip: ip["web-a"], ready: false });
+  await follows("pod not ready", apply(unready), ask("client"), servedBy("web-b"));
+  const both = pod("web-b", { app: "web", ip: ip["web-b"], ready: false });
+  await follows("last pod not ready", apply(both), ask("client"), refused);
+  await follows("pod ready again", apply(pods["web-a"]), ask("client"), servedBy("web-a"));
+  await apply(pods["web-b"]);
+});
+
+test("a deleted pod gets nothing more, and none fails on the way", async () => {
+  const during = peer("client").call("askFor", { host: vip, port, ms: 1500 });
+  await follows("pod deleted", remove(pods["web-b"]), ask("client"), servedBy("web-a"));
+  // Its share is half: the first answer of its own is not far from the first that it could have given.
+  await follows("pod back", apply(pods["web-b"]), ask("client"), servedBy("web-b"), 1);
+  expect((await during).errors).toEqual({});
+});
+
+test("an address that passes to a pod of another service in one push goes with it", async () => {
+  const heir = pod("heir", { app: "heir", ip: ip["web-b"] });
+  const heirs = service("heirs", { vip: "10.96.1.8", ports: { [port]: targetPort }, app: "heir" });
+  await apply(heirs);
+  await expectAgreement(istiod, mesh);
+  expect(refused(await ask("client", "10.96.1.8")())).toBe(true);
+  const change = remove(pods["web-b"]).then((at) => apply(heir).then(() => at));
+  await follows("address to another pod", change, ask("client"), servedBy("web-a"));
+  expect(await ask("client", "10.96.1.8")()).toMatchObject({ ok: true, reply: "web-b" });
+  await remove(heir, heirs);
+  await apply(pods["web-b"]);
+});
+
+test("a target port moves", async () => {
+  const moved = service("web", { vip, ports: { [port]: otherTargetPort }, app: "web" });
+  const moves = servedBy("web-a other port", "web-b other port");
+  await follows("target port changed", apply(moved), ask("client"), moves);
+  await follows("target port back", apply(web), ask("client"), servedBy("web-a", "web-b"));
+});
+
+test("endpoints written by hand come and go", async () => {
+  const handmade = service("handmade", { vip: handmadeVip, ports: { [port]: targetPort } });
+  const slice = (...ips: string[]) => endpointSlice("handmade", port, targetPort, ips);
+  const question = ask("client", handmadeVip);
+  await follows("service without endpoints", apply(handmade), question, refused);
+  await follows("EndpointSlice appears", apply(slice(ip.outside)), question, servedBy("outside"));
+  await follows("endpoint removed", apply(slice()), question, refused);
+  await remove(slice(), handmade);
+});
+
+test("a DENY policy for one app's pods comes and goes", async () => {
+  const policy = authorizationPolicy("deny-other", deny, "web");
+  await follows("DENY applied", apply(policy), ask("other"), refused);
+  expect(served(await ask("client")())).toBe(true);
+  expect(refused(await ask("other", ip["web-a"], targetPort)())).toBe(true);
+  await follows("DENY deleted", remove(policy), ask("other"), served);
+});
+
+test("an ALLOW policy of the namespace changes its mind", async () => {
+  const allow = (...accounts: string[]) =>
+    authorizationPolicy("allow", { action: "ALLOW", rules: [from(...accounts)] });
+  await follows("ALLOW applied", apply(allow("client")), ask("other"), refused);
+  expect(served(await ask("client")())).toBe(true);
+  await follows("ALLOW for another", apply(allow("other")), ask("other"), served);
+  expect(refused(await ask("client")())).toBe(true);
+  await follows("ALLOW deleted", remove(allow()), ask("client"), served);
+});
+
+test("a policy that istiod cannot hand over whole denies, and its deletion ends that", async () => {
+  const rules = [{ to: [{ operation: { methods: ["GET"] } }] }];
+  const policy = authorizationPolicy("only-l7", { action: "ALLOW", rules }, "web");
+  await follows("ALLOW with L7 alone", apply(policy), ask("client"), refused);
+  await follows("ALLOW with L7 deleted", remove(policy), ask("client"), served);
+});
+
+test("STRICT shuts out whoever is not of the mesh, PERMISSIVE lets him in", async () => {
+  const direct = ask("outside", ip["web-a"], targetPort);
+  expect(served(await direct())).toBe(true);
+  const strict = peerAuthentication("default", "STRICT");
+  await follows("PeerAuthentication STRICT", apply(strict), direct, refused);
+  expect(served(await ask("client")())).toBe(true);
+  const permissive = peerAuthentication("default", "PERMISSIVE");
+  await follows("PeerAuthentication PERMISSIVE", apply(permissive), direct, served);
+  await follows("STRICT for one app", apply(peerAuthentication("web", "STRICT", "web")), direct, refused);
+  const all = remove(peerAuthentication("web", "STRICT"), permissive);
+  await follows("PeerAuthentication deleted", all, direct, served);
+});
