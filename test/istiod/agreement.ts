@@ -84,6 +84,9 @@ export function asDumped({ workloads, services, policies }: Held): unknown {
   return JSON.parse(JSON.stringify(dump));
 }
 
+/** Longer than the longest pause between two attempts of a client to connect, 15 s. */
+const patience = { timeoutMs: 30_000 } as const;
+
 /**
  * Waits until istiod has pushed all and everybody holds what istiod holds; then the kernel must hold what weftd
  * believes. Throws with the first difference. Returns istiod's mesh.
@@ -94,10 +97,14 @@ export async function expectAgreement(istiod: Istiod, mesh: Mesh, follower?: Fol
     const wanted = await istiod.ambientz();
     return { wanted, held: follower?.held() ?? wanted, dumped: await weftdDump(mesh) };
   };
-  await until("weftd to hold what istiod holds", async () => {
-    const { wanted, held, dumped } = await all();
-    return isDeepStrictEqual(held, wanted) && isDeepStrictEqual(dumped, asDumped(wanted));
-  }).catch(async () => {
+  await until(
+    "weftd to hold what istiod holds",
+    async () => {
+      const { wanted, held, dumped } = await all();
+      return isDeepStrictEqual(held, wanted) && isDeepStrictEqual(dumped, asDumped(wanted));
+    },
+    patience,
+  ).catch(async () => {
     const { wanted, held, dumped } = await all();
     expect(held).toEqual(wanted);
     expect(dumped).toEqual(asDumped(wanted));
