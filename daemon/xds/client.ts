@@ -2,7 +2,7 @@
 // Must not know what applying an Update means.
 
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import { describe, messageOf, xdsRefused, xdsStreamLost } from "../errors.js";
+import { describe, type WeftError, xdsStreamLost, xdsSyncTimeout } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Update } from "../model/update.js";
 import { Backoff } from "./backoff.js";
@@ -10,15 +10,26 @@ import { DeltaStream } from "./delta-stream.js";
 import type { NodeIdentity } from "./node.js";
 import type { PendingResponse, Rejection } from "./pending-response.js";
 import { RESOURCE_TYPES, type ResourceType, typeName } from "./resource.js";
-import { type AdsStream, openStream, type Received } from "./transport.js";
+import { type AdsStream, type Endpoint, openStream, type Received } from "./transport.js";
 
 /** Resources decoded between two looks at the clock, and milliseconds of decoding between two turns of the event loop. */
 const SLICE_RESOURCES = 64;
 const SLICE_MS = 8;
 
+/** A stream that ends sooner is followed by an ever longer wait, whatever it delivered: milliseconds. */
+const STEADY_MS = 1000;
+
+/** How long a stream may say nothing before that is told, unless the caller knows better: milliseconds. */
+const SILENCE_MS = 30_000;
+
 /** How the control plane is doing. Plain JSON; times are Unix milliseconds, type names such as `Address`. */
 export interface XdsState {
   readonly address: string;
+  readonly transport: "tls" | "plaintext";
+  /** What the server's certificate must be for; null in plain text, as the next. */
+  readonly serverName: string | null;
+  /** When the root certificate of the present stream, or of the last one, expires. */
+  readonly rootExpires: number | null;
   /** A stream is open and has delivered something. */
   readonly connected: boolean;
   /** When `connected` last changed; the start of the client before that. */
@@ -49,9 +60,7 @@ export interface XdsTypeState {
   readonly nacks: number;
 }
 
-export interface XdsClientOptions {
-  /** `host:port` of the control plane. */
-  readonly address: string;
+export interface XdsClientOptions extends Endpoint {
   readonly node: NodeIdentity;
   /**
    * Puts an update in force; resolves when the kernel has it. Called one at a time, in the order received. Gives
@@ -59,6 +68,8 @@ export interface XdsClientOptions {
    */
   apply(update: Update): Promise<readonly Rejection[]>;
   readonly log: Logger;
+  /** Milliseconds after which a stream without a response of each type is an error to be told. */
+  readonly silence?: number;
   /** A response is in force; milliseconds since it arrived whole. */
   onApplied?(milliseconds: number): void;
   /** After each applied response, when the stream is lost, and when it is back. */
@@ -92,6 +103,9 @@ class Client implements XdsClient {
   #bytes = 0;
   #streams = 0;
   #lastError: string | null = null;
+  #rootExpires: number | null = null;
+  /** Types without a response on the present stream. */
+  readonly #awaited = new Set<ResourceType>();
   readonly #faults = new Map<string, number>();
   readonly #answered = new Map<ResourceType, { responses: number; nacks: number }>();
 
@@ -113,6 +127,9 @@ class Client implements XdsClient {
   state(): XdsState {
     return {
       address: this.#options.address,
+      transport: this.#options.tls === undefined ? "plaintext" : "tls",
+      serverName: this.#options.tls?.serverName ?? null,
+      rootExpires: this.#rootExpires,
       connected: this.#connected,
       since: this.#since,
       lastMessageAt: this.#lastMessageAt,
@@ -135,28 +152,52 @@ class Client implements XdsClient {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       await this.#stream();
-      const wait = this.#backoff.next();
-      await sleep(wait, undefined, { signal }).catch(() => undefined);
+      await sleep(this.#backoff.next(), undefined, { signal }).catch(() => undefined);
     }
   }
 
   /** One stream from its opening to its end. */
   async #stream(): Promise<void> {
-    const stream = openStream(this.#options.address);
-    this.#open = stream;
     this.#streams++;
+    const opened = openStream(this.#options, this.#options.node.clusterId);
+    if (!opened.ok) return this.#ended(opened.error);
+    const stream = opened.value;
+    this.#open = stream;
+    this.#rootExpires = stream.rootExpires ?? null;
+    const endWatch = this.#watchSilence(stream);
+    const began = performance.now();
     for (const request of this.#delta.opened()) stream.send(request);
     for (;;) {
-      const received = await next(stream);
-      if ("lost" in received) {
-        this.#lost(received.lost);
+      const next = await stream.next();
+      if ("end" in next) {
+        if (this.#connected && performance.now() - began >= STEADY_MS) this.#backoff.reset();
+        if (next.end === "failed") this.#ended(next.error, next.text, next.requestLimit);
+        else this.#ended();
         break;
       }
-      this.#received(received);
-      await this.#receive(stream, received);
+      this.#received(next);
+      await this.#receive(stream, next);
     }
+    endWatch();
     this.#open = undefined;
     stream.close();
+  }
+
+  /** Tells of a stream that stands and says nothing. Gives what ends the watch. */
+  #watchSilence(stream: AdsStream): () => void {
+    const { address, log, silence = SILENCE_MS } = this.#options;
+    for (const type of RESOURCE_TYPES) this.#awaited.add(type);
+    let timer: NodeJS.Timeout | undefined;
+    void stream.connected.then(() => {
+      if (this.#open !== stream) return;
+      timer = setTimeout(() => {
+        if (this.#awaited.size === 0) return;
+        this.#lastError = describe(xdsSyncTimeout(address, silence, [...this.#awaited].map(typeName)));
+        log.warn(this.#lastError);
+        this.#announce();
+      }, silence);
+    });
+    return () => clearTimeout(timer);
   }
 
   async #receive(stream: AdsStream, { response }: Received): Promise<void> {
@@ -174,6 +215,7 @@ class Client implements XdsClient {
     for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
     const answer = this.#delta.settle(pending, refused);
     if (answer !== undefined) stream.send(answer);
+    if (this.#awaited.delete(pending.type) && this.#awaited.size === 0) this.#lastError = null;
     this.#countAnswer(pending.type, answer?.errorDetail !== undefined);
     this.#logSettled(
       pending,
@@ -185,7 +227,6 @@ class Client implements XdsClient {
   }
 
   #received({ bytes }: Received): void {
-    this.#backoff.reset();
     this.#messages++;
     this.#bytes += bytes;
     this.#lastMessageAt = Date.now();
@@ -196,15 +237,19 @@ class Client implements XdsClient {
     this.#options.log.info({ address: this.#options.address }, "control plane connected");
   }
 
-  #lost(cause: unknown): void {
-    this.#delta.lost();
+  /** The stream is gone: with an error, or (without) because the server asks to come again. */
+  #ended(error?: WeftError, cause = "", requestLimit?: number): void {
+    this.#delta.lost(requestLimit);
     if (this.#stopping.signal.aborted) return;
     const { address, log } = this.#options;
-    const error = this.#connected ? xdsStreamLost(address, cause) : xdsRefused(address, cause);
-    const line = describe(error);
-    // A control plane that stays away is one line in the log, not one for each attempt.
-    if (this.#connected || this.#lastError !== line) log.warn(line);
-    this.#lastError = line;
+    if (error === undefined) {
+      log.debug({ address }, "the control plane ends this connection, as it does from time to time");
+    } else {
+      const line = describe(this.#connected ? xdsStreamLost(address, cause) : error);
+      // A control plane that stays away is one line in the log, not one for each attempt.
+      if (this.#connected || this.#lastError !== line) log.warn(line);
+      this.#lastError = line;
+    }
     if (this.#connected) this.#since = Date.now();
     this.#connected = false;
     this.#announce();
@@ -233,15 +278,6 @@ class Client implements XdsClient {
 
   #announce(): void {
     this.#options.onState?.(this.state());
-  }
-}
-
-/** The end of a stream as a value: whatever the reason, the client goes on. */
-async function next(stream: AdsStream): Promise<Received | { lost: unknown }> {
-  try {
-    return (await stream.next()) ?? { lost: new Error("the server ended it") };
-  } catch (error) {
-    return { lost: new Error(messageOf(error)) };
   }
 }
 
