@@ -34,18 +34,24 @@ interface Options {
   readonly file?: string;
   readonly replay?: string;
   readonly interval?: number;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly token?: string;
   readonly quiet?: boolean;
 }
 
 const program = new Command("weft-xds")
   .description("A small control plane: serves a mesh file, or a recorded stream, over delta xDS.")
-  .addOption(
-    new Option("--listen <host:port>", "address to serve on, without TLS").default("127.0.0.1:15010"),
-  )
+  .addOption(new Option("--listen <host:port>", "address to serve on").default("127.0.0.1:15010"))
   .addOption(new Option("--file <mesh.yaml>", "mesh to serve, watched for changes").conflicts("replay"))
   .addOption(new Option("--replay <file.bin[.gz]>", "recorded stream to serve, with its .json beside it"))
   .addOption(
     new Option("--interval <ms>", "with --replay: next response after so long").argParser(milliseconds),
+  )
+  .addOption(new Option("--tls-cert <file.pem>", "serve TLS with this certificate"))
+  .addOption(new Option("--tls-key <file.pem>", "its key"))
+  .addOption(
+    new Option("--token <file>", "with TLS: let in only who shows this file's content as bearer token"),
   )
   .addOption(new Option("--quiet", "no log of what is sent and answered"))
   .addHelpText("after", EXAMPLE)
@@ -64,9 +70,14 @@ async function main(options: Options): Promise<void> {
   if (source === undefined)
     return fail("name a mesh with --file, or a recording with --replay", EXIT_INVALID);
   if (interval !== undefined && replay === undefined) return fail("--interval needs --replay", EXIT_INVALID);
+  const { tlsCert, tlsKey, token } = options;
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    return fail("TLS needs both --tls-cert and --tls-key", EXIT_INVALID);
+  const tls =
+    tlsCert === undefined || tlsKey === undefined ? undefined : { certificate: tlsCert, key: tlsKey };
   let plane: ControlPlane;
   try {
-    plane = await startControlPlane({ listen: options.listen, source, log });
+    plane = await startControlPlane({ listen: options.listen, source, tls, token, log });
   } catch (error) {
     return fail(
       messageOf(error),

@@ -116,12 +116,12 @@ export class Backend implements AdminBackend {
   }
 
   components(): ComponentStatus[] {
-    const { mesh, dataplane, config } = this.#parts;
+    const { mesh, dataplane } = this.#parts;
     const xds = this.#xds();
     const missing = xds.types.filter((type) => !type.synced).map((type) => type.type);
     const pending = mesh.enrollments.filter((pod) => workloadOf(mesh, pod) === null);
     const [addresses, policies] = ["Address", "Authorization"].map((type) => !missing.includes(type));
-    const address = `${config.xdsAddress.host}:${config.xdsAddress.port}`;
+    const { address } = xds;
     return [
       {
         name: "xds",
@@ -268,11 +268,12 @@ export class Backend implements AdminBackend {
   }
 
   #xds(): XdsStatus {
-    const { connected, since, lastMessageAt, standIns: _, ...counts } = this.#parts.xds.state();
+    const { connected, since, lastMessageAt, rootExpires, standIns: _, ...counts } = this.#parts.xds.state();
     return {
       ...counts,
       state: connected ? "connected" : counts.lastError === null ? "connecting" : "waiting",
       since: new Date(since).toISOString(),
+      rootExpires: rootExpires === null ? null : new Date(rootExpires).toISOString(),
       lastMessage: lastMessageAt === null ? null : new Date(lastMessageAt).toISOString(),
     };
   }

@@ -1,6 +1,7 @@
 // Owns weftd's configuration: one schema from which flags, environment names and YAML keys are derived.
 // Must not know what is done with a setting.
 
+import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { type Command, Option } from "commander";
 import { LineCounter, parseDocument } from "yaml";
@@ -34,13 +35,40 @@ const help = z.registry<Help>();
 
 const boolean = z.union([z.boolean(), z.stringbool()], { error: "expected true or false" });
 const path = z.string({ error: "expected a path" }).startsWith("/", "expected an absolute path");
+const text = z.string({ error: "expected text" });
+/** Parts of the node's id, which `~` joins. */
+const name = text.regex(/^[^~\s]+$/, "expected a name without blanks and ~");
+const address = text.refine((value) => isIP(value) !== 0, "expected an IP address");
 
 const schema = z.object({
   xdsAddress: parsed(parseHostPort)
     .prefault("127.0.0.1:15010")
-    .register(help, { argument: "HOST:PORT", text: "control plane that serves xDS, plain gRPC" }),
-  nodeName: z
-    .string()
+    .register(help, { argument: "HOST:PORT", text: "control plane that serves xDS" }),
+  xdsTls: boolean.optional().register(help, {
+    argument: "BOOL",
+    text: "speak TLS to it, and show it the token",
+    shownDefault: "true if its port is 15012",
+  }),
+  xdsServerName: name.optional().register(help, {
+    argument: "NAME",
+    text: "with TLS: DNS name or address that its certificate must be for",
+    shownDefault: "the host of --xds-address",
+  }),
+  xdsRootCert: path.default("/var/run/secrets/istio/root-cert.pem").register(help, {
+    argument: "PATH",
+    text: "with TLS: certificates of the authorities that may sign its certificate",
+  }),
+  xdsTokenFile: path.default("/var/run/secrets/tokens/istio-token").register(help, {
+    argument: "PATH",
+    text: "with TLS: service account token, read again for every stream",
+  }),
+  clusterId: name.default("Kubernetes").register(help, {
+    argument: "NAME",
+    text: "name of this cluster as the control plane knows it",
+  }),
+  meshId: text.default("").register(help, { argument: "NAME", text: "name of the mesh" }),
+  network: text.default("").register(help, { argument: "NAME", text: "network of this node" }),
+  nodeName: text
     .min(1, "expected a name")
     .default(() => hostname())
     .register(help, {
@@ -48,6 +76,24 @@ const schema = z.object({
       text: "name of this node as the control plane knows it",
       shownDefault: "host name",
     }),
+  podName: name.optional().register(help, {
+    argument: "NAME",
+    text: "weftd's own pod, as it introduces itself",
+    shownDefault: "weftd-<node name>",
+  }),
+  podNamespace: name.default("istio-system").register(help, {
+    argument: "NAME",
+    text: "namespace of that pod; the token's, or istiod does not let it in",
+  }),
+  podAddress: address.optional().register(help, {
+    argument: "ADDRESS",
+    text: "address of that pod",
+    shownDefault: "the first of this node",
+  }),
+  serviceAccount: text.default("").register(help, {
+    argument: "NAME",
+    text: "service account of that pod; where given, the token must be its own",
+  }),
   pod: z.array(parsed(parsePod), { error: "expected a list" }).default([]).register(help, {
     argument: "NAMESPACE/NAME=NETNS_PATH",
     text: "pod to enroll, by its network namespace; may be repeated",
@@ -113,7 +159,7 @@ const schema = z.object({
     .register(help, { argument: "FORMAT", text: "text or json, on standard error" }),
 });
 
-/** The checked settings. `syncTimeout` is in milliseconds; `cgroup` and `accessLogFile` may be absent. */
+/** The checked settings. `syncTimeout` is in milliseconds; keys whose default depends on others may be absent. */
 export type Config = z.output<typeof schema>;
 type Key = keyof typeof schema.shape;
 

@@ -16,7 +16,7 @@ import { uninstall } from "./bpf/generation.js";
 import { maps } from "./bpf/maps.gen.js";
 import { Pins, STATE_MAPS } from "./bpf/pins.js";
 import { createCompiler } from "./compile/compiler.js";
-import type { Config } from "./config.js";
+import { type Config, formatHostPort } from "./config.js";
 import { alreadyRunning, failed, ok, type Result } from "./errors.js";
 import { createLogs, type Logs } from "./log.js";
 import { Mesh } from "./mesh.js";
@@ -27,9 +27,14 @@ import { LineWriter } from "./telemetry/line-writer.js";
 import { createMetrics } from "./telemetry/metrics.js";
 import { readBuild } from "./version.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
+import type { NodeIdentity } from "./xds/node.js";
+import type { Endpoint } from "./xds/transport.js";
 
 /** How often what the kernel does not announce is looked at: the node's addresses, namespaces that ended. */
 const HOUSEKEEPING_MS = 10_000;
+
+/** Where istiod serves xDS over TLS. */
+const ISTIOD_TLS_PORT = 15012;
 
 /** Values of settings.access_log. */
 const ACCESS_LOG = { off: 0, on: 1, tail: 2 } as const;
@@ -54,7 +59,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
   const opened = Dataplane.open(native, environment.value, objectsDirectory(), config.mapLimit);
   if (!opened.ok) return opened;
   const dataplane = opened.value;
-  const compiler = createCompiler({ node: config.nodeName });
+  const compiler = createCompiler({ node: config.nodeName, cluster: config.clusterId });
   const store = createStore();
   const { names } = compiler;
 
@@ -94,8 +99,9 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
   });
 
   xds = createXdsClient({
-    address: `${config.xdsAddress.host}:${config.xdsAddress.port}`,
+    ...controlPlane(config),
     node: nodeIdentity(config, version),
+    silence: config.syncTimeout,
     log: logs.logger("xds"),
     apply: (update) => Promise.resolve(mesh.apply(update)),
     onApplied: (milliseconds) => metrics.responseToKernel(milliseconds / 1000),
@@ -233,16 +239,30 @@ function nodeAddresses(config: Config): string[] {
     .map(({ address }) => address);
 }
 
-function nodeIdentity(config: Config, version: VersionResponse) {
+function controlPlane(config: Config): Endpoint {
+  const { host, port } = config.xdsAddress;
+  const address = formatHostPort(config.xdsAddress);
+  if (!(config.xdsTls ?? port === ISTIOD_TLS_PORT)) return { address };
   return {
-    address: nodeAddresses({ ...config, authzNodeExempt: true })[0] ?? "127.0.0.1",
-    name: `weftd-${config.nodeName}`,
-    namespace: "istio-system",
-    serviceAccount: "weftd",
+    address,
+    tls: {
+      rootCertFile: config.xdsRootCert,
+      serverName: config.xdsServerName ?? host,
+      tokenFile: config.xdsTokenFile,
+    },
+  };
+}
+
+function nodeIdentity(config: Config, version: VersionResponse): NodeIdentity {
+  return {
+    address: config.podAddress ?? nodeAddresses({ ...config, authzNodeExempt: true })[0] ?? "127.0.0.1",
+    name: config.podName ?? `weftd-${config.nodeName}`,
+    namespace: config.podNamespace,
+    serviceAccount: config.serviceAccount,
     nodeName: config.nodeName,
-    clusterId: "Kubernetes",
-    network: "",
-    meshId: "",
+    clusterId: config.clusterId,
+    network: config.network,
+    meshId: config.meshId,
     version: version.version,
   };
 }

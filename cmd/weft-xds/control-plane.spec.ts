@@ -4,14 +4,12 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createStore, type Store } from "../../daemon/model/store.js";
-import type { Update } from "../../daemon/model/update.js";
-import { createXdsClient, type XdsClient, type XdsClientOptions } from "../../daemon/xds/client.js";
+import type { XdsClientOptions } from "../../daemon/xds/client.js";
 import { ADDRESS_TYPE } from "../../daemon/xds/resource.js";
 import { dumpOf, fixture } from "../../test/conformance/replay.js";
 import { service, workload } from "../../test/helpers/wire.js";
+import { RunningClient } from "../../test/helpers/xds-client.js";
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from "./control-plane.js";
 import { ServedState } from "./served.js";
 import { Session } from "./session.js";
@@ -53,52 +51,15 @@ async function serve(options: Partial<ControlPlaneOptions> = {}): Promise<Contro
   return plane;
 }
 
-interface Running {
-  readonly client: XdsClient;
-  readonly store: Store;
-  readonly updates: Update[];
-}
-
-function connect(address: string, options: Partial<XdsClientOptions> = {}): Running {
-  const store = createStore();
-  const updates: Update[] = [];
-  const client = createXdsClient({
-    address,
-    node: {
-      address: "127.0.0.1",
-      name: "weftd",
-      namespace: "weft",
-      serviceAccount: "weft",
-      nodeName: "node-1",
-      clusterId: "Kubernetes",
-      network: "",
-      meshId: "",
-      version: "0.1.0",
-    },
-    log: pino({ level: "silent" }),
-    async apply(update) {
-      updates.push(update);
-      store.apply(update);
-      return [];
-    },
-    ...options,
-  });
-  client.start();
-  open.push(client);
-  return { client, store, updates };
+function connect(address: string, options: Partial<XdsClientOptions> = {}): RunningClient {
+  const running = new RunningClient({ address, ...options });
+  open.push(running);
+  return running;
 }
 
 /** Waits for a condition, at most five seconds. */
 const until = (condition: () => boolean) =>
   expect.poll(condition, { timeout: 5000, interval: 10 }).toBe(true);
-
-const syncedTypes = (client: XdsClient) =>
-  client
-    .state()
-    .types.filter((type) => type.synced)
-    .map((type) => type.type);
-
-const synced = ({ client }: Running) => until(() => syncedTypes(client).length === 2);
 
 describe("a mesh file over gRPC", () => {
   it("arrives whole, and each edit as what it changed", async () => {
@@ -106,7 +67,7 @@ describe("a mesh file over gRPC", () => {
     const plane = await serve();
     const running = connect(plane.address);
     const { client, store, updates } = running;
-    await synced(running);
+    await running.synced();
     expect([...store.workloads.keys()].sort()).toEqual([
       "Kubernetes//Pod/default/a",
       "Kubernetes//Pod/default/b",
@@ -152,14 +113,14 @@ describe("a mesh file over gRPC", () => {
     writeFileSync(file, MESH);
     const plane = await serve();
     const running = connect(plane.address);
-    await synced(running);
+    await running.synced();
     running.updates.length = 0;
     writeFileSync(file, MESH.replace("10.0.0.2", "10.0.0.999"));
     await until(() => log.includes(`${file} is refused: the last good one stays served`));
     expect(log).toContain(`${file}:4:27: workloads[1].addresses[0]: "10.0.0.999" is not an IP address`);
     expect(running.updates).toEqual([]);
     const late = connect(plane.address);
-    await synced(late);
+    await late.synced();
     expect(late.store.ownerOf("10.0.0.2")).toBeDefined();
     writeFileSync(file, MESH.replace("10.0.0.2", "10.0.0.4"));
     await until(
@@ -187,7 +148,7 @@ describe("the client", () => {
     writeFileSync(file, MESH);
     const first = await serve();
     const running = connect(first.address);
-    await synced(running);
+    await running.synced();
     await first.close();
     await until(() => !running.client.state().connected);
     expect(running.client.state().lastError).toMatch(/XDS_STREAM_LOST/);
@@ -216,7 +177,7 @@ describe("the client", () => {
     writeFileSync(file, "");
     const plane = await serve();
     const running = connect(plane.address);
-    await synced(running);
+    await running.synced();
     const served = (name: string, bytes: Uint8Array) => ({ name, version: "1", bytes });
     plane.push({
       type: ADDRESS_TYPE,
@@ -254,11 +215,11 @@ describe("the client", () => {
     await until(() => gates.length === 1);
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(log.filter((line) => /^N?ACK/.test(line))).toEqual([]);
-    expect(syncedTypes(running.client)).toEqual([]);
+    expect(running.syncedTypes).toEqual([]);
     gates[0]?.();
     await until(() => log.some((line) => line.startsWith("ACK  Address +3")));
     await until(() => gates.length === 2);
-    expect(syncedTypes(running.client)).toEqual(["Address"]);
+    expect(running.syncedTypes).toEqual(["Address"]);
     gates[1]?.();
     await until(() => log.some((line) => /^NACK Authorization .*: default\/p: too large$/.test(line)));
     expect(running.client.state().faults).toEqual({ apply: 1 });
@@ -294,12 +255,12 @@ describe("a recording", () => {
   it("is served from the first push, then response by response, to any number of clients", async () => {
     const plane = await serve({ source: { replay: fixture("bookinfo", "frames-1.bin") } });
     const running = connect(plane.address);
-    await synced(running);
+    await running.synced();
     expect(running.store.workloads.size + running.store.services.size).toBe(46);
     expect(running.store.policies.size).toBe(13);
     while (plane.next());
     const late = connect(plane.address);
-    await synced(late);
+    await late.synced();
     const held = dumpOf("bookinfo", "end");
     const keys = held.workloads.map((w) => w.uid);
     await until(() => [...running.store.workloads.keys()].sort().join() === keys.join());
@@ -314,7 +275,7 @@ describe("a recording", () => {
   it("takes 11,000 resources in one message", async () => {
     const plane = await serve({ source: { replay: fixture("large", "frames-1.bin.gz") } });
     const running = connect(plane.address);
-    await synced(running);
+    await running.synced();
     expect(running.client.state().types).toMatchObject([
       { type: "Address", resources: 11_000 },
       { type: "Authorization", resources: 50 },

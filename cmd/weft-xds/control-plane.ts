@@ -1,8 +1,9 @@
 // Owns the server: the resources served, the clients, and the gRPC between them.
 // Must not know the command line.
 
-import { Server, ServerCredentials } from "@grpc/grpc-js";
-import { configInvalid, WeftError } from "../../daemon/errors.js";
+import { readFileSync } from "node:fs";
+import { type Metadata, Server, ServerCredentials, type ServerOptions, status } from "@grpc/grpc-js";
+import { configInvalid, messageOf, WeftError } from "../../daemon/errors.js";
 import {
   type AggregatedDiscoveryServiceServer,
   AggregatedDiscoveryServiceService,
@@ -17,6 +18,12 @@ export interface ControlPlaneOptions {
   readonly listen: string;
   /** A mesh file to serve and watch, or a recording to replay. */
   readonly source: { readonly file: string } | { readonly replay: string };
+  /** PEM files of the certificate (and what leads to its root) and its key; without them plain text is served. */
+  readonly tls?: { readonly certificate: string; readonly key: string } | undefined;
+  /** File of the bearer token that clients must show, read for each stream. With TLS only. */
+  readonly token?: string | undefined;
+  /** Of gRPC, for tests: limits, ages of connections. */
+  readonly server?: ServerOptions;
   /** One line for each thing that happens. */
   readonly log?: (line: string) => void;
 }
@@ -37,7 +44,7 @@ export interface ControlPlane {
 /**
  * Serves until closed.
  * @throws WeftError CONFIG_INVALID when the file or recording cannot be served (one problem a line of the
- * message), ADDRESS_IN_USE when the address cannot be bound.
+ * message) or the TLS files cannot be used, ADDRESS_IN_USE when the address cannot be bound.
  */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const log = options.log ?? (() => undefined);
@@ -55,9 +62,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const problems = source.load();
   if (problems.length > 0) throw configInvalid(problems);
 
-  const server = new Server();
-  server.addService(AggregatedDiscoveryServiceService, serviceOf(state, sessions, log));
-  const port = await bind(server, options.listen);
+  const server = new Server(options.server);
+  const refusal = (metadata: Metadata) => refusalOf(metadata, options.token);
+  server.addService(AggregatedDiscoveryServiceService, serviceOf(state, sessions, refusal, log));
+  const port = await bind(server, options.listen, credentialsOf(options));
   source.start();
 
   let closed = false;
@@ -80,10 +88,17 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 function serviceOf(
   state: ServedState,
   sessions: Set<Session>,
+  refusal: (metadata: Metadata) => string | undefined,
   log: (line: string) => void,
 ): AggregatedDiscoveryServiceServer {
   return {
     deltaAggregatedResources(call) {
+      const details = refusal(call.metadata);
+      if (details !== undefined) {
+        log(`${call.getPeer()} is not let in: ${details}`);
+        call.emit("error", { code: status.UNAUTHENTICATED, details });
+        return;
+      }
       const session = new Session({
         state,
         log,
@@ -105,9 +120,37 @@ function serviceOf(
   };
 }
 
-function bind(server: Server, address: string): Promise<number> {
+/** Why a client is not let in; `undefined` when it is. */
+function refusalOf(metadata: Metadata, file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  const [shown] = metadata.get("authorization");
+  if (shown === undefined) return "a bearer token is missing";
+  try {
+    return shown === `Bearer ${readFileSync(file, "utf8").trim()}`
+      ? undefined
+      : "the token is not the one expected";
+  } catch (error) {
+    return `the token to compare with cannot be read: ${messageOf(error)}`;
+  }
+}
+
+function credentialsOf({ tls, token }: ControlPlaneOptions): ServerCredentials {
+  if (tls === undefined) {
+    if (token !== undefined)
+      throw configInvalid(["a token is asked for over TLS only: name --tls-cert and --tls-key"]);
+    return ServerCredentials.createInsecure();
+  }
+  try {
+    const pair = { cert_chain: readFileSync(tls.certificate), private_key: readFileSync(tls.key) };
+    return ServerCredentials.createSsl(null, [pair], false);
+  } catch (error) {
+    throw configInvalid([`cannot serve TLS with ${tls.certificate} and ${tls.key}: ${messageOf(error)}`]);
+  }
+}
+
+function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+    server.bindAsync(address, credentials, (error, port) => {
       if (error === null) resolve(port);
       else
         reject(

@@ -1,15 +1,16 @@
 // Owns the mesh file while it is served: reading, watching, what an edit changes. Must not know clients.
 
 import { type FSWatcher, readFileSync, watch } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { messageOf } from "../../daemon/errors.js";
 import { encodeMesh } from "./encode.js";
 import { parseMesh } from "./mesh-file.js";
 import type { Change, ServedState } from "./served.js";
 import type { Source } from "./source.js";
 
-/** Editors write a file in several steps: milliseconds of quiet before it is read. */
+/** Editors write a file in several steps: milliseconds of quiet before it is read, and at most after its first event. */
 const QUIET_MS = 75;
+const LONGEST_MS = 500;
 
 /** Serves a file's last good content. */
 export class MeshSource implements Source {
@@ -20,6 +21,8 @@ export class MeshSource implements Source {
   #text: string | undefined;
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
+  /** When the first event came that the timer is about. */
+  #dirtySince = 0;
 
   constructor(file: string, state: ServedState, push: (change: Change) => void, log: (line: string) => void) {
     this.#file = file;
@@ -46,15 +49,14 @@ export class MeshSource implements Source {
   start(): void {
     // The directory, because an editor that renames replaces the file under the watch; any event of it, because
     // a mounted ConfigMap changes through a link beside the file.
-    this.#watcher = watch(dirname(this.#file), () => {
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#reload(), QUIET_MS);
-    });
+    this.#watcher = watch(dirname(this.#file), (_event, name) =>
+      this.#changed(name === basename(this.#file)),
+    );
     this.#watcher.on("error", (error) =>
       this.#log(`${this.#file} is not watched any more: ${error.message}`),
     );
     // An edit between load() and now.
-    this.#timer = setTimeout(() => this.#reload(), QUIET_MS);
+    this.#changed(false);
   }
 
   next(): boolean {
@@ -66,7 +68,16 @@ export class MeshSource implements Source {
     this.#watcher?.close();
   }
 
+  /** Only events of the file itself prolong the wait: its neighbours may never come to rest. */
+  #changed(itself: boolean): void {
+    if (this.#timer === undefined) this.#dirtySince = Date.now();
+    else if (!itself || Date.now() - this.#dirtySince >= LONGEST_MS) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#reload(), QUIET_MS);
+  }
+
   #reload(): void {
+    this.#timer = undefined;
     const problems = this.load();
     for (const problem of problems) this.#log(problem);
     if (problems.length > 0) this.#log(`${this.#file} is refused: the last good one stays served`);

@@ -74,7 +74,7 @@ describe("reading", () => {
     const { code, out } = await weftctl(["status"]);
     expect(code).toBe(ExitCode.ok);
     expect(out.split("\n")[0]).toMatch(/^weftd 0\.1\.0 \(abc123\) on node-a, pid 4711, up .*: READY$/);
-    expect(out).toContain("Control plane 127.0.0.1:15010: connected for ");
+    expect(out).toContain("Control plane 127.0.0.1:15010 (plain text): connected for ");
     expect(out).toMatch(
       /HOOK +STATE +PROGRAM +ID +TARGET\nconnect4 +attached +weft_connect4 +12 +\/sys\/fs\/cgroup\/x/,
     );

@@ -110,7 +110,15 @@ function warnings(texts: readonly string[], out: Output): string {
 function xdsLine(xds: XdsStatus, out: Output): string {
   const paint = xds.state === "connected" ? "green" : "red";
   const error = xds.lastError === null ? "" : `, last error: ${printable(xds.lastError)}`;
-  return `Control plane ${xds.address}: ${out.paint(paint, xds.state)} for ${age(xds.since)}${error}`;
+  const state = `${out.paint(paint, xds.state)} for ${age(xds.since)}`;
+  return `Control plane ${xds.address} (${transportOf(xds)}): ${state}${error}`;
+}
+
+function transportOf({ transport, serverName, address, rootExpires }: XdsStatus): string {
+  if (transport === "plaintext") return "plain text";
+  const name =
+    serverName === null || address.startsWith(`${serverName}:`) ? "" : ` as ${printable(serverName)}`;
+  return `TLS${name}${rootExpires === null ? "" : `, root certificate until ${rootExpires.slice(0, 10)}`}`;
 }
 
 function accessLogLine({ enabled, file, written, dropped }: AccessLogStatus, eventsDropped: number): string {

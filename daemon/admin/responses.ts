@@ -57,6 +57,11 @@ export interface XdsTypeStatus {
 
 export interface XdsStatus {
   readonly address: string;
+  readonly transport: "tls" | "plaintext";
+  /** What the server's certificate must be for; null in plain text. */
+  readonly serverName: string | null;
+  /** RFC 3339, when the root certificate expires; null in plain text and before the first stream. */
+  readonly rootExpires: string | null;
   readonly state: "connecting" | "connected" | "waiting";
   /** RFC 3339, when the state began. */
   readonly since: string;

@@ -47,6 +47,9 @@ export const facts: StatusFacts = {
   ],
   xds: {
     address: "127.0.0.1:15010",
+    transport: "plaintext",
+    serverName: null,
+    rootExpires: null,
     state: "connected",
     since: "2024-09-14T08:00:01.000Z",
     lastMessage: "2024-09-14T08:00:02.000Z",

@@ -88,7 +88,7 @@ function explainAnswer({ code, text }: GrpcFailure, { address, tls }: Attempt, n
     case status.PERMISSION_DENIED:
       return xdsTokenRefused(
         address,
-        `it does not let this node in: the token must be that of --service-account in --pod-namespace (${text})`,
+        `it does not let this node in: the token must be one of --pod-namespace, and of --service-account if that is set (${text})`,
       );
     case status.UNIMPLEMENTED:
       return xdsRefused(address, `it speaks gRPC, but not xDS: check the port of --xds-address (${text})`);
