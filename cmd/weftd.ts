@@ -24,7 +24,16 @@ Examples:
   weftd --config /etc/weft.yaml
   weftd uninstall`,
   )
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT.usage));
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT.usage))
+  .configureOutput({
+    outputError: (text, write) =>
+      write(
+        `weftd: ${text
+          .replace(/^error: /, "")
+          .trim()
+          .replaceAll("\n", " ")}\n`,
+      ),
+  });
 
 addConfigOptions(program).action(async (flags: Record<string, unknown>) => {
   const loaded = loadConfig(flags, process.env, (path) => readFileSync(path, "utf8"));

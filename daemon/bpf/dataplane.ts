@@ -4,7 +4,7 @@
 import { statSync } from "node:fs";
 import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
 import type { MapOperation } from "../compile/operation.js";
-import { failed, ok, podNetnsMissing, type Result } from "../errors.js";
+import { bpfPinFailed, failed, ok, podNetnsMissing, type Result } from "../errors.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
 import {
@@ -79,7 +79,11 @@ export class Dataplane {
     entryLimit: number,
   ): Result<Dataplane> {
     const pins = new Pins(environment.bpffs);
-    pins.prepare();
+    try {
+      pins.prepare();
+    } catch (error) {
+      return failed(bpfPinFailed(pins.root, error));
+    }
     const state = openState(native, pins, objects);
     if (!state.ok) return state;
     return ok(new Dataplane(native, environment, objects, entryLimit, pins, state.value));

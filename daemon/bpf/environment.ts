@@ -31,22 +31,26 @@ export function checkEnvironment(wanted: { bpffs: string; cgroup: string | undef
 }
 
 /**
- * Root of the cgroup v2 hierarchy on pure (/sys/fs/cgroup) and hybrid (/sys/fs/cgroup/unified) hosts.
- * `mountinfo` is the text of /proc/self/mountinfo, proc(5): the type follows the separator " - ".
+ * Root of the cgroup v2 hierarchy on pure (/sys/fs/cgroup) and hybrid (/sys/fs/cgroup/unified) hosts; a mount of
+ * the whole hierarchy goes before one of a part, which governs less. `mountinfo` is the text of
+ * /proc/self/mountinfo, proc(5): root and mount point are its 4th and 5th field, the type follows " - ".
  */
 export function findCgroup2(mountinfo: string): string | undefined {
-  for (const line of mountinfo.split("\n")) {
-    const [mount, source] = line.split(" - ");
-    if (source?.startsWith("cgroup2 ")) return mount?.split(" ")[4];
-  }
-  return undefined;
+  const mounts = mountinfo
+    .split("\n")
+    .map((line) => line.split(" - "))
+    .filter(([, source]) => source?.startsWith("cgroup2 "))
+    .map(([mount = ""]) => mount.split(" "));
+  const chosen = mounts.find(([, , , root]) => root === "/") ?? mounts[0];
+  return chosen?.[4]?.replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 8)));
 }
 
+/** f_type; undefined for what cannot be looked at, which is no file system of ours either. */
 function fileSystemOf(path: string): number | undefined {
   try {
     return statfsSync(path).type;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if ((error as NodeJS.ErrnoException).syscall === "statfs") return undefined;
     throw error;
   }
 }

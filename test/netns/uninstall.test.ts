@@ -1,0 +1,75 @@
+import { readdirSync, statSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { check, run } from "../helpers/process.js";
+import { until } from "../helpers/wait.js";
+import { createWorld, type World } from "./world.js";
+
+let world: World;
+beforeAll(async () => {
+  world = await createWorld();
+}, 60_000);
+afterAll(() => world?.remove());
+
+interface KernelLink {
+  readonly id: number;
+  readonly prog_id: number;
+  readonly cgroup_id?: number;
+  readonly netns_ino?: number;
+}
+
+/** Links that hang on the cgroup or on a pod of this lab, whoever made them. */
+async function links(): Promise<KernelLink[]> {
+  const cgroup = statSync(world.lab.cgroups.mesh).ino;
+  const namespaces = new Set([...world.lab.pods.values()].map((pod) => statSync(pod.path).ino));
+  const all = JSON.parse(await check(["bpftool", "-j", "link", "show"])) as KernelLink[];
+  return all.filter((link) => link.cgroup_id === cgroup || namespaces.has(link.netns_ino ?? 0));
+}
+
+const exists = async (kind: "prog" | "map", id: number) =>
+  (await run(["bpftool", kind, "show", "id", String(id)])).code === 0;
+
+test("a daemon that runs is not taken away from under itself", async () => {
+  const refused = await world.mesh.uninstall();
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("ALREADY_RUNNING");
+  expect(await links()).toHaveLength(9 + 5);
+});
+
+test("links, programs, maps and pins are all gone, and again is no error", async () => {
+  await world.mesh.endDaemon("SIGKILL");
+  const held = await links();
+  expect(held).toHaveLength(9 + 5);
+  const programs = [...new Set(held.map((link) => link.prog_id))];
+  const maps = new Set<number>();
+  for (const id of programs) {
+    const program = JSON.parse(await check(["bpftool", "-j", "prog", "show", "id", String(id)]));
+    for (const map of (program as { map_ids: number[] }).map_ids) maps.add(map);
+  }
+  expect(programs).toHaveLength(10);
+  expect(maps.size).toBeGreaterThan(15);
+
+  const uninstalled = await world.mesh.uninstall();
+  expect(uninstalled, uninstalled.stderr).toMatchObject({ code: 0, stderr: "" });
+  expect(uninstalled.stdout).toContain("14 hooks detached");
+  expect(await links()).toEqual([]);
+  // maps.debug and progs.debug are the kernel's own (kernel/bpf/preload).
+  expect(readdirSync(world.lab.bpffs).filter((name) => !name.endsWith(".debug"))).toEqual([]);
+  // The kernel frees them after a grace period of its own.
+  await until("the end of all programs and maps", async () => {
+    const left = [
+      ...(await Promise.all(programs.map((id) => exists("prog", id)))),
+      ...(await Promise.all([...maps].map((id) => exists("map", id)))),
+    ];
+    return !left.includes(true);
+  });
+
+  const again = await world.mesh.uninstall();
+  expect(again).toMatchObject({ code: 0, stderr: "" });
+  expect(again.stdout).toContain("0 hooks detached");
+});
+
+test("an uninstalled machine can begin anew", async () => {
+  await world.mesh.startDaemon();
+  expect(await links()).toHaveLength(9 + 5);
+  expect(await world.mesh.admin("/debug/config_dump/diff")).toEqual({ differences: [] });
+});
