@@ -118,7 +118,7 @@ static __always_inline void count_policy_hit(__u32 policy, __u32 destination, bo
 		count_reason(REASON_TRAFFIC_FULL);
 }
 
-/* Where to record a connection that policy had something to say about. */
+/* A connection that a policy had something to say about, for the access log. */
 struct authz_report {
 	struct inbound connection;
 	__u32 kind; /* enum event_kind */
@@ -181,7 +181,7 @@ __attribute__((noinline)) __u32 record_dry_runs(const struct authz_report *conne
 	return policy;
 }
 
-/* The terms of one word that an inbound connection satisfies. */
+/* The sets that apply to an inbound connection, one a dimension. */
 struct term_rows {
 	const struct term_set *identity;
 	const struct term_set *address;
@@ -262,8 +262,9 @@ __attribute__((noinline)) __u64 match_terms(const struct verdict_table *table,
 {
 	__u64 matched = 0, allow = 0;
 
+	/* Never so: the verifier asks. A DENY in every word, in case it ever were. */
 	if (!table || !identity || !address || !port)
-		return 0;
+		return 0xffff;
 	for (__u32 i = 0; i < TERM_WORDS; i++) {
 		__u64 hits, deny, dry_run;
 
