@@ -196,6 +196,10 @@ export class Backend implements AdminBackend {
     return this.#parts.mesh.store.policies.values();
   }
 
+  endpoints(serviceKey: string) {
+    return this.#parts.mesh.store.endpoints(serviceKey);
+  }
+
   readMap(name: MapName): RawMap | undefined {
     const map: BpfMap | undefined = this.#parts.dataplane.map(name);
     if (map === undefined) return undefined;

@@ -46,6 +46,8 @@ export interface AdminBackend {
   workloads(): Iterable<Workload>;
   services(): Iterable<Service>;
   policies(): Iterable<Policy>;
+  /** Workloads that name this service, by uid. */
+  endpoints(serviceKey: string): Iterable<Workload>;
 
   /** The kernel's entries now; undefined for a map that cannot be listed or is not loaded. Throws BpfError. */
   readMap(map: MapName): RawMap | undefined;

@@ -87,6 +87,17 @@ describe("reading", () => {
     expect((await ask("/debug/config_dump/dual-engine")).body).toEqual(body);
   });
 
+  it("dumps the configuration in the layout of ztunnel", async () => {
+    const { status, body } = await ask("/config_dump");
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      workloads: [{ uid: "Kubernetes//Pod/default/web", workloadIps: ["10.0.0.1"] }],
+      services: [{ hostname: "web", endpoints: { "Kubernetes//Pod/default/web": { port: { 80: 8080 } } } }],
+      policies: [{ name: "no-web", scope: "Namespace", action: "Deny" }],
+      certificates: [],
+    });
+  });
+
   it("dumps the kernel's maps with names beside numbers", async () => {
     const { body } = await ask("/debug/config_dump/bpf/workload");
     expect(body).toMatchObject({

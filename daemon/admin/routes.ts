@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { MapName } from "../bpf/maps.gen.js";
 import { type MapDescription, maps } from "../bpf/maps.gen.js";
 import { describe, type WeftError } from "../errors.js";
+import { serviceKey } from "../model/service.js";
 import { EXPOSITION_TYPE } from "../telemetry/exposition.js";
 import { parseFilter } from "../telemetry/record.js";
 import type { AdminBackend } from "./backend.js";
@@ -23,6 +24,7 @@ import type {
 import { badRequest, type Handler, type Reply, type Route, type RouteRequest, refuse } from "./server.js";
 import { arrayText, gather, jsonOfArrays, lines, objectText } from "./streams.js";
 import { warningsOf } from "./warnings.js";
+import { ztunnelPolicy, ztunnelService, ztunnelWorkload } from "./ztunnel-dump.js";
 
 const JSON_TYPE = "application/json; charset=utf-8";
 
@@ -36,10 +38,23 @@ export function adminRoutes(backend: AdminBackend): Route[] {
         policies: mapEach(backend.policies(), dumpPolicy),
       }),
     );
+  const ztunnelDump: Handler = () =>
+    ok200Pieces(
+      jsonOfArrays({
+        workloads: mapEach(backend.workloads(), ztunnelWorkload),
+        services: mapEach(backend.services(), (service) =>
+          ztunnelService(service, backend.endpoints(serviceKey(service))),
+        ),
+        policies: mapEach(backend.policies(), ztunnelPolicy),
+        // weftd holds none: it terminates no TLS.
+        certificates: [],
+      }),
+    );
   const bpfDump: Handler = (request) => dumpBpf(backend, request);
   return [
     get("/version", () => ok200(backend.version())),
     get("/status", () => ok200(statusOf(backend))),
+    get("/config_dump", ztunnelDump),
     get("/debug/config_dump/workload", configDump),
     get("/debug/config_dump/dual-engine", configDump),
     get("/debug/config_dump/bpf/workload", bpfDump),

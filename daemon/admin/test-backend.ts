@@ -195,6 +195,7 @@ export function testBackend(): TestBackend {
     ],
     services: () => [service("web", { vips: ["10.96.0.1", "10.97.0.0/16"], listens: "80:8080" })],
     policies: () => [policy],
+    endpoints: (key) => (key === "default/web" ? [pod("web", { serves: { "default/web": "80:8080" } })] : []),
     readMap: (name) => (name === "datagrams" ? undefined : raw(kernel.get(name) ?? [])),
     settled: () => Promise.resolve(),
     expectedMap: (name) =>
