@@ -67,6 +67,8 @@ func (c *certificates) makeRoot() error {
 		return err
 	}
 	template := template()
+	// The root's alone: a certificate whose subject is its issuer's counts as self-signed.
+	template.Subject = pkix.Name{Organization: []string{"cluster.local"}}
 	template.IsCA = true
 	template.BasicConstraintsValid = true
 	template.KeyUsage = x509.KeyUsageCertSign
@@ -91,7 +93,6 @@ func template() *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
 	return &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{Organization: []string{"cluster.local"}},
 		NotBefore:    time.Now().Add(-time.Minute),
 		NotAfter:     time.Now().Add(24 * time.Hour),
 	}
