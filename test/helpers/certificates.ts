@@ -27,34 +27,39 @@ export class Authority {
   readonly #name: string;
   #issued = 0;
 
-  constructor(directory: string, name: string, options: { readonly days?: number } = {}) {
+  /** `days` from now until the root expires, default 1; negative: it has expired. */
+  constructor(directory: string, name: string, { days = 1 }: { readonly days?: number } = {}) {
     this.#directory = directory;
     this.#name = name;
-    this.root = join(directory, `${name}.pem`);
-    const lifetime = ["-days", String(options.days ?? 1)];
-    const files = ["-keyout", `${name}.key`, "-out", `${name}.pem`];
-    this.#openssl("req", "-x509", ...NEW_KEY, "-subj", `/O=${name}`, ...lifetime, ...files);
+    this.root = this.#sign(name, "basicConstraints=critical,CA:TRUE", days, ["-signkey", `${name}.key`]);
   }
 
   /** Signs a certificate for a new key. */
   issue({ names = "DNS:localhost,IP:127.0.0.1", days = 1 }: IssueOptions = {}): KeyPair {
-    const leaf = `${this.#name}-${++this.#issued}`;
-    writeFileSync(join(this.#directory, `${leaf}.ext`), `subjectAltName=${names}\n`);
+    const name = `${this.#name}-${++this.#issued}`;
+    const signer = ["-CA", this.root, "-CAkey", `${this.#name}.key`, "-set_serial", String(this.#issued)];
+    const certificate = this.#sign(name, `subjectAltName=${names}`, days, signer);
+    return { certificate, key: join(this.#directory, `${name}.key`) };
+  }
+
+  /** Makes a key and a certificate for it; gives the certificate's path. */
+  #sign(name: string, extension: string, days: number, signer: readonly string[]): string {
+    const certificate = join(this.#directory, `${name}.pem`);
+    writeFileSync(join(this.#directory, `${name}.ext`), `${extension}\n`);
     this.#openssl(
       "req",
       "-new",
       ...NEW_KEY,
       "-subj",
-      "/O=server",
+      `/O=${name}`,
       "-keyout",
-      `${leaf}.key`,
+      `${name}.key`,
       "-out",
-      `${leaf}.csr`,
+      `${name}.csr`,
     );
-    const signer = ["-CA", this.root, "-CAkey", `${this.#name}.key`, "-set_serial", String(this.#issued)];
-    const extensions = ["-extfile", `${leaf}.ext`, "-out", `${leaf}.pem`];
-    this.#openssl("x509", "-req", "-in", `${leaf}.csr`, ...signer, "-days", String(days), ...extensions);
-    return { certificate: join(this.#directory, `${leaf}.pem`), key: join(this.#directory, `${leaf}.key`) };
+    const request = ["-req", "-in", `${name}.csr`, "-extfile", `${name}.ext`, "-days", String(days)];
+    this.#openssl("x509", ...request, ...signer, "-out", certificate);
+    return certificate;
   }
 
   #openssl(...args: readonly string[]): void {
