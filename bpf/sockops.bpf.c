@@ -152,6 +152,7 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 		event->original_port = event->destination_port;
 	}
 	event->kind = connection->opened_ns ? EVENT_CLOSED : EVENT_FAILED;
+	event->reason = connection->opened_ns ? 0 : REASON_CONNECT_FAILED;
 	event->direction = connection->direction;
 	event->duration_ns = connection->opened_ns ? event->time_ns - connection->opened_ns : 0;
 	event->sent_bytes = payload->sent;
@@ -161,7 +162,8 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 	event->service = connection->service;
 	event->state = state;
 	event->srtt_us = tcp->srtt_us >> 3;
-	event->min_rtt_us = tcp->rtt_min.s[0].v;
+	/* ~0 stands for no sample yet (tcp_init_sock). */
+	event->min_rtt_us = tcp->rtt_min.s[0].v == ~0U ? 0 : tcp->rtt_min.s[0].v;
 	event->retransmits = tcp->total_retrans;
 	event->lost = tcp->lost;
 	bpf_ringbuf_submit(event, 0);
@@ -191,6 +193,8 @@ static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	} else if (counters) {
 		counters->failed++;
 	}
+	if (!connection->opened_ns)
+		count_reason(REASON_CONNECT_FAILED);
 	if (access_log_enabled())
 		record(ctx, connection, tcp, &payload, old_state);
 	bpf_map_delete_elem(&connections, &socket);

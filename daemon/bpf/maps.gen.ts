@@ -205,10 +205,11 @@ export const Reason = {
   AUTHZ_DENY_ALL: 25,
   AUTHZ_OFF: 26,
   AUTHZ_NOT_TCP: 27,
+  CONNECT_FAILED: 28,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** How many values `Reason` has. */
-export const REASON_COUNT = 28;
+export const REASON_COUNT = 29;
 /** `Reason` in lower case, for labels and logs. */
 export const reasonNames: Readonly<Record<number, string>> = {
   0: "not_enrolled",
@@ -239,6 +240,7 @@ export const reasonNames: Readonly<Record<number, string>> = {
   25: "authz_deny_all",
   26: "authz_off",
   27: "authz_not_tcp",
+  28: "connect_failed",
 };
 
 function putU64Array(view: Buffer, offset: number, values: readonly bigint[], length: number, field: string): void {
@@ -1284,9 +1286,9 @@ export const maps = {
     perCpu: true,
     key: U32,
     value: Counter,
-    maxEntries: 28,
+    maxEntries: 29,
     flags: 0,
-    layout: "71a01e75",
+    layout: "077114dd",
   },
   datagrams: {
     name: "datagrams",

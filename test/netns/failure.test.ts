@@ -3,37 +3,13 @@ import { createLab, type Lab } from "../helpers/lab.js";
 import { program } from "../helpers/mesh.js";
 import { run } from "../helpers/process.js";
 import { until } from "../helpers/wait.js";
-import { createWorld, targetPort, vip, type World, webPort } from "./world.js";
+import { createWorld, vip, type World, webPort } from "./world.js";
 
 let world: World | undefined;
 let lab: Lab | undefined;
 afterEach(() => {
   world?.remove();
   lab?.remove();
-});
-
-const limit = 32;
-const blocks = (count: number) => Array.from({ length: count }, (_, i) => `10.${100 + i}.0.0/16`);
-const policies = (count: number) => [
-  { name: "many-blocks", action: "DENY", workloads: ["web-a"], rules: [{ sourceIps: blocks(count) }] },
-];
-
-test("a full map is named with its capacity, what it guards denies, and opens when the policy goes", async () => {
-  world = await createWorld({ policies: policies(4) }, { flags: ["--map-limit", `${limit}`] });
-  const { mesh, peers } = world;
-  const ask = (host: string) => peers.client.call("ask", { host, port: targetPort });
-  expect(await ask("10.77.0.21")).toMatchObject({ ok: true, reply: "web-a" });
-
-  const refused = async () => {
-    const answer = await ask("10.77.0.21");
-    return !answer.ok && answer.code === "ECONNREFUSED";
-  };
-  await world.push({ policies: policies(limit + 8) }, "web-a denying", refused);
-  expect(mesh.log("weftd")).toMatch(new RegExp(`authz_address.*\\b${limit}\\b`));
-  // Only what the missing rows guard denies.
-  expect(await ask("10.77.0.22")).toMatchObject({ ok: true, reply: "web-b" });
-
-  await world.push({}, "web-a open", async () => (await ask("10.77.0.21")).ok);
 });
 
 test("a mesh file with a mistake changes nothing, and says line and reason", async () => {

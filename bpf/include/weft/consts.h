@@ -133,6 +133,7 @@ enum reason {
 	REASON_AUTHZ_DENY_ALL,	       /* policies not received yet or not representable: denied */
 	REASON_AUTHZ_OFF,	       /* enforcement switched off by the operator: allowed */
 	REASON_AUTHZ_NOT_TCP,	       /* no TCP connection: not subject to policy */
+	REASON_CONNECT_FAILED,	       /* the destination refused or did not answer */
 	REASON_COUNT,
 };
 
