@@ -19,7 +19,7 @@ LINT_PACKAGES  := clang-format
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo demo-stop test test-unit test-kernel test-native bench lint validate \
+.PHONY: help packages build demo demo-stop test test-unit test-kernel test-istiod bench bench-sync lint validate \
         generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -99,7 +99,7 @@ test: build packages ## every test: unit, property, BPF, addon (also sanitized a
 	@$(MAKE) -C native asan testdata node24
 	@rm -rf out/test && mkdir -p out/test
 	@status=0; \
-	$(call report,all) $(VITEST) || status=1; \
+	$(call report,all) $(VITEST) --project unit --project kernel || status=1; \
 	$(call report,addon-asan) $(MAKE) -C native test-asan || status=1; \
 	$(call report,addon-node24) $(MAKE) -C native test-node24 || status=1; \
 	$(call report,unit-node24) build/node24/bin/node $(VITEST_MODULE) run --project unit || status=1; \
@@ -114,9 +114,20 @@ test-kernel: build packages ## BPF programs and namespaces only
 	@$(MAKE) -C native testdata
 	@$(SUDO) $(VITEST) --project kernel
 
+test-istiod: build packages ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)
+	@$(MAKE) -C test/istiod
+	@mkdir -p out/test
+	@status=0; \
+	$(call report,istiod) $(VITEST) --project istiod || status=1; \
+	npx --no-install tsx test/summary.ts out/test/istiod.json || status=1; \
+	exit $$status
+
+bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
+	@$(SUDO) npx --no-install tsx test/bench/main.ts sync
+
 bench: build packages ## weft against no weft: throughput, connection rate, latency; writes out/bench/*.json
 	@$(MAKE) -C test/bench
-	@$(SUDO) npx --no-install tsx test/bench/main.ts $(or $(BENCH),datapath)
+	@$(SUDO) npx --no-install tsx test/bench/main.ts datapath
 
 # ---- keep in order ----
 

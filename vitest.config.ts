@@ -1,4 +1,4 @@
-// Owns how tests run: unit beside the source in parallel, kernel ones alone, one file after the other.
+// Owns how tests run: unit beside the source in parallel, kernel and istiod ones alone, one file after the other.
 import { defineConfig } from "vitest/config";
 
 /** Where `make test` wants the counts of this run. */
@@ -25,6 +25,16 @@ export default defineConfig({
           pool: "forks",
           fileParallelism: false,
           testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: "istiod",
+          include: ["test/istiod/**/*.test.ts"],
+          pool: "forks",
+          fileParallelism: false,
+          testTimeout: 300_000,
           hookTimeout: 120_000,
         },
       },
