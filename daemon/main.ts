@@ -103,11 +103,10 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     node: nodeIdentity(config, version),
     silence: config.syncTimeout,
     log: logs.logger("xds"),
-    apply: (update) => Promise.resolve(mesh.apply(update)),
+    apply: (update) => mesh.applyWhole(update),
+    applyPart: (take) => mesh.applyPart(take),
+    onComplete: () => install(mesh, dataplane, logs),
     onApplied: (milliseconds) => metrics.responseToKernel(milliseconds / 1000),
-    onState: ({ types }) => {
-      if (types.every(({ synced }) => synced)) install(mesh, dataplane, logs);
-    },
   });
 
   mesh.apply({ nodeAddresses: nodeAddresses(config) });
@@ -185,10 +184,9 @@ export async function uninstallAll(
 }
 
 /** The first complete configuration governs as a new generation; later ones are changes to it. */
-function install(mesh: Mesh, dataplane: Dataplane, logs: Logs): void {
-  if (dataplane.installed) return;
+async function install(mesh: Mesh, dataplane: Dataplane, logs: Logs): Promise<void> {
   const log = logs.logger("bpf");
-  const installed = mesh.install();
+  const installed = await mesh.install();
   if (installed.ok) {
     log.info({ generation: dataplane.generation }, "new generation governs");
     return;

@@ -13,7 +13,7 @@ import { match, policy } from "./compile/authz/test-mesh.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
 import type { MapOperation } from "./compile/operation.js";
 import { type LogicalView, logicalView, type MapEntry } from "./compile/view.js";
-import { bpfLoadFailed, failed, ok } from "./errors.js";
+import { bpfLoadFailed, failed, ok, type Result } from "./errors.js";
 import { Mesh } from "./mesh.js";
 import { toKeyBytes } from "./model/address.js";
 import { createStore } from "./model/store.js";
@@ -39,14 +39,18 @@ class TestDataplane {
     return this.generation > 0;
   }
 
-  install(
+  *install(
     needed: Partial<Record<MapName, number>>,
-    operations: readonly MapOperation[],
+    lists: Iterable<readonly MapOperation[]>,
     onFilled: (failures: readonly ApplyFailure[]) => void,
-  ) {
+  ): Generator<void, Result<ApplyFailure[]>> {
     if (this.breakInstall) return failed(bpfLoadFailed("connect.o", new Error("ENOMEM")));
     const fresh = testMaps(Object.fromEntries(planCapacities(needed, this.#limit)));
-    const failures = applyOperations(fresh, operations);
+    const failures: ApplyFailure[] = [];
+    for (const operations of lists) {
+      failures.push(...applyOperations(fresh, operations));
+      yield;
+    }
     onFilled(failures);
     this.locksAtSwap.push(this.settings.authzLocked);
     this.kernel = fresh;
@@ -86,7 +90,7 @@ let kernel: TestDataplane;
 let mesh: Mesh;
 let failures: string[];
 
-function start(limit: number, update: Update = base): void {
+async function start(limit: number, update: Update = base): Promise<void> {
   compiler = createCompiler({ node: "node-a" });
   kernel = new TestDataplane(limit);
   failures = [];
@@ -99,7 +103,7 @@ function start(limit: number, update: Update = base): void {
     onMapOperations: () => undefined,
   });
   mesh.apply(update);
-  expect(mesh.install().ok).toBe(true);
+  expect((await mesh.install()).ok).toBe(true);
 }
 
 /** What the kernel's maps say, wherever it lies. */
@@ -112,7 +116,7 @@ function view(): LogicalView {
 }
 
 /** The picture of a mesh that began with what this one holds, and had room. */
-function wanted(): LogicalView {
+async function wanted(): Promise<LogicalView> {
   const { store } = mesh;
   const fresh: Update = {
     workloads: [...store.workloads.values()],
@@ -121,7 +125,7 @@ function wanted(): LogicalView {
     pods: store.pods,
     policiesSynced: true,
   };
-  start(1_000_000, fresh);
+  await start(1_000_000, fresh);
   return view();
 }
 
@@ -149,25 +153,25 @@ afterEach(() => {
 });
 
 describe("a map that is outgrown", () => {
-  it("is made larger in a new generation before an entry is refused", () => {
-    start(1_000_000);
+  it("is made larger in a new generation before an entry is refused", async () => {
+    await start(1_000_000);
     const { maxEntries } = maps.frontends;
     mesh.apply({ services: services(maxEntries / 2) });
     expect(kernel.generation).toBe(2);
     expect(kernel.kernel.frontends.info.maxEntries).toBe(4 * maxEntries);
     expect([failures, kernel.locksAtSwap, mesh.troubles()]).toEqual([[], [0, 0], []]);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 
-  it("is not made larger for what replaces something, once there is room for both", () => {
-    start(1_000_000, { ...base, workloads: [web, db, ...strangers(10_000)] });
+  it("is not made larger for what replaces something, once there is room for both", async () => {
+    await start(1_000_000, { ...base, workloads: [web, db, ...strangers(10_000)] });
     const again = (account: string) => strangers(10_000).map((x) => ({ ...x, serviceAccount: account }));
     for (const account of ["a", "b", "c"]) mesh.apply({ workloads: again(account) });
     expect(kernel.generation).toBe(1);
   });
 
-  it("counts slots that were given out, and has them without gaps afterwards", () => {
-    start(1_000_000);
+  it("counts slots that were given out, and has them without gaps afterwards", async () => {
+    await start(1_000_000);
     const { maxEntries } = maps.slots;
     const endpoints = (version: number) =>
       Array.from({ length: 4096 }, (_, i) =>
@@ -184,13 +188,13 @@ describe("a map that is outgrown", () => {
     expect(kernel.generation).toBe(2);
     expect(kernel.kernel.slots.info.maxEntries).toBeGreaterThan(maxEntries);
     expect(compiler.sizes().slots).toBe(8192);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 });
 
 describe("at the limit", () => {
-  it("a frontend that does not fit is missing, is reported, and comes when there is room", () => {
-    start(4);
+  it("a frontend that does not fit is missing, is reported, and comes when there is room", async () => {
+    await start(4);
     mesh.apply({ services: services(3) });
     expect(failures).toEqual(Array(4).fill("frontends"));
     expect(mesh.troubles()).toEqual([
@@ -199,11 +203,11 @@ describe("at the limit", () => {
     expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
     mesh.apply({ removedAddresses: ["default/s1", "default/s2"] });
     expect(mesh.troubles()).toEqual([]);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 
-  it("a run of slots beyond the array is refused in the kernel, and comes when there is room", () => {
-    start(8);
+  it("a run of slots beyond the array is refused in the kernel, and comes when there is room", async () => {
+    await start(8);
     const endpoints = Array.from({ length: 9 }, (_, i) =>
       pod(`e${i}`, { hostname: `e${i}`, addresses: [], serves: { "default/web": "80:8080" } }),
     ).map((workload, i) => ({ ...workload, addresses: i < 6 ? [`10.9.0.${i}`] : [`10.9.1.${i}`] }));
@@ -213,26 +217,26 @@ describe("at the limit", () => {
     mesh.apply({ removedAddresses: endpoints.slice(4).map((workload) => workload.uid) });
     pass(10_000);
     expect(mesh.troubles()).toEqual([]);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 
-  it("an address that does not fit locks all verdict tables, until it does", () => {
-    start(4);
+  it("an address that does not fit locks all verdict tables, until it does", async () => {
+    await start(4);
     mesh.apply({ workloads: strangers(5) });
     expect(kernel.settings.authzLocked).toBe(AuthzLock.TABLES);
     mesh.apply({ removedAddresses: strangers(5).map((x) => x.uid) });
     expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 
-  it("the lock is there before a generation that lacks an address governs", () => {
-    start(4, { ...base, workloads: [web, db, ...strangers(5)] });
+  it("the lock is there before a generation that lacks an address governs", async () => {
+    await start(4, { ...base, workloads: [web, db, ...strangers(5)] });
     expect(kernel.locksAtSwap).toEqual([AuthzLock.TABLES]);
     expect(kernel.settings.authzLocked).toBe(AuthzLock.TABLES);
   });
 
-  it("a verdict table that does not fit denies, and others go on", () => {
-    start(8);
+  it("a verdict table that does not fit denies, and others go on", async () => {
+    await start(8);
     mesh.apply({ policies: [onPorts("many", 9)], policiesSynced: true });
     expect([tableOf("10.0.0.1"), tableOf("10.0.0.2")]).toEqual([TableNumber.DENY, TableNumber.DENY]);
     expect(new Set(failures)).toEqual(new Set(["authz_port"]));
@@ -249,8 +253,8 @@ describe("at the limit", () => {
     expect(failures.length).toBe(tried);
   });
 
-  it("a verdict table that found no room is tried again when rows of others have left", () => {
-    start(8);
+  it("a verdict table that found no room is tried again when rows of others have left", async () => {
+    await start(8);
     mesh.apply({ policies: [onPorts("some", 6)], policiesSynced: true });
     expect(tableOf("10.0.0.1")).toBeGreaterThan(TableNumber.DENY);
     // The new table needs 6 rows beside the 6 of the old one.
@@ -259,23 +263,23 @@ describe("at the limit", () => {
     pass(500);
     expect(tableOf("10.0.0.1")).toBeGreaterThan(TableNumber.DENY);
     expect(mesh.troubles()).toEqual([]);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 
-  it("what only overlaps with what it replaces is mended at once by a new generation", () => {
-    start(4);
+  it("what only overlaps with what it replaces is mended at once by a new generation", async () => {
+    await start(4);
     mesh.apply({ workloads: strangers(2) });
     const others = strangers(4).slice(2);
     mesh.apply({ workloads: others, removedAddresses: strangers(2).map((x) => x.uid) });
     expect(failures).toEqual(["addresses", "addresses"]);
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 });
 
 describe("a kernel that has no memory", () => {
-  it("for an address already known locks everything, and is asked again after a while", () => {
-    start(1_000_000);
+  it("for an address already known locks everything, and is asked again after a while", async () => {
+    await start(1_000_000);
     kernel.kernel.addresses.refuse = () => "ENOMEM";
     mesh.apply({ policies: [onPorts("p", 1)], policiesSynced: true });
     // The new generation has new maps, so that the first try mends it.
@@ -287,11 +291,11 @@ describe("a kernel that has no memory", () => {
     expect(kernel.generation).toBe(2);
     pass(2_000);
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([3, AuthzLock.NONE]);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 
-  it("for a new generation keeps the old one, denies, leaves it alone, and is asked again", () => {
-    start(1_000_000);
+  it("for a new generation keeps the old one, denies, leaves it alone, and is asked again", async () => {
+    await start(1_000_000);
     kernel.breakInstall = true;
     mesh.apply({ services: services(maps.frontends.maxEntries / 2) });
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([1, AuthzLock.EVERYTHING]);
@@ -306,6 +310,6 @@ describe("a kernel that has no memory", () => {
     pass(11_000);
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
     expect(mesh.troubles()).toEqual([]);
-    expect(view()).toEqual(wanted());
+    expect(view()).toEqual(await wanted());
   });
 });

@@ -8,11 +8,13 @@ import type { Dataplane } from "./bpf/dataplane.js";
 import type { Enrollment } from "./bpf/enrollment.js";
 import { AuthzLock, type MapName } from "./bpf/maps.gen.js";
 import type { Compiler } from "./compile/compiler.js";
-import type { MapOperation } from "./compile/operation.js";
+import { type EntryOperation, type MapOperation, singly } from "./compile/operation.js";
+import { atOnce, type Steps } from "./compile/steps.js";
 import { failed, ok, podUnknown, type Result, type WeftError } from "./errors.js";
 import type { Logger } from "./log.js";
 import type { ReadableStore, Store } from "./model/store.js";
 import type { Update } from "./model/update.js";
+import { inSlices } from "./slices.js";
 
 /** Milliseconds: far longer than a hook can be between reading one entry and the next that it leads to. */
 const GRACE_MS = 100;
@@ -51,7 +53,7 @@ export interface MeshOptions {
   readonly log: Logger;
   readonly onMapWriteFailed: (map: string) => void;
   /** The kernel was given `count` operations of this kind on this map. */
-  readonly onMapOperations: (map: MapName, kind: MapOperation["kind"], count: number) => void;
+  readonly onMapOperations: (map: MapName, kind: EntryOperation["kind"], count: number) => void;
 }
 
 export class Mesh {
@@ -68,6 +70,9 @@ export class Mesh {
   /** Deletes that wait for hooks to be done with what they read: of this period, and of the one before. */
   #retired = noneRetired();
   #leaving = noneRetired();
+  /** Work goes on in slices that nothing must disturb. */
+  #isBusy = false;
+  readonly #waiting: Update[] = [];
   #lack: Lack = "nothing";
   /** performance.now() from which on a new generation may be tried. */
   #mendAt = 0;
@@ -90,16 +95,24 @@ export class Mesh {
 
   /**
    * Takes an update in; when it returns the kernel has it, or a more cautious state. Returns the resources that
-   * cannot be represented. Before install() the kernel is left alone.
+   * cannot be represented. Before install() it is only noted.
    */
   apply(update: Update): readonly Rejection[] {
+    if (this.#isBusy) {
+      this.#waiting.push(update);
+      return [];
+    }
+    if (!this.#dataplane.installed) {
+      const { rejections, warnings } = this.#compiler.note(this.#store.apply(update), this.#store);
+      for (const warning of warnings) this.#log.warn(warning);
+      return rejections;
+    }
     const sizes = this.#compiler.sizes();
     const delta = this.#store.apply(update);
     const { operations, rejections, warnings } = this.#compiler.compile(delta, this.#store);
     for (const warning of warnings) this.#log.warn(warning);
     if (operations.length === 0) return rejections;
     this.#expected = undefined;
-    if (!this.#dataplane.installed) return rejections;
     if (this.#lack !== "changes") {
       const needed = this.#outgrown(operations, sizes);
       if (needed !== undefined) this.#renew(needed);
@@ -109,16 +122,45 @@ export class Mesh {
     return rejections;
   }
 
+  /** As apply(); before install() it works out, in slices, what has been noted. Updates that come meanwhile wait. */
+  async applyWhole(update: Update): Promise<readonly Rejection[]> {
+    const rejections = this.apply(update);
+    if (this.#dataplane.installed) return rejections;
+    return [...rejections, ...(await this.#undisturbed(this.#compiler.catchUp(this.#store)))];
+  }
+
+  /** Takes a part of an update in, ahead of the rest: only before install(), when no connection sees it. */
+  applyPart(take: () => Update | undefined): void {
+    const part = this.#dataplane.installed ? undefined : take();
+    if (part !== undefined) this.#reject(this.apply(part));
+  }
+
+  /** Makes everything held so far govern, for the first time; in slices. Updates that come meanwhile wait. */
+  install(): Promise<Result<void>> {
+    return this.#undisturbed(this.#install());
+  }
+
+  async #undisturbed<T>(steps: Steps<T>): Promise<T> {
+    this.#isBusy = true;
+    try {
+      return await inSlices(steps);
+    } finally {
+      this.#isBusy = false;
+      for (const update of this.#waiting.splice(0)) this.#reject(this.apply(update));
+    }
+  }
+
   /**
    * Makes everything held so far govern as a new generation. `atLeast`: entries that its maps must have room for
    * beyond what is held now.
    */
-  install(atLeast: Partial<Record<MapName, number>> = {}): Result<void> {
+  *#install(atLeast: Partial<Record<MapName, number>> = {}): Steps<Result<void>> {
+    this.#reject(yield* this.#compiler.catchUp(this.#store));
     this.#compiler.compact();
-    const operations = this.#compiler.snapshot();
-    this.#count(operations);
+    const lists = this.#counted(this.#compiler.snapshot());
     const lock = (failures: readonly ApplyFailure[]) => this.#lock(lockFor(failures));
-    const installed = this.#dataplane.install({ ...this.#compiler.needed(), ...atLeast }, operations, lock);
+    const needed = { ...this.#compiler.needed(), ...atLeast };
+    const installed = yield* this.#dataplane.install(needed, lists, lock);
     if (!installed.ok) return installed;
     this.#dataplane.changeSettings({ authzLocked: lockFor(installed.value) });
     this.#retired = noneRetired();
@@ -149,16 +191,18 @@ export class Mesh {
   }
 
   /** What the maps of this daemon's own writing should hold now, by map. */
-  expected(map: MapName): readonly MapOperation[] {
+  expected(map: MapName): Iterable<EntryOperation> {
     if (this.#expected === undefined) {
       this.#expected = new Map();
-      for (const operation of this.#compiler.snapshot()) {
-        const entries = this.#expected.get(operation.map);
-        if (entries === undefined) this.#expected.set(operation.map, [operation]);
-        else entries.push(operation);
+      for (const operations of this.#compiler.snapshot()) {
+        for (const operation of operations) {
+          const entries = this.#expected.get(operation.map);
+          if (entries === undefined) this.#expected.set(operation.map, [operation]);
+          else entries.push(operation);
+        }
       }
     }
-    return this.#expected.get(map) ?? [];
+    return singly(this.#expected.get(map) ?? []);
   }
 
   /** Resolves when the kernel holds nothing any more that only waits for a grace period to end. */
@@ -228,9 +272,12 @@ export class Mesh {
   }
 
   #tellPods(): void {
-    for (const { name, reason } of this.apply({ pods: this.enrollments })) {
-      this.#log.error({ resource: name }, reason);
-    }
+    this.#reject(this.apply({ pods: this.enrollments }));
+  }
+
+  /** Says what no control plane can be told. */
+  #reject(rejections: readonly Rejection[]): void {
+    for (const { name, reason } of rejections) this.#log.error({ resource: name }, reason);
   }
 
   #guard(enrollment: Enrollment): void {
@@ -256,6 +303,13 @@ export class Mesh {
   #count(operations: readonly MapOperation[]): void {
     for (const kind of ["put", "delete"] as const) {
       for (const [map, count] of tally(operations, kind)) this.#onMapOperations(map, kind, count);
+    }
+  }
+
+  *#counted(lists: Iterable<readonly MapOperation[]>): Generator<readonly MapOperation[]> {
+    for (const operations of lists) {
+      this.#count(operations);
+      yield operations;
     }
   }
 
@@ -305,7 +359,7 @@ export class Mesh {
     this.#refuse(failures);
     const tables = new Set<number>();
     for (const { operation } of failures) {
-      if (operation.kind === "put" && operation.table !== undefined) tables.add(operation.table);
+      if (operation.table !== undefined) tables.add(operation.table);
     }
     const denials = [...tables].flatMap((table) => this.#compiler.deny(table));
     this.#refuse(this.#carryOut(denials, false));
@@ -315,7 +369,7 @@ export class Mesh {
     this.#report(failures);
     this.#lock(lockFor(failures));
     for (const { operation } of failures) {
-      const isDenied = operation.kind === "put" && operation.table !== undefined;
+      const isDenied = operation.table !== undefined;
       const { now, limit } = this.#dataplane.capacity(operation.map);
       // A table that could not be stored denies, and that is so; elsewhere, or with room to be had, more is lacking.
       if (!isDenied || now < limit) this.#lack = "entries";
@@ -332,7 +386,7 @@ export class Mesh {
 
   #renew(atLeast?: Partial<Record<MapName, number>>): void {
     this.#mendAt = performance.now() + MEND_MS;
-    const renewed = this.install(atLeast);
+    const renewed = atOnce(this.#install(atLeast));
     if (renewed.ok) {
       this.#log.info({ generation: this.#dataplane.generation }, "new generation governs");
       this.#storeAgain();
@@ -377,11 +431,13 @@ function noneRetired(): Retired {
   return { operations: [], makesRoom: false };
 }
 
-/** Operations of a kind by map. */
-function tally(operations: readonly MapOperation[], wanted: MapOperation["kind"]): Map<MapName, number> {
+/** Entries that are put or deleted, by map. */
+function tally(operations: readonly MapOperation[], wanted: EntryOperation["kind"]): Map<MapName, number> {
   const counts = new Map<MapName, number>();
-  for (const { kind, map } of operations) {
-    if (kind === wanted) counts.set(map, (counts.get(map) ?? 0) + 1);
+  for (const operation of operations) {
+    const { kind, map } = operation;
+    const count = kind === "bulk" ? operation.count : 1;
+    if ((kind === "delete") === (wanted === "delete")) counts.set(map, (counts.get(map) ?? 0) + count);
   }
   return counts;
 }

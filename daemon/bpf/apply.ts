@@ -2,7 +2,13 @@
 // Must not know what an entry means.
 
 import type { BpfError, BpfMap } from "../../native/index.js";
-import type { MapOperation, PutOperation } from "../compile/operation.js";
+import {
+  type BulkPutOperation,
+  type DeleteOperation,
+  type MapOperation,
+  type PutOperation,
+  putOf,
+} from "../compile/operation.js";
 import { bpfMapFull, bpfMapWriteFailed, type WeftError } from "../errors.js";
 import { type MapName, U32 } from "./maps.gen.js";
 
@@ -10,14 +16,15 @@ import { type MapName, U32 } from "./maps.gen.js";
 const FULL = new Set(["E2BIG", "ENOSPC", "ENOMEM"]);
 
 export interface ApplyFailure {
-  readonly operation: MapOperation;
+  readonly operation: PutOperation;
   readonly error: WeftError;
 }
 
 /**
- * Applies operations in order, neighbours of one map and kind as one batch. An operation that the kernel refuses
- * does not stop those after it: each is reported. A frontend that cannot be written is removed; a verdict table that a refused entry belongs to is taken out of
- * `authz_tables` at once and not put there by what follows: a missing table denies, one that lacks a row may not.
+ * Applies operations in order, bulks and neighbours of one map and kind as one batch. An entry that the kernel
+ * refuses does not stop those after it: each is reported. A frontend that cannot be written is removed; a verdict
+ * table that a refused entry belongs to is taken out of `authz_tables` at once and not put there by what follows: a
+ * missing table denies, one that lacks a row may not.
  */
 export function applyOperations(
   maps: Readonly<Record<MapName, BpfMap>>,
@@ -27,12 +34,12 @@ export function applyOperations(
   const incomplete = new Set<number>();
   const refuse = (failure: ApplyFailure) => {
     failures.push(failure);
-    const { operation } = failure;
+    const { map, key, table } = failure.operation;
     // What a frontend said before leads to slots that will be used for something else.
-    if (operation.map === "frontends") maps.frontends.delete(operation.key);
-    if (operation.kind !== "put" || operation.table === undefined) return;
-    incomplete.add(operation.table);
-    maps.authz_tables.delete(U32.encode(operation.table));
+    if (map === "frontends") maps.frontends.delete(key);
+    if (table === undefined) return;
+    incomplete.add(table);
+    maps.authz_tables.delete(U32.encode(table));
   };
   let start = 0;
   while (start < operations.length) {
@@ -41,7 +48,8 @@ export function applyOperations(
     while (isSameBatch(first, operations[end])) end++;
     const batch = operations.slice(start, end);
     const map = maps[first.map];
-    if (first.kind === "delete") for (const operation of batch) map.delete(operation.key);
+    if (first.kind === "bulk") putBulk(map, first, refuse);
+    else if (first.kind === "delete") for (const { key } of batch as DeleteOperation[]) map.delete(key);
     else
       putAll(
         map,
@@ -53,8 +61,9 @@ export function applyOperations(
   return failures;
 }
 
+/** Bulks are batches already. */
 function isSameBatch(first: MapOperation, next: MapOperation | undefined): boolean {
-  return next !== undefined && next.kind === first.kind && next.map === first.map;
+  return next !== undefined && first.kind !== "bulk" && next.kind === first.kind && next.map === first.map;
 }
 
 function isWithheld({ map, table }: PutOperation, incomplete: ReadonlySet<number>): boolean {
@@ -62,19 +71,39 @@ function isWithheld({ map, table }: PutOperation, incomplete: ReadonlySet<number
 }
 
 function putAll(map: BpfMap, batch: readonly PutOperation[], refuse: (failure: ApplyFailure) => void): void {
-  const { keySize, valueSize } = map.info;
   const keys = Buffer.concat(batch.map((operation) => operation.key));
   const values = Buffer.concat(batch.map((operation) => operation.value));
+  write(map, keys, values, batch.length, (index, error) => {
+    const operation = batch[index] as PutOperation;
+    refuse({ operation, error: explain(map, operation, error) });
+  });
+}
+
+function putBulk(map: BpfMap, bulk: BulkPutOperation, refuse: (failure: ApplyFailure) => void): void {
+  write(map, bulk.keys, bulk.values, bulk.count, (index, error) => {
+    const operation = putOf(bulk, index);
+    refuse({ operation, error: explain(map, operation, error) });
+  });
+}
+
+/** Writes entries laid end to end; says which ones the kernel refuses, by their number. */
+function write(
+  map: BpfMap,
+  keys: Uint8Array,
+  values: Uint8Array,
+  count: number,
+  refuse: (index: number, error: BpfError) => void,
+): void {
+  const { keySize, valueSize } = map.info;
   let next = 0;
-  while (next < batch.length) {
+  while (next < count) {
     const { done, error } = map.updateBatch(
       keys.subarray(next * keySize),
       values.subarray(next * valueSize),
-      batch.length - next,
+      count - next,
     );
     if (error === undefined) return;
-    const operation = batch[next + done] as PutOperation;
-    refuse({ operation, error: explain(map, operation, error) });
+    refuse(next + done, error);
     next += done + 1;
   }
 }

@@ -100,15 +100,16 @@ export class Dataplane {
   }
 
   /**
-   * Start, restart, upgrade and growth: loads a new generation sized for `needed`, fills it with `operations`, puts
-   * it behind every hook in one step each, and removes the old ones. Until the swap the old one governs; on failure
-   * it goes on doing so. Returns the operations that the kernel refused; `onFilled` hears of them before the swap.
+   * Start, restart, upgrade and growth: loads a new generation sized for `needed`, fills it with `lists` of
+   * operations, puts it behind every hook in one step each, and removes the old ones. Until the swap the old one
+   * governs; on failure it goes on doing so. Returns the operations that the kernel refused; `onFilled` hears of
+   * them before the swap. May be interrupted where it yields, after each list.
    */
-  install(
+  *install(
     needed: Partial<Record<MapName, number>>,
-    operations: readonly MapOperation[],
+    lists: Iterable<readonly MapOperation[]>,
     onFilled: (failures: readonly ApplyFailure[]) => void,
-  ): Result<ApplyFailure[]> {
+  ): Generator<void, Result<ApplyFailure[]>> {
     const old = this.#pins.generations();
     const loaded = loadGeneration(
       this.#native,
@@ -120,8 +121,17 @@ export class Dataplane {
     );
     if (!loaded.ok) return loaded;
     const generation = loaded.value;
-    const failures = applyOperations(generation.maps, operations);
-    this.#removeStrays("pods", operations);
+    yield;
+    const failures: ApplyFailure[] = [];
+    const pods = new Set<string>();
+    for (const operations of lists) {
+      for (const failure of applyOperations(generation.maps, operations)) failures.push(failure);
+      for (const operation of operations) {
+        if (operation.map === "pods" && operation.kind === "put") pods.add(textOf(operation.key));
+      }
+      yield;
+    }
+    this.#removeStrays("pods", pods);
     onFilled(failures);
     const swapped = swapIn(this.#native, this.#pins, generation, this.#environment.cgroup);
     if (!swapped.ok) {
@@ -152,15 +162,13 @@ export class Dataplane {
     return this.#generation?.maps[name] ?? (this.#state as Partial<Record<MapName, BpfMap>>)[name];
   }
 
-  /** Deletes entries of a long-lived map that an earlier daemon left and a complete list does not hold. */
-  #removeStrays(name: StateMapName, complete: readonly MapOperation[]): void {
-    const wanted = new Set<string>();
-    for (const { map, key } of complete) if (map === name) wanted.add(Buffer.from(key).toString("latin1"));
+  /** Deletes entries of a long-lived map that an earlier daemon left and that are not wanted, by their keys. */
+  #removeStrays(name: StateMapName, wanted: ReadonlySet<string>): void {
     const { keySize } = this.#state[name].info;
     const { count, keys } = this.#state[name].entries();
     for (let index = 0; index < count; index++) {
       const key = keys.subarray(index * keySize, (index + 1) * keySize);
-      if (!wanted.has(key.toString("latin1"))) this.#state[name].delete(key);
+      if (!wanted.has(textOf(key))) this.#state[name].delete(key);
     }
   }
 
@@ -252,4 +260,8 @@ export class Dataplane {
   programRuns(): ProgramRuns[] {
     return readProgramRuns(this.#generation?.programs ?? new Map());
   }
+}
+
+function textOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }

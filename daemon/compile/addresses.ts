@@ -1,11 +1,16 @@
 // Owns the map `addresses`: whose an address is, and what guards it. Must not know how identities and tables are made.
 
 import { AddressFlag, maps, type WorkloadAddress } from "../bpf/maps.gen.js";
-import { toKeyBytes } from "../model/address.js";
+import { KEY_BYTES, toKeyBytes, writeKeyBytes } from "../model/address.js";
 import type { ReadableStore } from "../model/store.js";
 import type { Workload } from "../model/workload.js";
+import { bulkPuts } from "./bulk.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
-import type { MapOperation, PutOperation } from "./operation.js";
+import type { BulkPutOperation, DeleteOperation, MapOperation } from "./operation.js";
+import type { Steps } from "./steps.js";
+
+/** Addresses looked at between two places to pause. */
+const STEP_ADDRESSES = 128;
 
 /** The numbers that an entry consists of. */
 export interface AddressNumbers {
@@ -34,12 +39,14 @@ export class AddressTable {
     return this.#rows.keys();
   }
 
-  /** Looks at `addresses` (canonical text) again, and at those the node gained or lost. Puts, then deletes. */
-  update(addresses: Set<string>, store: ReadableStore, node: NodeContext): MapOperation[] {
+  /** Looks at `addresses` (canonical text) again, and at those the node gained or lost. Gives puts, then deletes. */
+  *update(addresses: Set<string>, store: ReadableStore, node: NodeContext): Steps<() => MapOperation[]> {
     this.#updateNode(store.nodeAddresses, addresses);
-    const puts: MapOperation[] = [];
-    const deletes: MapOperation[] = [];
+    const puts: [string, WorkloadAddress][] = [];
+    const deletes: DeleteOperation[] = [];
+    let looked = 0;
     for (const address of addresses) {
+      if (++looked % STEP_ADDRESSES === 0) yield;
       const before = this.#rows.get(address);
       const after = this.#rowFor(address, store, node);
       if (after === undefined) {
@@ -48,14 +55,14 @@ export class AddressTable {
         deletes.push({ kind: "delete", map: "addresses", key });
       } else if (before === undefined || !equalRows(before, after)) {
         this.#rows.set(address, after);
-        puts.push(putRow(address, after));
+        puts.push([address, after]);
       }
     }
-    return [...puts, ...deletes];
+    return () => [...putRows(puts), ...deletes];
   }
 
-  snapshot(): MapOperation[] {
-    return [...this.#rows].map(([address, row]) => putRow(address, row));
+  snapshot(): Generator<BulkPutOperation> {
+    return putRows(this.#rows);
   }
 
   #updateNode(nodeAddresses: readonly string[], changed: Set<string>): void {
@@ -94,13 +101,12 @@ export class AddressTable {
   }
 }
 
-function putRow(address: string, row: WorkloadAddress): PutOperation {
-  return {
-    kind: "put",
-    map: "addresses",
-    key: maps.addresses.key.encode({ address: toKeyBytes(address) }),
-    value: maps.addresses.value.encode(row),
-  };
+function putRows(rows: Iterable<readonly [string, WorkloadAddress]>): Generator<BulkPutOperation> {
+  const key = { address: new Uint8Array(KEY_BYTES) };
+  return bulkPuts("addresses", rows, ([address, row]) => {
+    writeKeyBytes(address, key.address);
+    return { key, value: row };
+  });
 }
 
 function equalRows(a: WorkloadAddress, b: WorkloadAddress): boolean {

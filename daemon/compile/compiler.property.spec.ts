@@ -10,7 +10,8 @@ import type { Workload } from "../model/workload.js";
 import { principalOf } from "./authz/identity.js";
 import { match, policy, text } from "./authz/test-mesh.js";
 import { type Compiler, createCompiler } from "./compiler.js";
-import type { MapOperation } from "./operation.js";
+import { type MapOperation, singly } from "./operation.js";
+import { atOnce } from "./steps.js";
 import { TestMaps } from "./test-maps.js";
 import { type LogicalView, logicalView } from "./view.js";
 
@@ -153,7 +154,7 @@ describe("compiler", () => {
           }
           const view = viewOf(compiler, kernel);
           expect(view).toEqual(freshView(store));
-          expect(viewOf(compiler, new TestMaps(compiler.snapshot()))).toEqual(view);
+          expect(viewOf(compiler, new TestMaps([...compiler.snapshot()].flat()))).toEqual(view);
           expect(view.orphans).toBe(0);
           for (const map of [
             "frontends",
@@ -173,6 +174,39 @@ describe("compiler", () => {
     );
   });
 
+  it("ends in the same maps when the first updates are noted, and the maps filled after them", () => {
+    fc.assert(
+      fc.property(
+        fc.array(updates, { minLength: 1, maxLength: 4 }),
+        fc.array(updates, { maxLength: 2 }),
+        (noted, later) => {
+          const store = createStore();
+          const compiler = createCompiler(NODE);
+          for (const step of noted) compiler.note(store.apply(step), store);
+          atOnce(compiler.catchUp(store));
+          const kernel = new TestMaps([...compiler.snapshot()].flat());
+          for (const step of [...later, { policiesSynced: true }]) {
+            kernel.apply(compiler.compile(store.apply(step), store).operations);
+          }
+          expect(viewOf(compiler, kernel)).toEqual(freshView(store));
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it("says the same of what it cannot represent, noted or compiled", () => {
+    const wide = service("wide", { vips: ["::/64"] });
+    const store = createStore();
+    const compiler = createCompiler(NODE);
+    expect(compiler.note(store.apply({ services: [wide] }), store).rejections).toEqual([]);
+    const rejections = atOnce(compiler.catchUp(store));
+    const other = createStore();
+    const compiled = createCompiler(NODE).compile(other.apply({ services: [wide] }), other);
+    expect(rejections).toEqual(compiled.rejections);
+    expect(rejections.map(({ name }) => name)).toEqual(["default/wide"]);
+  });
+
   it("shows a connection the old state or the new one after every single operation", () => {
     fc.assert(
       fc.property(fc.array(updates, { minLength: 1, maxLength: 4 }), (steps) => {
@@ -184,7 +218,7 @@ describe("compiler", () => {
           const before = DESTINATIONS.map(({ address, port }) => kernel.route(address, port));
           const final = new TestMaps([...asPuts(kernel), ...operations]);
           const after = DESTINATIONS.map(({ address, port }) => final.route(address, port));
-          for (const operation of operations) {
+          for (const operation of singly(operations)) {
             kernel.apply([operation]);
             if (operation.map === "frontends" || operation.map === "slots" || operation.map === "cidrs") {
               for (const [index, { address, port }] of DESTINATIONS.entries()) {

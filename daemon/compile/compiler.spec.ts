@@ -4,12 +4,14 @@ import { toKeyBytes } from "../model/address.js";
 import { pod, service } from "../model/test-samples.js";
 import { match, policy, text } from "./authz/test-mesh.js";
 import type { Compilation } from "./compiler.js";
+import { singly } from "./operation.js";
 import { createMesh, type Mesh } from "./test-mesh.js";
 
 /** `put frontends`, `delete slots`, ...: each once with its number. */
 function summary({ operations }: Compilation): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const { kind, map } of operations) counts[`${kind} ${map}`] = (counts[`${kind} ${map}`] ?? 0) + 1;
+  for (const { kind, map } of singly(operations))
+    counts[`${kind} ${map}`] = (counts[`${kind} ${map}`] ?? 0) + 1;
   return counts;
 }
 
@@ -178,7 +180,7 @@ describe("work", () => {
 
   it("of a new endpoint is its address too, and slots come first", () => {
     const compilation = filled().push({ workloads: [pod("c", { addresses: ["10.0.0.3"], serves })] });
-    expect(compilation.operations.map(({ map }) => map)).toEqual([
+    expect([...singly(compilation.operations)].map(({ map }) => map)).toEqual([
       ...new Array<MapName>(6).fill("slots"),
       "frontends",
       "frontends",
@@ -278,7 +280,7 @@ describe("addresses", () => {
       workloads: [pod("b", { addresses: ["10.0.0.1"] })],
       removedAddresses: [pod("a").uid],
     });
-    expect(operations.map(({ kind, map }) => `${kind} ${map}`)).toEqual(["put addresses"]);
+    expect([...singly(operations)].map(({ kind, map }) => `${kind} ${map}`)).toEqual(["put addresses"]);
     expect(mesh.kernel.get("addresses", key("10.0.0.1"))).toBeDefined();
   });
 

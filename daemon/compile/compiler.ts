@@ -9,13 +9,14 @@ import type { ReadableStore } from "../model/store.js";
 import type { Delta } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import { AddressTable } from "./addresses.js";
-import { type AuthzCompiler, createAuthzCompiler } from "./authz/authz.js";
+import { type AuthzChange, type AuthzCompiler, createAuthzCompiler } from "./authz/authz.js";
 import { sameEndpoint } from "./eligibility.js";
 import { addVirtualAddresses, type FrontendChanges, FrontendTable, type Rejection } from "./frontends.js";
 import { createIds } from "./ids.js";
 import { type ContextChange, type NodeContext, NodeTracker } from "./node.js";
-import type { MapOperation } from "./operation.js";
+import type { EntryOperation, MapOperation } from "./operation.js";
 import { PodTable } from "./pods.js";
+import { atOnce, type Steps } from "./steps.js";
 
 export interface CompilerOptions {
   /** Name of the node; without it the enrolled pods tell where this is. */
@@ -41,8 +42,18 @@ export interface Names {
 
 /** Turns changes of the model into operations on maps. It holds what it emitted, so nothing is emitted twice. */
 export interface Compiler {
-  /** `store` is the state after `delta`. Work is in proportion to the services and addresses that it touches. */
+  /**
+   * `store` is the state after `delta`. Work is in proportion to the services and addresses that it touches, and to
+   * what was noted before and not brought up to date.
+   */
   compile(delta: Delta, store: ReadableStore): Compilation;
+  /**
+   * Takes a delta in and says nothing to do: for maps that are not there yet, and are filled by a snapshot(). Most
+   * of the work waits for catchUp(), so that a service whose endpoints come one by one is looked at once.
+   */
+  note(delta: Delta, store: ReadableStore): Omit<Compilation, "operations">;
+  /** Does what note() left; `store` must not change meanwhile. Gives the resources that cannot be represented. */
+  catchUp(store: ReadableStore): Steps<readonly Rejection[]>;
   /**
    * The verdict table could not be stored: those it guards deny from now on. The operations say so to the kernel
    * and remove what was stored of it.
@@ -61,8 +72,11 @@ export interface Compiler {
    * snapshot() into empty maps.
    */
   compact(): void;
-  /** Everything that empty maps need, in an order in which they may be filled. */
-  snapshot(): MapOperation[];
+  /**
+   * Everything that empty maps need, in lists that take milliseconds each and may be applied one after the other.
+   * Nothing must be compiled or noted until the last one was taken.
+   */
+  snapshot(): Generator<readonly MapOperation[]>;
   /** Where the node is, as far as known. */
   readonly node: NodeContext;
   readonly names: Names;
@@ -87,6 +101,9 @@ class MeshCompiler implements Compiler {
   readonly #addresses: AddressTable;
   readonly authz = createAuthzCompiler(this.#ids.policies);
   #store: ReadableStore | undefined;
+  /** What is to be looked at again. */
+  #frontendChanges = noFrontendChanges();
+  #addressChanges = new Set<string>();
 
   readonly names: Names = {
     workload: (id) => this.#ids.workloads.get(id),
@@ -109,6 +126,29 @@ class MeshCompiler implements Compiler {
   }
 
   compile(delta: Delta, store: ReadableStore): Compilation {
+    const { authz, pods } = this.#take(delta, store);
+    const frontends = atOnce(this.#updateFrontends(store));
+    const addresses = atOnce(this.#updateAddresses(store));
+    return {
+      operations: [frontends.operations(), authz.before, addresses(), authz.after, pods].flat(),
+      rejections: [...frontends.rejections, ...authz.rejections],
+      warnings: authz.warnings,
+    };
+  }
+
+  note(delta: Delta, store: ReadableStore): Omit<Compilation, "operations"> {
+    const { rejections, warnings } = this.#take(delta, store).authz;
+    return { rejections, warnings };
+  }
+
+  *catchUp(store: ReadableStore): Steps<readonly Rejection[]> {
+    const { rejections } = yield* this.#updateFrontends(store);
+    yield* this.#updateAddresses(store);
+    return rejections;
+  }
+
+  /** Everything but frontends and addresses, whose changes are gathered. */
+  #take(delta: Delta, store: ReadableStore): { authz: AuthzChange; pods: EntryOperation[] } {
     this.#store = store;
     for (const { after } of delta.workloads) if (after !== undefined) this.#ids.workloads.acquire(after);
     for (const { after } of delta.services) if (after !== undefined) this.#ids.services.acquire(after);
@@ -117,36 +157,35 @@ class MeshCompiler implements Compiler {
     const enrolled = this.#pods.workloads;
     const moved = this.#node.update(delta, enrolled);
     const authz = this.authz.compile(delta, store, new Set(enrolled.map((workload) => workload.uid)));
-    const frontends = this.#frontends.update(frontendChanges(delta, store, moved), store, this.node);
-    const addresses = this.#addresses.update(
-      this.#addressChanges(delta, store, moved, authz.changed),
-      store,
-      this.node,
-    );
+    this.#authzEntries.count(authz.before);
+    this.#authzEntries.count(authz.after);
+    addFrontendChanges(this.#frontendChanges, delta, store, moved);
+    this.#addAddressChanges(delta, store, moved, authz.changed);
 
     for (const { key, after } of delta.workloads) if (after === undefined) this.#ids.workloads.retire(key);
     for (const { key, after } of delta.services) if (after === undefined) this.#ids.services.retire(key);
     for (const { key, after } of delta.policies) if (after === undefined) this.#ids.policies.retire(key);
-    this.#authzEntries.count(authz.before);
-    this.#authzEntries.count(authz.after);
-    return {
-      operations: [
-        frontends.operations,
-        authz.before,
-        addresses,
-        authz.after,
-        podsConcerned ? this.#pods.update(store, this.#ids) : [],
-      ].flat(),
-      rejections: [...frontends.rejections, ...authz.rejections],
-      warnings: authz.warnings,
-    };
+    return { authz, pods: podsConcerned ? this.#pods.update(store, this.#ids) : [] };
+  }
+
+  #updateFrontends(store: ReadableStore): ReturnType<FrontendTable["update"]> {
+    const changes = this.#frontendChanges;
+    this.#frontendChanges = noFrontendChanges();
+    return this.#frontends.update(changes, store, this.node);
+  }
+
+  #updateAddresses(store: ReadableStore): ReturnType<AddressTable["update"]> {
+    const changes = this.#addressChanges;
+    this.#addressChanges = new Set();
+    return this.#addresses.update(changes, store, this.node);
   }
 
   deny(table: number): MapOperation[] {
     if (this.#store === undefined) return [];
     const { changed, after } = this.authz.deny(table);
     this.#authzEntries.count(after);
-    return [...this.#addresses.update(addressesOf(changed, this.#store), this.#store, this.node), ...after];
+    addAddressesOf(this.#addressChanges, changed, this.#store);
+    return [...atOnce(this.#updateAddresses(this.#store))(), ...after];
   }
 
   makeRoom(): void {
@@ -174,30 +213,28 @@ class MeshCompiler implements Compiler {
     };
   }
 
-  snapshot(): MapOperation[] {
-    return [
-      this.#frontends.snapshot(),
-      this.authz.snapshot(),
-      this.#addresses.snapshot(),
-      this.#pods.snapshot(),
-    ].flat();
+  *snapshot(): Generator<readonly MapOperation[]> {
+    for (const bulk of this.#frontends.snapshot()) yield [bulk];
+    yield this.authz.snapshot();
+    for (const bulk of this.#addresses.snapshot()) yield [bulk];
+    yield this.#pods.snapshot();
   }
 
-  #addressChanges(
+  #addAddressChanges(
     delta: Delta,
     store: ReadableStore,
     moved: ContextChange,
     guarded: ReadonlySet<string>,
-  ): Set<string> {
-    const addresses = addressesOf(guarded, store);
+  ): void {
+    const changes = this.#addressChanges;
+    addAddressesOf(changes, guarded, store);
     for (const { before, after } of delta.workloads) {
       for (const workload of [before, after]) {
         if (workload === undefined) continue;
-        for (const address of claimedAddresses(workload)) addresses.add(address);
+        for (const address of claimedAddresses(workload)) changes.add(address);
       }
     }
-    if (moved === "network") for (const address of this.#addresses.known()) addresses.add(address);
-    return addresses;
+    if (moved === "network") for (const address of this.#addresses.known()) changes.add(address);
   }
 }
 
@@ -205,7 +242,7 @@ class MeshCompiler implements Compiler {
 class EntryCounter {
   readonly #keys = new Map<MapName, Set<string>>();
 
-  count(operations: readonly MapOperation[]): void {
+  count(operations: readonly EntryOperation[]): void {
     for (const { kind, map, key } of operations) {
       let keys = this.#keys.get(map);
       if (keys === undefined) {
@@ -223,18 +260,24 @@ class EntryCounter {
   }
 }
 
-function addressesOf(uids: ReadonlySet<string>, store: ReadableStore): Set<string> {
-  const addresses = new Set<string>();
+function addAddressesOf(into: Set<string>, uids: ReadonlySet<string>, store: ReadableStore): void {
   for (const uid of uids) {
     const workload = store.workloads.get(uid);
-    for (const address of workload === undefined ? [] : claimedAddresses(workload)) addresses.add(address);
+    for (const address of workload === undefined ? [] : claimedAddresses(workload)) into.add(address);
   }
-  return addresses;
+}
+
+function noFrontendChanges(): FrontendChanges {
+  return { services: new Set(), addresses: new Map() };
 }
 
 /** Services whose frontends can differ after a delta, and the virtual addresses that may pass to another. */
-function frontendChanges(delta: Delta, store: ReadableStore, moved: ContextChange): FrontendChanges {
-  const changes: FrontendChanges = { services: new Set(), addresses: new Map() };
+function addFrontendChanges(
+  changes: FrontendChanges,
+  delta: Delta,
+  store: ReadableStore,
+  moved: ContextChange,
+): void {
   for (const { key, before, after } of delta.services) {
     changes.services.add(key);
     addVirtualAddresses(changes.addresses, before);
@@ -248,10 +291,9 @@ function frontendChanges(delta: Delta, store: ReadableStore, moved: ContextChang
       if (before?.services.has(key) !== true) changes.services.add(key);
     }
   }
-  if (moved === "none") return changes;
+  if (moved === "none") return;
   for (const [key, service] of store.services) {
     if (moved === "network") addVirtualAddresses(changes.addresses, service);
     if (moved === "network" || service.loadBalancing.routingPreference.length > 0) changes.services.add(key);
   }
-  return changes;
 }

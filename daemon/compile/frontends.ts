@@ -1,16 +1,18 @@
 // Owns the maps `frontends` and `cidrs`: which service has a virtual address, and what each of its ports says.
 // Must not know how endpoints are chosen or stored.
 
-import { maps } from "../bpf/maps.gen.js";
+import { type CidrKey, type FrontendKey, maps } from "../bpf/maps.gen.js";
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
 import { type ReadableStore, virtualAddressKey } from "../model/store.js";
 import type { Workload } from "../model/workload.js";
+import { bulkPuts } from "./bulk.js";
 import type { Family } from "./eligibility.js";
 import type { Ids } from "./ids.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
-import type { MapOperation, PutOperation } from "./operation.js";
-import { RunTable, type Target, type Targets } from "./runs.js";
+import type { BulkPutOperation, DeleteOperation, MapOperation } from "./operation.js";
+import { type PlacedRun, putRuns, RunTable, type Target, type Targets } from "./runs.js";
+import type { Steps } from "./steps.js";
 
 /** What to look at again. */
 export interface FrontendChanges {
@@ -69,6 +71,7 @@ export class FrontendTable {
   /** Places every run anew, without gaps. What was emitted before does not hold any more: fill empty maps. */
   compact(): void {
     const moved = this.#runs.compact();
+    if (moved.size === 0) return;
     const place = (target: Target): Target => {
       return target.slots === 0 ? target : { ...target, firstSlot: moved.get(target.firstSlot) ?? 0 };
     };
@@ -77,12 +80,12 @@ export class FrontendTable {
     }
   }
 
-  /** Slots, then frontends, then blocks; then deletes of blocks, of frontends. */
-  update(
+  /** Gives slots, then frontends, then blocks; then deletes of blocks, of frontends. */
+  *update(
     changes: FrontendChanges,
     store: ReadableStore,
     node: NodeContext,
-  ): { operations: MapOperation[]; rejections: Rejection[] } {
+  ): Steps<{ operations(): MapOperation[]; rejections: Rejection[] }> {
     const output = new FrontendOperations();
     const services = new Set(changes.services);
     for (const [key, address] of changes.addresses) {
@@ -92,19 +95,25 @@ export class FrontendTable {
       if (before !== undefined) services.add(before.service);
       if (winner !== undefined) services.add(winner);
       this.#hand(key, address, before, winner, output);
+      yield;
     }
-    for (const key of services) this.#updateService(key, store, node, output);
-    return { operations: output.list(), rejections: output.rejections };
+    for (const key of services) {
+      this.#updateService(key, store, node, output);
+      yield;
+    }
+    return { operations: () => output.list(), rejections: output.rejections };
   }
 
-  snapshot(): MapOperation[] {
-    const output = new FrontendOperations();
-    this.#runs.putAll(output.slots);
+  *snapshot(): Generator<BulkPutOperation> {
+    yield* putRuns(this.#runs.all());
+    yield* putFrontends(this.#entries());
+    yield* putBlocks([...this.#held.values()].filter(isBlock));
+  }
+
+  *#entries(): Generator<FrontendEntry> {
     for (const held of this.#held.values()) {
-      for (const [port, target] of held.targets) output.put(held, port, target);
-      output.putBlock(held);
+      for (const [port, target] of held.targets) yield { held, port, target };
     }
-    return output.list();
   }
 
   /**
@@ -145,7 +154,7 @@ export class FrontendTable {
     if (winner === undefined) {
       this.#held.delete(key);
       if (before === undefined) return;
-      if (before.prefixLength < 128) {
+      if (isBlock(before)) {
         this.#blocks--;
         output.deleteBlock(before);
       }
@@ -162,7 +171,7 @@ export class FrontendTable {
     this.#held.set(key, held);
     const all = this.#byService.get(winner) ?? new Set();
     this.#byService.set(winner, all.add(key));
-    if (before === undefined && held.prefixLength < 128) {
+    if (before === undefined && isBlock(held)) {
       this.#blocks++;
       output.putBlock(held);
     }
@@ -183,7 +192,7 @@ export class FrontendTable {
       store.endpoints(key),
       node,
       { service: this.#ids.services.idOf(key), workloads: this.#ids.workloads },
-      output.slots,
+      output.runs,
     );
     for (const held of addresses) this.#settle(held, targets.get(held.family) ?? NO_TARGETS, output);
   }
@@ -201,13 +210,21 @@ export class FrontendTable {
   }
 }
 
+interface FrontendEntry {
+  readonly held: Held;
+  readonly port: number;
+  readonly target: Target;
+}
+
 /** In the order in which the kernel asks for them: the port of an address, the address itself, its block. */
 const ASKED = { port: 0, address: 1, block: 2 } as const;
 
+/** A put without target is that of a block. */
 interface Step {
-  readonly prefixLength: number;
+  readonly held: Held;
   readonly asked: number;
-  readonly operation: MapOperation;
+  readonly port: number;
+  readonly target: Target | undefined;
 }
 
 /**
@@ -215,52 +232,86 @@ interface Step {
  * narrower block, then as in ASKED) appears first and leaves last, so that nothing wider shows in between.
  */
 class FrontendOperations {
-  readonly slots: PutOperation[] = [];
+  readonly runs: PlacedRun[] = [];
   readonly rejections: Rejection[] = [];
   readonly #puts: Step[] = [];
   readonly #deletes: Step[] = [];
 
   put(held: Held, port: number, target: Target): void {
-    const value = maps.frontends.value.encode(target);
-    this.#puts.push(step(held, port, { kind: "put", map: "frontends", key: frontendKey(held, port), value }));
+    this.#puts.push({ held, asked: askedFor(port), port, target });
   }
 
   delete(held: Held, port: number): void {
-    this.#deletes.push(step(held, port, { kind: "delete", map: "frontends", key: frontendKey(held, port) }));
+    this.#deletes.push({ held, asked: askedFor(port), port, target: undefined });
   }
 
   putBlock(held: Held): void {
-    if (held.prefixLength === 128) return;
-    const value = maps.cidrs.value.encode({ address: held.base, prefixLength: held.prefixLength });
-    this.#puts.push(step(held, undefined, { kind: "put", map: "cidrs", key: blockKey(held), value }));
+    if (isBlock(held)) this.#puts.push({ held, asked: ASKED.block, port: 0, target: undefined });
   }
 
   deleteBlock(held: Held): void {
-    this.#deletes.push(step(held, undefined, { kind: "delete", map: "cidrs", key: blockKey(held) }));
+    this.#deletes.push({ held, asked: ASKED.block, port: 0, target: undefined });
   }
 
   list(): MapOperation[] {
-    this.#puts.sort((a, b) => b.prefixLength - a.prefixLength || a.asked - b.asked);
-    this.#deletes.sort((a, b) => a.prefixLength - b.prefixLength || b.asked - a.asked);
-    return [
-      ...this.slots,
-      ...this.#puts.map((put) => put.operation),
-      ...this.#deletes.map((deletion) => deletion.operation),
-    ];
+    this.#puts.sort((a, b) => b.held.prefixLength - a.held.prefixLength || a.asked - b.asked);
+    this.#deletes.sort((a, b) => a.held.prefixLength - b.held.prefixLength || b.asked - a.asked);
+    return [...putRuns(this.runs), ...putSteps(this.#puts), ...this.#deletes.map(deletion)];
   }
 }
 
-function step(held: Held, port: number | undefined, operation: MapOperation): Step {
-  const asked = port === undefined ? ASKED.block : port === 0 ? ASKED.address : ASKED.port;
-  return { prefixLength: held.prefixLength, asked, operation };
+function askedFor(port: number): number {
+  return port === 0 ? ASKED.address : ASKED.port;
 }
 
-function frontendKey(held: Held, port: number): Uint8Array {
-  return maps.frontends.key.encode({ address: held.base, port, prefixLength: held.prefixLength });
+/** Neighbours of one map as bulks. */
+function* putSteps(steps: readonly Step[]): Generator<BulkPutOperation> {
+  let start = 0;
+  while (start < steps.length) {
+    const isFrontend = steps[start]?.target !== undefined;
+    let end = start + 1;
+    while (end < steps.length && (steps[end]?.target !== undefined) === isFrontend) end++;
+    const neighbours = steps.slice(start, end);
+    if (isFrontend) yield* putFrontends(neighbours.filter(hasTarget));
+    else yield* putBlocks(neighbours.map(({ held }) => held));
+    start = end;
+  }
 }
 
-function blockKey(held: Held): Uint8Array {
-  return maps.cidrs.key.encode({ prefixBits: held.prefixLength, address: held.base });
+function hasTarget(step: Step): step is Step & FrontendEntry {
+  return step.target !== undefined;
+}
+
+function deletion({ held, asked, port }: Step): DeleteOperation {
+  return asked === ASKED.block
+    ? { kind: "delete", map: "cidrs", key: maps.cidrs.key.encode(blockKey(held)) }
+    : { kind: "delete", map: "frontends", key: maps.frontends.key.encode(frontendKey(held, port)) };
+}
+
+function putFrontends(entries: Iterable<FrontendEntry>): Generator<BulkPutOperation> {
+  return bulkPuts("frontends", entries, ({ held, port, target }) => ({
+    key: frontendKey(held, port),
+    value: target,
+  }));
+}
+
+function putBlocks(blocks: Iterable<Held>): Generator<BulkPutOperation> {
+  return bulkPuts("cidrs", blocks, (held) => ({
+    key: blockKey(held),
+    value: { address: held.base, prefixLength: held.prefixLength },
+  }));
+}
+
+function isBlock(held: Held): boolean {
+  return held.prefixLength < 128;
+}
+
+function frontendKey(held: Held, port: number): FrontendKey {
+  return { address: held.base, port, prefixLength: held.prefixLength };
+}
+
+function blockKey(held: Held): CidrKey {
+  return { prefixBits: held.prefixLength, address: held.base };
 }
 
 /** True when the service has this address on the node's network. */

@@ -7,7 +7,7 @@ import type { ReadableStore } from "../model/store.js";
 import type { Delta } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import type { Ids } from "./ids.js";
-import type { MapOperation, PutOperation } from "./operation.js";
+import type { EntryOperation, PutOperation } from "./operation.js";
 
 /** The state behind the map, and the changes to it. */
 export class PodTable {
@@ -49,8 +49,8 @@ export class PodTable {
   update(
     store: ReadableStore,
     ids: { readonly services: Ids<Service>; readonly workloads: Ids<Workload> },
-  ): MapOperation[] {
-    const operations: MapOperation[] = [];
+  ): EntryOperation[] {
+    const operations: EntryOperation[] = [];
     const gone = new Set(this.#rows.keys());
     for (const { cookie } of store.pods) {
       gone.delete(cookie);
@@ -71,7 +71,7 @@ export class PodTable {
     return operations;
   }
 
-  snapshot(): MapOperation[] {
+  snapshot(): EntryOperation[] {
     return [...this.#rows].map(([cookie, row]) => putRow(cookie, row));
   }
 

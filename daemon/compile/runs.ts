@@ -1,14 +1,15 @@
 // Owns the runs of slots of each service port: resolves, encodes, places, retires. Must not know frontends' keys.
 
 import { FrontendFlag, Reason, Slot, U32 } from "../bpf/maps.gen.js";
-import { toKeyBytes } from "../model/address.js";
+import { KEY_BYTES, writeKeyBytes } from "../model/address.js";
 import { type Service, serviceKey } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { aliasTable } from "./alias.js";
+import { BULK_ENTRIES } from "./bulk.js";
 import { createResolver, type Endpoint, type Family, portsOf } from "./eligibility.js";
 import type { Ids } from "./ids.js";
 import type { NodeContext } from "./node.js";
-import type { PutOperation } from "./operation.js";
+import type { BulkPutOperation } from "./operation.js";
 import { type Run, SlotAllocator } from "./slots.js";
 
 /** What a frontend of this service says on one port. */
@@ -23,13 +24,14 @@ export interface Target {
 /** Port to target; port 0 is the address itself. */
 export type Targets = ReadonlyMap<number, Target>;
 
-interface PlacedRun extends Run {
+/** A run that has its place in the map. */
+export interface PlacedRun extends Run {
   /** Its slots end to end, as the kernel has them; never changed. */
   readonly bytes: Buffer;
 }
 
-/** Runs of one service, by port and family. */
-type ServiceRuns = Map<string, PlacedRun>;
+/** Runs of one service, by runName(). */
+type ServiceRuns = Map<number, PlacedRun>;
 
 /** All runs in use. A run never changes in place: other content is another run. */
 export class RunTable {
@@ -45,9 +47,10 @@ export class RunTable {
     return this.#slots.used;
   }
 
-  /** Places every run anew, without gaps, for an empty map. Gives where each went, by its first slot before. */
+  /** Places every run anew, without gaps, for an empty map. Gives where those went that moved, by their first slots before. */
   compact(): ReadonlyMap<number, number> {
     const moved = new Map<number, number>();
+    if (this.#slots.used === this.#slots.highWater) return moved;
     this.#slots = new SlotAllocator();
     for (const runs of this.#runs.values()) {
       for (const [name, run] of runs) {
@@ -65,8 +68,8 @@ export class RunTable {
   }
 
   /**
-   * What the service's frontends are to say now, for each family it has addresses of. Appends the puts of slots that
-   * have to be there first to `operations`, and retires the runs that nothing refers to after this.
+   * What the service's frontends are to say now, for each family it has addresses of. Appends the runs that
+   * have to be there first to `placed`, and retires those that nothing refers to after this.
    */
   place(
     service: Service,
@@ -74,7 +77,7 @@ export class RunTable {
     workloads: readonly Workload[],
     node: NodeContext,
     ids: { readonly service: number; readonly workloads: Ids<Workload> },
-    operations: PutOperation[],
+    placed: PlacedRun[],
   ): Map<Family, Targets> {
     const key = serviceKey(service);
     const before = this.#runs.get(key);
@@ -94,10 +97,10 @@ export class RunTable {
           byPort.set(number, refusal(ids.service, resolution.reason));
           continue;
         }
-        const name = `${number} ${family}`;
+        const name = runName(number, family);
         const bytes = encodeRun(resolution.endpoints, ids.workloads);
         const held = before?.get(name);
-        const run = held?.bytes.equals(bytes) ? held : this.#put(bytes, operations);
+        const run = held?.bytes.equals(bytes) ? held : this.#put(bytes, placed);
         after.set(name, run);
         byPort.set(number, {
           service: ids.service,
@@ -119,16 +122,14 @@ export class RunTable {
     this.#replace(key, this.#runs.get(key), new Map());
   }
 
-  /** Appends puts of every slot in use. */
-  putAll(operations: PutOperation[]): void {
-    for (const runs of this.#runs.values()) {
-      for (const run of runs.values()) putSlots(run, operations);
-    }
+  /** Every run in use. */
+  *all(): Generator<PlacedRun> {
+    for (const runs of this.#runs.values()) yield* runs.values();
   }
 
-  #put(bytes: Buffer, operations: PutOperation[]): PlacedRun {
+  #put(bytes: Buffer, placed: PlacedRun[]): PlacedRun {
     const run = { ...this.#slots.allocate(bytes.length / Slot.size), bytes };
-    putSlots(run, operations);
+    placed.push(run);
     return run;
   }
 
@@ -164,34 +165,59 @@ function refusal(service: number, reason: Reason): Target {
   return { service, firstSlot: 0, slots: 0, flags: 0, reason };
 }
 
+function runName(port: number, family: Family): number {
+  return 2 * port + (family === "ipv4" ? 0 : 1);
+}
+
+/** What is being encoded: one of each, because an object for every endpoint of a large mesh is garbage of its size. */
+const scratch = {
+  primary: { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 },
+  alias: { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 },
+  threshold: 0,
+};
+
 function encodeRun(endpoints: readonly Endpoint[], workloads: Ids<Workload>): Buffer {
-  const backends = endpoints.map(({ address, port, workload }) => ({
-    address: toKeyBytes(address),
-    port,
-    workload: workloads.idOf(workload.uid),
-  }));
   const { alias, threshold } = aliasTable(endpoints.map((endpoint) => endpoint.weight));
   const bytes = Buffer.allocUnsafe(endpoints.length * Slot.size);
-  for (const [column, primary] of backends.entries()) {
-    Slot.encodeInto(
-      { primary, alias: backends[alias[column] ?? column] ?? primary, threshold: threshold[column] ?? 0 },
-      bytes,
-      column * Slot.size,
-    );
+  for (const [column, endpoint] of endpoints.entries()) {
+    setBackend(scratch.primary, endpoint, workloads);
+    setBackend(scratch.alias, endpoints[alias[column] ?? column] ?? endpoint, workloads);
+    scratch.threshold = threshold[column] ?? 0;
+    Slot.encodeInto(scratch, bytes, column * Slot.size);
   }
   return bytes;
 }
 
-function putSlots(run: PlacedRun, operations: PutOperation[]): void {
-  const keys = Buffer.allocUnsafe(run.length * U32.size);
-  for (let column = 0; column < run.length; column++) {
-    const [key, value] = [column * U32.size, column * Slot.size];
-    U32.encodeInto(run.first + column, keys, key);
-    operations.push({
-      kind: "put",
-      map: "slots",
-      key: keys.subarray(key, key + U32.size),
-      value: run.bytes.subarray(value, value + Slot.size),
-    });
+function setBackend(
+  backend: (typeof scratch)["primary"],
+  { address, port, workload }: Endpoint,
+  workloads: Ids<Workload>,
+): void {
+  writeKeyBytes(address, backend.address);
+  backend.port = port;
+  backend.workload = workloads.idOf(workload.uid);
+}
+
+/** The slots of runs, in their order, as bulks of about BULK_ENTRIES. */
+export function* putRuns(runs: Iterable<PlacedRun>): Generator<BulkPutOperation> {
+  let chunk: PlacedRun[] = [];
+  let count = 0;
+  for (const run of runs) {
+    chunk.push(run);
+    count += run.length;
+    if (count < BULK_ENTRIES) continue;
+    yield bulkOf(chunk, count);
+    chunk = [];
+    count = 0;
   }
+  if (count > 0) yield bulkOf(chunk, count);
+}
+
+function bulkOf(runs: readonly PlacedRun[], count: number): BulkPutOperation {
+  const keys = Buffer.allocUnsafeSlow(count * U32.size);
+  let at = 0;
+  for (const { first, length } of runs) {
+    for (let column = 0; column < length; column++) U32.encodeInto(first + column, keys, U32.size * at++);
+  }
+  return { kind: "bulk", map: "slots", count, keys, values: Buffer.concat(runs.map((run) => run.bytes)) };
 }

@@ -3,18 +3,18 @@
 
 import { type Backend, FrontendFlag, type MapName, maps, reasonNames, type Slot } from "../bpf/maps.gen.js";
 import { maskBytes, toKeyBytes } from "../model/address.js";
-import type { MapOperation } from "./operation.js";
+import { type MapOperation, singly } from "./operation.js";
 import type { MapEntry } from "./view.js";
 
 export class TestMaps {
   readonly #maps = new Map<MapName, Map<string, Uint8Array>>();
 
-  constructor(operations: readonly MapOperation[] = []) {
+  constructor(operations: Iterable<MapOperation> = []) {
     this.apply(operations);
   }
 
-  apply(operations: readonly MapOperation[]): void {
-    for (const operation of operations) {
+  apply(operations: Iterable<MapOperation>): void {
+    for (const operation of singly(operations)) {
       const map = this.#map(operation.map);
       const key = Buffer.from(operation.key).toString("hex");
       if (operation.kind === "delete") map.delete(key);

@@ -5,6 +5,9 @@ import { isIPv4, isIPv6 } from "node:net";
 import ipaddr from "ipaddr.js";
 import type { AddressBlock } from "./policy.js";
 
+/** Bytes of a map key. */
+export const KEY_BYTES = 16;
+
 const V4_MAPPED_BITS = 96;
 
 /**
@@ -38,12 +41,17 @@ export function isIpv4Text(address: string): boolean {
  * @throws RangeError when it is not: the caller skipped validation.
  */
 export function toKeyBytes(address: string): Uint8Array {
-  const bytes = new Uint8Array(16);
-  if (writeIpv4(address, bytes)) return bytes;
+  const bytes = new Uint8Array(KEY_BYTES);
+  writeKeyBytes(address, bytes);
+  return bytes;
+}
+
+/** As toKeyBytes(), into 16 bytes that are there. @throws RangeError likewise. */
+export function writeKeyBytes(address: string, key: Uint8Array): void {
+  if (writeIpv4(address, key)) return;
   if (!isIPv6(address) || address.includes("%"))
     throw new RangeError(`not an address: ${JSON.stringify(address)}`);
-  bytes.set(ipaddr.IPv6.parse(address).toByteArray());
-  return bytes;
+  key.set(ipaddr.IPv6.parse(address).toByteArray());
 }
 
 /** The 4 or 16 bytes of canonical text, network order. @throws RangeError when it is none. */
@@ -133,6 +141,7 @@ function writeIpv4(text: string, key: Uint8Array): boolean {
   }
   if (position !== 15 || digits === 0) return false;
   key[15] = octet;
+  key.fill(0, 0, 10);
   key[10] = 0xff;
   key[11] = 0xff;
   return true;

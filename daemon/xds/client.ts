@@ -67,6 +67,13 @@ export interface XdsClientOptions extends Endpoint {
    * the resources that could not be put in force. Must not reject: that is a bug and ends the process.
    */
   apply(update: Update): Promise<readonly Rejection[]>;
+  /**
+   * Called again and again while a response is being decoded: may take what is ready and apply it, where nobody
+   * sees the state in between. What it leaves is for apply(), which follows in any case.
+   */
+  applyPart?(take: () => Update | undefined): void;
+  /** Every type has been applied for the first time; the answer to the last of them waits for this. */
+  onComplete?(): Promise<void>;
   readonly log: Logger;
   /** Milliseconds after which a stream without a response of each type is an error to be told. */
   readonly silence?: number;
@@ -106,6 +113,7 @@ class Client implements XdsClient {
   #rootExpires: number | null = null;
   /** Types without a response on the present stream. */
   readonly #awaited = new Set<ResourceType>();
+  #isComplete = false;
   readonly #faults = new Map<string, number>();
   readonly #answered = new Map<ResourceType, { responses: number; nacks: number }>();
 
@@ -207,13 +215,14 @@ class Client implements XdsClient {
       stream.send(this.#delta.refuse(response));
       return;
     }
-    await decodeInSlices(pending);
+    await this.#decodeInSlices(pending);
     if (this.#stopping.signal.aborted) return;
     const update = pending.update();
     const refused = update === undefined ? [] : await this.#options.apply(update);
-    this.#options.onApplied?.(performance.now() - arrived);
     for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
     const answer = this.#delta.settle(pending, refused);
+    await this.#complete();
+    this.#options.onApplied?.(performance.now() - arrived);
     if (answer !== undefined) stream.send(answer);
     if (this.#awaited.delete(pending.type) && this.#awaited.size === 0) this.#lastError = null;
     this.#countAnswer(pending.type, answer?.errorDetail !== undefined);
@@ -224,6 +233,22 @@ class Client implements XdsClient {
       answer?.errorDetail?.message,
     );
     this.#announce();
+  }
+
+  async #decodeInSlices(pending: PendingResponse): Promise<void> {
+    let began = performance.now();
+    while (pending.decode(SLICE_RESOURCES)) {
+      this.#options.applyPart?.(() => pending.take());
+      if (performance.now() - began < SLICE_MS) continue;
+      await nextTurn();
+      began = performance.now();
+    }
+  }
+
+  async #complete(): Promise<void> {
+    if (this.#isComplete || !RESOURCE_TYPES.every((type) => this.#delta.synced(type))) return;
+    this.#isComplete = true;
+    await this.#options.onComplete?.();
   }
 
   #received({ bytes }: Received): void {
@@ -278,14 +303,5 @@ class Client implements XdsClient {
 
   #announce(): void {
     this.#options.onState?.(this.state());
-  }
-}
-
-async function decodeInSlices(pending: PendingResponse): Promise<void> {
-  let began = performance.now();
-  while (pending.decode(SLICE_RESOURCES)) {
-    if (performance.now() - began < SLICE_MS) continue;
-    await nextTurn();
-    began = performance.now();
   }
 }

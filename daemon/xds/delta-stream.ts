@@ -1,12 +1,13 @@
 // Owns the protocol of the delta stream: what to ask, what a response changes, what to answer.
 // A state machine without clock, sockets or promises. Must not know gRPC nor what applying means.
 
-import { DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
+import { DeltaDiscoveryRequest } from "../../proto/gen/discovery.js";
 import { SharedParts } from "./decode-parts.js";
 import { HeldVersions, MAX_REQUEST_BYTES } from "./held.js";
 import { type NodeIdentity, nodeMessage } from "./node.js";
 import { PendingResponse, type Rejection } from "./pending-response.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, RESOURCE_TYPES, type ResourceType } from "./resource.js";
+import type { DeltaResponse } from "./response.js";
 
 /** google.rpc.Code INVALID_ARGUMENT, which a NACK carries. */
 const INVALID_ARGUMENT = 3;
@@ -71,7 +72,7 @@ export class DeltaStream {
    * Starts on a response of the present stream. The previous one must be settled. `undefined` for a type that
    * was never asked for; refuse() answers it.
    */
-  begin(response: DeltaDiscoveryResponse): PendingResponse | undefined {
+  begin(response: DeltaResponse): PendingResponse | undefined {
     const type = RESOURCE_TYPES.find((known) => known === response.typeUrl);
     if (type === undefined) return undefined;
     const { held, sweep } = this.#state(type);
@@ -79,7 +80,7 @@ export class DeltaStream {
   }
 
   /** The answer to a response of an unknown type. */
-  refuse(response: DeltaDiscoveryResponse): DeltaDiscoveryRequest {
+  refuse(response: DeltaResponse): DeltaDiscoveryRequest {
     return answer(response.typeUrl, response.nonce, [
       { name: response.typeUrl, reason: "is not subscribed to" },
     ]);

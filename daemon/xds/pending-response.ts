@@ -1,7 +1,6 @@
 // Owns one response between its arrival and its answer: decoding in slices, the Update it makes, the versions it sets.
 // Must not know gRPC nor what applying means.
 
-import type { DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
 import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
 import type { Update } from "../model/update.js";
@@ -18,6 +17,7 @@ import {
   type ResourceType,
   standInOf,
 } from "./resource.js";
+import type { DeltaResponse, ResourceList } from "./response.js";
 
 /** A resource that is not in force as sent, and why. */
 export interface Rejection {
@@ -25,7 +25,7 @@ export interface Rejection {
   readonly reason: string;
 }
 
-/** Decode it to the end, apply update(), then give it to DeltaStream.settle(). */
+/** Decode it to the end, apply what take() gives on the way and update(), then give it to DeltaStream.settle(). */
 export class PendingResponse {
   readonly type: ResourceType;
   readonly nonce: string;
@@ -39,20 +39,23 @@ export class PendingResponse {
 
   readonly #held: HeldVersions;
   readonly #shared: SharedParts;
-  readonly #resources: readonly Uint8Array[];
+  readonly #resources: ResourceList;
   readonly #removed: readonly string[];
   /** Names in this response, kept only when everything else is to be swept. */
   #named: Set<string> | undefined;
   /** Versions to record, by name. */
   readonly #versions = new Map<string, HeldVersion>();
-  readonly #workloads: Workload[] = [];
-  readonly #services: Service[] = [];
+  /** Decoded and not taken yet. */
+  #workloads: Workload[] = [];
+  #services: Service[] = [];
+  /** take() gave something. */
+  #taken = false;
   readonly #policies: Policy[] = [];
   #next = 0;
 
   constructor(
     type: ResourceType,
-    response: DeltaDiscoveryResponse,
+    response: DeltaResponse,
     held: HeldVersions,
     sweep: boolean,
     shared: SharedParts,
@@ -71,12 +74,26 @@ export class PendingResponse {
   /** Decodes at most `count` more resources. False when none is left. */
   decode(count: number): boolean {
     const end = Math.min(this.#next + count, this.#resources.length);
-    for (; this.#next < end; this.#next++) this.#decodeOne(this.#resources[this.#next] ?? new Uint8Array());
+    for (; this.#next < end; this.#next++)
+      this.#decodeOne(this.#resources.at(this.#next) ?? new Uint8Array());
     return end < this.#resources.length;
   }
 
   /**
-   * What the whole response changes; `undefined` when that is nothing. A response of policies is always an
+   * The workloads and services that were decoded since the last call, to be applied ahead of the rest. Policies
+   * are never parted: what they deny together must come together.
+   */
+  take(): Update | undefined {
+    if (this.#workloads.length + this.#services.length === 0) return undefined;
+    const update = { workloads: this.#workloads, services: this.#services };
+    this.#workloads = [];
+    this.#services = [];
+    this.#taken = true;
+    return update;
+  }
+
+  /**
+   * What the whole response changes, but for what was taken; `undefined` when all of it is nothing. A response of policies is always an
    * update: names still unknown after it count as absent.
    */
   update(): Update | undefined {
@@ -84,7 +101,8 @@ export class PendingResponse {
     if (this.type === AUTHORIZATION_TYPE) {
       return { policies: this.#policies, removedPolicies: removed, policiesSynced: true };
     }
-    if (this.#workloads.length + this.#services.length + removed.length === 0) return undefined;
+    const count = this.#workloads.length + this.#services.length + removed.length;
+    if (count === 0 && !this.#taken) return undefined;
     return { workloads: this.#workloads, services: this.#services, removedAddresses: removed };
   }
 

@@ -16,11 +16,11 @@ import {
   AggregatedDiscoveryServiceClient,
   AggregatedDiscoveryServiceService,
   type DeltaDiscoveryRequest,
-  DeltaDiscoveryResponse,
 } from "../../proto/gen/discovery.js";
 import { failed, ok, type Result, type WeftError, xdsTlsFailed, xdsTokenRefused } from "../errors.js";
 import { readRoot, readToken } from "./credentials.js";
 import { type Attempt, explain, grpcFailure, requestLimit } from "./failure.js";
+import { type DeltaResponse, openResponse } from "./response.js";
 
 /** Where the control plane is and how it is spoken to. */
 export interface Endpoint {
@@ -75,7 +75,7 @@ setLogVerbosity(logVerbosity.NONE);
 
 /** A response with the size it had on the wire. */
 export interface Received {
-  readonly response: DeltaDiscoveryResponse;
+  readonly response: DeltaResponse;
   readonly bytes: number;
 }
 
@@ -128,7 +128,7 @@ export function openStream(endpoint: Endpoint, clusterId: string): Result<AdsStr
   const call = client.makeBidiStreamRequest<DeltaDiscoveryRequest, Received>(
     path,
     requestSerialize,
-    (raw) => ({ response: DeltaDiscoveryResponse.decode(raw), bytes: raw.length }),
+    (raw) => ({ response: openResponse(raw), bytes: raw.length }),
     metadata,
   );
   const responses = call[Symbol.asyncIterator]() as AsyncIterator<Received, undefined>;

@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { type MapName, TableFlag, TableNumber, TERM_BITS, U32, VerdictTable } from "../../bpf/maps.gen.js";
 import type { Policy } from "../../model/policy.js";
-import type { MapOperation } from "../operation.js";
+import type { EntryOperation } from "../operation.js";
 import { block, match, policy, TestMesh, text, workload } from "./test-mesh.js";
 
 const CLIENT = "10.0.0.2";
@@ -26,7 +26,7 @@ function started(...policies: Policy[]): TestMesh {
   return mesh;
 }
 
-function maps(operations: readonly MapOperation[]): MapName[] {
+function maps(operations: readonly EntryOperation[]): MapName[] {
   return [...new Set(operations.map(({ map }) => map))].sort();
 }
 

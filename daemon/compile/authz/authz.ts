@@ -7,7 +7,7 @@ import type { ReadableStore } from "../../model/store.js";
 import type { Change, Delta } from "../../model/update.js";
 import type { Workload } from "../../model/workload.js";
 import type { Ids } from "../ids.js";
-import type { MapOperation } from "../operation.js";
+import type { EntryOperation } from "../operation.js";
 import { IdentityTable, type InternedIdentity } from "./identity.js";
 import { applies } from "./reference.js";
 import { putDenyAll, Table } from "./table.js";
@@ -16,9 +16,9 @@ import { asksDestination, compileTerms, type TermList, type TermResult } from ".
 /** What one delta means for authorization. */
 export interface AuthzChange {
   /** To apply before any address entry of the same delta: new tables, rows of new identities. */
-  readonly before: MapOperation[];
+  readonly before: EntryOperation[];
   /** To apply after the address entries: what nothing refers to any more. */
-  readonly after: MapOperation[];
+  readonly after: EntryOperation[];
   /** Uids whose guards changed: their address entries must be written again. */
   readonly changed: ReadonlySet<string>;
   /** Sets of policies that no table can hold, each named by its largest policy. Those they guard deny. */
@@ -63,11 +63,11 @@ export interface AuthzCompiler {
    * The table could not be stored: its workloads are guarded by TABLE_DENY from now on, until their policies or
    * the workload change, or makeRoom() is called. `after` removes what was stored of it, its entry first.
    */
-  deny(table: number): { readonly changed: ReadonlySet<string>; readonly after: MapOperation[] };
+  deny(table: number): { readonly changed: ReadonlySet<string>; readonly after: EntryOperation[] };
   /** The next compile() tries tables again that could not be stored. */
   makeRoom(): void;
   /** Everything, for empty maps. */
-  snapshot(): MapOperation[];
+  snapshot(): EntryOperation[];
   /** The terms behind a table number in a canonical text; `undefined` for one that is not in use. */
   describe(table: number): string | undefined;
   identities(): Iterable<InternedIdentity>;
@@ -97,8 +97,8 @@ interface TableInUse {
 
 /** What one compile() gathers. */
 class Pass {
-  readonly before: MapOperation[] = [];
-  readonly after: MapOperation[] = [];
+  readonly before: EntryOperation[] = [];
+  readonly after: EntryOperation[] = [];
   readonly changed = new Set<string>();
   readonly rejections = new Map<string, { name: string; reason: string }>();
   readonly warnings: string[] = [];
@@ -162,7 +162,7 @@ class Compiler implements AuthzCompiler {
     return guard.tables.get(address) ?? TableNumber.DENY;
   }
 
-  deny(number: number): { changed: ReadonlySet<string>; after: MapOperation[] } {
+  deny(number: number): { changed: ReadonlySet<string>; after: EntryOperation[] } {
     const used = this.#tables.get(number);
     if (used === undefined) return { changed: new Set(), after: [] };
     for (const uid of used.uids) {
@@ -182,8 +182,8 @@ class Compiler implements AuthzCompiler {
     this.#roomMade = true;
   }
 
-  snapshot(): MapOperation[] {
-    const operations: MapOperation[] = [putDenyAll(TableNumber.DENY)];
+  snapshot(): EntryOperation[] {
+    const operations: EntryOperation[] = [putDenyAll(TableNumber.DENY)];
     for (const { table } of this.#tables.values())
       for (const operation of this.#putsOf(table)) operations.push(operation);
     return operations;
@@ -344,7 +344,7 @@ class Compiler implements AuthzCompiler {
     return table.number;
   }
 
-  #putsOf(table: Table): Iterable<MapOperation> {
+  #putsOf(table: Table): Iterable<EntryOperation> {
     return table.puts(this.#identities.values(), (policy) => this.#policyIds.idOf(policy));
   }
 

@@ -14,7 +14,7 @@ import {
   U32,
   VerdictTable,
 } from "../../bpf/maps.gen.js";
-import type { DeleteOperation, MapOperation, PutOperation } from "../operation.js";
+import type { DeleteOperation, EntryOperation, PutOperation } from "../operation.js";
 import { type Expression, evaluate, visitLeaves } from "./expression.js";
 import type { Identity, InternedIdentity } from "./identity.js";
 import { ALL_IPV4, addressTruth, blockOf, identityTruth, portOf } from "./leaves.js";
@@ -97,7 +97,7 @@ export class Table {
   }
 
   /** Removes the row of an identity that is gone; nothing when it had none. */
-  deleteIdentity(identity: InternedIdentity): MapOperation | undefined {
+  deleteIdentity(identity: InternedIdentity): EntryOperation | undefined {
     const put = this.putIdentity(identity);
     return put && { kind: "delete", map: put.map, key: put.key };
   }

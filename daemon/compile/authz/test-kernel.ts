@@ -18,7 +18,7 @@ import {
   WorkloadAddress,
 } from "../../bpf/maps.gen.js";
 import { maskBytes, toKeyBytes } from "../../model/address.js";
-import type { MapOperation } from "../operation.js";
+import type { EntryOperation } from "../operation.js";
 
 export interface KernelVerdict {
   readonly allowed: boolean;
@@ -35,7 +35,7 @@ export class TestKernel {
   #prefixes: readonly number[] = [];
   readonly #decoded = new WeakMap<Uint8Array, VerdictTable>();
 
-  apply(operations: Iterable<MapOperation>): void {
+  apply(operations: Iterable<EntryOperation>): void {
     for (const operation of operations) {
       const entries = this.#maps.get(operation.map) ?? new Map<string, Uint8Array>();
       this.#maps.set(operation.map, entries);
@@ -141,14 +141,14 @@ export class TestKernel {
 }
 
 /** The entry of `addresses` for one address, as the compiler's other half writes it. */
-export function putAddress(address: string, identity: number, table: number): MapOperation {
+export function putAddress(address: string, identity: number, table: number): EntryOperation {
   const zero = WorkloadAddress.decode(new Uint8Array(WorkloadAddress.size));
   const value = WorkloadAddress.encode({ ...zero, workload: 1, identity, table });
   return { kind: "put", map: "addresses", key: AddressKey.encode({ address: toKeyBytes(address) }), value };
 }
 
 /** Removes the entry of `addresses` for one address. */
-export function deleteAddress(address: string): MapOperation {
+export function deleteAddress(address: string): EntryOperation {
   return { kind: "delete", map: "addresses", key: AddressKey.encode({ address: toKeyBytes(address) }) };
 }
 

@@ -7,7 +7,7 @@ import { createStore } from "../../model/store.js";
 import type { Update } from "../../model/update.js";
 import { DEFAULT_CAPACITY, type Workload } from "../../model/workload.js";
 import { createIds } from "../ids.js";
-import type { MapOperation } from "../operation.js";
+import type { EntryOperation } from "../operation.js";
 import { type AuthzChange, createAuthzCompiler } from "./authz.js";
 import { applies, type Decision, decide } from "./reference.js";
 import { deleteAddress, putAddress, TestKernel } from "./test-kernel.js";
@@ -109,7 +109,7 @@ export class TestMesh {
   readonly kernel = new TestKernel();
   readonly enrolled = new Set<string>();
   /** Called after every single operation. */
-  onOperation: (operation: MapOperation) => void = () => undefined;
+  onOperation: (operation: EntryOperation) => void = () => undefined;
 
   /** Applies an update the way the daemon does, and enrols the workloads named. Returns what the compiler said. */
   update(update: Update, enrol: readonly Workload[] = []): AuthzChange {
@@ -130,7 +130,7 @@ export class TestMesh {
   }
 
   /** Entries of `addresses` for these workloads. */
-  addressPuts(uids: Iterable<string>): MapOperation[] {
+  addressPuts(uids: Iterable<string>): EntryOperation[] {
     return [...uids].flatMap((uid) => {
       const owner = this.store.workloads.get(uid);
       if (owner === undefined) return [];
