@@ -54,6 +54,41 @@ describe("loadConfig", () => {
     expect(config.nodeName).not.toBe("");
   });
 
+  it("leaves TLS and names that follow from others to whoever uses them", () => {
+    const config = load({});
+    expect([config.xdsTls, config.xdsServerName, config.podName, config.podAddress]).toEqual(
+      Array(4).fill(undefined),
+    );
+    expect([config.xdsRootCert, config.xdsTokenFile]).toEqual([
+      "/var/run/secrets/istio/root-cert.pem",
+      "/var/run/secrets/tokens/istio-token",
+    ]);
+    expect([config.clusterId, config.podNamespace, config.serviceAccount]).toEqual([
+      "Kubernetes",
+      "istio-system",
+      "",
+    ]);
+    const env = { WEFT_POD_NAME: "weft-x", WEFT_POD_NAMESPACE: "mesh", WEFT_POD_ADDRESS: "fd00::7" };
+    const given = load({ env, args: ["--xds-tls", "--cluster-id", "east"], yaml: "network: north\n" });
+    expect([given.xdsTls, given.podName, given.podNamespace, given.podAddress]).toEqual([
+      true,
+      "weft-x",
+      "mesh",
+      "fd00::7",
+    ]);
+    expect([given.clusterId, given.network]).toEqual(["east", "north"]);
+  });
+
+  it("refuses what would make an id that istiod cannot read", () => {
+    const env = { WEFT_POD_NAME: "a~b", WEFT_POD_NAMESPACE: "a b", WEFT_POD_ADDRESS: "node-7" };
+    expect(errorsOf({ env, args: ["--xds-root-cert", "root.pem"] })).toEqual([
+      "xds-root-cert in flag --xds-root-cert: expected an absolute path",
+      "pod-name in environment WEFT_POD_NAME: expected a name without blanks and ~",
+      "pod-namespace in environment WEFT_POD_NAMESPACE: expected a name without blanks and ~",
+      "pod-address in environment WEFT_POD_ADDRESS: expected an IP address",
+    ]);
+  });
+
   it("prefers flags to environment to file to defaults", () => {
     const yaml = "node-name: file\nbpffs: /file\nxds-address: file:1\n";
     const env = { WEFT_NODE_NAME: "env", WEFT_XDS_ADDRESS: "env:2" };
@@ -121,7 +156,8 @@ describe("loadConfig", () => {
 
   it("shows every key in --help with its default and its variable", () => {
     const text = addConfigOptions(new Command("weftd").configureHelp({ helpWidth: 200 })).helpInformation();
-    for (const key of Object.keys(load({ args: ["--cgroup", "/c", "--access-log-file", "/f"] }))) {
+    const optional = ["--cgroup", "/c", "--access-log-file", "/f", "--xds-tls", "--xds-server-name", "i"];
+    for (const key of Object.keys(load({ args: [...optional, "--pod-name", "p", "--pod-address", "::1"] }))) {
       expect(text).toContain(`--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
     }
     expect(text).toContain("[default: 127.0.0.1:15010, env: WEFT_XDS_ADDRESS]");

@@ -85,6 +85,20 @@ describe("reading", () => {
     expect(out).not.toContain("\x1b[");
   });
 
+  it("says how the control plane is spoken to, and until when its root certificate is good", async () => {
+    const tls = { transport: "tls", serverName: "istiod", rootExpires: "2034-09-12T08:00:00.000Z" } as const;
+    const line = async (address: string, more: object = {}) => {
+      backend.facts = { ...facts, xds: { ...facts.xds, ...tls, address, ...more } };
+      return (await weftctl(["status"])).out.split("\n").find((text) => text.startsWith("Control plane"));
+    };
+    expect(await line("istiod:15012")).toMatch(
+      /^Control plane istiod:15012 \(TLS, root certificate until 2034-09-12\): connected for /,
+    );
+    expect(await line("127.0.0.1:4711", { rootExpires: null })).toMatch(
+      /^Control plane 127\.0\.0\.1:4711 \(TLS as istiod\): connected for /,
+    );
+  });
+
   it("exits 1 and says so when the daemon is not ready, warnings on top", async () => {
     backend.facts = {
       ...facts,
