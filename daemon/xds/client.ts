@@ -2,7 +2,7 @@
 // Must not know what applying an Update means.
 
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import { describe, type WeftError, xdsStreamLost, xdsSyncTimeout } from "../errors.js";
+import { describe, type WeftError, xdsRefused, xdsStreamLost, xdsSyncTimeout } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Update } from "../model/update.js";
 import { Backoff } from "./backoff.js";
@@ -180,7 +180,11 @@ class Client implements XdsClient {
       if ("end" in next) {
         if (this.#connected && performance.now() - began >= STEADY_MS) this.#backoff.reset();
         if (next.end === "failed") this.#ended(next.error, next.text, next.requestLimit);
-        else this.#ended();
+        else if (this.#connected) this.#ended();
+        else
+          this.#ended(
+            xdsRefused(this.#options.address, "it ends the connection before it has sent anything"),
+          );
         break;
       }
       this.#received(next);

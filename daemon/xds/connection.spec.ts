@@ -89,7 +89,7 @@ describe("keepalive", () => {
     await running.failure(/XDS_STREAM_LOST/);
     const took = performance.now() - stopped;
     expect(took).toBeGreaterThan(150);
-    expect(took).toBeLessThan(2000);
+    expect(took).toBeLessThan(5000);
     // The kernel still accepts connections for the stopped process.
     await running.failure(/no answer within 0\.5 s/);
     expect(running.store.workloads.size).toBe(1);
@@ -148,6 +148,14 @@ describe("GOAWAY", () => {
     await running.connected();
   });
 
+  it("is a failure when nothing was sent before it", async () => {
+    const { address } = await serveBy((call) => call.sendMetadata(call.metadata), {
+      "grpc.max_connection_age_ms": 200,
+      "grpc.max_connection_age_grace_ms": 3000,
+    });
+    expect(await start({ address }).failure()).toMatch(/it ends the connection before it has sent anything/);
+  });
+
   it("differs from a control plane that breaks", async () => {
     const plane = await serve();
     const running = start({ address: plane.address });
@@ -186,16 +194,17 @@ describe("waits", () => {
       });
     });
     const running = start({ address });
-    for (let stream = 1; stream <= 6; stream++) {
+    for (let stream = 1; stream <= 7; stream++) {
       await running.connected(stream);
       calls.at(-1)?.end();
     }
-    await running.connected(7);
+    await running.connected(8);
     await sleep(1100);
     const began = performance.now();
     calls.at(-1)?.end();
-    await running.connected(8);
-    expect(performance.now() - began).toBeLessThan(150);
+    await running.connected(9);
+    // Without that the wait would be 640 ms at least.
+    expect(performance.now() - began).toBeLessThan(500);
   });
 });
 
