@@ -39,6 +39,8 @@ export function grpcFailure(thrown: unknown): GrpcFailure {
     text: text
       .replace(/^No connection established\. Last error: (.*)\. Resolution note: .*$/s, "$1")
       .replace(/^Error(?: \[\w+\])?: /, "")
+      // Node 24's own advice: ours names the setting.
+      .replace(/; if the root CA is installed locally, try running Node\.js with --use-system-ca/, "")
       .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)/, "")
       .replace(/\s+/g, " ")
       .trim(),

@@ -201,10 +201,13 @@ describe("maps of 16 entries", () => {
     const others = map === "authz_identity" ? secondGuard() : [];
     const { policies } = guard(rules);
     await overfill(map, { ...more, policies: [...policies, ...others] });
-    expect([await askVip(), await askWeb()]).toEqual(["ECONNREFUSED", "ECONNREFUSED"]);
+    const answers = [await askWeb(), await askDb()];
+    const refused = answers.filter((answer) => answer === "ECONNREFUSED").length;
     const [warning] = (await status()).warnings.filter((text) => text.includes("verdict tables"));
-    expect(warning).toMatch(/^[12] workloads deny everything: their verdict tables could not be stored$/);
-    if (map !== "authz_identity") expect(await askDb()).toBe("db");
+    expect(warning).toBe(`${refused} workloads deny everything: their verdict tables could not be stored`);
+    // Of two tables that do not fit together it does not matter which one denies.
+    if (map === "authz_identity") expect(refused).toBeGreaterThan(0);
+    else expect([await askVip(), ...answers]).toEqual(["ECONNREFUSED", "ECONNREFUSED", "db"]);
     expect(await mesh.admin("/debug/config_dump/diff")).toEqual({ differences: [] });
   });
 
@@ -214,7 +217,7 @@ describe("maps of 16 entries", () => {
       principals: [principal(account)],
       destinationPorts: [9100 + i],
     }));
-    return [{ name: "second", namespace: "shop", action: "DENY", workloads: ["client"], rules }];
+    return [{ name: "second", namespace: "shop", action: "DENY", workloads: ["db"], rules }];
   }
 
   test("a daemon with a larger limit takes everything in", async () => {
