@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Owns the command line of the daemon. Must not know what the daemon is made of.
 
+import "../daemon/heap.js";
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { addConfigOptions, loadConfig } from "../daemon/config.js";

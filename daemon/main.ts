@@ -18,6 +18,7 @@ import { Pins, STATE_MAPS } from "./bpf/pins.js";
 import { createCompiler } from "./compile/compiler.js";
 import { type Config, formatHostPort } from "./config.js";
 import { alreadyRunning, failed, ok, type Result } from "./errors.js";
+import { collectSoon } from "./heap.js";
 import { createLogs, type Logs } from "./log.js";
 import { Mesh } from "./mesh.js";
 import { createStore } from "./model/store.js";
@@ -35,6 +36,9 @@ const HOUSEKEEPING_MS = 10_000;
 
 /** Where istiod serves xDS over TLS. */
 const ISTIOD_TLS_PORT = 15012;
+
+/** Responses from this size on leave garbage that is worth a collection. */
+const LARGE_RESPONSE_BYTES = 4 * 1024 * 1024;
 
 /** Values of settings.access_log. */
 const ACCESS_LOG = { off: 0, on: 1, tail: 2 } as const;
@@ -106,7 +110,10 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     apply: (update) => mesh.applyWhole(update),
     applyPart: (take) => mesh.applyPart(take),
     onComplete: () => install(mesh, dataplane, logs),
-    onApplied: (milliseconds) => metrics.responseToKernel(milliseconds / 1000),
+    onApplied: (milliseconds, bytes) => {
+      metrics.responseToKernel(milliseconds / 1000);
+      if (bytes >= LARGE_RESPONSE_BYTES) collectSoon();
+    },
   });
 
   mesh.apply({ nodeAddresses: nodeAddresses(config) });

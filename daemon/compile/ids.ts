@@ -21,41 +21,52 @@ export interface Ids<T> {
 /** Numbers of resources named by `keyOf`; `hash` gives 32 unsigned bits. */
 export function createIds<T>(keyOf: (resource: T) => string, hash: (key: string) => number = fnv1a): Ids<T> {
   // Signed inside: V8 keeps those in place, and would put every second unsigned one on the heap.
-  const ids = new Map<string, number>();
   const resources = new Map<number, T>();
+  /** Numbers of keys whose hash was taken: hardly any, so that all others need no entry by key. */
+  const moved = new Map<string, number>();
   const retired = new Set<string>();
 
-  function freeIdFor(key: string): number {
-    let id = hash(key) | 0;
+  function find(key: string): number | undefined {
+    const id = hash(key) | 0;
+    const resource = resources.get(id);
+    if (resource !== undefined && keyOf(resource) === key) return id;
+    return moved.get(key);
+  }
+
+  function give(key: string): number {
+    const wanted = hash(key) | 0;
+    let id = wanted;
     while (id === 0 || resources.has(id)) id = (id + 1) | 0;
+    if (id !== wanted) moved.set(key, id);
     return id;
+  }
+
+  function forget(key: string): void {
+    const id = find(key);
+    if (id !== undefined) resources.delete(id);
+    moved.delete(key);
   }
 
   return {
     acquire(resource) {
       const key = keyOf(resource);
-      let id = ids.get(key);
-      if (id === undefined) {
-        id = freeIdFor(key);
-        ids.set(key, id);
-      } else {
-        retired.delete(key);
-      }
+      const known = find(key);
+      if (known !== undefined) retired.delete(key);
+      const id = known ?? give(key);
       resources.set(id, resource);
       return id >>> 0;
     },
     retire(key) {
-      if (!ids.has(key)) return;
+      if (find(key) === undefined) return;
       retired.delete(key);
       retired.add(key);
       for (const oldest of retired) {
         if (retired.size <= KEPT_AFTER_REMOVAL) break;
         retired.delete(oldest);
-        resources.delete(ids.get(oldest) ?? 0);
-        ids.delete(oldest);
+        forget(oldest);
       }
     },
-    idOf: (key) => (ids.get(key) ?? 0) >>> 0,
+    idOf: (key) => (find(key) ?? 0) >>> 0,
     get: (id) => resources.get(id | 0),
   };
 }

@@ -3,49 +3,46 @@
 import type { Workload } from "./workload.js";
 
 /**
- * The endpoints of one service. The order is mended when it is read: a few changes among thousands of endpoints
+ * The endpoints of one service, in one array. Its order is mended when it is read: a few new ones among thousands
  * leave two sorted runs, which cost one merge instead of a sort.
  */
 class EndpointSet {
-  readonly #members = new Map<string, Workload>();
-  #order: string[] = [];
-  #list: readonly Workload[] | undefined;
-  #ordered = true;
+  #members: Workload[] = [];
+  #isOrdered = true;
 
   get size(): number {
-    return this.#members.size;
+    return this.#members.length;
   }
 
-  set(workload: Workload): void {
-    if (!this.#members.has(workload.uid)) {
-      this.#order.push(workload.uid);
-      this.#ordered = false;
-    }
-    this.#members.set(workload.uid, workload);
-    this.#list = undefined;
+  add(workload: Workload): void {
+    this.#members.push(workload);
+    this.#isOrdered = false;
   }
 
-  delete(uid: string): void {
-    if (!this.#members.delete(uid)) return;
-    this.#ordered = false;
-    this.#list = undefined;
+  /** Puts another version of a workload in place of one that is here. */
+  replace(before: Workload, after: Workload): void {
+    this.#members[this.#indexOf(before)] = after;
+  }
+
+  delete(workload: Workload): void {
+    this.#members.splice(this.#indexOf(workload), 1);
   }
 
   list(): readonly Workload[] {
-    if (this.#list !== undefined) return this.#list;
-    if (!this.#ordered) {
-      // A uid that left and came back stands there twice until now.
-      this.#order.sort(compareText);
-      this.#order = this.#order.filter((uid, at, all) => uid !== all[at - 1] && this.#members.has(uid));
-      this.#ordered = true;
+    if (!this.#isOrdered) {
+      // A copy has no room to grow, which an array that grew keeps.
+      this.#members = this.#members.slice().sort(compareUids);
+      this.#isOrdered = true;
     }
-    const list: Workload[] = [];
-    for (const uid of this.#order) {
-      const workload = this.#members.get(uid);
-      if (workload !== undefined) list.push(workload);
-    }
-    this.#list = list;
-    return list;
+    return this.#members;
+  }
+
+  #indexOf(workload: Workload): number {
+    const index = this.#isOrdered
+      ? findOrdered(this.#members, workload.uid)
+      : this.#members.indexOf(workload);
+    if (this.#members[index] !== workload) throw new Error(`${workload.uid} is not an endpoint as it was`);
+    return index;
   }
 }
 
@@ -53,31 +50,46 @@ class EndpointSet {
 export class EndpointIndex {
   readonly #sets = new Map<string, EndpointSet>();
 
-  /** Moves a workload from the services of one version of it to those of another. */
+  /** Moves a workload from the services of one version of it, as given before, to those of another. */
   replace(before: Workload | undefined, after: Workload | undefined): void {
-    for (const service of before?.services.keys() ?? []) {
-      if (before === undefined || after?.services.has(service)) continue;
-      const set = this.#sets.get(service);
-      set?.delete(before.uid);
-      if (set?.size === 0) this.#sets.delete(service);
+    if (before !== undefined) {
+      for (const service of before.services.keys()) {
+        const set = this.#sets.get(service);
+        if (after?.services.has(service) === true) set?.replace(before, after);
+        else set?.delete(before);
+        if (set?.size === 0) this.#sets.delete(service);
+      }
     }
     if (after === undefined) return;
     for (const service of after.services.keys()) {
+      if (before?.services.has(service) === true) continue;
       let set = this.#sets.get(service);
       if (set === undefined) {
         set = new EndpointSet();
         this.#sets.set(service, set);
       }
-      set.set(after);
+      set.add(after);
     }
   }
 
-  /** Sorted by uid. */
+  /** Sorted by uid. A view: the next replace() may change it. */
   of(service: string): readonly Workload[] {
     return this.#sets.get(service)?.list() ?? [];
   }
 }
 
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+function compareUids(a: Workload, b: Workload): number {
+  return a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0;
+}
+
+/** Index of the uid in an array ordered by uids, or where it would be. */
+function findOrdered(workloads: readonly Workload[], uid: string): number {
+  let low = 0;
+  let high = workloads.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((workloads[middle]?.uid ?? "") < uid) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

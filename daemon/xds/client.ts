@@ -77,8 +77,8 @@ export interface XdsClientOptions extends Endpoint {
   readonly log: Logger;
   /** Milliseconds after which a stream without a response of each type is an error to be told. */
   readonly silence?: number;
-  /** A response is in force; milliseconds since it arrived whole. */
-  onApplied?(milliseconds: number): void;
+  /** A response is in force; milliseconds since it arrived whole, and its size. */
+  onApplied?(milliseconds: number, bytes: number): void;
   /** After each applied response, when the stream is lost, and when it is back. */
   onState?(state: XdsState): void;
 }
@@ -212,7 +212,7 @@ class Client implements XdsClient {
     return () => clearTimeout(timer);
   }
 
-  async #receive(stream: AdsStream, { response }: Received): Promise<void> {
+  async #receive(stream: AdsStream, { response, bytes }: Received): Promise<void> {
     const arrived = performance.now();
     const pending = this.#delta.begin(response);
     if (pending === undefined) {
@@ -226,7 +226,7 @@ class Client implements XdsClient {
     for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
     const answer = this.#delta.settle(pending, refused);
     await this.#complete();
-    this.#options.onApplied?.(performance.now() - arrived);
+    this.#options.onApplied?.(performance.now() - arrived, bytes);
     if (answer !== undefined) stream.send(answer);
     if (this.#awaited.delete(pending.type) && this.#awaited.size === 0) this.#lastError = null;
     this.#countAnswer(pending.type, answer?.errorDetail !== undefined);

@@ -16,6 +16,7 @@ import type { WireReader } from "./wire-reader.js";
 const DEFAULT_TRUST_DOMAIN = "cluster.local";
 const DEFAULT_SERVICE_ACCOUNT = "default";
 const DEFAULT_CLUSTER = "Kubernetes";
+const NO_ADDRESSES: readonly string[] = [];
 const NO_POLICIES: readonly string[] = [];
 const NO_SERVICES: ServiceMapping = new Map();
 const NOWHERE: Locality = { region: "", zone: "", subzone: "" };
@@ -23,7 +24,7 @@ const NOWHERE: Locality = { region: "", zone: "", subzone: "" };
 /** Takes the field that the workload is, fills in defaults and validates. `key` is the resource's name, which the uid must equal. */
 export function decodeWorkload(reader: WireReader, key: string, shared: SharedParts): Decoded<Workload> {
   const check = new Checker();
-  const addresses: string[] = [];
+  let addresses = NO_ADDRESSES;
   let uid = "";
   let name = "";
   let namespace = "";
@@ -56,9 +57,12 @@ export function decodeWorkload(reader: WireReader, key: string, shared: SharedPa
       case 2:
         namespace = shared.text(reader);
         break;
-      case 3:
-        addresses.push(check.address(reader.view(), `addresses[${addresses.length}]`));
+      case 3: {
+        const address = check.address(reader.view(), `addresses[${addresses.length}]`);
+        // An array that grows keeps room for sixteen more.
+        addresses = addresses.length === 0 ? [address] : [...addresses, address];
         break;
+      }
       case 4:
         network = shared.text(reader);
         break;

@@ -7,21 +7,24 @@ export const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 /** Room left for the rest of the request: node, type, framing. */
 const RESERVED_BYTES = 16 * 1024;
 
-export interface HeldVersion {
-  readonly version: string;
-  /** False: a hash of our own, which the server must not be told. */
-  readonly versioned: boolean;
-}
+/** The server's version; or a hash of our own where it sends none, which it must not be told. */
+export type HeldVersion = string | { readonly hash: string };
 
 /**
  * Of a rejected policy in whose place a stand-in is enforced. No resource has it, so that whatever comes next is
  * decoded; listed as "", the server sends it again or says that it is gone.
  */
-export const STAND_IN: HeldVersion = { version: "", versioned: false };
+export const STAND_IN: HeldVersion = { hash: "" };
+
+/** True when both are the server's or both our own, and the same. */
+export function sameVersion(a: HeldVersion | undefined, b: HeldVersion): boolean {
+  if (typeof a === "object" && typeof b === "object") return a.hash === b.hash;
+  return a === b;
+}
 
 /** Names of one type, with the version of each as it was last applied. */
 export class HeldVersions {
-  readonly #versions = new Map<string, HeldVersion>();
+  #versions = new Map<string, HeldVersion>();
 
   get size(): number {
     return this.#versions.size;
@@ -40,8 +43,12 @@ export class HeldVersions {
     return [...this.#versions].filter(([, version]) => version === STAND_IN).map(([name]) => name);
   }
 
-  set(name: string, version: HeldVersion): void {
-    this.#versions.set(name, version);
+  /** Takes the versions of all names but `except`. The map given is not the caller's any more. */
+  record(versions: Map<string, HeldVersion>, except: ReadonlySet<string>): void {
+    for (const name of except) versions.delete(name);
+    // The first response has as many as there will be.
+    if (this.#versions.size === 0) this.#versions = versions;
+    else for (const [name, version] of versions) this.#versions.set(name, version);
   }
 
   delete(name: string): void {
@@ -55,8 +62,8 @@ export class HeldVersions {
   list(limit = MAX_REQUEST_BYTES): Map<string, string> | undefined {
     const listed = new Map<string, string>();
     let bytes = RESERVED_BYTES;
-    for (const [name, { version, versioned }] of this.#versions) {
-      const told = versioned ? version : "";
+    for (const [name, version] of this.#versions) {
+      const told = typeof version === "string" ? version : "";
       bytes += entryBytes(name, told);
       if (bytes > limit) return undefined;
       listed.set(name, told);

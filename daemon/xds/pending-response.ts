@@ -7,7 +7,7 @@ import type { Update } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import type { FaultCode } from "./checker.js";
 import type { SharedParts } from "./decode-parts.js";
-import { type HeldVersion, type HeldVersions, STAND_IN } from "./held.js";
+import { type HeldVersion, type HeldVersions, STAND_IN, sameVersion } from "./held.js";
 import {
   AUTHORIZATION_TYPE,
   type Decodable,
@@ -106,10 +106,11 @@ export class PendingResponse {
     return { workloads: this.#workloads, services: this.#services, removedAddresses: removed };
   }
 
-  /** Writes the versions of what is in force now into `held`; those of `refused` names stay as they were. */
+  /** Writes the versions of what is in force now into `held`; those of `refused` names stay as they were. Once. */
   record(held: HeldVersions, refused: ReadonlySet<string>): void {
-    for (const [name, version] of this.#versions) if (!refused.has(name)) held.set(name, version);
-    for (const name of [...this.#removed, ...this.#swept()]) held.delete(name);
+    const gone = [...this.#removed, ...this.#swept()];
+    held.record(this.#versions, refused);
+    for (const name of gone) held.delete(name);
   }
 
   #decodeOne(bytes: Uint8Array): void {
@@ -120,13 +121,13 @@ export class PendingResponse {
       this.#reject(`resource ${this.#next}`, envelope.code, envelope.reason);
       return;
     }
-    const { name, version, versioned } = envelope.value;
+    const { name, version } = envelope.value;
     this.#named?.add(name);
     // The control plane sends a quarter of its resources unchanged: those end here.
-    if (this.#held.get(name)?.version === version && !this.#versions.has(name)) return;
+    if (sameVersion(this.#held.get(name), version) && !this.#versions.has(name)) return;
     const decoded = decodeResource(this.type, envelope.value, this.#shared);
     if (decoded.ok) {
-      this.#versions.set(name, { version, versioned });
+      this.#versions.set(name, version);
       this.#accept(decoded.value);
     } else {
       this.#reject(name, decoded.code, decoded.reason);

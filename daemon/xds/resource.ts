@@ -12,6 +12,7 @@ import type { SharedParts } from "./decode-parts.js";
 import { decodePolicy, standInFor } from "./decode-policy.js";
 import { decodeService } from "./decode-service.js";
 import { decodeWorkload } from "./decode-workload.js";
+import type { HeldVersion } from "./held.js";
 import { WireError, WireReader } from "./wire-reader.js";
 
 export const ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address";
@@ -35,10 +36,7 @@ export type Decodable =
 /** A resource whose content is still encoded. */
 export interface Envelope {
   readonly name: string;
-  /** The server's version, or a hash of the content where it sends none. */
-  readonly version: string;
-  /** The version is the server's own: it may be told back to it. */
-  readonly versioned: boolean;
+  readonly version: HeldVersion;
   readonly typeUrl: string;
   readonly content: Uint8Array;
 }
@@ -68,9 +66,8 @@ export function openEnvelope(bytes: Uint8Array, shared: SharedParts): Decoded<En
       }
     }
     const { typeUrl, content } = any;
-    const versioned = version !== "";
-    const known = versioned ? version : hashOf(content);
-    return { ok: true, value: { name, version: known, versioned, typeUrl, content } };
+    const known = version === "" ? { hash: hashOf(content) } : version;
+    return { ok: true, value: { name, version: known, typeUrl, content } };
   });
 }
 

@@ -5,8 +5,8 @@
 // the real kernel and four enrolled pods under a policy. For each size, in medians of `runs` fresh daemons:
 //   sync      from weftd's request for addresses to its ACK of policies, which it sends once the kernel has all
 //   cpu       of weftd's threads and its kernel time, from its start to that ACK: fit to compare on a busy machine
-//   stall     99th percentile and maximum of nodejs_eventloop_lag from weftd's start to that ACK; see eventLoop()
-//   rss       VmRSS two seconds later; nobody asks for a garbage collection
+//   stall     nodejs_eventloop_lag: 99th percentile from weftd's start to that ACK, maximum until two seconds later
+//   rss       VmRSS two seconds later; weftd itself has collected its garbage by then, when there was much
 //   change    an endpoint's health turns: response sent to ACK received, gRPC both ways included
 //   replace   a pod goes and another comes in one response, likewise
 //   to-kernel what weftd's own histogram says of both: from the response's arrival to its last map operation
@@ -136,17 +136,28 @@ async function measure(plane: BenchPlane, mesh: Mesh): Promise<Run> {
     ended,
   ]);
   const cpuMs = cpuTimeMs(daemon);
-  const stall = await eventLoop(mesh);
+  const during = await eventLoop(mesh);
   await sleep(SETTLE_MS);
+  const after = await eventLoop(mesh);
   const rssMib = residentMib(daemon);
-  const before = await toKernel(mesh);
+  const counted = await toKernel(mesh);
   const change = await plane.measure(`change ${CHANGES}`);
   const replace = await plane.measure(`replace ${REPLACEMENTS}`);
-  const after = await toKernel(mesh);
+  const counters = await toKernel(mesh);
   await checkKernel(mesh);
-  const toKernelMs = ((after.sum - before.sum) / (after.count - before.count)) * 1000;
+  const toKernelMs = ((counters.sum - counted.sum) / (counters.count - counted.count)) * 1000;
   await mesh.endDaemon("SIGTERM");
-  return { syncMs: synced, cpuMs, bytes, rssMib, change, replace, toKernelMs, ...stall };
+  return {
+    syncMs: synced,
+    cpuMs,
+    bytes,
+    rssMib,
+    change,
+    replace,
+    toKernelMs,
+    stallP99Ms: during.p99,
+    stallMaxMs: Math.max(during.max, after.max),
+  };
 }
 
 async function makePods(lab: Lab): Promise<BenchPod[]> {
@@ -201,13 +212,14 @@ async function startPlane(lab: Lab, size: number, pods: readonly BenchPod[]): Pr
 
 /**
  * prom-client's gauges: monitorEventLoopDelay, which notes the time between two ticks 10 ms apart. So an idle loop
- * shows 10 ms, and one long stall is one note however long it lasts: hence the maximum beside the percentile.
+ * shows 10 ms, and one long stall is one note however long it lasts: hence the maximum beside the percentile. A
+ * scrape begins them anew.
  */
-async function eventLoop(mesh: Mesh): Promise<Pick<Run, "stallP99Ms" | "stallMaxMs">> {
+async function eventLoop(mesh: Mesh): Promise<{ p99: number; max: number }> {
   const text = await mesh.metricsText();
   const read = (name: string) =>
     Number(new RegExp(`^nodejs_eventloop_lag_${name}_seconds (\\S+)`, "m").exec(text)?.[1]) * 1000;
-  return { stallP99Ms: read("p99"), stallMaxMs: read("max") };
+  return { p99: read("p99"), max: read("max") };
 }
 
 /** User and system time so far; the kernel counts in hundredths of a second (USER_HZ). */
