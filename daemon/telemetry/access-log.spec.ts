@@ -1,5 +1,14 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -53,7 +62,7 @@ describe("LineWriter", () => {
     const fifo = join(directory, "fifo");
     execFileSync("mkfifo", [fifo]);
     // Opened for both so that opening does not wait; a pipe holds 64 KiB, then writes block.
-    const reader = openSync(fifo, "r+");
+    const reader = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
     const writer = openWriter(fifo, 256 * 1024);
     const line = "x".repeat(1023);
     for (let count = 0; count < 1000; count++) {
@@ -83,13 +92,17 @@ describe("LineWriter", () => {
   });
 });
 
+/** Reads a pipe that does not block until every line is accounted for: the last write ends after its last byte is read. */
 async function drain(fd: number, writer: LineWriter, total: number): Promise<void> {
-  const { read } = await import("node:fs");
   const buffer = Buffer.alloc(65536);
   while (writer.written + writer.dropped < total) {
-    await new Promise<void>((resolve, reject) => {
-      read(fd, buffer, 0, buffer.length, null, (error) => (error ? reject(error) : resolve()));
-    });
+    try {
+      readSync(fd, buffer);
+    } catch (error) {
+      expect(error).toMatchObject({ code: "EAGAIN" });
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 
