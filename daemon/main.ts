@@ -22,7 +22,7 @@ import { collectSoon } from "./heap.js";
 import { createLogs, type Logs } from "./log.js";
 import { Mesh } from "./mesh.js";
 import { createStore } from "./model/store.js";
-import { AccessLog } from "./telemetry/access-log.js";
+import { AccessLog, type Wanted } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
 import { LineWriter } from "./telemetry/line-writer.js";
 import { createMetrics } from "./telemetry/metrics.js";
@@ -75,9 +75,15 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     writer: writer.value,
     format: config.accessLogFormat,
     enabled: config.accessLog || dataplane.settings.accessLog === ACCESS_LOG.on,
-    onWanted: (wanted) => dataplane.changeSettings({ accessLog: ACCESS_LOG[wanted] }),
+    onWanted: (wanted) => sendEvents(wanted),
   });
-  dataplane.changeSettings({ accessLog: ACCESS_LOG[accessLog.wanted] });
+  // The ring's pages count as the daemon's memory, twice over: it is opened when somebody wants records.
+  let events: RingBuffer | undefined;
+  const sendEvents = (wanted: Wanted) => {
+    if (wanted !== "off") events ??= dataplane.openEvents((records) => accessLog.handle(records));
+    dataplane.changeSettings({ accessLog: ACCESS_LOG[wanted] });
+  };
+  sendEvents(accessLog.wanted);
 
   const version = describeVersion(config, native);
   let xds: XdsClient | undefined;
@@ -102,6 +108,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     legacyNames: config.legacyMetricNames,
   });
 
+  const trim = () => native.trimMemory();
   xds = createXdsClient({
     ...controlPlane(config),
     node: nodeIdentity(config, version),
@@ -109,10 +116,13 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     log: logs.logger("xds"),
     apply: (update) => mesh.applyWhole(update),
     applyPart: (take) => mesh.applyPart(take),
-    onComplete: () => install(mesh, dataplane, logs),
+    onComplete: async () => {
+      await install(mesh, dataplane, logs);
+      collectSoon(trim);
+    },
     onApplied: (milliseconds, bytes) => {
       metrics.responseToKernel(milliseconds / 1000);
-      if (bytes >= LARGE_RESPONSE_BYTES) collectSoon();
+      if (bytes >= LARGE_RESPONSE_BYTES) collectSoon(trim);
     },
   });
 
@@ -122,7 +132,6 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     const enrolled = mesh.enroll(pod);
     if (!enrolled.ok) log.error({ err: enrolled.error }, enrolled.error.message);
   }
-  const events = dataplane.openEvents((records) => accessLog.handle(records));
   const backend = new Backend({
     config,
     logs,
@@ -229,9 +238,13 @@ function takeLock(bpffs: string): Promise<Result<Server>> {
   });
 }
 
-async function closeAll(listeners: readonly Listener[], events: RingBuffer, lock: Server): Promise<void> {
+async function closeAll(
+  listeners: readonly Listener[],
+  events: RingBuffer | undefined,
+  lock: Server,
+): Promise<void> {
   await Promise.all(listeners.map((listener) => listener.close()));
-  events.close();
+  events?.close();
   lock.close();
 }
 

@@ -172,6 +172,8 @@ export interface StatsHandle {
 export interface Native {
   libbpfVersion(): string;
   possibleCpus(): number;
+  /** Gives what the C heap keeps of freed memory back to the kernel (malloc_trim); nothing where libc has no such call. */
+  trimMemory(): void;
   /** Nothing that libbpf prints reaches stderr: what it warns of is in the messages of errors. */
   openObject(path: string): BpfObject;
   /** The three below throw BpfError EINVAL when something of another kind is pinned there. */

@@ -1,6 +1,7 @@
 // Owns the addon's exports. Must not know how any of them works.
 
 #include <bpf/libbpf.h>
+#include <malloc.h>
 #include <napi.h>
 #include "arguments.h"
 #include "attach.h"
@@ -30,6 +31,12 @@ Napi::Value PossibleCpuCount(const Napi::CallbackInfo &info) {
   return Napi::Number::New(info.Env(), cpus);
 }
 
+void TrimMemory(const Napi::CallbackInfo &) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 Napi::Value NetnsCookie(const Napi::CallbackInfo &info) {
   std::optional<std::string> path = ReadText(info[0], "netnsPath");
   if (!path)
@@ -41,8 +48,7 @@ Napi::Value NetnsCookie(const Napi::CallbackInfo &info) {
   return Napi::BigInt::New(info.Env(), cookie);
 }
 
-template <Napi::Value (*Callback)(const Napi::CallbackInfo &)>
-void Export(Napi::Object exports, const char *name) {
+template <auto Callback> void Export(Napi::Object exports, const char *name) {
   exports.Set(name, Napi::Function::New<Callback>(exports.Env(), name));
 }
 
@@ -58,6 +64,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
 
   Export<LibbpfVersion>(exports, "libbpfVersion");
   Export<PossibleCpuCount>(exports, "possibleCpus");
+  Export<TrimMemory>(exports, "trimMemory");
   Export<Object::OpenFile>(exports, "openObject");
   Export<OpenPinnedMap>(exports, "openPinnedMap");
   Export<OpenPinnedProgram>(exports, "openPinnedProgram");

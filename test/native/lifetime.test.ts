@@ -190,4 +190,9 @@ describe("a process", () => {
     );
     expect(result).toMatchObject({ code: 0, stdout: "done\n", stderr: "" });
   });
+
+  it("may be asked to give freed memory back at any time", async () => {
+    const result = await runScript(`native.trimMemory(); console.log(native.trimMemory());`);
+    expect(result).toMatchObject({ code: 0, stdout: "undefined\n", stderr: "" });
+  });
 });
