@@ -103,7 +103,7 @@ export class Dataplane {
    * Start, restart, upgrade and growth: loads a new generation sized for `needed`, fills it with `lists` of
    * operations, puts it behind every hook in one step each, and removes the old ones. Until the swap the old one
    * governs; on failure it goes on doing so. Returns the operations that the kernel refused; `onFilled` hears of
-   * them before the swap. May be interrupted where it yields, after each list.
+   * them before the swap. May be interrupted where it yields, after each object and each list.
    */
   *install(
     needed: Partial<Record<MapName, number>>,
@@ -111,7 +111,7 @@ export class Dataplane {
     onFilled: (failures: readonly ApplyFailure[]) => void,
   ): Generator<void, Result<ApplyFailure[]>> {
     const old = this.#pins.generations();
-    const loaded = loadGeneration(
+    const loaded = yield* loadGeneration(
       this.#native,
       this.#pins,
       this.#objects,
@@ -121,7 +121,6 @@ export class Dataplane {
     );
     if (!loaded.ok) return loaded;
     const generation = loaded.value;
-    yield;
     const failures: ApplyFailure[] = [];
     const pods = new Set<string>();
     for (const operations of lists) {

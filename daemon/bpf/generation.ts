@@ -23,16 +23,17 @@ export interface Generation {
 
 /**
  * Loads every object as generation `number`, with configuration maps of the given capacities and the long-lived
- * maps of `state`, and pins all of it. Governs nothing yet. On failure nothing of it is left.
+ * maps of `state`, and pins all of it. Governs nothing yet. On failure nothing of it is left. May be interrupted
+ * after each object: the verifier takes milliseconds for one.
  */
-export function loadGeneration(
+export function* loadGeneration(
   native: Native,
   pins: Pins,
   objects: string,
   state: StateMaps,
   number: number,
   capacities: ReadonlyMap<MapName, number>,
-): Result<Generation> {
+): Generator<void, Result<Generation>> {
   const shared = new Map<string, BpfMap>(Object.entries(state));
   const programs = new Map<string, BpfProgram>();
   const close = () => {
@@ -50,6 +51,7 @@ export function loadGeneration(
       pins.removeGeneration(number);
       return loaded;
     }
+    yield;
   }
   for (const name of CONFIGURATION_MAPS) shared.get(name)?.pin(pins.generation(number, name));
   for (const [name, program] of programs) program.pin(pins.generation(number, name));

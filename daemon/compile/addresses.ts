@@ -23,7 +23,7 @@ export interface AddressNumbers {
 /** The state behind the map, and the changes to it. */
 export class AddressTable {
   readonly #numbers: AddressNumbers;
-  readonly #rows = new Map<string, WorkloadAddress>();
+  readonly #rows = new Rows();
   #nodeAddresses: ReadonlySet<string> = new Set();
 
   constructor(numbers: AddressNumbers) {
@@ -36,40 +36,50 @@ export class AddressTable {
 
   /** Every address with an entry, canonical text. */
   known(): Iterable<string> {
-    return this.#rows.keys();
+    return this.#rows.addresses();
   }
 
-  /** Looks at `addresses` (canonical text) again, and at those the node gained or lost. Gives puts, then deletes. */
-  *update(addresses: Set<string>, store: ReadableStore, node: NodeContext): Steps<() => MapOperation[]> {
-    this.#updateNode(store.nodeAddresses, addresses);
-    const puts: [string, WorkloadAddress][] = [];
+  /** Looks at those that the node gained or lost again, and at `addresses` (canonical text). Gives puts, then deletes. */
+  *update(addresses: Iterable<string>, store: ReadableStore, node: NodeContext): Steps<() => MapOperation[]> {
+    const puts: string[] = [];
     const deletes: DeleteOperation[] = [];
     let looked = 0;
-    for (const address of addresses) {
-      if (++looked % STEP_ADDRESSES === 0) yield;
-      const before = this.#rows.get(address);
-      const after = this.#rowFor(address, store, node);
-      if (after === undefined) {
-        if (!this.#rows.delete(address)) continue;
-        const key = maps.addresses.key.encode({ address: toKeyBytes(address) });
-        deletes.push({ kind: "delete", map: "addresses", key });
-      } else if (before === undefined || !equalRows(before, after)) {
-        this.#rows.set(address, after);
-        puts.push([address, after]);
+    for (const changed of [this.#changeNode(store.nodeAddresses), addresses]) {
+      for (const address of changed) {
+        if (++looked % STEP_ADDRESSES === 0) yield;
+        const after = this.#rowFor(address, store, node);
+        if (after !== undefined) {
+          if (this.#rows.set(address, after)) puts.push(address);
+        } else if (this.#rows.delete(address)) {
+          const key = maps.addresses.key.encode({ address: toKeyBytes(address) });
+          deletes.push({ kind: "delete", map: "addresses", key });
+        }
       }
     }
-    return () => [...putRows(puts), ...deletes];
+    return () => [...this.#puts(puts), ...deletes];
   }
 
   snapshot(): Generator<BulkPutOperation> {
-    return putRows(this.#rows);
+    return this.#puts(this.#rows.addresses());
   }
 
-  #updateNode(nodeAddresses: readonly string[], changed: Set<string>): void {
+  #puts(addresses: Iterable<string>): Generator<BulkPutOperation> {
+    const key = { address: new Uint8Array(KEY_BYTES) };
+    return bulkPuts("addresses", addresses, (address) => {
+      writeKeyBytes(address, key.address);
+      return { key, value: this.#rows.get(address) };
+    });
+  }
+
+  /** Takes the node's addresses over; gives those that came or went. */
+  #changeNode(nodeAddresses: readonly string[]): readonly string[] {
+    const before = this.#nodeAddresses;
     const after = new Set(nodeAddresses);
-    for (const address of this.#nodeAddresses) if (!after.has(address)) changed.add(address);
-    for (const address of after) if (!this.#nodeAddresses.has(address)) changed.add(address);
     this.#nodeAddresses = after;
+    return [
+      ...[...before].filter((address) => !after.has(address)),
+      ...[...after].filter((a) => !before.has(a)),
+    ];
   }
 
   /**
@@ -79,8 +89,7 @@ export class AddressTable {
    */
   #rowFor(address: string, store: ReadableStore, node: NodeContext): WorkloadAddress | undefined {
     const claimants = store.claimants(address);
-    const owner =
-      claimants.find((workload) => isLocalNetwork(workload.network, node)) ?? store.ownerOf(address);
+    const owner = claimants.find((workload) => isLocalNetwork(workload.network, node)) ?? claimants[0];
     if (owner === undefined) {
       if (!this.#nodeAddresses.has(address)) return undefined;
       return { workload: 0, identity: 0, table: 0, flags: AddressFlag.NODE };
@@ -101,14 +110,73 @@ export class AddressTable {
   }
 }
 
-function putRows(rows: Iterable<readonly [string, WorkloadAddress]>): Generator<BulkPutOperation> {
-  const key = { address: new Uint8Array(KEY_BYTES) };
-  return bulkPuts("addresses", rows, ([address, row]) => {
-    writeKeyBytes(address, key.address);
-    return { key, value: row };
-  });
-}
+/** Numbers of a row; its fields in this order. */
+const COLUMNS = 4;
 
-function equalRows(a: WorkloadAddress, b: WorkloadAddress): boolean {
-  return a.workload === b.workload && a.identity === b.identity && a.table === b.table && a.flags === b.flags;
+/** Rows by address, as numbers side by side: an object for each of 100,000 would take five times the room. */
+class Rows {
+  readonly #indexes = new Map<string, number>();
+  /** Rows that were deleted. */
+  readonly #free: number[] = [];
+  #numbers = new Uint32Array(64 * COLUMNS);
+
+  get size(): number {
+    return this.#indexes.size;
+  }
+
+  addresses(): Iterable<string> {
+    return this.#indexes.keys();
+  }
+
+  /** The row of an address that has one. */
+  get(address: string): WorkloadAddress {
+    const numbers = this.#numbers;
+    const at = (this.#indexes.get(address) ?? 0) * COLUMNS;
+    return {
+      workload: numbers[at] ?? 0,
+      identity: numbers[at + 1] ?? 0,
+      table: numbers[at + 2] ?? 0,
+      flags: numbers[at + 3] ?? 0,
+    };
+  }
+
+  /** False when the row was the same before. */
+  set(address: string, { workload, identity, table, flags }: WorkloadAddress): boolean {
+    const known = this.#indexes.get(address);
+    const at = (known ?? this.#add(address)) * COLUMNS;
+    const numbers = this.#numbers;
+    const isSame =
+      known !== undefined &&
+      numbers[at] === workload &&
+      numbers[at + 1] === identity &&
+      numbers[at + 2] === table &&
+      numbers[at + 3] === flags;
+    if (isSame) return false;
+    numbers[at] = workload;
+    numbers[at + 1] = identity;
+    numbers[at + 2] = table;
+    numbers[at + 3] = flags;
+    return true;
+  }
+
+  /** False when there was none. */
+  delete(address: string): boolean {
+    const index = this.#indexes.get(address);
+    if (index === undefined) return false;
+    this.#indexes.delete(address);
+    this.#free.push(index);
+    return true;
+  }
+
+  #add(address: string): number {
+    // Rows in use and free ones lie without a gap between them.
+    const index = this.#free.pop() ?? this.#indexes.size;
+    this.#indexes.set(address, index);
+    if ((index + 1) * COLUMNS > this.#numbers.length) {
+      const larger = new Uint32Array(2 * this.#numbers.length);
+      larger.set(this.#numbers);
+      this.#numbers = larger;
+    }
+    return index;
+  }
 }

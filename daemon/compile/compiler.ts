@@ -101,9 +101,9 @@ class MeshCompiler implements Compiler {
   readonly #addresses: AddressTable;
   readonly authz = createAuthzCompiler(this.#ids.policies);
   #store: ReadableStore | undefined;
-  /** What is to be looked at again. */
-  #frontendChanges = noFrontendChanges();
-  #addressChanges = new Set<string>();
+  /** What is to be looked at again; at first everything that the store will hold by then. */
+  #frontendChanges: FrontendChanges | "all" = "all";
+  #addressChanges: Set<string> | "all" = "all";
 
   readonly names: Names = {
     workload: (id) => this.#ids.workloads.get(id),
@@ -159,8 +159,9 @@ class MeshCompiler implements Compiler {
     const authz = this.authz.compile(delta, store, new Set(enrolled.map((workload) => workload.uid)));
     this.#authzEntries.count(authz.before);
     this.#authzEntries.count(authz.after);
-    addFrontendChanges(this.#frontendChanges, delta, store, moved);
-    this.#addAddressChanges(delta, store, moved, authz.changed);
+    if (this.#frontendChanges !== "all") addFrontendChanges(this.#frontendChanges, delta, store, moved);
+    if (this.#addressChanges !== "all")
+      this.#addAddressChanges(this.#addressChanges, delta, store, moved, authz.changed);
 
     for (const { key, after } of delta.workloads) if (after === undefined) this.#ids.workloads.retire(key);
     for (const { key, after } of delta.services) if (after === undefined) this.#ids.services.retire(key);
@@ -169,13 +170,13 @@ class MeshCompiler implements Compiler {
   }
 
   #updateFrontends(store: ReadableStore): ReturnType<FrontendTable["update"]> {
-    const changes = this.#frontendChanges;
-    this.#frontendChanges = noFrontendChanges();
+    const changes = this.#frontendChanges === "all" ? allFrontends(store) : this.#frontendChanges;
+    this.#frontendChanges = { services: new Set(), addresses: new Map() };
     return this.#frontends.update(changes, store, this.node);
   }
 
   #updateAddresses(store: ReadableStore): ReturnType<AddressTable["update"]> {
-    const changes = this.#addressChanges;
+    const changes = this.#addressChanges === "all" ? store.claimedAddresses() : this.#addressChanges;
     this.#addressChanges = new Set();
     return this.#addresses.update(changes, store, this.node);
   }
@@ -184,7 +185,7 @@ class MeshCompiler implements Compiler {
     if (this.#store === undefined) return [];
     const { changed, after } = this.authz.deny(table);
     this.#authzEntries.count(after);
-    addAddressesOf(this.#addressChanges, changed, this.#store);
+    if (this.#addressChanges !== "all") addAddressesOf(this.#addressChanges, changed, this.#store);
     return [...atOnce(this.#updateAddresses(this.#store))(), ...after];
   }
 
@@ -221,12 +222,12 @@ class MeshCompiler implements Compiler {
   }
 
   #addAddressChanges(
+    changes: Set<string>,
     delta: Delta,
     store: ReadableStore,
     moved: ContextChange,
     guarded: ReadonlySet<string>,
   ): void {
-    const changes = this.#addressChanges;
     addAddressesOf(changes, guarded, store);
     for (const { before, after } of delta.workloads) {
       for (const workload of [before, after]) {
@@ -267,8 +268,10 @@ function addAddressesOf(into: Set<string>, uids: ReadonlySet<string>, store: Rea
   }
 }
 
-function noFrontendChanges(): FrontendChanges {
-  return { services: new Set(), addresses: new Map() };
+function allFrontends(store: ReadableStore): FrontendChanges {
+  const changes: FrontendChanges = { services: new Set(store.services.keys()), addresses: new Map() };
+  for (const service of store.services.values()) addVirtualAddresses(changes.addresses, service);
+  return changes;
 }
 
 /** Services whose frontends can differ after a delta, and the virtual addresses that may pass to another. */

@@ -170,26 +170,26 @@ function runName(port: number, family: Family): number {
 }
 
 /** What is being encoded: one of each, because an object for every endpoint of a large mesh is garbage of its size. */
-const scratch = {
-  primary: { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 },
-  alias: { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 },
-  threshold: 0,
-};
+const primary = { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 };
+const other = { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 };
+const slot = { primary, alias: other, threshold: 0 };
 
 function encodeRun(endpoints: readonly Endpoint[], workloads: Ids<Workload>): Buffer {
   const { alias, threshold } = aliasTable(endpoints.map((endpoint) => endpoint.weight));
   const bytes = Buffer.allocUnsafe(endpoints.length * Slot.size);
   for (const [column, endpoint] of endpoints.entries()) {
-    setBackend(scratch.primary, endpoint, workloads);
-    setBackend(scratch.alias, endpoints[alias[column] ?? column] ?? endpoint, workloads);
-    scratch.threshold = threshold[column] ?? 0;
-    Slot.encodeInto(scratch, bytes, column * Slot.size);
+    setBackend(primary, endpoint, workloads);
+    const second = endpoints[alias[column] ?? column] ?? endpoint;
+    slot.alias = second === endpoint ? primary : other;
+    if (second !== endpoint) setBackend(other, second, workloads);
+    slot.threshold = threshold[column] ?? 0;
+    Slot.encodeInto(slot, bytes, column * Slot.size);
   }
   return bytes;
 }
 
 function setBackend(
-  backend: (typeof scratch)["primary"],
+  backend: typeof primary,
   { address, port, workload }: Endpoint,
   workloads: Ids<Workload>,
 ): void {

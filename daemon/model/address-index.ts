@@ -45,6 +45,11 @@ export class AddressIndex {
     }
   }
 
+  /** Every address that is claimed. */
+  all(): Iterable<string> {
+    return this.#claims.keys();
+  }
+
   /** Best claim first; empty when nobody claims the address. */
   at(address: string): readonly Workload[] {
     const claims = this.#claims.get(address);

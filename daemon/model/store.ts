@@ -25,6 +25,8 @@ export interface ReadableStore {
    * the smallest uid. Host network workloads are not among them.
    */
   claimants(address: string): readonly Workload[];
+  /** Every address that a workload claims. */
+  claimedAddresses(): Iterable<string>;
   /** Who has this address: the first of claimants(). */
   ownerOf(address: string): Workload | undefined;
   /** Services with this virtual address or block, whatever its network, by key. */
@@ -71,6 +73,10 @@ class MemoryStore implements Store {
 
   claimants(address: string): readonly Workload[] {
     return this.#addresses.at(address);
+  }
+
+  claimedAddresses(): Iterable<string> {
+    return this.#addresses.all();
   }
 
   ownerOf(address: string): Workload | undefined {

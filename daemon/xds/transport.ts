@@ -61,6 +61,8 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   // The first response is one message, 33 MB for 100,000 workloads.
   "grpc.max_receive_message_length": -1,
   "grpc.max_send_message_length": -1,
+  // HTTP/2's own 64 KiB would make that message hundreds of round trips.
+  "grpc-node.flow_control_window": 4 * 1024 * 1024,
   // A channel of its own for each attempt: when to try again is decided by Backoff alone.
   "grpc.use_local_subchannel_pool": 1,
   "grpc.enable_retries": 0,

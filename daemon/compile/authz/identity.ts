@@ -27,49 +27,64 @@ export function stripScheme(text: string): string {
 
 /** Numbers for identities, counted by how many workloads have each. */
 export class IdentityTable {
-  readonly #byKey = new Map<string, InternedIdentity & { workloads: number }>();
+  /** By trust domain, namespace, service account: texts that are there anyway, where a joined key would be a new one. */
+  readonly #known = new Map<string, Map<string, Map<string, InternedIdentity & { workloads: number }>>>();
+  readonly #all = new Set<InternedIdentity>();
   #last = 0;
 
   get size(): number {
-    return this.#byKey.size;
+    return this.#all.size;
   }
 
   values(): Iterable<InternedIdentity> {
-    return this.#byKey.values();
+    return this.#all;
   }
 
   /** The number of a workload's identity; 0 (none) unless it was acquired before. */
   numberOf(workload: Workload): number {
-    return this.#byKey.get(keyOf(workload))?.number ?? 0;
+    return this.#find(workload)?.number ?? 0;
   }
 
   /** One more workload has it. Returns the identity when it is the first. */
   acquire(workload: Workload): InternedIdentity | undefined {
-    const key = keyOf(workload);
-    const known = this.#byKey.get(key);
+    const known = this.#find(workload);
     if (known !== undefined) {
       known.workloads++;
       return undefined;
     }
     const { trustDomain, namespace, serviceAccount } = workload;
     const identity = { number: ++this.#last, trustDomain, namespace, serviceAccount, workloads: 1 };
-    this.#byKey.set(key, identity);
+    within(within(this.#known, trustDomain), namespace).set(serviceAccount, identity);
+    this.#all.add(identity);
     return identity;
   }
 
   /** One workload less has it. Returns the identity when it was the last. */
   release(workload: Workload): InternedIdentity | undefined {
-    const key = keyOf(workload);
-    const known = this.#byKey.get(key);
+    const known = this.#find(workload);
     if (known === undefined)
       throw new Error(`identity ${principalOf(workload)} released more often than acquired`);
     if (--known.workloads > 0) return undefined;
-    this.#byKey.delete(key);
+    const { trustDomain, namespace, serviceAccount } = known;
+    const byNamespace = this.#known.get(trustDomain);
+    const byAccount = byNamespace?.get(namespace);
+    byAccount?.delete(serviceAccount);
+    if (byAccount?.size === 0) byNamespace?.delete(namespace);
+    if (byNamespace?.size === 0) this.#known.delete(trustDomain);
+    this.#all.delete(known);
     return known;
+  }
+
+  #find({ trustDomain, namespace, serviceAccount }: Identity) {
+    return this.#known.get(trustDomain)?.get(namespace)?.get(serviceAccount);
   }
 }
 
-/** Unlike the principal it cannot be the same for two different identities, whatever their names hold. */
-function keyOf(identity: Identity): string {
-  return `${identity.trustDomain}\n${identity.namespace}\n${identity.serviceAccount}`;
+function within<V>(maps: Map<string, Map<string, V>>, key: string): Map<string, V> {
+  let map = maps.get(key);
+  if (map === undefined) {
+    map = new Map();
+    maps.set(key, map);
+  }
+  return map;
 }
