@@ -1,5 +1,4 @@
 // Owns who may import whom, as docs/house.md says. Specs may import whatever they test.
-const outside = (allowed) => ({ pathNot: `^(${allowed.join("|")})` });
 const SPEC = "\\.spec\\.ts$|/test-[a-z-]+\\.ts$";
 
 /** Files of `folder` may import their own folder, `allowed`, and packages. */
@@ -9,11 +8,26 @@ function rule(name, folder, allowed) {
     severity: "error",
     comment: `${folder} imports only ${["itself", ...allowed].join(", ")}`,
     from: { path: `^${folder}`, pathNot: SPEC },
-    to: { ...outside([folder, ...allowed, "node_modules/", "@bufbuild/"]), dependencyTypesNot: ["core"] },
+    to: {
+      pathNot: `^(${[folder, ...allowed, "node_modules/", "@bufbuild/"].join("|")})`,
+      dependencyTypesNot: ["core"],
+    },
   };
 }
 
-const LEAVES = ["daemon/(errors|log|log-levels|version)\\.ts"];
+/** Only files below `owners` may import the package; tests may import any. */
+function packageRule(name, owners) {
+  return {
+    name: `package-${name}`,
+    severity: "error",
+    comment: `${name} is known to ${owners.join(", ")} only`,
+    from: { path: "^(daemon|cmd|native|proto|lab|deploy)/", pathNot: `${SPEC}|^(${owners.join("|")})` },
+    to: { path: `node_modules/${name}/` },
+  };
+}
+
+const BASE = "daemon/base/";
+const GENERATED = "daemon/bpf/maps\\.gen\\.ts";
 
 module.exports = {
   forbidden: [
@@ -21,49 +35,41 @@ module.exports = {
     {
       name: "no-orphans",
       severity: "error",
-      from: { orphan: true, pathNot: `${SPEC}|^(cmd|test|deploy|bpf/codegen)/|\\.d\\.ts$` },
+      from: { orphan: true, pathNot: `${SPEC}|^(cmd|test|deploy|lab|bpf/codegen)/|\\.d\\.ts$` },
       to: {},
     },
-    rule("model", "daemon/model/", []),
-    rule("compile", "daemon/compile/", ["daemon/model/", "daemon/bpf/maps\\.gen\\.ts"]),
-    rule("xds", "daemon/xds/", ["daemon/model/", "proto/", ...LEAVES]),
-    rule("bpf", "daemon/bpf/", ["native/", "daemon/compile/operation\\.ts", ...LEAVES]),
-    rule("telemetry", "daemon/telemetry/", [
-      "daemon/model/",
-      "daemon/bpf/(maps\\.gen|counters)\\.ts",
-      ...LEAVES,
-    ]),
-    rule("admin", "daemon/admin/", [
-      "daemon/model/",
-      "daemon/telemetry/",
-      "daemon/bpf/maps\\.gen\\.ts",
-      "daemon/config\\.ts",
-      ...LEAVES,
-    ]),
+    rule("base", BASE, []),
+    rule("config", "daemon/config/", [BASE]),
+    rule("model", "daemon/model/", [BASE]),
+    rule("compile", "daemon/compile/", [BASE, "daemon/model/", GENERATED]),
+    rule("xds", "daemon/xds/", [BASE, "daemon/model/", "proto/"]),
+    rule("bpf", "daemon/bpf/", [BASE, "native/", "daemon/compile/operation\\.ts"]),
+    rule("enforce", "daemon/enforce/", [BASE, "daemon/model/", "daemon/compile/", "daemon/bpf/", "native/"]),
+    rule("telemetry", "daemon/telemetry/", [BASE, "daemon/model/", "daemon/bpf/(maps\\.gen|counters)\\.ts"]),
+    rule("admin", "daemon/admin/", [BASE, "daemon/model/", "daemon/telemetry/", GENERATED]),
+    rule("operator", "daemon/operator/", ["daemon/(?!main\\.ts)", "native/"]),
     rule("native", "native/", []),
     rule("proto", "proto/", []),
-    rule("weftctl", "cmd/weftctl(/|\\.ts)", [
-      "daemon/admin/responses\\.ts",
-      "daemon/bpf/maps\\.gen\\.ts",
-      ...LEAVES,
-    ]),
-    rule("weft-xds", "cmd/weft-xds(/|\\.ts)", [
-      "proto/",
-      "daemon/model/",
-      "daemon/xds/resource\\.ts",
-      ...LEAVES,
-    ]),
-    {
-      name: "leaves-know-nothing",
-      severity: "error",
-      from: { path: "^daemon/(errors|log|log-levels)\\.ts$" },
-      to: { path: "^(daemon|native|proto|cmd)/", pathNot: "^daemon/log-levels\\.ts$" },
-    },
+    rule("weftd", "cmd/weftd\\.ts", [BASE, "daemon/config/", "daemon/main\\.ts"]),
+    rule("weftctl", "cmd/weftctl(/|\\.ts)", [BASE, "daemon/admin/responses\\.ts", GENERATED]),
+    rule("weft-xds", "cmd/weft-xds(/|\\.ts)", [BASE, "proto/", "daemon/model/", "daemon/xds/resource\\.ts"]),
+    rule("lab", "lab/", [BASE]),
+    rule("deploy", "deploy/", [BASE, "lab/"]),
+    packageRule("@grpc/grpc-js", ["daemon/xds/", "cmd/weft-xds", "proto/gen/"]),
+    packageRule("pino", ["daemon/base/log\\.ts"]),
+    packageRule("prom-client", ["daemon/telemetry/"]),
+    packageRule("@kubernetes/client-node", ["daemon/kube/"]),
     {
       name: "nothing-imports-tests",
       severity: "error",
+      from: { path: "^(daemon|native|proto|cmd|bpf|lab|deploy)/", pathNot: SPEC },
+      to: { path: "^test/|\\.spec\\.ts$|/test-[a-z-]+\\.ts$" },
+    },
+    {
+      name: "nothing-of-the-product-imports-the-lab",
+      severity: "error",
       from: { path: "^(daemon|native|proto|cmd|bpf)/", pathNot: SPEC },
-      to: { path: "^(test|deploy)/|\\.spec\\.ts$|/test-[a-z-]+\\.ts$" },
+      to: { path: "^(lab|deploy)/" },
     },
   ],
   options: {

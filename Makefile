@@ -134,7 +134,7 @@ bench: build packages ## weft against no weft: throughput, connection rate, late
 lint: $(STAMPS)/lint-packages build ## format, lint, types and import rules
 	npx --no-install biome check .
 	npx --no-install tsc --noEmit -p .
-	npx --no-install depcruise --config .dependency-cruiser.cjs daemon native cmd proto test bpf deploy
+	npx --no-install depcruise --config .dependency-cruiser.cjs daemon native cmd proto lab test bpf deploy
 	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' '*.cc')
 
 check-generated: build ## fail when a committed generated file is stale

@@ -3,7 +3,7 @@
 
 import { logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { messageOf, WeftError } from "../daemon/errors.js";
+import { messageOf, WeftError } from "../daemon/base/errors.js";
 import { type ControlPlane, startControlPlane } from "./weft-xds/control-plane.js";
 
 /** Exit codes: the file or the command line is wrong; the address cannot be bound. */

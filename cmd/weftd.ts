@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 // Owns the command line of the daemon. Must not know what the daemon is made of.
 
-import "../daemon/heap.js";
+import "../daemon/base/heap.js";
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
-import { addConfigOptions, loadConfig } from "../daemon/config.js";
-import { configInvalid, describe, type WeftError } from "../daemon/errors.js";
+import { configInvalid, describe, type WeftError } from "../daemon/base/errors.js";
+import { addConfigOptions, loadConfig } from "../daemon/config/config.js";
 
 const EXIT = { failure: 1, usage: 2 } as const;
 

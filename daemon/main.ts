@@ -5,28 +5,30 @@ import { createHash } from "node:crypto";
 import { createServer, type Server } from "node:net";
 import { networkInterfaces, release } from "node:os";
 import { join } from "node:path";
-import { loadNative, type Native, packageRoot, type RingBuffer } from "../native/index.js";
+import { loadNative, type Native, type RingBuffer } from "../native/index.js";
 import type { VersionResponse } from "./admin/responses.js";
 import { adminRoutes, metricsRoutes, readyRoutes } from "./admin/routes.js";
 import { type Listener, listen } from "./admin/server.js";
-import { Backend, counterSource, stateSource } from "./backend.js";
+import { alreadyRunning, failed, ok, type Result } from "./base/errors.js";
+import { collectSoon } from "./base/heap.js";
+import { createLogs, type Logs } from "./base/log.js";
+import { packageRoot } from "./base/package-root.js";
+import { formatHostPort } from "./base/parse.js";
+import { readBuild } from "./base/version.js";
 import { Dataplane } from "./bpf/dataplane.js";
 import { checkEnvironment } from "./bpf/environment.js";
 import { uninstall } from "./bpf/generation.js";
 import { maps } from "./bpf/maps.gen.js";
 import { Pins, STATE_MAPS } from "./bpf/pins.js";
 import { createCompiler } from "./compile/compiler.js";
-import { type Config, formatHostPort } from "./config.js";
-import { alreadyRunning, failed, ok, type Result } from "./errors.js";
-import { collectSoon } from "./heap.js";
-import { createLogs, type Logs } from "./log.js";
-import { Mesh } from "./mesh.js";
+import type { Config } from "./config/config.js";
+import { Mesh } from "./enforce/mesh.js";
 import { createStore } from "./model/store.js";
+import { counterSource, DaemonView, stateSource } from "./operator/daemon-view.js";
 import { AccessLog, type Wanted } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
 import { LineWriter } from "./telemetry/line-writer.js";
 import { createMetrics } from "./telemetry/metrics.js";
-import { readBuild } from "./version.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
 import type { NodeIdentity } from "./xds/node.js";
 import type { Endpoint } from "./xds/transport.js";
@@ -59,7 +61,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
   const lock = await takeLock(config.bpffs);
   if (!lock.ok) return lock;
 
-  const native = loadNative();
+  const native = loadNative(packageRoot());
   const opened = Dataplane.open(native, environment.value, objectsDirectory(), config.mapLimit);
   if (!opened.ok) return opened;
   const dataplane = opened.value;
@@ -132,7 +134,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     const enrolled = mesh.enroll(pod);
     if (!enrolled.ok) log.error({ err: enrolled.error }, enrolled.error.message);
   }
-  const backend = new Backend({
+  const view = new DaemonView({
     config,
     logs,
     native,
@@ -148,9 +150,9 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
   const listeners: Listener[] = [];
   const adminLog = logs.logger("admin");
   for (const [name, address, routes] of [
-    ["admin", config.adminAddress, adminRoutes(backend)],
+    ["admin", config.adminAddress, adminRoutes(view)],
     ["metrics", config.metricsAddress, metricsRoutes(metrics)],
-    ["ready", config.readyAddress, readyRoutes(backend)],
+    ["ready", config.readyAddress, readyRoutes(view)],
   ] as const) {
     const listener = await listen(name, address, routes, { log: adminLog, localOnly: name === "admin" });
     if (!listener.ok) {
@@ -194,7 +196,7 @@ export async function uninstallAll(
   if (!environment.ok) return environment;
   const lock = await takeLock(bpffs);
   if (!lock.ok) return lock;
-  const removed = uninstall(loadNative(), new Pins(bpffs));
+  const removed = uninstall(loadNative(packageRoot()), new Pins(bpffs));
   lock.value.close();
   return ok(removed);
 }

@@ -3,8 +3,7 @@
 
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 
 /** Failure of a call into the kernel or libbpf. `errno` is positive; `code` its name, as in Node's own errors. */
 export interface BpfError extends Error {
@@ -203,20 +202,12 @@ export interface Native {
   enableStats(): StatsHandle;
 }
 
-/** The directory that holds package.json, whether this file runs from source or from dist/. */
-export function packageRoot(): string {
-  let directory = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(directory, "package.json"))) {
-    const parent = dirname(directory);
-    if (parent === directory) throw new Error("weft: package.json not found above the addon");
-    directory = parent;
-  }
-  return directory;
-}
-
-/** Loads the addon; WEFT_ADDON names another build of it (the sanitizer's). Throws with the way to build it when it is missing. */
-export function loadNative(): Native {
-  const path = process.env.WEFT_ADDON ?? join(packageRoot(), "build", "weft_native.node");
+/**
+ * Loads the addon from `build/` below `root`, the package's directory; WEFT_ADDON names another build of it (the
+ * sanitizer's). Throws with the way to build it when it is missing.
+ */
+export function loadNative(root: string): Native {
+  const path = process.env.WEFT_ADDON ?? join(root, "build", "weft_native.node");
   if (!existsSync(path)) throw new Error(`native addon ${path} is missing: run make build`);
   return createRequire(import.meta.url)(path) as Native;
 }

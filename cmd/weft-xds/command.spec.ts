@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { RunningProcess, run } from "../../lab/process.js";
+import { until } from "../../lab/wait.js";
 import { Authority } from "../../test/helpers/certificates.js";
-import { RunningProcess, run } from "../../test/helpers/process.js";
-import { until } from "../../test/helpers/wait.js";
 import { RunningClient } from "../../test/helpers/xds-client.js";
 
 let directory: string;

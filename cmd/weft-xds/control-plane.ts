@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { type Metadata, Server, ServerCredentials, type ServerOptions, status } from "@grpc/grpc-js";
-import { configInvalid, messageOf, WeftError } from "../../daemon/errors.js";
+import { configInvalid, messageOf, WeftError } from "../../daemon/base/errors.js";
 import {
   type AggregatedDiscoveryServiceServer,
   AggregatedDiscoveryServiceService,

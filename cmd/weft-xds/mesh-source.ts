@@ -2,7 +2,7 @@
 
 import { type FSWatcher, readFileSync, watch } from "node:fs";
 import { basename, dirname } from "node:path";
-import { messageOf } from "../../daemon/errors.js";
+import { messageOf } from "../../daemon/base/errors.js";
 import { encodeMesh } from "./encode.js";
 import { parseMesh } from "./mesh-file.js";
 import type { Change, ServedState } from "./served.js";

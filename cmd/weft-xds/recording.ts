@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { z } from "zod";
-import { messageOf } from "../../daemon/errors.js";
+import { messageOf } from "../../daemon/base/errors.js";
 
 const sidecarSchema = z.object({
   frames: z.array(

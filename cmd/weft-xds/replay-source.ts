@@ -1,6 +1,6 @@
 // Owns the playing of a recorded stream. Must not know clients.
 
-import { messageOf } from "../../daemon/errors.js";
+import { messageOf } from "../../daemon/base/errors.js";
 import { RESOURCE_TYPES } from "../../daemon/xds/resource.js";
 import { DeltaDiscoveryResponse, Resource } from "../../proto/gen/discovery.js";
 import { readRecording } from "./recording.js";

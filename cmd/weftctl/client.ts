@@ -1,7 +1,7 @@
 // Owns the way to the admin port: requests, refusals, an absent daemon. Must not know what is asked.
 
 import type { ErrorResponse } from "../../daemon/admin/responses.js";
-import { adminUnreachable, describe } from "../../daemon/errors.js";
+import { adminUnreachable, describe } from "../../daemon/base/errors.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 
 const TIMEOUT_MS = 60_000;

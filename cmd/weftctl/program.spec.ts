@@ -4,8 +4,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { adminRoutes } from "../../daemon/admin/routes.js";
 import { type Listener, listen } from "../../daemon/admin/server.js";
-import { facts, type TestBackend, testBackend } from "../../daemon/admin/test-backend.js";
-import { createLogs } from "../../daemon/log.js";
+import { facts, type TestView, testView } from "../../daemon/admin/test-operator-view.js";
+import { createLogs } from "../../daemon/base/log.js";
 import { SHELLS } from "./completion.js";
 import { ExitCode } from "./failure.js";
 import { run } from "./program.js";
@@ -14,13 +14,13 @@ const log = createLogs({ levels: { default: "silent", subsystems: new Map() }, f
   "admin",
 );
 
-let backend: TestBackend;
+let view: TestView;
 let listener: Listener;
 let url = "";
 
 beforeEach(async () => {
-  backend = testBackend();
-  const result = await listen("admin", { host: "127.0.0.1", port: 0 }, adminRoutes(backend), {
+  view = testView();
+  const result = await listen("admin", { host: "127.0.0.1", port: 0 }, adminRoutes(view), {
     log,
     localOnly: true,
   });
@@ -88,7 +88,7 @@ describe("reading", () => {
   it("says how the control plane is spoken to, and until when its root certificate is good", async () => {
     const tls = { transport: "tls", serverName: "istiod", rootExpires: "2034-09-12T08:00:00.000Z" } as const;
     const line = async (address: string, more: object = {}) => {
-      backend.facts = { ...facts, xds: { ...facts.xds, ...tls, address, ...more } };
+      view.facts = { ...facts, xds: { ...facts.xds, ...tls, address, ...more } };
       return (await weftctl(["status"])).out.split("\n").find((text) => text.startsWith("Control plane"));
     };
     expect(await line("istiod:15012")).toMatch(
@@ -100,7 +100,7 @@ describe("reading", () => {
   });
 
   it("exits 1 and says so when the daemon is not ready, warnings on top", async () => {
-    backend.facts = {
+    view.facts = {
       ...facts,
       components: [{ name: "xds", ready: false, detail: "no addresses yet" }],
       xds: { ...facts.xds, state: "waiting", lastError: "ECONNREFUSED" },
@@ -118,7 +118,7 @@ describe("reading", () => {
   });
 
   it("lets no name from the control plane reach the terminal raw", async () => {
-    backend.facts = {
+    view.facts = {
       ...facts,
       node: "a\x1b[2Jb",
       components: [{ name: "x\ny", ready: true, detail: "\u009b" }],
@@ -162,7 +162,7 @@ describe("reading", () => {
 
   it("exits 1 when daemon and kernel differ", async () => {
     expect(await weftctl(["diff"])).toMatchObject({ code: ExitCode.ok, out: "" });
-    backend.kernel.set("frontends", []);
+    view.kernel.set("frontends", []);
     const { code, out, err } = await weftctl(["diff"]);
     expect([code, err]).toEqual([ExitCode.failure, "weftctl: daemon and kernel differ in 1 entry\n"]);
     expect(out).toMatch(/^MAP +KEY +DAEMON +KERNEL\nfrontends +address=10\.96\.0\.1 .* +nothing\n$/);
@@ -195,9 +195,9 @@ describe("switches", () => {
     const running = weftctl(["accesslog", "tail", "--filter", "event=denied"], {
       interrupt: interrupt.signal,
     });
-    for (let round = 0; round < 200 && backend.tails.length === 0; round++) await pause(5);
-    expect(backend.tails[0]?.format).toBe("text");
-    backend.emit("accesslog: one");
+    for (let round = 0; round < 200 && view.tails.length === 0; round++) await pause(5);
+    expect(view.tails[0]?.format).toBe("text");
+    view.emit("accesslog: one");
     await pause(50);
     interrupt.abort();
     expect(await running).toEqual({ code: ExitCode.ok, out: "accesslog: one\n", err: "" });
@@ -209,10 +209,10 @@ describe("switches", () => {
 
   it("says when the daemon ends the stream", async () => {
     const running = weftctl(["accesslog", "tail"]);
-    for (let round = 0; round < 200 && backend.tails.length === 0; round++) await pause(5);
+    for (let round = 0; round < 200 && view.tails.length === 0; round++) await pause(5);
     await listener.close();
     expect(await running).toMatchObject({ code: ExitCode.unreachable });
-    const again = await listen("admin", listener.address, adminRoutes(backend), { log, localOnly: true });
+    const again = await listen("admin", listener.address, adminRoutes(view), { log, localOnly: true });
     if (again.ok) listener = again.value;
   });
 

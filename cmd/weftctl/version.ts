@@ -1,7 +1,7 @@
 // Owns `weftctl version`.
 
 import type { VersionResponse } from "../../daemon/admin/responses.js";
-import { readBuild } from "../../daemon/version.js";
+import { readBuild } from "../../daemon/base/version.js";
 import type { Context } from "./context.js";
 import { CommandFailure } from "./failure.js";
 

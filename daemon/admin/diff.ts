@@ -1,8 +1,8 @@
 // Owns the comparison of what the daemon believes with what the kernel holds. Must not know how either is kept.
 
 import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
-import type { ExpectedEntry, KernelNames, RawMap } from "./backend.js";
 import { decodeKey, decodeValue } from "./dump-maps.js";
+import type { ExpectedEntry, KernelNames, RawMap } from "./operator-view.js";
 import type { Difference } from "./responses.js";
 
 /**

@@ -18,7 +18,7 @@ import {
 import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
 import { serviceKey } from "../model/service.js";
-import type { KernelNames, RawMap } from "./backend.js";
+import type { KernelNames, RawMap } from "./operator-view.js";
 import { type Decoded, MAP_NAMES } from "./responses.js";
 
 type Names = Readonly<Record<number, string>>;

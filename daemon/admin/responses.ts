@@ -1,8 +1,8 @@
 // Owns the shape of every JSON answer of the admin port; all that weftctl knows of the daemon.
 // Must not know how an answer comes about.
 
+import { LOG_LEVELS, SUBSYSTEMS } from "../base/log-levels.js";
 import { maps } from "../bpf/maps.gen.js";
-import { LOG_LEVELS, SUBSYSTEMS } from "../log-levels.js";
 
 /** Maps that can be dumped, in the order of their definition. */
 export const MAP_NAMES: readonly string[] = Object.values(maps).map((map) => map.name);

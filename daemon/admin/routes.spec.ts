@@ -1,16 +1,16 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createLogs } from "../base/log.js";
 import { Direction, maps, Outcome } from "../bpf/maps.gen.js";
-import { createLogs } from "../log.js";
 import { adminRoutes, metricsRoutes, readyRoutes } from "./routes.js";
 import { type Listener, listen, type Route } from "./server.js";
-import { entry, facts, frontend, type TestBackend, testBackend, version } from "./test-backend.js";
+import { entry, facts, frontend, type TestView, testView, version } from "./test-operator-view.js";
 
 const log = createLogs({
   levels: { default: "silent", subsystems: new Map() },
   format: "json",
 }).logger("admin");
 
-let backend: TestBackend;
+let view: TestView;
 let base = "";
 const listeners: Listener[] = [];
 
@@ -22,8 +22,8 @@ async function serve(routes: readonly Route[], localOnly = true): Promise<string
 }
 
 beforeEach(async () => {
-  backend = testBackend();
-  base = await serve(adminRoutes(backend));
+  view = testView();
+  base = await serve(adminRoutes(view));
 });
 
 afterEach(async () => {
@@ -151,7 +151,7 @@ describe("reading", () => {
     const key = { source: 1, destination: 0, service: 9, direction: Direction.OUTBOUND, outcome: Outcome.OK };
     const one = { opened: 1n, closed: 1n, failed: 0n, sentBytes: 2n ** 60n, receivedBytes: 5n };
     const cpu = entry("traffic", key, one);
-    backend.kernel.set("traffic", [{ key: cpu.key, value: Buffer.concat([cpu.value, cpu.value]) }]);
+    view.kernel.set("traffic", [{ key: cpu.key, value: Buffer.concat([cpu.value, cpu.value]) }]);
     const { body } = await ask("/debug/config_dump/bpf/workload?map=traffic");
     expect(body).toMatchObject({
       maps: {
@@ -174,14 +174,14 @@ describe("reading", () => {
 
   it("leaves out what was never written in an array", async () => {
     const unwritten = { key: maps.slots.key.encode(0), value: new Uint8Array(maps.slots.value.size) };
-    backend.kernel.set("slots", [unwritten, ...(backend.kernel.get("slots") ?? [])]);
+    view.kernel.set("slots", [unwritten, ...(view.kernel.get("slots") ?? [])]);
     const { body } = await ask("/debug/config_dump/bpf/workload?map=slots");
     expect((body as { maps: { slots: { entries: unknown[] } } }).maps.slots.entries).toHaveLength(1);
   });
 
   it("answers readiness with 200 or 503", async () => {
     expect(await ask("/debug/ready")).toMatchObject({ status: 200, body: { ready: true } });
-    backend.facts = { ...facts, components: [{ name: "xds", ready: false, detail: "no addresses yet" }] };
+    view.facts = { ...facts, components: [{ name: "xds", ready: false, detail: "no addresses yet" }] };
     expect(await ask("/healthz/ready")).toMatchObject({
       status: 503,
       body: { ready: false, components: [{ name: "xds", ready: false, detail: "no addresses yet" }] },
@@ -204,8 +204,8 @@ describe("diff", () => {
       key: frontend.key,
       value: maps.frontends.value.encode({ service: 9, firstSlot: 3, slots: 1, flags: 0, reason: 0 }),
     };
-    backend.kernel.set("frontends", [changed, other]);
-    backend.kernel.set("authz_identity", []);
+    view.kernel.set("frontends", [changed, other]);
+    view.kernel.set("authz_identity", []);
     const { body } = await ask("/debug/config_dump/diff");
     expect(body).toMatchObject({
       differences: [
@@ -222,7 +222,7 @@ describe("diff", () => {
   });
 
   it("ignores slots that nothing refers to", async () => {
-    backend.believed.set("slots", []);
+    view.believed.set("slots", []);
     expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
   });
 });
@@ -290,15 +290,15 @@ describe("the live access log", () => {
       signal: stop.signal,
     });
     expect(response.headers.get("content-type")).toBe("text/plain; charset=utf-8");
-    await until(() => backend.tails.length === 1);
-    backend.emit("one");
-    backend.emit("two");
+    await until(() => view.tails.length === 1);
+    view.emit("one");
+    view.emit("two");
     const reader = response.body?.getReader();
     let text = "";
     while (!text.includes("two\n")) text += Buffer.from((await reader?.read())?.value ?? "").toString();
     expect(text).toBe("one\ntwo\n");
     stop.abort();
-    await until(() => backend.tails.length === 0);
+    await until(() => view.tails.length === 0);
   });
 
   it("refuses a filter or format that it does not understand", async () => {
@@ -319,7 +319,7 @@ describe("the other listeners", () => {
       expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
       expect(await response.text()).toBe("# HELP a b\n# TYPE a gauge\na 1\n");
     }
-    const ready = await serve(readyRoutes(backend), false);
+    const ready = await serve(readyRoutes(view), false);
     expect((await fetch(`${ready}/healthz/ready`)).status).toBe(200);
     expect((await fetch(`${ready}/version`)).status).toBe(404);
   });

@@ -1,16 +1,16 @@
 // Owns the paths of the three listeners and what each answers. Must not know HTTP's mechanics.
 
 import { z } from "zod";
+import { describe, type WeftError } from "../base/errors.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import { type MapDescription, maps } from "../bpf/maps.gen.js";
-import { describe, type WeftError } from "../errors.js";
 import { serviceKey } from "../model/service.js";
 import { EXPOSITION_TYPE } from "../telemetry/exposition.js";
 import { parseFilter } from "../telemetry/record.js";
-import type { AdminBackend } from "./backend.js";
 import { diffMap } from "./diff.js";
 import { dumpPolicy, dumpService, dumpWorkload } from "./dump-config.js";
 import { decodeEntries, isListedMap, LISTED_MAPS } from "./dump-maps.js";
+import type { OperatorView } from "./operator-view.js";
 import type {
   AccessLogResponse,
   ComponentStatus,
@@ -29,58 +29,58 @@ import { ztunnelPolicy, ztunnelService, ztunnelWorkload } from "./ztunnel-dump.j
 const JSON_TYPE = "application/json; charset=utf-8";
 
 /** Listener of --admin-address. */
-export function adminRoutes(backend: AdminBackend): Route[] {
+export function adminRoutes(view: OperatorView): Route[] {
   const configDump: Handler = () =>
     ok200Pieces(
       jsonOfArrays({
-        workloads: mapEach(backend.workloads(), dumpWorkload),
-        services: mapEach(backend.services(), dumpService),
-        policies: mapEach(backend.policies(), dumpPolicy),
+        workloads: mapEach(view.workloads(), dumpWorkload),
+        services: mapEach(view.services(), dumpService),
+        policies: mapEach(view.policies(), dumpPolicy),
       }),
     );
   const ztunnelDump: Handler = () =>
     ok200Pieces(
       jsonOfArrays({
-        workloads: mapEach(backend.workloads(), ztunnelWorkload),
-        services: mapEach(backend.services(), (service) =>
-          ztunnelService(service, backend.endpoints(serviceKey(service))),
+        workloads: mapEach(view.workloads(), ztunnelWorkload),
+        services: mapEach(view.services(), (service) =>
+          ztunnelService(service, view.endpoints(serviceKey(service))),
         ),
-        policies: mapEach(backend.policies(), ztunnelPolicy),
+        policies: mapEach(view.policies(), ztunnelPolicy),
         // weftd holds none: it terminates no TLS.
         certificates: [],
       }),
     );
-  const bpfDump: Handler = (request) => dumpBpf(backend, request);
+  const bpfDump: Handler = (request) => dumpBpf(view, request);
   return [
-    get("/version", () => ok200(backend.version())),
-    get("/status", () => ok200(statusOf(backend))),
+    get("/version", () => ok200(view.version())),
+    get("/status", () => ok200(statusOf(view))),
     get("/config_dump", ztunnelDump),
     get("/debug/config_dump/workload", configDump),
     get("/debug/config_dump/dual-engine", configDump),
     get("/debug/config_dump/bpf/workload", bpfDump),
     get("/debug/config_dump/bpf/dual-engine", bpfDump),
-    get("/debug/config_dump/diff", () => diffAll(backend)),
+    get("/debug/config_dump/diff", () => diffAll(view)),
     {
       path: "/debug/loggers",
       methods: {
-        GET: (request) => getLoggers(backend, request),
-        POST: (request) => setLogger(backend, request),
+        GET: (request) => getLoggers(view, request),
+        POST: (request) => setLogger(view, request),
       },
     },
     {
       path: "/accesslog",
-      methods: { GET: () => ok200(accessLog(backend)), POST: (request) => switchAccessLog(backend, request) },
+      methods: { GET: () => ok200(accessLog(view)), POST: (request) => switchAccessLog(view, request) },
     },
-    get("/accesslog/tail", (request) => tail(backend, request)),
+    get("/accesslog/tail", (request) => tail(view, request)),
     {
       path: "/pods",
       methods: {
-        GET: () => ok200({ pods: backend.pods() } satisfies PodsResponse),
-        POST: (request) => enroll(backend, request),
+        GET: () => ok200({ pods: view.pods() } satisfies PodsResponse),
+        POST: (request) => enroll(view, request),
       },
     },
-    { path: "/pods/:namespace/:name", methods: { DELETE: (request) => unenroll(backend, request) } },
-    ...readyRoutes(backend),
+    { path: "/pods/:namespace/:name", methods: { DELETE: (request) => unenroll(view, request) } },
+    ...readyRoutes(view),
   ];
 }
 
@@ -91,94 +91,92 @@ export function metricsRoutes(metrics: { render(): AsyncIterable<string> }): Rou
 }
 
 /** Listener of --ready-address; on the admin port too. */
-export function readyRoutes(backend: Pick<AdminBackend, "components">): Route[] {
+export function readyRoutes(view: Pick<OperatorView, "components">): Route[] {
   const ready: Handler = () => {
-    const components = backend.components();
+    const components = view.components();
     const response: ReadyResponse = { ready: allReady(components), components };
     return { status: response.ready ? 200 : 503, json: response };
   };
   return [get("/debug/ready", ready), get("/healthz/ready", ready)];
 }
 
-function statusOf(backend: AdminBackend): StatusResponse {
-  const facts = backend.status();
+function statusOf(view: OperatorView): StatusResponse {
+  const facts = view.status();
   return { ready: allReady(facts.components), ...facts, warnings: warningsOf(facts) };
 }
 
-function dumpBpf(backend: AdminBackend, { url }: RouteRequest): Reply {
+function dumpBpf(view: OperatorView, { url }: RouteRequest): Reply {
   const wanted = url.searchParams.get("map");
   if (wanted !== null && !isListedMap(wanted)) return unknownMap(wanted);
   const chosen = wanted === null ? LISTED_MAPS : [wanted].filter(isListedMap);
   return ok200Pieces(
-    gather(objectText([["maps", chosen]], (names) => objectText(mapsOf(backend, names), (text) => text))),
+    gather(objectText([["maps", chosen]], (names) => objectText(mapsOf(view, names), (text) => text))),
   );
 }
 
 /** Each map's text, read when its turn comes, so that only one map's bytes are held. */
 function* mapsOf(
-  backend: AdminBackend,
+  view: OperatorView,
   names: readonly MapName[],
 ): Generator<readonly [string, Iterable<string>]> {
   for (const name of names) {
-    const raw = backend.readMap(name);
+    const raw = view.readMap(name);
     if (raw === undefined) continue;
     const { type }: MapDescription = maps[name];
     const fields: [string, Iterable<string>][] = [
       ["type", [JSON.stringify(type)]],
       ["capacity", [String(raw.capacity)]],
-      ["entries", arrayText(decodeEntries(name, raw.entries, backend.names))],
+      ["entries", arrayText(decodeEntries(name, raw.entries, view.names))],
     ];
     yield [name, objectText(fields, (text) => text)];
   }
 }
 
-async function diffAll(backend: AdminBackend): Promise<Reply> {
-  await backend.settled();
+async function diffAll(view: OperatorView): Promise<Reply> {
+  await view.settled();
   const differences: Difference[] = [];
   for (const name of LISTED_MAPS) {
     // Both sides are taken in one turn of the event loop: no operation comes between them.
-    const expected = backend.expectedMap(name);
-    const raw = expected === undefined ? undefined : backend.readMap(name);
+    const expected = view.expectedMap(name);
+    const raw = expected === undefined ? undefined : view.readMap(name);
     if (expected === undefined || raw === undefined) continue;
-    differences.push(...diffMap(name, expected, raw.entries, backend.names));
+    differences.push(...diffMap(name, expected, raw.entries, view.names));
   }
   return ok200({ differences } satisfies DiffResponse);
 }
 
-function getLoggers(backend: AdminBackend, { url }: RouteRequest): Reply {
+function getLoggers(view: OperatorView, { url }: RouteRequest): Reply {
   const name = url.searchParams.get("name");
-  const loggers = backend.loggers().filter((logger) => name === null || logger.name === name);
+  const loggers = view.loggers().filter((logger) => name === null || logger.name === name);
   if (loggers.length === 0) return refuse(404, "not found", `there is no logger "${name}"`);
   return ok200({ loggers } satisfies LoggersResponse);
 }
 
 const loggerRequest = z.strictObject({ name: z.string(), level: z.string() });
 
-function setLogger(backend: AdminBackend, { body }: RouteRequest): Reply {
+function setLogger(view: OperatorView, { body }: RouteRequest): Reply {
   const request = loggerRequest.safeParse(body);
   if (!request.success) return badRequest('expected {"name": SUBSYSTEM, "level": LEVEL}');
-  const result = backend.setLogLevel(request.data.name, request.data.level);
-  return result.ok
-    ? ok200({ loggers: backend.loggers() } satisfies LoggersResponse)
-    : badRequest(result.reason);
+  const result = view.setLogLevel(request.data.name, request.data.level);
+  return result.ok ? ok200({ loggers: view.loggers() } satisfies LoggersResponse) : badRequest(result.reason);
 }
 
-function accessLog(backend: AdminBackend): AccessLogResponse {
-  return backend.accessLog();
+function accessLog(view: OperatorView): AccessLogResponse {
+  return view.accessLog();
 }
 
-function switchAccessLog(backend: AdminBackend, { url }: RouteRequest): Reply {
+function switchAccessLog(view: OperatorView, { url }: RouteRequest): Reply {
   const value = url.searchParams.get("enable");
   if (value !== "true" && value !== "false") {
     return badRequest(
       `enable is ${value === null ? "missing" : `"${value}"`}: use ?enable=true or ?enable=false`,
     );
   }
-  const result = backend.setAccessLog(value === "true");
-  return result.ok ? ok200(accessLog(backend)) : refused(500, result.error);
+  const result = view.setAccessLog(value === "true");
+  return result.ok ? ok200(accessLog(view)) : refused(500, result.error);
 }
 
-function tail(backend: AdminBackend, { url, signal }: RouteRequest): Reply {
+function tail(view: OperatorView, { url, signal }: RouteRequest): Reply {
   const filter = parseFilter(url.searchParams.get("filter") ?? "");
   if (!filter.ok) return badRequest(filter.reason);
   const format = url.searchParams.get("format") ?? "json";
@@ -189,7 +187,7 @@ function tail(backend: AdminBackend, { url, signal }: RouteRequest): Reply {
   return {
     status: 200,
     type: format === "json" ? "application/x-ndjson; charset=utf-8" : "text/plain; charset=utf-8",
-    pieces: lines((onLine) => backend.tailAccessLog(options, onLine), signal, lost),
+    pieces: lines((onLine) => view.tailAccessLog(options, onLine), signal, lost),
   };
 }
 
@@ -199,18 +197,18 @@ const enrollRequest = z.strictObject({
   netns: z.string().startsWith("/"),
 });
 
-async function enroll(backend: AdminBackend, { body }: RouteRequest): Promise<Reply> {
+async function enroll(view: OperatorView, { body }: RouteRequest): Promise<Reply> {
   const request = enrollRequest.safeParse(body);
   if (!request.success) {
     return badRequest('expected {"namespace": NAMESPACE, "name": NAME, "netns": "/run/netns/NAME"}');
   }
-  const result = await backend.enroll(request.data);
+  const result = await view.enroll(request.data);
   return result.ok ? { status: 201, json: result.value } : refused(409, result.error);
 }
 
-async function unenroll(backend: AdminBackend, { params }: RouteRequest): Promise<Reply> {
-  const result = await backend.unenroll(params.namespace ?? "", params.name ?? "");
-  if (result.ok) return ok200({ pods: backend.pods() } satisfies PodsResponse);
+async function unenroll(view: OperatorView, { params }: RouteRequest): Promise<Reply> {
+  const result = await view.unenroll(params.namespace ?? "", params.name ?? "");
+  if (result.ok) return ok200({ pods: view.pods() } satisfies PodsResponse);
   return refused(result.error.code === "POD_UNKNOWN" ? 404 : 409, result.error);
 }
 

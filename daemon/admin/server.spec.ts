@@ -1,16 +1,16 @@
 import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createLogs } from "../log.js";
+import { createLogs } from "../base/log.js";
 import { adminRoutes } from "./routes.js";
 import { type Listener, listen, type Route } from "./server.js";
-import { type TestBackend, testBackend } from "./test-backend.js";
+import { type TestView, testView } from "./test-operator-view.js";
 
 const log = createLogs({
   levels: { default: "silent", subsystems: new Map() },
   format: "json",
 }).logger("admin");
 
-let backend: TestBackend;
+let view: TestView;
 let base = "";
 const listeners: Listener[] = [];
 
@@ -22,8 +22,8 @@ async function serve(routes: readonly Route[], localOnly = true): Promise<string
 }
 
 beforeEach(async () => {
-  backend = testBackend();
-  base = await serve(adminRoutes(backend));
+  view = testView();
+  base = await serve(adminRoutes(view));
 });
 
 afterEach(async () => {
@@ -62,7 +62,7 @@ describe("HTTP", () => {
       const response = await fetch(base + path, { method: "HEAD" });
       expect([response.status, await response.text()]).toEqual([200, ""]);
     }
-    expect(backend.tails).toHaveLength(0);
+    expect(view.tails).toHaveLength(0);
   });
 
   it("keeps out pages and names from elsewhere", async () => {

@@ -5,9 +5,9 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
-import { formatHostPort, type HostPort } from "../config.js";
-import { addressInUse, failed, messageOf, ok, type Result } from "../errors.js";
-import type { Logger } from "../log.js";
+import { addressInUse, failed, messageOf, ok, type Result } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import { formatHostPort, type HostPort } from "../base/parse.js";
 import type { ErrorResponse } from "./responses.js";
 
 /** Far above any body that a route takes. */

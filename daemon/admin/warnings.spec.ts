@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { StatusFacts } from "./responses.js";
-import { facts, webPod } from "./test-backend.js";
+import { facts, webPod } from "./test-operator-view.js";
 import { warningsOf } from "./warnings.js";
 
 it("has nothing to say of a daemon that is well", () => {

@@ -2,6 +2,7 @@
 // Must not know what an entry means.
 
 import type { BpfError, BpfMap } from "../../native/index.js";
+import { bpfMapFull, bpfMapWriteFailed, type WeftError } from "../base/errors.js";
 import {
   type BulkPutOperation,
   type DeleteOperation,
@@ -9,7 +10,6 @@ import {
   type PutOperation,
   putOf,
 } from "../compile/operation.js";
-import { bpfMapFull, bpfMapWriteFailed, type WeftError } from "../errors.js";
 import { type MapName, U32 } from "./maps.gen.js";
 
 /** What the kernel says of a full hash map (E2BIG), a full LPM trie (ENOSPC), no memory for an entry (ENOMEM). */

@@ -3,8 +3,8 @@
 
 import { statSync } from "node:fs";
 import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
+import { bpfPinFailed, failed, ok, podNetnsMissing, type Result } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
-import { bpfPinFailed, failed, ok, podNetnsMissing, type Result } from "../errors.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
 import {

@@ -2,7 +2,7 @@
 // Must not know maps or programs.
 
 import { readFileSync, statfsSync, statSync } from "node:fs";
-import { failed, noBpffs, noBtf, noCgroup2, noPrivileges, ok, type Result } from "../errors.js";
+import { failed, noBpffs, noBtf, noCgroup2, noPrivileges, ok, type Result } from "../base/errors.js";
 
 /** f_type of statfs(2), linux/magic.h. */
 const BPF_FS_MAGIC = 0xcafe4a11;

@@ -5,7 +5,7 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { BpfError, BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
 import { AttachType } from "../../native/index.js";
-import { bpfAttachFailed, bpfLoadFailed, bpfObjectMissing, failed, ok, type Result } from "../errors.js";
+import { bpfAttachFailed, bpfLoadFailed, bpfObjectMissing, failed, ok, type Result } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
 import { CGROUP_HOOKS, type CgroupHook, LOOKUP_PROGRAM, OBJECTS } from "./hooks.js";
 import type { MapName } from "./maps.gen.js";

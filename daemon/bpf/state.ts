@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { BpfMap, Native } from "../../native/index.js";
-import { bpfLoadFailed, bpfObjectMissing, bpfPinFailed, failed, ok, type Result } from "../errors.js";
+import { bpfLoadFailed, bpfObjectMissing, bpfPinFailed, failed, ok, type Result } from "../base/errors.js";
 import { type Pins, STATE_MAPS, STATE_RINGS } from "./pins.js";
 
 export type StateName = (typeof STATE_MAPS)[number] | (typeof STATE_RINGS)[number];

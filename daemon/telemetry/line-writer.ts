@@ -1,7 +1,7 @@
 // Owns appending lines to a file descriptor without ever waiting for it. Must not know what a line says.
 
 import { closeSync, openSync, write } from "node:fs";
-import { failed, logFileUnwritable, ok, type Result } from "../errors.js";
+import { failed, logFileUnwritable, ok, type Result } from "../base/errors.js";
 
 /** Bytes that may wait for a slow output before lines are dropped. */
 const MAX_PENDING_BYTES = 8 * 1024 * 1024;

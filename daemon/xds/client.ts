@@ -2,8 +2,8 @@
 // Must not know what applying an Update means.
 
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import { describe, type WeftError, xdsRefused, xdsStreamLost, xdsSyncTimeout } from "../errors.js";
-import type { Logger } from "../log.js";
+import { describe, type WeftError, xdsRefused, xdsStreamLost, xdsSyncTimeout } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
 import type { Update } from "../model/update.js";
 import { Backoff } from "./backoff.js";
 import { DeltaStream } from "./delta-stream.js";

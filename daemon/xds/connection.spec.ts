@@ -7,13 +7,13 @@ import { join } from "node:path";
 import { Server, ServerCredentials, type ServerDuplexStream, type ServerOptions } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type ControlPlane, startControlPlane } from "../../cmd/weft-xds/control-plane.js";
+import { RunningProcess } from "../../lab/process.js";
+import { sleep, until } from "../../lab/wait.js";
 import {
   AggregatedDiscoveryServiceService,
   DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
 } from "../../proto/gen/discovery.js";
-import { RunningProcess } from "../../test/helpers/process.js";
-import { sleep, until } from "../../test/helpers/wait.js";
 import { response, workload } from "../../test/helpers/wire.js";
 import { RunningClient } from "../../test/helpers/xds-client.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "./resource.js";

@@ -3,7 +3,7 @@
 
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { messageOf } from "../errors.js";
+import { messageOf } from "../base/errors.js";
 
 type Read<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: string };
 

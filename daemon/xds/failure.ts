@@ -2,7 +2,7 @@
 // Must not know streams or files.
 
 import { status } from "@grpc/grpc-js";
-import { messageOf, type WeftError, xdsRefused, xdsTlsFailed, xdsTokenRefused } from "../errors.js";
+import { messageOf, type WeftError, xdsRefused, xdsTlsFailed, xdsTokenRefused } from "../base/errors.js";
 
 /** What was attempted. */
 export interface Attempt {

@@ -3,7 +3,7 @@
 
 import { createHash } from "node:crypto";
 import { Authorization } from "../../proto/gen/authorization.js";
-import { messageOf } from "../errors.js";
+import { messageOf } from "../base/errors.js";
 import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";

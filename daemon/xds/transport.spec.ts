@@ -14,9 +14,9 @@ import {
   type ControlPlaneOptions,
   startControlPlane,
 } from "../../cmd/weft-xds/control-plane.js";
+import { until } from "../../lab/wait.js";
 import { AggregatedDiscoveryServiceService } from "../../proto/gen/discovery.js";
 import { Authority, type KeyPair } from "../../test/helpers/certificates.js";
-import { until } from "../../test/helpers/wait.js";
 import { RunningClient } from "../../test/helpers/xds-client.js";
 import type { TlsOptions } from "./transport.js";
 

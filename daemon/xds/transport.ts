@@ -17,7 +17,7 @@ import {
   AggregatedDiscoveryServiceService,
   type DeltaDiscoveryRequest,
 } from "../../proto/gen/discovery.js";
-import { failed, ok, type Result, type WeftError, xdsTlsFailed, xdsTokenRefused } from "../errors.js";
+import { failed, ok, type Result, type WeftError, xdsTlsFailed, xdsTokenRefused } from "../base/errors.js";
 import { readRoot, readToken } from "./credentials.js";
 import { type Attempt, explain, grpcFailure, requestLimit } from "./failure.js";
 import { type DeltaResponse, openResponse } from "./response.js";

@@ -3,9 +3,9 @@
 
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createLab, type Lab, type Pod } from "../../test/helpers/lab.js";
-import { type Mesh, program, startMesh } from "../../test/helpers/mesh.js";
-import type { RunResult } from "../../test/helpers/process.js";
+import { createLab, type Lab, type Pod } from "../../lab/lab.js";
+import { type Mesh, program, startMesh } from "../../lab/lab-mesh.js";
+import type { RunResult } from "../../lab/process.js";
 import { bookinfoYaml, type Knobs, pods, reviewsName, vip, webPort } from "./bookinfo.js";
 import { startDns, startWeb } from "./servers.js";
 import { command, holds, ms, output } from "./terminal.js";

@@ -2,8 +2,8 @@
 // Must not know how a property is shown.
 
 import { parseArgs } from "node:util";
-import { leftovers, removeLab } from "../../test/helpers/lab.js";
-import { run } from "../../test/helpers/process.js";
+import { leftovers, removeLab } from "../../lab/lab.js";
+import { run } from "../../lab/process.js";
 import { buildDemo, type Demo, demoPrefix } from "./build.js";
 import { steps } from "./steps.js";
 import { bold, command, heading, holds, ms, note } from "./terminal.js";

@@ -2,7 +2,7 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Lab, Pod } from "../../test/helpers/lab.js";
+import type { Lab, Pod } from "../../lab/lab.js";
 
 /** Starts an nginx that answers every request with its pod's name, one connection a request. */
 export async function startWeb(lab: Lab, pod: Pod, port: number): Promise<void> {

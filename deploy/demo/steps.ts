@@ -1,7 +1,7 @@
 // Owns what the demo shows: each step runs real commands in real pods, and throws when its claim does not hold.
 // Must not know how the mesh was built.
 
-import { until } from "../../test/helpers/wait.js";
+import { until } from "../../lab/wait.js";
 import { reviewsName, vip, webPort } from "./bookinfo.js";
 import type { Demo } from "./build.js";
 import { bars, command, holds, ms, note, output } from "./terminal.js";

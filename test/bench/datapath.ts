@@ -13,10 +13,11 @@
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type BpfProgram, loadNative, packageRoot } from "../../native/index.js";
-import { type Arm, createLab, type Lab, type Pod } from "../helpers/lab.js";
-import { type Mesh, startMesh } from "../helpers/mesh.js";
-import { sysctl } from "../helpers/netns.js";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import { type Arm, createLab, type Lab, type Pod } from "../../lab/lab.js";
+import { type Mesh, startMesh } from "../../lab/lab-mesh.js";
+import { sysctl } from "../../lab/netns.js";
+import { type BpfProgram, loadNative } from "../../native/index.js";
 import { meshYaml } from "./datapath-mesh.js";
 import { type Measurement, median, printTable, report } from "./report.js";
 
@@ -182,7 +183,7 @@ interface RunTime {
  * of its own, for the statistics themselves cost time (two clock readings a run, in part within what they measure).
  */
 async function bpfTime(mesh: Mesh, side: Side, seconds: number): Promise<Measurement> {
-  const native = loadNative();
+  const native = loadNative(packageRoot());
   const programs = openPrograms(join(mesh.lab.bpffs, "weft"));
   const statistics = native.enableStats();
   try {
@@ -212,7 +213,7 @@ async function bpfTime(mesh: Mesh, side: Side, seconds: number): Promise<Measure
 }
 
 function openPrograms(pins: string): BpfProgram[] {
-  const native = loadNative();
+  const native = loadNative(packageRoot());
   return readdirSync(pins)
     .filter((name) => name.startsWith("generation-"))
     .flatMap((generation) => readdirSync(join(pins, generation)).map((name) => join(pins, generation, name)))

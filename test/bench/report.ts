@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
-import { packageRoot } from "../../native/index.js";
+import { packageRoot } from "../../daemon/base/package-root.js";
 
 /** What a row is held against: its ratio to the reference, or its value. */
 export interface Budget {

@@ -14,11 +14,11 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { packageRoot } from "../../native/index.js";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
-import type { RunningProcess } from "../helpers/process.js";
-import { Hopeless, sleep, until } from "../helpers/wait.js";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import type { RunningProcess } from "../../lab/process.js";
+import { Hopeless, sleep, until } from "../../lab/wait.js";
 import { type Measurement, median, printTable, report } from "./report.js";
 import { type BenchPod, namespaceName } from "./sync-mesh.js";
 import type { PlaneLine } from "./sync-plane.js";

@@ -2,6 +2,7 @@
 // Knows no decision.
 
 import { join } from "node:path";
+import { packageRoot } from "../../daemon/base/package-root.js";
 import {
   type Codec,
   ConnectionEvent,
@@ -12,7 +13,7 @@ import {
   reasonNames,
   ringBuffers,
 } from "../../daemon/bpf/maps.gen.js";
-import { type BpfObject, loadNative, packageRoot } from "../../native/index.js";
+import { type BpfObject, loadNative } from "../../native/index.js";
 
 type CodecType<C> = C extends Codec<infer T> ? T : never;
 type Key<Name extends MapName> = CodecType<(typeof maps)[Name]["key"]>;
@@ -29,7 +30,7 @@ export interface Entry {
 const MAP_ENTRIES = 64;
 const RING_BYTES = 64 * 1024;
 
-const native = loadNative();
+const native = loadNative(packageRoot());
 
 /** Where `make -C bpf` puts its objects; WEFT_BPF_OBJECTS names those of another compiler. */
 const objectDirectory = process.env.WEFT_BPF_OBJECTS ?? join(packageRoot(), "build", "bpf");

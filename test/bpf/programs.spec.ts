@@ -6,8 +6,8 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { packageRoot } from "../../daemon/base/package-root.js";
 import { maps, ringBuffers } from "../../daemon/bpf/maps.gen.js";
-import { packageRoot } from "../../native/index.js";
 import { openSmall } from "./fixture.js";
 
 /** docs: largest program, clang 14 to 22. */

@@ -2,12 +2,12 @@
 // Must not know what resources mean; weft-xds is the one that plays by the rules.
 
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
+import { until } from "../../lab/wait.js";
 import {
   AggregatedDiscoveryServiceService,
   type DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
 } from "../../proto/gen/discovery.js";
-import { until } from "./wait.js";
 
 type Stream = ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 

@@ -5,7 +5,7 @@ import { createStore, type Store } from "../../daemon/model/store.js";
 import type { Update } from "../../daemon/model/update.js";
 import { createXdsClient, type XdsClient, type XdsClientOptions } from "../../daemon/xds/client.js";
 import type { NodeIdentity } from "../../daemon/xds/node.js";
-import { until } from "./wait.js";
+import { until } from "../../lab/wait.js";
 
 export const NODE: NodeIdentity = {
   address: "127.0.0.1",

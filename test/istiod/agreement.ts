@@ -8,9 +8,9 @@ import { dumpPolicy, dumpService, dumpWorkload } from "../../daemon/admin/dump-c
 import type { ConfigDumpResponse } from "../../daemon/admin/responses.js";
 import { createStore } from "../../daemon/model/store.js";
 import { createXdsClient, type XdsClient } from "../../daemon/xds/client.js";
+import type { Mesh } from "../../lab/lab-mesh.js";
+import { until } from "../../lab/wait.js";
 import { type Mesh as Held, sorted } from "../conformance/ambientz.js";
-import type { Mesh } from "../helpers/mesh.js";
-import { until } from "../helpers/wait.js";
 import type { Istiod } from "./istiod.js";
 
 /** weftd's client and store in this process: every field of the model can be looked at. */

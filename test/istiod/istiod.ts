@@ -4,12 +4,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
-import { packageRoot } from "../../native/index.js";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import type { Lab } from "../../lab/lab.js";
+import { freePort } from "../../lab/lab-mesh.js";
+import type { RunningProcess } from "../../lab/process.js";
+import { until } from "../../lab/wait.js";
 import { type Mesh, meshOf } from "../conformance/ambientz.js";
-import type { Lab } from "../helpers/lab.js";
-import { freePort } from "../helpers/mesh.js";
-import type { RunningProcess } from "../helpers/process.js";
-import { until } from "../helpers/wait.js";
 
 export interface IstiodOptions {
   /** Serve TLS beside plain gRPC; root-cert.pem appears in this directory. */

@@ -2,9 +2,9 @@
 // weftd's model and the kernel hold the same.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
 import { dumpOf } from "../conformance/replay.js";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
 import { expectAgreement, Follower } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
 import { initialYaml, stepsOf } from "./script.js";

@@ -2,9 +2,9 @@
 // WEFT_SEED=N plays a run again.
 
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
-import { type Peer, startPeer } from "../helpers/peer.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type Peer, startPeer } from "../../lab/peer.js";
 import { asDumped, expectAgreement, Follower, weftdDump } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
 import { authorizationPolicy, clusterOf, from, node, pod, service, yamlOf } from "./kubernetes.js";

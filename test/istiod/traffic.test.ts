@@ -1,10 +1,10 @@
 // Owns the proof that connections between real pods follow what is applied to a living istiod, and how soon.
 
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
-import { type Peer, startPeer } from "../helpers/peer.js";
-import type { Answer } from "../helpers/peer-operations.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type Peer, startPeer } from "../../lab/peer.js";
+import type { Answer } from "../../lab/peer-operations.js";
 import { expectAgreement } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
 import {

@@ -7,12 +7,12 @@ import { credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js"
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { nodeMessage } from "../../daemon/xds/node.js";
 import { ADDRESS_TYPE } from "../../daemon/xds/resource.js";
+import { createLab, type Lab } from "../../lab/lab.js";
 import {
   AggregatedDiscoveryServiceClient,
   DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
 } from "../../proto/gen/discovery.js";
-import { createLab, type Lab } from "../helpers/lab.js";
 import { type Istiod, startIstiod } from "./istiod.js";
 import { clusterOf, pod, yamlOf } from "./kubernetes.js";
 

@@ -4,13 +4,13 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { packageRoot } from "../../daemon/base/package-root.js";
 import { isSingleAddress } from "../../daemon/model/address.js";
 import { serviceKey } from "../../daemon/model/service.js";
-import { packageRoot } from "../../native/index.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { check } from "../../lab/process.js";
 import type { Mesh as Held } from "../conformance/ambientz.js";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
-import { check } from "../helpers/process.js";
 import { expectAgreement } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
 import { initialYaml, stepsOf } from "./script.js";

@@ -3,8 +3,8 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createLab, type Lab, type Pod } from "../../lab/lab.js";
 import { AttachType } from "../../native/index.js";
-import { createLab, type Lab, type Pod } from "../helpers/lab.js";
 import { bpfDescriptors, descriptors, loadObject, native, pack, thrownBy } from "./support.js";
 
 const object = loadObject("iterators");

@@ -1,7 +1,7 @@
 // Owns the proof that nothing outlives its use: garbage, worker threads, environments and processes that end.
 
 import { describe, expect, it } from "vitest";
-import { sleep } from "../helpers/wait.js";
+import { sleep } from "../../lab/wait.js";
 import {
   bpfDescriptors,
   collectGarbage,

@@ -3,9 +3,9 @@
 
 import { readlinkSync, statSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createLab, type Lab, type Pod } from "../../lab/lab.js";
+import { check } from "../../lab/process.js";
 import { AttachType, type BpfLink } from "../../native/index.js";
-import { createLab, type Lab, type Pod } from "../helpers/lab.js";
-import { check } from "../helpers/process.js";
 import { descriptors, loadObject, native, pack, thrownBy } from "./support.js";
 
 const hooks = loadObject("hooks");

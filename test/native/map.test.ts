@@ -3,8 +3,8 @@
 import { createServer, type Server } from "node:net";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { createLab } from "../../lab/lab.js";
 import { type BpfMap, UpdateFlag } from "../../native/index.js";
-import { createLab } from "../helpers/lab.js";
 import { loadObject, native, nextMessage, pack, startWorker, thrownBy } from "./support.js";
 
 const object = loadObject("maps");

@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createLab, type Lab } from "../helpers/lab.js";
+import { createLab, type Lab } from "../../lab/lab.js";
 import { descriptors, loadObject, native, objectPath, pack, runScript, thrownBy } from "./support.js";
 
 let lab: Lab;

@@ -1,7 +1,7 @@
 // Owns the proof that programs can be run with input of our own, pinned and measured.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createLab, type Lab } from "../helpers/lab.js";
+import { createLab, type Lab } from "../../lab/lab.js";
 import { descriptors, loadObject, native, pack, thrownBy } from "./support.js";
 
 const hooks = loadObject("hooks");

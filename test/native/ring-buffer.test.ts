@@ -1,9 +1,9 @@
 // Owns the proof that a ring buffer's records arrive whole, in order and in batches, under load and at the end.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { sleep, sleepSync, until } from "../../lab/wait.js";
 import type { BpfObject, RingBuffer } from "../../native/index.js";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { sleep, sleepSync, until } from "../helpers/wait.js";
 import {
   collectGarbage,
   descriptors,

@@ -7,13 +7,14 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { Worker } from "node:worker_threads";
 import { vi } from "vitest";
-import { type BpfError, type BpfObject, loadNative, packageRoot } from "../../native/index.js";
-import { type RunResult, run } from "../helpers/process.js";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import { type RunResult, run } from "../../lab/process.js";
+import { type BpfError, type BpfObject, loadNative } from "../../native/index.js";
 
 // Under AddressSanitizer on two cores everything takes its time.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
-export const native = loadNative();
+export const native = loadNative(packageRoot());
 
 /** For worker threads and child processes, which load it themselves. */
 export const addonPath = process.env.WEFT_ADDON ?? join(packageRoot(), "build", "weft_native.node");

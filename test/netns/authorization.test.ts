@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Peer } from "../helpers/peer.js";
-import { until } from "../helpers/wait.js";
+import type { Peer } from "../../lab/peer.js";
+import { until } from "../../lab/wait.js";
 import { createWorld, type Knobs, targetPort, vip, type World, webPort } from "./world.js";
 
 let world: World;

@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StatusResponse } from "../../daemon/admin/responses.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "../../daemon/xds/resource.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type Peer, startPeer } from "../../lab/peer.js";
+import { until } from "../../lab/wait.js";
 import type { Action, Authorization } from "../../proto/gen/authorization.js";
 import { type DeepPartial, Resource } from "../../proto/gen/discovery.js";
 import type { WorkloadStatus } from "../../proto/gen/workload.js";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
-import { type Peer, startPeer } from "../helpers/peer.js";
 import { type ScriptedPlane, startScriptedPlane } from "../helpers/scripted-plane.js";
-import { until } from "../helpers/wait.js";
 import { ipv4, policy, resource, response, service, workload } from "../helpers/wire.js";
 
 const vip = "10.96.1.1";

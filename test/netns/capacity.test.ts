@@ -2,11 +2,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import type { StatusResponse } from "../../daemon/admin/responses.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "../../daemon/xds/resource.js";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane, startMesh } from "../helpers/mesh.js";
-import { type Peer, startPeer } from "../helpers/peer.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane, startMesh } from "../../lab/lab-mesh.js";
+import { type Peer, startPeer } from "../../lab/peer.js";
+import { until } from "../../lab/wait.js";
 import { startScriptedPlane } from "../helpers/scripted-plane.js";
-import { until } from "../helpers/wait.js";
 import { ipv4, policy, response, workload } from "../helpers/wire.js";
 
 const hosts = { client: "10.77.0.11", web: "10.77.0.21", db: "10.77.0.22" } as const;

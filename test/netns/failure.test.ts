@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "vitest";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { program } from "../helpers/mesh.js";
-import { run } from "../helpers/process.js";
-import { until } from "../helpers/wait.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { program } from "../../lab/lab-mesh.js";
+import { run } from "../../lab/process.js";
+import { until } from "../../lab/wait.js";
 import { createWorld, vip, type World, webPort } from "./world.js";
 
 let world: World | undefined;

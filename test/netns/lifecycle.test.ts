@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { until } from "../helpers/wait.js";
+import { until } from "../../lab/wait.js";
 import { createWorld, isShared, vip, type World, web, webPort } from "./world.js";
 
 const policies = [

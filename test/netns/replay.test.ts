@@ -7,12 +7,12 @@ import type { Served } from "../../cmd/weft-xds/served.js";
 import { dumpPolicy, dumpService, dumpWorkload } from "../../daemon/admin/dump-config.js";
 import type { ConfigDumpResponse } from "../../daemon/admin/responses.js";
 import { RESOURCE_TYPES } from "../../daemon/xds/resource.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { until } from "../../lab/wait.js";
 import { DeltaDiscoveryResponse, Resource } from "../../proto/gen/discovery.js";
 import { dumpOf, fixture, session } from "../conformance/replay.js";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
 import { startScriptedPlane } from "../helpers/scripted-plane.js";
-import { until } from "../helpers/wait.js";
 
 /** A node of each recording, with pods that live there. What they are called is all that must be right. */
 const nodes = {

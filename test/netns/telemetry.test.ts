@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { until } from "../helpers/wait.js";
+import { until } from "../../lab/wait.js";
 import { createWorld, vip, type World, web, webPort } from "./world.js";
 
 /** "what is your name?\n" and "web-a\n", as the peers write them. */

@@ -4,10 +4,10 @@ import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ControlPlane, startControlPlane } from "../../cmd/weft-xds/control-plane.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { until } from "../../lab/wait.js";
 import { Authority, type KeyPair } from "../helpers/certificates.js";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, meshWithPlane } from "../helpers/mesh.js";
-import { until } from "../helpers/wait.js";
 
 let lab: Lab;
 let plane: ControlPlane | undefined;

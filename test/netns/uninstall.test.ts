@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { check, run } from "../helpers/process.js";
-import { until } from "../helpers/wait.js";
+import { check, run } from "../../lab/process.js";
+import { until } from "../../lab/wait.js";
 import { createWorld, type World } from "./world.js";
 
 let world: World;

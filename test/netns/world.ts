@@ -2,10 +2,10 @@
 // Must not know what a test claims.
 
 import { stringify } from "yaml";
-import { createLab, type Lab } from "../helpers/lab.js";
-import { type Mesh, type MeshOptions, startMesh } from "../helpers/mesh.js";
-import { type Peer, startPeer } from "../helpers/peer.js";
-import { until } from "../helpers/wait.js";
+import { createLab, type Lab } from "../../lab/lab.js";
+import { type Mesh, type MeshOptions, startMesh } from "../../lab/lab-mesh.js";
+import { type Peer, startPeer } from "../../lab/peer.js";
+import { until } from "../../lab/wait.js";
 
 /** Addresses that nobody has. `block` stands for all of 10.97.0.0/16. */
 export const vip = {

@@ -1,6 +1,8 @@
 // Owns a small daemon's worth of answers for specs of the admin port and of weftctl.
 // Must not be imported by anything else.
 
+import { failed, ok, podNetnsMissing, podUnknown } from "../base/errors.js";
+import { createLogs } from "../base/log.js";
 import {
   type Codec,
   FrontendFlag,
@@ -10,13 +12,11 @@ import {
   Reason,
   TableFlag,
 } from "../bpf/maps.gen.js";
-import { failed, ok, podNetnsMissing, podUnknown } from "../errors.js";
-import { createLogs } from "../log.js";
 import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
 import { pod, service } from "../model/test-samples.js";
 import type { TailOptions } from "../telemetry/access-log.js";
-import type { AdminBackend, ExpectedEntry, RawMap } from "./backend.js";
+import type { ExpectedEntry, OperatorView, RawMap } from "./operator-view.js";
 import type { PodResponse, StatusFacts, VersionResponse } from "./responses.js";
 
 export const version: VersionResponse = {
@@ -116,7 +116,7 @@ export const frontend = entry(
 );
 
 /** What lies in the fake kernel; specs change it. */
-export interface TestBackend extends AdminBackend {
+export interface TestView extends OperatorView {
   readonly kernel: Map<MapName, readonly ExpectedEntry[]>;
   readonly believed: Map<MapName, readonly ExpectedEntry[]>;
   facts: StatusFacts;
@@ -125,7 +125,7 @@ export interface TestBackend extends AdminBackend {
   readonly tails: readonly TailOptions[];
 }
 
-export function testBackend(): TestBackend {
+export function testView(): TestView {
   const parsed = { default: "info", subsystems: new Map() } as const;
   const logs = createLogs({ levels: parsed, format: "json", output: { write: () => undefined } });
   const backend = { workload: 1, address: toKeyBytes("10.0.0.1"), port: 8080 };

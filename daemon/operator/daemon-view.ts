@@ -1,8 +1,8 @@
 // Owns the answers to what the admin port and the metrics ask of a running daemon.
 // Must not know HTTP; must not change anything that it is not asked to change.
 
-import type { BpfMap, Native } from "../native/index.js";
-import type { AdminBackend, ExpectedEntry, KernelNames, RawMap } from "./admin/backend.js";
+import type { BpfMap, Native } from "../../native/index.js";
+import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/operator-view.js";
 import type {
   AccessLogStatus,
   ComponentStatus,
@@ -11,21 +11,21 @@ import type {
   StatusFacts,
   VersionResponse,
   XdsStatus,
-} from "./admin/responses.js";
-import { CONFIGURATION_MAPS } from "./bpf/capacity.js";
-import type { Dataplane } from "./bpf/dataplane.js";
-import type { Enrollment } from "./bpf/enrollment.js";
-import { type MapName, maps, Reason } from "./bpf/maps.gen.js";
-import { principalOf } from "./compile/authz/identity.js";
-import type { Compiler } from "./compile/compiler.js";
-import type { Config } from "./config.js";
-import { ok, type Result } from "./errors.js";
-import type { Logs } from "./log.js";
-import type { Mesh } from "./mesh.js";
-import type { AccessLog } from "./telemetry/access-log.js";
-import type { LineWriter } from "./telemetry/line-writer.js";
-import type { CounterSource, StateSource } from "./telemetry/sources.js";
-import type { XdsClient } from "./xds/client.js";
+} from "../admin/responses.js";
+import { ok, type Result } from "../base/errors.js";
+import type { Logs } from "../base/log.js";
+import { CONFIGURATION_MAPS } from "../bpf/capacity.js";
+import type { Dataplane } from "../bpf/dataplane.js";
+import type { Enrollment } from "../bpf/enrollment.js";
+import { type MapName, maps, Reason } from "../bpf/maps.gen.js";
+import { principalOf } from "../compile/authz/identity.js";
+import type { Compiler } from "../compile/compiler.js";
+import type { Config } from "../config/config.js";
+import type { Mesh } from "../enforce/mesh.js";
+import type { AccessLog } from "../telemetry/access-log.js";
+import type { LineWriter } from "../telemetry/line-writer.js";
+import type { CounterSource, StateSource } from "../telemetry/sources.js";
+import type { XdsClient } from "../xds/client.js";
 
 /** Everything of the daemon that can be asked. */
 export interface Parts {
@@ -102,7 +102,7 @@ function workloadOf({ store }: Mesh, pod: Enrollment): string | null {
   return store.podWorkloads(pod.namespace, pod.name)[0]?.uid ?? null;
 }
 
-export class Backend implements AdminBackend {
+export class DaemonView implements OperatorView {
   readonly names: KernelNames;
   readonly #parts: Parts;
 
@@ -244,7 +244,7 @@ export class Backend implements AdminBackend {
     return ok(undefined);
   }
 
-  tailAccessLog(...[options, onLine]: Parameters<AdminBackend["tailAccessLog"]>): () => void {
+  tailAccessLog(...[options, onLine]: Parameters<OperatorView["tailAccessLog"]>): () => void {
     return this.#parts.accessLog.tail(options, onLine);
   }
 

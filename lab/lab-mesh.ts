@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { packageRoot } from "../../native/index.js";
+import { packageRoot } from "../daemon/base/package-root.js";
 import type { Lab } from "./lab.js";
 import { type RunningProcess, type RunResult, run } from "./process.js";
 import { Hopeless, isListening, until } from "./wait.js";

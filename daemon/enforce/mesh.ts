@@ -2,19 +2,19 @@
 // Must not know xDS, HTTP or the wire.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { BpfError } from "../native/index.js";
-import type { ApplyFailure } from "./bpf/apply.js";
-import type { Dataplane } from "./bpf/dataplane.js";
-import type { Enrollment } from "./bpf/enrollment.js";
-import { AuthzLock, type MapName } from "./bpf/maps.gen.js";
-import type { Compiler } from "./compile/compiler.js";
-import { type EntryOperation, type MapOperation, singly } from "./compile/operation.js";
-import { atOnce, type Steps } from "./compile/steps.js";
-import { failed, ok, podUnknown, type Result, type WeftError } from "./errors.js";
-import type { Logger } from "./log.js";
-import type { ReadableStore, Store } from "./model/store.js";
-import type { Update } from "./model/update.js";
-import { inSlices } from "./slices.js";
+import type { BpfError } from "../../native/index.js";
+import { failed, ok, podUnknown, type Result, type WeftError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import { inSlices } from "../base/slices.js";
+import type { ApplyFailure } from "../bpf/apply.js";
+import type { Dataplane } from "../bpf/dataplane.js";
+import type { Enrollment } from "../bpf/enrollment.js";
+import { AuthzLock, type MapName } from "../bpf/maps.gen.js";
+import type { Compiler } from "../compile/compiler.js";
+import { type EntryOperation, type MapOperation, singly } from "../compile/operation.js";
+import { atOnce, type Steps } from "../compile/steps.js";
+import type { ReadableStore, Store } from "../model/store.js";
+import type { Update } from "../model/update.js";
 
 /** Milliseconds: far longer than a hook can be between reading one entry and the next that it leads to. */
 const GRACE_MS = 100;

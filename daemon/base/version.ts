@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { packageRoot } from "../native/index.js";
+import { packageRoot } from "./package-root.js";
 
 export interface Build {
   readonly version: string;

@@ -3,22 +3,22 @@
 
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type ApplyFailure, applyOperations } from "./bpf/apply.js";
-import { CONFIGURATION_MAPS, planCapacities } from "./bpf/capacity.js";
-import type { Dataplane } from "./bpf/dataplane.js";
-import { AuthzLock, type MapName, maps, type Settings, TableNumber } from "./bpf/maps.gen.js";
-import { type TestMap, testMaps } from "./bpf/test-map.js";
-import { principalOf } from "./compile/authz/identity.js";
-import { match, policy } from "./compile/authz/test-mesh.js";
-import { type Compiler, createCompiler } from "./compile/compiler.js";
-import type { MapOperation } from "./compile/operation.js";
-import { type LogicalView, logicalView, type MapEntry } from "./compile/view.js";
-import { bpfLoadFailed, failed, ok, type Result } from "./errors.js";
+import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
+import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
+import { CONFIGURATION_MAPS, planCapacities } from "../bpf/capacity.js";
+import type { Dataplane } from "../bpf/dataplane.js";
+import { AuthzLock, type MapName, maps, type Settings, TableNumber } from "../bpf/maps.gen.js";
+import { type TestMap, testMaps } from "../bpf/test-map.js";
+import { principalOf } from "../compile/authz/identity.js";
+import { match, policy } from "../compile/authz/test-mesh.js";
+import { type Compiler, createCompiler } from "../compile/compiler.js";
+import type { MapOperation } from "../compile/operation.js";
+import { type LogicalView, logicalView, type MapEntry } from "../compile/view.js";
+import { toKeyBytes } from "../model/address.js";
+import { createStore } from "../model/store.js";
+import { pod, service } from "../model/test-samples.js";
+import type { EnrolledPod, Update } from "../model/update.js";
 import { Mesh } from "./mesh.js";
-import { toKeyBytes } from "./model/address.js";
-import { createStore } from "./model/store.js";
-import { pod, service } from "./model/test-samples.js";
-import type { EnrolledPod, Update } from "./model/update.js";
 
 /** The parts of Dataplane that carry operations, over doubles of maps; a generation is a new set of them. */
 class TestDataplane {

@@ -1,14 +1,7 @@
 import { Command } from "commander";
 import { describe, expect, it } from "vitest";
-import {
-  addConfigOptions,
-  type Config,
-  formatHostPort,
-  loadConfig,
-  parseDuration,
-  parseHostPort,
-  parsePod,
-} from "./config.js";
+import { formatHostPort } from "../base/parse.js";
+import { addConfigOptions, type Config, loadConfig } from "./config.js";
 
 function flags(...args: string[]): Record<string, unknown> {
   return addConfigOptions(new Command("weftd").exitOverride()).parse(args, { from: "user" }).opts();
@@ -161,36 +154,5 @@ describe("loadConfig", () => {
       expect(text).toContain(`--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
     }
     expect(text).toContain("[default: 127.0.0.1:15010, env: WEFT_XDS_ADDRESS]");
-  });
-});
-
-describe("parsers", () => {
-  it("reads durations with units only", () => {
-    const read = (text: string) => {
-      const result = parseDuration(text);
-      return result.ok ? result.value : undefined;
-    };
-    expect(["500ms", "30s", "1m30s", "1.5h", "0s"].map(read)).toEqual([500, 30_000, 90_000, 5_400_000, 0]);
-    expect(["", "5", "s", "-1s", "1 s", "1d", "1s2"].map(read)).toEqual(Array(7).fill(undefined));
-  });
-
-  it("reads and writes addresses", () => {
-    for (const text of ["istiod.istio-system:15010", "[::1]:1", "10.0.0.1:65535"]) {
-      const result = parseHostPort(text);
-      expect(result.ok && formatHostPort(result.value)).toBe(text);
-    }
-    for (const text of ["", "host", "host:", ":1", "host:65536", "::1:80", "a b:1", "[::1]"]) {
-      expect(parseHostPort(text).ok, text).toBe(false);
-    }
-  });
-
-  it("reads pods", () => {
-    expect(parsePod("a/b=/run/netns/x=y")).toEqual({
-      ok: true,
-      value: { namespace: "a", name: "b", netns: "/run/netns/x=y" },
-    });
-    for (const text of ["", "a/b", "a=/x", "/b=/x", "a/=/x", "a/b=x", "a/b/c=/x"]) {
-      expect(parsePod(text).ok, text).toBe(false);
-    }
   });
 });

@@ -1,8 +1,8 @@
 // Owns what the admin server asks of the daemon; the composition root answers.
 // Must not know HTTP.
 
+import type { Result } from "../base/errors.js";
 import type { MapName } from "../bpf/maps.gen.js";
-import type { Result } from "../errors.js";
 import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
@@ -37,7 +37,7 @@ export interface KernelNames extends NameSource {
   table(number: number): string | undefined;
 }
 
-export interface AdminBackend {
+export interface OperatorView {
   readonly names: KernelNames;
   version(): VersionResponse;
   components(): readonly ComponentStatus[];

@@ -1,0 +1,62 @@
+// Owns the grammar of small values that people type: places to listen, durations, pods.
+// Must not know where the text comes from.
+
+/** A value read from text, or a sentence about what is wrong with the text. */
+export type Parsed<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly reason: string };
+
+/** Where to listen or connect; an IPv6 host stands without brackets. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A pod named by the operator: --pod NAMESPACE/NAME=NETNS_PATH. */
+export interface PodSpec {
+  readonly namespace: string;
+  readonly name: string;
+  readonly netns: string;
+}
+
+/** Reads `500ms`, `30s`, `1m30s`, `2h` to milliseconds. A number without unit is refused: it could be anything. */
+export function parseDuration(text: string): Parsed<number> {
+  const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) {
+    return { ok: false, reason: `"${text}" is no duration: write one such as 500ms, 30s or 1m30s` };
+  }
+  let total = 0;
+  for (const [, amount, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|s|m|h)/g)) {
+    total += Number(amount) * (units[unit ?? ""] ?? 0);
+  }
+  return { ok: true, value: Math.round(total) };
+}
+
+/** Reads `host:port` or `[ipv6]:port`; port 0 is any free one. */
+export function parseHostPort(text: string): Parsed<HostPort> {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65535) {
+    return { ok: false, reason: `"${text}" is no HOST:PORT such as 127.0.0.1:15010 or [::1]:15010` };
+  }
+  return { ok: true, value: { host, port } };
+}
+
+/** The text that parseHostPort reads. */
+export function formatHostPort({ host, port }: HostPort): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Reads `NAMESPACE/NAME=NETNS_PATH`. */
+export function parsePod(text: string): Parsed<PodSpec> {
+  const match = /^([^/=\s]+)\/([^/=\s]+)=(\/.*)$/.exec(text);
+  const [, namespace, name, netns] = match ?? [];
+  if (namespace === undefined || name === undefined || netns === undefined) {
+    return {
+      ok: false,
+      reason: `"${text}" is no NAMESPACE/NAME=NETNS_PATH such as default/web=/run/netns/web`,
+    };
+  }
+  return { ok: true, value: { namespace, name, netns } };
+}
