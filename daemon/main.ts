@@ -31,7 +31,7 @@ import { LineWriter } from "./telemetry/line-writer.js";
 import { createMetrics } from "./telemetry/metrics.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
 import type { NodeIdentity } from "./xds/node.js";
-import type { Endpoint } from "./xds/transport.js";
+import type { ControlPlane } from "./xds/transport.js";
 
 /** How often what the kernel does not announce is looked at: the node's addresses, namespaces that ended. */
 const HOUSEKEEPING_MS = 10_000;
@@ -259,7 +259,7 @@ function nodeAddresses(config: Config): string[] {
     .map(({ address }) => address);
 }
 
-function controlPlane(config: Config): Endpoint {
+function controlPlane(config: Config): ControlPlane {
   const { host, port } = config.xdsAddress;
   const address = formatHostPort(config.xdsAddress);
   if (!(config.xdsTls ?? port === ISTIOD_TLS_PORT)) return { address };

@@ -5,7 +5,7 @@ import { createSocket, type Socket as Datagrams } from "node:dgram";
 import { createServer, connect as openSocket, type Socket } from "node:net";
 import { sleep } from "./wait.js";
 
-export interface Endpoint {
+export interface SocketAddress {
   readonly host: string;
   readonly port: number;
 }
@@ -34,7 +34,7 @@ const held = new Map<number, Socket>();
 let nextHeld = 1;
 
 /** Serves TCP: answers each line with `name`, closes when the client does. */
-async function serveTcp({ host, port, name }: Endpoint & { readonly name: string }): Promise<void> {
+async function serveTcp({ host, port, name }: SocketAddress & { readonly name: string }): Promise<void> {
   const server = createServer((socket) => {
     socket.setEncoding("utf8").on("error", () => socket.destroy());
     socket.on("data", (text: string) => {
@@ -47,7 +47,7 @@ async function serveTcp({ host, port, name }: Endpoint & { readonly name: string
 }
 
 /** Serves UDP: answers each datagram with `name`. */
-async function serveUdp({ host, port, name }: Endpoint & { readonly name: string }): Promise<void> {
+async function serveUdp({ host, port, name }: SocketAddress & { readonly name: string }): Promise<void> {
   const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
   socket.on("message", (_, from) => socket.send(name, from.port, from.address));
   await new Promise<void>((resolve, reject) => {
@@ -56,7 +56,7 @@ async function serveUdp({ host, port, name }: Endpoint & { readonly name: string
 }
 
 /** One connection, one question, one reply. */
-function ask(to: Endpoint & { readonly timeoutMs?: number }): Promise<Answer> {
+function ask(to: SocketAddress & { readonly timeoutMs?: number }): Promise<Answer> {
   const started = performance.now();
   const elapsed = () => performance.now() - started;
   return new Promise((resolve) => {
@@ -91,14 +91,14 @@ function ask(to: Endpoint & { readonly timeoutMs?: number }): Promise<Answer> {
 
 /** `count` questions, `concurrency` at a time (default 8). */
 function askMany(
-  to: Endpoint & { readonly count: number; readonly concurrency?: number; readonly timeoutMs?: number },
+  to: SocketAddress & { readonly count: number; readonly concurrency?: number; readonly timeoutMs?: number },
 ): Promise<Tally> {
   let left = to.count;
   return tally(to.concurrency ?? 8, () => (left-- > 0 ? ask(to) : undefined));
 }
 
 /** Questions one after another for `ms` milliseconds. */
-function askFor(to: Endpoint & { readonly ms: number; readonly timeoutMs?: number }): Promise<Tally> {
+function askFor(to: SocketAddress & { readonly ms: number; readonly timeoutMs?: number }): Promise<Tally> {
   const end = performance.now() + to.ms;
   return tally(1, () => (performance.now() < end ? ask(to) : undefined));
 }
@@ -120,7 +120,7 @@ async function tally(concurrency: number, next: () => Promise<Answer> | undefine
 }
 
 /** Opens a connection that stays; returns its number for say() and drop(). Throws when it is refused. */
-async function hold({ host, port }: Endpoint): Promise<number> {
+async function hold({ host, port }: SocketAddress): Promise<number> {
   const socket = openSocket({ host, port, noDelay: true }).setEncoding("utf8");
   await new Promise<void>((resolve, reject) => {
     socket.once("connect", resolve).once("error", reject);
@@ -176,7 +176,7 @@ export interface Datagram {
  * connect+send or by sendto. A missing reply or an error ends the list with its code as `reply`.
  */
 async function askUdp(
-  to: Endpoint & {
+  to: SocketAddress & {
     readonly connected: boolean;
     readonly count?: number;
     /** Pause between two, default none. */
@@ -210,7 +210,7 @@ async function askUdp(
 
 function exchange(
   socket: Datagrams,
-  to: Endpoint & { readonly connected: boolean; readonly timeoutMs?: number },
+  to: SocketAddress & { readonly connected: boolean; readonly timeoutMs?: number },
 ): Promise<Omit<Datagram, "remote">> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(

@@ -8,12 +8,12 @@ import * as security from "../../proto/gen/authorization.js";
 import type { DeepPartial } from "../../proto/gen/discovery.js";
 import { Resource } from "../../proto/gen/discovery.js";
 import * as wire from "../../proto/gen/workload.js";
-import type { Mesh, MeshGateway, MeshMatch, MeshPolicy, MeshService } from "./mesh-schema.js";
+import type { MeshFile, MeshGateway, MeshMatch, MeshPolicy, MeshService } from "./mesh-schema.js";
 import { hostnameOf, keyOf, type ResolvedWorkload, resolveMesh, scopeOf } from "./resolve.js";
 import type { Served } from "./served.js";
 
 /** Every resource of a mesh without problems. Policies carry no version, as with istiod. */
-export function encodeMesh(mesh: Mesh): Map<ResourceType, Served[]> {
+export function encodeMesh(mesh: MeshFile): Map<ResourceType, Served[]> {
   const workloads = resolveMesh(mesh).workloads.map((entry) => {
     const address = { type: { $case: "workload", value: encodeWorkload(entry) } } as const;
     return served(ADDRESS_TYPE, entry.uid, wire.Address.encode(address).finish());

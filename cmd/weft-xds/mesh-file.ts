@@ -3,11 +3,11 @@
 
 import { isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
 import type { z } from "zod";
-import { type Mesh, meshSchema, type Problem } from "./mesh-schema.js";
+import { type MeshFile, meshSchema, type Problem } from "./mesh-schema.js";
 import { resolveMesh } from "./resolve.js";
 
 export type ParsedMesh =
-  | { readonly ok: true; readonly mesh: Mesh }
+  | { readonly ok: true; readonly mesh: MeshFile }
   /** Each `file:line:column: path: reason`, in the order of the file. */
   | { readonly ok: false; readonly problems: readonly string[] };
 

@@ -172,10 +172,10 @@ export const meshSchema = z.strictObject({
     .transform((list) => list ?? []),
 });
 
-export type Mesh = z.infer<typeof meshSchema>;
-export type MeshWorkload = Mesh["workloads"][number];
-export type MeshService = Mesh["services"][number];
-export type MeshPolicy = Mesh["policies"][number];
+export type MeshFile = z.infer<typeof meshSchema>;
+export type MeshWorkload = MeshFile["workloads"][number];
+export type MeshService = MeshFile["services"][number];
+export type MeshPolicy = MeshFile["policies"][number];
 export type MeshGateway = z.infer<typeof gateway>;
 export type MeshMatch = z.infer<typeof match>;
 

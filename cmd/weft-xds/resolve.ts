@@ -2,7 +2,7 @@
 // Must not know where the mesh was written, nor the wire.
 
 import type { Port } from "../../daemon/model/workload.js";
-import type { Mesh, MeshPolicy, MeshService, MeshWorkload, Problem } from "./mesh-schema.js";
+import type { MeshFile, MeshPolicy, MeshService, MeshWorkload, Problem } from "./mesh-schema.js";
 
 /** The namespace whose policies apply to the whole mesh. */
 const ROOT_NAMESPACE = "istio-system";
@@ -39,7 +39,7 @@ export function scopeOf(policy: MeshPolicy): NonNullable<MeshPolicy["scope"]> {
 }
 
 /** Follows every reference. What it builds is complete only without problems. */
-export function resolveMesh(mesh: Mesh): ResolvedMesh {
+export function resolveMesh(mesh: MeshFile): ResolvedMesh {
   const problems: Problem[] = [];
   const workloads = mesh.workloads.map((workload) => ({
     workload,

@@ -21,10 +21,10 @@ import { serviceKey } from "../model/service.js";
 import type { KernelNames, RawMap } from "./operator-view.js";
 import { type Decoded, MAP_NAMES } from "./responses.js";
 
-type Names = Readonly<Record<number, string>>;
+type EnumNames = Readonly<Record<number, string>>;
 
 /** What the bits of a field `flags` mean depends on its map. */
-const FLAG_NAMES: Partial<Record<MapName, Names>> = {
+const FLAG_NAMES: Partial<Record<MapName, EnumNames>> = {
   addresses: addressFlagNames,
   authz_tables: tableFlagNames,
   authz_terms: termFlagNames,
@@ -32,7 +32,7 @@ const FLAG_NAMES: Partial<Record<MapName, Names>> = {
 };
 
 /** Fields whose number has a name in one of the enums. */
-const ENUM_NAMES: Readonly<Record<string, Names>> = {
+const ENUM_NAMES: Readonly<Record<string, EnumNames>> = {
   direction: directionNames,
   outcome: outcomeNames,
   reason: reasonNames,

@@ -4,10 +4,10 @@
 import type { Result } from "../base/errors.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import type { Policy } from "../model/policy.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import type { TailOptions } from "../telemetry/access-log.js";
-import type { NameSource } from "../telemetry/sources.js";
 import type {
   AccessLogStatus,
   ComponentStatus,
@@ -30,7 +30,7 @@ export interface ExpectedEntry {
 }
 
 /** What else the maps hold numbers of. */
-export interface KernelNames extends NameSource {
+export interface KernelNames extends ResourcesById {
   /** `trust domain/ns/namespace/sa/account` */
   identity(number: number): string | undefined;
   /** What a verdict table is made of. */

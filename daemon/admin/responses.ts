@@ -78,7 +78,7 @@ export interface XdsStatus {
 }
 
 export interface HookStatus {
-  /** connect4, sockops, lookup ... */
+  /** connect4, sockops, guard ... */
   readonly hook: string;
   readonly program: string;
   readonly programId: number;

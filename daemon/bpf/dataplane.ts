@@ -20,14 +20,14 @@ import {
 import { type Enrollment, readEnrollments, removeEnrollment, writeEnrollment } from "./enrollment.js";
 import type { Environment } from "./environment.js";
 import {
-  attachLookup,
+  attachGuard,
   describeLink,
-  detachLookup,
+  detachGuard,
   type Generation,
   loadGeneration,
   swapIn,
 } from "./generation.js";
-import { CGROUP_HOOKS, LOOKUP_PROGRAM } from "./hooks.js";
+import { CGROUP_HOOKS, GUARD_PROGRAM } from "./hooks.js";
 import { type MapName, maps, type Settings } from "./maps.gen.js";
 import { Pins, type StateMapName } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
@@ -194,18 +194,18 @@ export class Dataplane {
   /** Puts the verdict hook on an enrolled pod. */
   guard(enrollment: Enrollment): Result<void> {
     if (this.#generation === undefined) return ok(undefined);
-    return attachLookup(this.#native, this.#pins, this.#generation, enrollment.cookie, enrollment.netns);
+    return attachGuard(this.#native, this.#pins, this.#generation, enrollment.cookie, enrollment.netns);
   }
 
   /** Takes the verdict hook and the names off a namespace. */
   forget(cookie: bigint): void {
-    detachLookup(this.#native, this.#pins, cookie);
+    detachGuard(this.#native, this.#pins, cookie);
     removeEnrollment(this.#state.pod_info, cookie);
   }
 
-  /** Whether the network namespace still exists: its lookup link tells, else its path. */
+  /** Whether the network namespace still exists: its guard link tells, else its path. */
   isAlive(enrollment: Enrollment): boolean {
-    const link = describeLink(this.#native, this.#pins.lookup(enrollment.cookie));
+    const link = describeLink(this.#native, this.#pins.guard(enrollment.cookie));
     if (link !== undefined) return link.netnsInode !== 0;
     return statSync(enrollment.netns, { throwIfNoEntry: false }) !== undefined;
   }
@@ -232,10 +232,10 @@ export class Dataplane {
       link: describeLink(this.#native, this.#pins.hook(hook)),
     }));
     const pods = this.enrollments().map(({ cookie, namespace, name, netns }) => ({
-      hook: "lookup",
-      program: LOOKUP_PROGRAM,
+      hook: "guard",
+      program: GUARD_PROGRAM,
       target: `${netns} (${namespace}/${name})`,
-      link: describeLink(this.#native, this.#pins.lookup(cookie)),
+      link: describeLink(this.#native, this.#pins.guard(cookie)),
     }));
     return [...cgroup, ...pods];
   }

@@ -7,7 +7,7 @@ import type { BpfError, BpfLink, BpfMap, BpfProgram, Native } from "../../native
 import { AttachType } from "../../native/index.js";
 import { bpfAttachFailed, bpfLoadFailed, bpfObjectMissing, failed, ok, type Result } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
-import { CGROUP_HOOKS, type CgroupHook, LOOKUP_PROGRAM, OBJECTS } from "./hooks.js";
+import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM, OBJECTS } from "./hooks.js";
 import type { MapName } from "./maps.gen.js";
 import type { Pins } from "./pins.js";
 import type { StateMaps } from "./state.js";
@@ -89,7 +89,7 @@ function loadObject(
 }
 
 /**
- * Puts a generation's programs behind the hooks of the cgroup and of each pod that has a lookup link: one atomic
+ * Puts a generation's programs behind the hooks of the cgroup and of each pod that has a guard link: one atomic
  * step a hook (BPF_LINK_UPDATE). From here on it governs.
  */
 export function swapIn(native: Native, pins: Pins, generation: Generation, cgroup: string): Result<void> {
@@ -97,15 +97,15 @@ export function swapIn(native: Native, pins: Pins, generation: Generation, cgrou
     const swapped = swapCgroupHook(native, pins, generation, hook, cgroup);
     if (!swapped.ok) return swapped;
   }
-  for (const cookie of pins.lookups()) {
-    const path = pins.lookup(cookie);
+  for (const cookie of pins.guards()) {
+    const path = pins.guard(cookie);
     const link = native.openPinnedLink(path);
     try {
       // A link whose namespace is gone cannot be updated and guards nobody any more.
       if (link.info.netnsInode === 0) pins.remove(path);
-      else link.update(programOf(generation, LOOKUP_PROGRAM));
+      else link.update(programOf(generation, GUARD_PROGRAM));
     } catch (error) {
-      return failed(bpfAttachFailed("lookup", path, error));
+      return failed(bpfAttachFailed("guard", path, error));
     } finally {
       link.close();
     }
@@ -142,15 +142,15 @@ function swapCgroupHook(
 }
 
 /** Puts the verdict hook of a generation on a pod's namespace; replaces the program where one is there. */
-export function attachLookup(
+export function attachGuard(
   native: Native,
   pins: Pins,
   generation: Generation,
   cookie: bigint,
   netnsPath: string,
 ): Result<void> {
-  const path = pins.lookup(cookie);
-  const program = programOf(generation, LOOKUP_PROGRAM);
+  const path = pins.guard(cookie);
+  const program = programOf(generation, GUARD_PROGRAM);
   try {
     const link = existsSync(path)
       ? native.openPinnedLink(path)
@@ -163,13 +163,13 @@ export function attachLookup(
     }
     return ok(undefined);
   } catch (error) {
-    return failed(bpfAttachFailed("lookup", netnsPath, error));
+    return failed(bpfAttachFailed("guard", netnsPath, error));
   }
 }
 
 /** Takes the verdict hook off a namespace; one that is not there is no error. */
-export function detachLookup(native: Native, pins: Pins, cookie: bigint): void {
-  const path = pins.lookup(cookie);
+export function detachGuard(native: Native, pins: Pins, cookie: bigint): void {
+  const path = pins.guard(cookie);
   if (existsSync(path)) removeLink(native, pins, path);
 }
 

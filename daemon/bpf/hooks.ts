@@ -3,7 +3,7 @@
 import { AttachType } from "../../native/index.js";
 
 /** Objects of one generation, in the order they are loaded; the first creates the maps. */
-export const OBJECTS = ["connect", "datagram", "sockops", "lookup"] as const;
+export const OBJECTS = ["connect", "datagram", "sockops", "guard"] as const;
 
 export interface CgroupHook {
   /** Name of the link's pin and in `status`. */
@@ -27,4 +27,4 @@ export const CGROUP_HOOKS: readonly CgroupHook[] = [
 ];
 
 /** Judges inbound connections of one enrolled pod. */
-export const LOOKUP_PROGRAM = "weft_lookup";
+export const GUARD_PROGRAM = "weft_guard";

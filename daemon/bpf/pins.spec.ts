@@ -58,9 +58,9 @@ describe("generations", () => {
 
 describe("links", () => {
   it("of pods carry the cookie of their namespace", () => {
-    for (const path of [pins.hook("connect4"), pins.lookup(7n), pins.lookup(2n ** 63n)])
+    for (const path of [pins.hook("connect4"), pins.guard(7n), pins.guard(2n ** 63n)])
       writeFileSync(path, "");
-    expect(pins.lookups().sort()).toEqual([2n ** 63n, 7n].sort());
+    expect(pins.guards().sort()).toEqual([2n ** 63n, 7n].sort());
     expect(pins.links()).toHaveLength(3);
   });
 

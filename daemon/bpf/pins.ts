@@ -2,7 +2,7 @@
 //
 //   state/<map>-<layout>     long-lived maps, shared by generations of the same layout
 //   generation-<n>/<name>    configuration maps and programs of one generation
-//   links/<hook>             cgroup hooks; links/lookup-<cookie> one an enrolled pod
+//   links/<hook>             cgroup hooks; links/guard-<cookie> one an enrolled pod
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -77,14 +77,14 @@ export class Pins {
     return this.#path("links", name);
   }
 
-  lookup(cookie: bigint): string {
-    return this.#path("links", `lookup-${cookie}`);
+  guard(cookie: bigint): string {
+    return this.#path("links", `guard-${cookie}`);
   }
 
-  /** Cookies that have a lookup link. */
-  lookups(): bigint[] {
+  /** Cookies that have a guard link. */
+  guards(): bigint[] {
     return this.#list("links")
-      .map((path) => /\/lookup-(\d+)$/.exec(path)?.[1])
+      .map((path) => /\/guard-(\d+)$/.exec(path)?.[1])
       .filter((cookie) => cookie !== undefined)
       .map(BigInt);
   }

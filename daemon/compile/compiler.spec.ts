@@ -5,7 +5,7 @@ import { pod, service } from "../model/test-samples.js";
 import { match, policy, text } from "./authz/test-mesh.js";
 import type { Compilation } from "./compiler.js";
 import { singly } from "./operation.js";
-import { createMesh, type Mesh } from "./test-mesh.js";
+import { createMesh, type TestMesh } from "./test-mesh.js";
 
 /** `put frontends`, `delete slots`, ...: each once with its number. */
 function summary({ operations }: Compilation): Record<string, number> {
@@ -149,7 +149,7 @@ describe("frontends", () => {
 });
 
 describe("work", () => {
-  function filled(): Mesh {
+  function filled(): TestMesh {
     const mesh = createMesh();
     mesh.push({
       workloads: [a, b],

@@ -4,14 +4,15 @@
 import type { MapName } from "../bpf/maps.gen.js";
 import { claimedAddresses } from "../model/address-index.js";
 import { type Policy, policyKey } from "../model/policy.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import { type Service, serviceKey } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
-import type { Delta } from "../model/update.js";
+import type { Delta, Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import { AddressTable } from "./addresses.js";
 import { type AuthzChange, type AuthzCompiler, createAuthzCompiler } from "./authz/authz.js";
 import { sameEndpoint } from "./eligibility.js";
-import { addVirtualAddresses, type FrontendChanges, FrontendTable, type Rejection } from "./frontends.js";
+import { addVirtualAddresses, type FrontendChanges, FrontendTable } from "./frontends.js";
 import { createIds } from "./ids.js";
 import { type ContextChange, type NodeContext, NodeTracker } from "./node.js";
 import type { EntryOperation, MapOperation } from "./operation.js";
@@ -31,13 +32,6 @@ export interface Compilation {
   /** Resources that cannot be represented, by name: to be refused to the control plane. */
   readonly rejections: readonly Rejection[];
   readonly warnings: readonly string[];
-}
-
-/** Resources behind the kernel's numbers, also when they are gone lately. */
-export interface Names {
-  workload(id: number): Workload | undefined;
-  service(id: number): Service | undefined;
-  policy(id: number): Policy | undefined;
 }
 
 /** Turns changes of the model into operations on maps. It holds what it emitted, so nothing is emitted twice. */
@@ -79,7 +73,7 @@ export interface Compiler {
   snapshot(): Generator<readonly MapOperation[]>;
   /** Where the node is, as far as known. */
   readonly node: NodeContext;
-  readonly names: Names;
+  readonly names: ResourcesById;
   readonly authz: Pick<AuthzCompiler, "describe" | "identities" | "statistics">;
 }
 
@@ -105,7 +99,7 @@ class MeshCompiler implements Compiler {
   #frontendChanges: FrontendChanges | "all" = "all";
   #addressChanges: Set<string> | "all" = "all";
 
-  readonly names: Names = {
+  readonly names: ResourcesById = {
     workload: (id) => this.#ids.workloads.get(id),
     service: (id) => this.#ids.services.get(id),
     policy: (id) => this.#ids.policies.get(id),

@@ -5,6 +5,7 @@ import { type CidrKey, type FrontendKey, maps } from "../bpf/maps.gen.js";
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
 import { type ReadableStore, virtualAddressKey } from "../model/store.js";
+import type { Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import { bulkPuts } from "./bulk.js";
 import type { Family } from "./eligibility.js";
@@ -20,11 +21,6 @@ export interface FrontendChanges {
   readonly services: Set<string>;
   /** Virtual addresses that a service gained or lost. */
   readonly addresses: Map<string, VirtualAddress>;
-}
-
-export interface Rejection {
-  readonly name: string;
-  readonly reason: string;
 }
 
 /** A virtual address that a service has. */

@@ -9,7 +9,7 @@ import type { MapOperation } from "./operation.js";
 import { TestMaps } from "./test-maps.js";
 import { type LogicalView, logicalView } from "./view.js";
 
-export interface Mesh {
+export interface TestMesh {
   readonly compiler: Compiler;
   readonly kernel: TestMaps;
   push(update: Update): Compilation;
@@ -20,7 +20,7 @@ export interface Mesh {
 }
 
 /** An empty mesh, seen from `node-a` unless the options say otherwise. */
-export function createMesh(options: CompilerOptions = { node: "node-a" }): Mesh {
+export function createMesh(options: CompilerOptions = { node: "node-a" }): TestMesh {
   const store = createStore();
   const compiler = createCompiler(options);
   const kernel = new TestMaps();

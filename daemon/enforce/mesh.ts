@@ -14,7 +14,7 @@ import type { Compiler } from "../compile/compiler.js";
 import { type EntryOperation, type MapOperation, singly } from "../compile/operation.js";
 import { atOnce, type Steps } from "../compile/steps.js";
 import type { ReadableStore, Store } from "../model/store.js";
-import type { Update } from "../model/update.js";
+import type { Rejection, Update } from "../model/update.js";
 
 /** Milliseconds: far longer than a hook can be between reading one entry and the next that it leads to. */
 const GRACE_MS = 100;
@@ -27,11 +27,6 @@ const ROOM = 0.9;
 
 /** Rows of verdict tables: a hook that has read a table just before it went must still find its rows. */
 const ROWS: ReadonlySet<MapName> = new Set(["authz_identity", "authz_address", "authz_port", "authz_terms"]);
-
-export interface Rejection {
-  readonly name: string;
-  readonly reason: string;
-}
 
 /** Operations that wait for a grace period to end. */
 interface Retired {

@@ -28,6 +28,13 @@ export interface Update {
   readonly policiesSynced?: boolean;
 }
 
+/** A resource that is not in force as its sender meant it, and why: a sentence for a person. */
+export interface Rejection {
+  /** The resource's primary key. */
+  readonly name: string;
+  readonly reason: string;
+}
+
 /** A resource before and after; `undefined` where it did not or does not exist. */
 export interface Change<T> {
   readonly key: string;

@@ -14,11 +14,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ConnectionEvent, Direction, EventKind } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import { AccessLog, type Wanted } from "./access-log.js";
 import { createWallClock } from "./clock.js";
 import { LineWriter } from "./line-writer.js";
 import { parseFilter } from "./record.js";
-import type { NameSource } from "./sources.js";
 
 let directory = "";
 let path = "";
@@ -107,7 +107,11 @@ async function drain(fd: number, writer: LineWriter, total: number): Promise<voi
 }
 
 describe("AccessLog", () => {
-  const names: NameSource = { workload: () => undefined, service: () => undefined, policy: () => undefined };
+  const names: ResourcesById = {
+    workload: () => undefined,
+    service: () => undefined,
+    policy: () => undefined,
+  };
 
   function bytesOf(kind: EventKind): Uint8Array {
     return ConnectionEvent.encode({

@@ -1,9 +1,9 @@
 // Owns the access log: who gets which record in which form. Must not know BPF or HTTP.
 
+import type { ResourcesById } from "../model/resource-ids.js";
 import type { WallClock } from "./clock.js";
 import type { LineWriter } from "./line-writer.js";
 import { jsonLine, type RecordFilter, type RecordFormat, readRecord, textLine } from "./record.js";
-import type { NameSource } from "./sources.js";
 
 export interface TailOptions {
   readonly format: RecordFormat;
@@ -14,7 +14,7 @@ export interface TailOptions {
 export type Wanted = "off" | "tail" | "on";
 
 export interface AccessLogOptions {
-  readonly names: NameSource;
+  readonly names: ResourcesById;
   readonly clock: WallClock;
   readonly writer: LineWriter;
   readonly format: RecordFormat;

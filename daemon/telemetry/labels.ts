@@ -1,10 +1,10 @@
 // Owns the label sets of the traffic metrics, from ids to text. Must not know the counters.
 
 import { Direction, Outcome, type TrafficKey } from "../bpf/maps.gen.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { label } from "./exposition.js";
-import type { NameSource } from "./sources.js";
 
 /** What stands for an absent value: `-` in Kmesh's metrics, `unknown` in Istio's (Kiali looks for it). */
 export type Absent = "-" | "unknown";
@@ -21,13 +21,13 @@ const RESPONSE_FLAGS: Readonly<Record<number, string>> = {
  * labeller for each scrape, so that it sees present names.
  */
 export class TrafficLabeller {
-  readonly #names: NameSource;
+  readonly #names: ResourcesById;
   readonly #absent: Absent;
   readonly #sources = new Map<number, string>();
   readonly #destinations = new Map<number, string>();
   readonly #services = new Map<number, string>();
 
-  constructor(names: NameSource, absent: Absent) {
+  constructor(names: ResourcesById, absent: Absent) {
     this.#names = names;
     this.#absent = absent;
   }

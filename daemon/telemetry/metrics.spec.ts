@@ -3,10 +3,10 @@ import { describe, expect, it } from "vitest";
 import type { TrafficCount } from "../bpf/counters.js";
 import { Direction, Outcome, Reason, type Traffic, type TrafficKey } from "../bpf/maps.gen.js";
 import type { Policy } from "../model/policy.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import { pod, service } from "../model/test-samples.js";
 import type { Workload } from "../model/workload.js";
 import { createMetrics, type MetricsOptions } from "./metrics.js";
-import type { NameSource } from "./sources.js";
 import { parseExposition, samplesOf } from "./test-exposition.js";
 
 const deny: Policy = {
@@ -31,7 +31,7 @@ const WORKLOADS = new Map<number, Workload>([
   [3, pod("reviews-b", { workloadName: "reviews", canonicalName: "reviews", serviceAccount: "reviews" })],
 ]);
 
-const names: NameSource = {
+const names: ResourcesById = {
   workload: (id) => WORKLOADS.get(id),
   service: (id) =>
     id === 9 ? service("reviews", { hostname: "reviews.default.svc.cluster.local" }) : undefined,
@@ -197,7 +197,7 @@ describe("traffic metrics", () => {
       fc.asyncProperty(
         fc.array(fc.tuple(fc.string({ unit: "binary" }), fc.string({ unit: "binary" })), { maxLength: 4 }),
         async (texts) => {
-          const hostile: NameSource = {
+          const hostile: ResourcesById = {
             ...names,
             workload: (id) => {
               const [workloadName, canonicalName] = texts[id] ?? [];

@@ -5,12 +5,13 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 import type { ProgramRuns } from "../bpf/counters.js";
 import { Reason, reasonNames } from "../bpf/maps.gen.js";
 import { policyKey } from "../model/policy.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
-import type { CounterSource, NameSource, StateSource, XdsCounts } from "./sources.js";
+import type { CounterSource, StateSource, XdsCounts } from "./sources.js";
 import { trafficMetrics } from "./traffic-metrics.js";
 
 export interface MetricsOptions {
-  readonly names: NameSource;
+  readonly names: ResourcesById;
   readonly counters: CounterSource;
   readonly state: StateSource;
   readonly accessLog: { readonly written: number; readonly dropped: number };
@@ -194,7 +195,7 @@ function byName(programs: Iterable<ProgramRuns>): ProgramRuns[] {
   return [...sums.values()];
 }
 
-function* policyMetrics(counters: CounterSource, names: NameSource): Generator<string> {
+function* policyMetrics(counters: CounterSource, names: ResourcesById): Generator<string> {
   const denials = new Map<string, bigint>();
   const dryRuns = new Map<string, bigint>();
   for (const { policy, destination, dryRun, count } of counters.policyHits()) {

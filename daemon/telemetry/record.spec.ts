@@ -3,9 +3,9 @@ import { describe, expect, it } from "vitest";
 import { ConnectionEvent, Direction, EventKind, Reason } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import { pod, service } from "../model/test-samples.js";
 import { type AccessRecord, jsonLine, parseFilter, readRecord, textLine } from "./record.js";
-import type { NameSource } from "./sources.js";
 
 const policy: Policy = {
   name: "deny-all",
@@ -16,7 +16,7 @@ const policy: Policy = {
   dryRun: false,
 };
 
-const names: NameSource = {
+const names: ResourcesById = {
   workload: (id) =>
     ({
       1: pod("prometheus-5fb7f6f8d8-h9cts", { namespace: "istio-system" }),
@@ -102,7 +102,7 @@ describe("text form", () => {
   });
 
   it("lets no name forge a field or a line", () => {
-    const forged: NameSource = { ...names, workload: () => pod("x, direction=OUTBOUND\naccesslog:") };
+    const forged: ResourcesById = { ...names, workload: () => pod("x, direction=OUTBOUND\naccesslog:") };
     const line = textLine(readRecord(ConnectionEvent.encode(event), forged, () => 0n));
     expect(line).not.toContain("\n");
     expect(line).toContain('src.workload="x, direction=OUTBOUND\\naccesslog:"');
@@ -127,7 +127,7 @@ describe("JSON form", () => {
   it("is valid whatever the names", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), fc.nat(), (name, reason) => {
-        const odd: NameSource = { ...names, workload: () => pod(name), policy: () => undefined };
+        const odd: ResourcesById = { ...names, workload: () => pod(name), policy: () => undefined };
         const bytes = ConnectionEvent.encode({ ...event, kind: EventKind.FAILED, reason });
         const line = jsonLine(readRecord(bytes, odd, () => CLOSE_TIME));
         expect(line).not.toContain("\n");

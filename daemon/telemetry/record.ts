@@ -4,8 +4,8 @@
 import { ConnectionEvent, Direction, EventKind, eventKindNames, reasonNames } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import type { WallClock } from "./clock.js";
-import type { NameSource } from "./sources.js";
 
 export type RecordFormat = "text" | "json";
 
@@ -58,7 +58,7 @@ const TCP_STATES = [
 ] as const;
 
 /** Reads one record of the ring buffer `events`. @throws RangeError when it is too short. */
-export function readRecord(bytes: Uint8Array, names: NameSource, clock: WallClock): AccessRecord {
+export function readRecord(bytes: Uint8Array, names: ResourcesById, clock: WallClock): AccessRecord {
   const event = ConnectionEvent.decode(bytes);
   const source = names.workload(event.source);
   const destination = names.workload(event.destination);
@@ -190,7 +190,7 @@ function wildcard(pattern: string): (text: string) => boolean {
   };
 }
 
-function policyName(names: NameSource, id: number): string {
+function policyName(names: ResourcesById, id: number): string {
   const policy = names.policy(id);
   return policy === undefined ? "-" : policyKey(policy);
 }

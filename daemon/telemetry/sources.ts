@@ -2,16 +2,6 @@
 // Must not know who answers.
 
 import type { PolicyHitCount, ProgramRuns, ReasonCount, TrafficCount } from "../bpf/counters.js";
-import type { Policy } from "../model/policy.js";
-import type { Service } from "../model/service.js";
-import type { Workload } from "../model/workload.js";
-
-/** Resources behind the ids of the BPF maps; lately removed ones too, since counters outlive them. Id 0 is nobody. */
-export interface NameSource {
-  workload(id: number): Workload | undefined;
-  service(id: number): Service | undefined;
-  policy(id: number): Policy | undefined;
-}
 
 export interface MapFill {
   readonly name: string;

@@ -3,9 +3,9 @@
 
 import type { TrafficCount } from "../bpf/counters.js";
 import { Direction, Outcome, type Traffic, type TrafficKey } from "../bpf/maps.gen.js";
+import type { ResourcesById } from "../model/resource-ids.js";
 import { familyHead, sample } from "./exposition.js";
 import { type Absent, TrafficLabeller } from "./labels.js";
-import type { NameSource } from "./sources.js";
 
 interface TrafficMetric {
   readonly name: string;
@@ -71,7 +71,7 @@ interface Series {
  */
 export function* trafficMetrics(
   counts: Iterable<TrafficCount>,
-  names: NameSource,
+  names: ResourcesById,
   options: { readonly legacyNames: boolean },
 ): Generator<string> {
   const kept = [...counts];
@@ -82,7 +82,7 @@ export function* trafficMetrics(
 /** Yields empty pieces on the way: places where the daemon may do something else. */
 function* series(
   counts: readonly TrafficCount[],
-  names: NameSource,
+  names: ResourcesById,
   absent: Absent,
 ): Generator<string, readonly Series[]> {
   const labeller = new TrafficLabeller(names, absent);

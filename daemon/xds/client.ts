@@ -4,13 +4,13 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { describe, type WeftError, xdsRefused, xdsStreamLost, xdsSyncTimeout } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
-import type { Update } from "../model/update.js";
+import type { Rejection, Update } from "../model/update.js";
 import { Backoff } from "./backoff.js";
 import { DeltaStream } from "./delta-stream.js";
 import type { NodeIdentity } from "./node.js";
-import type { PendingResponse, Rejection } from "./pending-response.js";
+import type { PendingResponse } from "./pending-response.js";
 import { RESOURCE_TYPES, type ResourceType, typeName } from "./resource.js";
-import { type AdsStream, type Endpoint, openStream, type Received } from "./transport.js";
+import { type AdsStream, type ControlPlane, openStream, type Received } from "./transport.js";
 
 /** Resources decoded between two looks at the clock, and milliseconds of decoding between two turns of the event loop. */
 const SLICE_RESOURCES = 64;
@@ -60,7 +60,7 @@ export interface XdsTypeState {
   readonly nacks: number;
 }
 
-export interface XdsClientOptions extends Endpoint {
+export interface XdsClientOptions extends ControlPlane {
   readonly node: NodeIdentity;
   /**
    * Puts an update in force; resolves when the kernel has it. Called one at a time, in the order received. Gives

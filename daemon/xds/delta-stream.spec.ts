@@ -6,9 +6,10 @@ import { DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from "../../proto/
 import type { WorkloadStatus } from "../../proto/gen/workload.js";
 import { policy, resource, response, service, workload } from "../../test/helpers/wire.js";
 import { createStore } from "../model/store.js";
+import type { Rejection } from "../model/update.js";
 import { DeltaStream } from "./delta-stream.js";
 import type { NodeIdentity } from "./node.js";
-import type { PendingResponse, Rejection } from "./pending-response.js";
+import type { PendingResponse } from "./pending-response.js";
 import { ADDRESS_TYPE as ADDRESS, AUTHORIZATION_TYPE as AUTHORIZATION } from "./resource.js";
 
 const UNKNOWN = 9 as WorkloadStatus;

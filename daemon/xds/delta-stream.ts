@@ -2,10 +2,11 @@
 // A state machine without clock, sockets or promises. Must not know gRPC nor what applying means.
 
 import { DeltaDiscoveryRequest } from "../../proto/gen/discovery.js";
+import type { Rejection } from "../model/update.js";
 import { SharedParts } from "./decode-parts.js";
 import { HeldVersions, MAX_REQUEST_BYTES } from "./held.js";
 import { type NodeIdentity, nodeMessage } from "./node.js";
-import { PendingResponse, type Rejection } from "./pending-response.js";
+import { PendingResponse } from "./pending-response.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, RESOURCE_TYPES, type ResourceType } from "./resource.js";
 import type { DeltaResponse } from "./response.js";
 

@@ -3,7 +3,7 @@
 
 import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
-import type { Update } from "../model/update.js";
+import type { Rejection, Update } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import type { FaultCode } from "./checker.js";
 import type { SharedParts } from "./decode-parts.js";
@@ -18,12 +18,6 @@ import {
   standInOf,
 } from "./resource.js";
 import type { DeltaResponse, ResourceList } from "./response.js";
-
-/** A resource that is not in force as sent, and why. */
-export interface Rejection {
-  readonly name: string;
-  readonly reason: string;
-}
 
 /** Decode it to the end, apply what take() gives on the way and update(), then give it to DeltaStream.settle(). */
 export class PendingResponse {

@@ -23,7 +23,7 @@ import { type Attempt, explain, grpcFailure, requestLimit } from "./failure.js";
 import { type DeltaResponse, openResponse } from "./response.js";
 
 /** Where the control plane is and how it is spoken to. */
-export interface Endpoint {
+export interface ControlPlane {
   /** `host:port`. */
   readonly address: string;
   /** Absent: plain text, and no token is sent. */
@@ -111,7 +111,7 @@ export interface AdsStream {
  * Opens a stream; failing to connect shows in next().
  * Errors: XDS_TLS_FAILED, XDS_TOKEN_REFUSED when a file that TLS needs cannot be used.
  */
-export function openStream(endpoint: Endpoint, clusterId: string): Result<AdsStream> {
+export function openStream(endpoint: ControlPlane, clusterId: string): Result<AdsStream> {
   const secured = secure(endpoint);
   if (!secured.ok) return secured;
   const { attempt, channelCredentials, options, token } = secured.value;
@@ -188,7 +188,7 @@ interface Secured {
 }
 
 /** Reads what TLS needs. */
-function secure({ address, tls }: Endpoint): Result<Secured> {
+function secure({ address, tls }: ControlPlane): Result<Secured> {
   if (tls === undefined) {
     const channelCredentials = credentials.createInsecure();
     return ok({ attempt: { address }, channelCredentials, options: {}, token: undefined });

@@ -4,7 +4,7 @@
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createLab, type Lab, type Pod } from "../../lab/lab.js";
-import { type Mesh, program, startMesh } from "../../lab/lab-mesh.js";
+import { type LabMesh, program, startMesh } from "../../lab/mesh.js";
 import type { RunResult } from "../../lab/process.js";
 import { bookinfoYaml, type Knobs, pods, reviewsName, vip, webPort } from "./bookinfo.js";
 import { startDns, startWeb } from "./servers.js";
@@ -16,7 +16,7 @@ export const demoPrefix = "weft-demo";
 export class Demo {
   constructor(
     readonly lab: Lab,
-    readonly mesh: Mesh,
+    readonly mesh: LabMesh,
   ) {}
 
   pod(name: string): Pod {
@@ -92,7 +92,7 @@ async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
 }
 
 /** Two small scripts for whoever keeps the demo: a command in a pod, and weftctl at the right address. */
-function writeTools(lab: Lab, mesh: Mesh): void {
+function writeTools(lab: Lab, mesh: LabMesh): void {
   const enter = `netns=$(ls /run/netns | grep -- "^${demoPrefix}-.*-$pod\\$") || { echo "no pod $pod" >&2; exit 1; }`;
   writeScript(join(lab.directory, "in"), [
     '[ $# -ge 2 ] || { echo "usage: in POD COMMAND..." >&2; exit 2; }',

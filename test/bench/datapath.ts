@@ -15,7 +15,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { type Arm, createLab, type Lab, type Pod } from "../../lab/lab.js";
-import { type Mesh, startMesh } from "../../lab/lab-mesh.js";
+import { type LabMesh, startMesh } from "../../lab/mesh.js";
 import { sysctl } from "../../lab/netns.js";
 import { type BpfProgram, loadNative } from "../../native/index.js";
 import { meshYaml } from "./datapath-mesh.js";
@@ -182,7 +182,7 @@ interface RunTime {
  * Time in all of weft's programs a connection, both ends on this node, from the kernel's statistics; in a run
  * of its own, for the statistics themselves cost time (two clock readings a run, in part within what they measure).
  */
-async function bpfTime(mesh: Mesh, side: Side, seconds: number): Promise<Measurement> {
+async function bpfTime(mesh: LabMesh, side: Side, seconds: number): Promise<Measurement> {
   const native = loadNative(packageRoot());
   const programs = openPrograms(join(mesh.lab.bpffs, "weft"));
   const statistics = native.enableStats();

@@ -16,7 +16,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import type { RunningProcess } from "../../lab/process.js";
 import { Hopeless, sleep, until } from "../../lab/wait.js";
 import { type Measurement, median, printTable, report } from "./report.js";
@@ -126,7 +126,7 @@ async function once(size: number): Promise<Run> {
   }
 }
 
-async function measure(plane: BenchPlane, mesh: Mesh): Promise<Run> {
+async function measure(plane: BenchPlane, mesh: LabMesh): Promise<Run> {
   const daemon = mesh.launchDaemon();
   const ended = daemon.exited.then((): never => {
     throw new Error("weftd ended");
@@ -215,7 +215,7 @@ async function startPlane(lab: Lab, size: number, pods: readonly BenchPod[]): Pr
  * shows 10 ms, and one long stall is one note however long it lasts: hence the maximum beside the percentile. A
  * scrape begins them anew.
  */
-async function eventLoop(mesh: Mesh): Promise<{ p99: number; max: number }> {
+async function eventLoop(mesh: LabMesh): Promise<{ p99: number; max: number }> {
   const text = await mesh.metricsText();
   const read = (name: string) =>
     Number(new RegExp(`^nodejs_eventloop_lag_${name}_seconds (\\S+)`, "m").exec(text)?.[1]) * 1000;
@@ -235,13 +235,13 @@ function residentMib({ pid }: RunningProcess): number {
 }
 
 /** What weftd has noted of responses so far: seconds and how many. */
-async function toKernel(mesh: Mesh): Promise<{ sum: number; count: number }> {
+async function toKernel(mesh: LabMesh): Promise<{ sum: number; count: number }> {
   const name = "weft_xds_response_to_kernel_seconds";
   return { sum: await mesh.metric(`${name}_sum`), count: await mesh.metric(`${name}_count`) };
 }
 
 /** The kernel's maps hold what the compiler wants, nothing else. */
-async function checkKernel(mesh: Mesh): Promise<void> {
+async function checkKernel(mesh: LabMesh): Promise<void> {
   const diff = await mesh.weftctl("diff");
   if (diff.code !== 0) throw new Error(`the kernel differs from the model:\n${diff.stdout}${diff.stderr}`);
 }

@@ -70,7 +70,7 @@ describe.each(compilers)("objects of %s", (compiler) => {
   });
 
   it("have the maps that the daemon was generated for", () => {
-    const object = openSmall(join(build, "lookup.o"));
+    const object = openSmall(join(build, "guard.o"));
     try {
       object.load();
       expect([...object.mapNames].sort()).toEqual([...Object.keys(maps), ...Object.keys(ringBuffers)].sort());

@@ -8,7 +8,7 @@ import type { Service } from "../../daemon/model/service.js";
 import type { GatewayAddress, Port, Workload } from "../../daemon/model/workload.js";
 
 /** What a client must hold, each list sorted by primary key. */
-export interface Mesh {
+export interface HeldMesh {
   readonly workloads: readonly Workload[];
   readonly services: readonly Service[];
   readonly policies: readonly Policy[];
@@ -31,7 +31,7 @@ export function readFixture(path: string): string {
 }
 
 /** The whole dump with protobuf's and istio's defaults filled in. */
-export function meshOf(dump: Json): Mesh {
+export function meshOf(dump: Json): HeldMesh {
   return sorted({
     workloads: objects(dump.workloads).map(workloadOf),
     services: objects(dump.services).map(serviceOf),
@@ -40,7 +40,7 @@ export function meshOf(dump: Json): Mesh {
 }
 
 /** A mesh whose order says nothing. */
-export function sorted(mesh: Mesh): Mesh {
+export function sorted(mesh: HeldMesh): HeldMesh {
   const by = <T>(list: readonly T[], key: (item: T) => string) =>
     [...list].sort((a, b) => (key(a) < key(b) ? -1 : 1));
   return {

@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { ADDRESS_TYPE } from "../../daemon/xds/resource.js";
 import { DeltaDiscoveryRequest } from "../../proto/gen/discovery.js";
-import { type Mesh, meshOf, readDump, readFixture } from "./ambientz.js";
+import { type HeldMesh, meshOf, readDump, readFixture } from "./ambientz.js";
 import { dumpOf, fixture, Replay, session } from "./replay.js";
 
 /** Names by type, as istiod says that a client following the protocol holds them. */
@@ -163,7 +163,7 @@ describe("the comparison", () => {
 });
 
 /** Maps as objects, for a textual comparison. */
-function plain(mesh: Mesh): unknown {
+function plain(mesh: HeldMesh): unknown {
   return { ...mesh, workloads: mesh.workloads.map((w) => ({ ...w, services: [...w.services] })) };
 }
 

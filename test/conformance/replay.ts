@@ -8,7 +8,7 @@ import { createStore } from "../../daemon/model/store.js";
 import type { Delta } from "../../daemon/model/update.js";
 import { DeltaStream } from "../../daemon/xds/delta-stream.js";
 import { type DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
-import { type Mesh, meshOf, readDump, sorted } from "./ambientz.js";
+import { type HeldMesh, meshOf, readDump, sorted } from "./ambientz.js";
 
 const FIXTURES = fileURLToPath(new URL("../fixtures/istiod/", import.meta.url));
 
@@ -18,7 +18,7 @@ export function fixture(scenario: string, file: string): string {
 }
 
 /** What istiod itself held, `when` being `start` (after the first push) or `end`. */
-export function dumpOf(scenario: string, when: "start" | "end"): Mesh {
+export function dumpOf(scenario: string, when: "start" | "end"): HeldMesh {
   return meshOf(readDump(fixture(scenario, `ambientz-${when}.json`)));
 }
 
@@ -69,7 +69,7 @@ export class Replay {
   }
 
   /** What the store holds now. */
-  mesh(): Mesh {
+  mesh(): HeldMesh {
     const { workloads, services, policies } = this.store;
     return sorted({
       workloads: [...workloads.values()],

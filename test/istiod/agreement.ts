@@ -8,9 +8,9 @@ import { dumpPolicy, dumpService, dumpWorkload } from "../../daemon/admin/dump-c
 import type { ConfigDumpResponse } from "../../daemon/admin/responses.js";
 import { createStore } from "../../daemon/model/store.js";
 import { createXdsClient, type XdsClient } from "../../daemon/xds/client.js";
-import type { Mesh } from "../../lab/lab-mesh.js";
+import type { LabMesh } from "../../lab/mesh.js";
 import { until } from "../../lab/wait.js";
-import { type Mesh as Held, sorted } from "../conformance/ambientz.js";
+import { type HeldMesh as Held, sorted } from "../conformance/ambientz.js";
 import type { Istiod } from "./istiod.js";
 
 /** weftd's client and store in this process: every field of the model can be looked at. */
@@ -61,7 +61,7 @@ export class Follower {
 }
 
 /** What weftd prints of its model, in the order of `sorted`. */
-export async function weftdDump(mesh: Mesh): Promise<ConfigDumpResponse> {
+export async function weftdDump(mesh: LabMesh): Promise<ConfigDumpResponse> {
   const { workloads, services, policies } = (await mesh.admin(
     "/debug/config_dump/workload",
   )) as ConfigDumpResponse;
@@ -91,7 +91,7 @@ const patience = { timeoutMs: 30_000 } as const;
  * Waits until istiod has pushed all and everybody holds what istiod holds; then the kernel must hold what weftd
  * believes. Throws with the first difference. Returns istiod's mesh.
  */
-export async function expectAgreement(istiod: Istiod, mesh: Mesh, follower?: Follower): Promise<Held> {
+export async function expectAgreement(istiod: Istiod, mesh: LabMesh, follower?: Follower): Promise<Held> {
   await istiod.settle();
   const all = async () => {
     const wanted = await istiod.ambientz();

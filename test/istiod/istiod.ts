@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import type { Lab } from "../../lab/lab.js";
-import { freePort } from "../../lab/lab-mesh.js";
+import { freePort } from "../../lab/mesh.js";
 import type { RunningProcess } from "../../lab/process.js";
 import { until } from "../../lab/wait.js";
-import { type Mesh, meshOf } from "../conformance/ambientz.js";
+import { type HeldMesh, meshOf } from "../conformance/ambientz.js";
 
 export interface IstiodOptions {
   /** Serve TLS beside plain gRPC; root-cert.pem appears in this directory. */
@@ -145,7 +145,7 @@ export class Istiod {
   }
 
   /** istiod's ambient index, as it prints it itself. */
-  async ambientz(): Promise<Mesh> {
+  async ambientz(): Promise<HeldMesh> {
     return meshOf((await this.#call({ dump: "ambientz" })).result as Parameters<typeof meshOf>[0]);
   }
 

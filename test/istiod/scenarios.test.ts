@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { dumpOf } from "../conformance/replay.js";
 import { expectAgreement, Follower } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
@@ -20,7 +20,7 @@ describe.each([
 ])("$scenario", ({ scenario, node, pods }) => {
   let lab: Lab | undefined;
   let istiod: Istiod;
-  let mesh: Mesh;
+  let mesh: LabMesh;
   let follower: Follower;
 
   beforeAll(async () => {

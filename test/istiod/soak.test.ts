@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import { asDumped, expectAgreement, Follower, weftdDump } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
@@ -37,7 +37,7 @@ const steady = [
 
 let lab: Lab | undefined;
 let istiod: Istiod;
-let mesh: Mesh;
+let mesh: LabMesh;
 let follower: Follower;
 let client: Peer;
 let other: Peer;

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import type { Answer } from "../../lab/peer-operations.js";
 import { expectAgreement } from "./agreement.js";
@@ -54,7 +54,7 @@ const deny = { action: "DENY", rules: [from("other")] };
 
 let lab: Lab | undefined;
 let istiod: Istiod;
-let mesh: Mesh;
+let mesh: LabMesh;
 const peers = new Map<Name, Peer>();
 const measured: { readonly what: string; readonly ms: number }[] = [];
 

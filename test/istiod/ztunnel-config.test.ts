@@ -8,9 +8,9 @@ import { packageRoot } from "../../daemon/base/package-root.js";
 import { isSingleAddress } from "../../daemon/model/address.js";
 import { serviceKey } from "../../daemon/model/service.js";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { check } from "../../lab/process.js";
-import type { Mesh as Held } from "../conformance/ambientz.js";
+import type { HeldMesh as Held } from "../conformance/ambientz.js";
 import { expectAgreement } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
 import { initialYaml, stepsOf } from "./script.js";
@@ -20,7 +20,7 @@ type Rows = Readonly<Record<"workload" | "service" | "policy", readonly Row[]>>;
 
 let lab: Lab | undefined;
 let istiod: Istiod;
-let mesh: Mesh;
+let mesh: LabMesh;
 
 beforeAll(async () => {
   lab = await createLab();

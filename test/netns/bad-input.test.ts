@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StatusResponse } from "../../daemon/admin/responses.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "../../daemon/xds/resource.js";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import { until } from "../../lab/wait.js";
 import type { Action, Authorization } from "../../proto/gen/authorization.js";
@@ -18,7 +18,7 @@ type PodName = keyof typeof hosts;
 
 let lab: Lab;
 let plane: ScriptedPlane;
-let mesh: Mesh;
+let mesh: LabMesh;
 let client: Peer;
 
 const uid = (name: string) => `Kubernetes//Pod/default/${name}`;

@@ -3,7 +3,7 @@ import { stringify } from "yaml";
 import type { StatusResponse } from "../../daemon/admin/responses.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "../../daemon/xds/resource.js";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane, startMesh } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane, startMesh } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import { until } from "../../lab/wait.js";
 import { startScriptedPlane } from "../helpers/scripted-plane.js";
@@ -32,7 +32,7 @@ describe("maps of 16 entries", () => {
   const limit = 16;
   const flags = ["--authz-node-exempt", "false", "--map-limit", String(limit)];
   let lab: Lab;
-  let mesh: Mesh;
+  let mesh: LabMesh;
   let client: Peer;
 
   /** What a mesh holds beyond the pods, a service of each, and a policy that lets only `client` into `db`. */

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { program } from "../../lab/lab-mesh.js";
+import { program } from "../../lab/mesh.js";
 import { run } from "../../lab/process.js";
 import { until } from "../../lab/wait.js";
 import { createWorld, vip, type World, webPort } from "./world.js";

@@ -8,7 +8,7 @@ import { dumpPolicy, dumpService, dumpWorkload } from "../../daemon/admin/dump-c
 import type { ConfigDumpResponse } from "../../daemon/admin/responses.js";
 import { RESOURCE_TYPES } from "../../daemon/xds/resource.js";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { until } from "../../lab/wait.js";
 import { DeltaDiscoveryResponse, Resource } from "../../proto/gen/discovery.js";
 import { dumpOf, fixture, session } from "../conformance/replay.js";
@@ -43,7 +43,7 @@ afterEach(async () => {
 });
 
 /** A daemon in a lab with the scenario's pods, whose control plane listens on `port`. */
-async function launch(scenario: Scenario, port: number): Promise<Mesh> {
+async function launch(scenario: Scenario, port: number): Promise<LabMesh> {
   lab = await createLab();
   const { node, pods } = nodes[scenario];
   for (const [i, name] of pods.entries()) await lab.pod(name, { ipv4: `10.77.1.${i + 1}` });
@@ -53,12 +53,12 @@ async function launch(scenario: Scenario, port: number): Promise<Mesh> {
 }
 
 /** What the daemon believes and what the kernel holds are the same. */
-async function expectNoDifference(mesh: Mesh): Promise<void> {
+async function expectNoDifference(mesh: LabMesh): Promise<void> {
   expect(await mesh.admin("/debug/config_dump/diff")).toEqual({ differences: [] });
 }
 
 /** The daemon's model is what istiod itself held. */
-async function expectModel(mesh: Mesh, scenario: Scenario, when: "start" | "end"): Promise<void> {
+async function expectModel(mesh: LabMesh, scenario: Scenario, when: "start" | "end"): Promise<void> {
   const { workloads, services, policies } = dumpOf(scenario, when);
   const wanted: ConfigDumpResponse = {
     workloads: workloads.map(dumpWorkload),
@@ -113,7 +113,7 @@ describe.each([
 
 /** Everything once more, with the versions that the daemon holds: the kernel is left alone. */
 async function expectNothingForTheSame(
-  mesh: Mesh,
+  mesh: LabMesh,
   plane: ControlPlane,
   scenario: Scenario,
   file: string,

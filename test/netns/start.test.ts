@@ -1,7 +1,7 @@
 import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { freePort, program } from "../../lab/lab-mesh.js";
+import { freePort, program } from "../../lab/mesh.js";
 import { type RunResult, run } from "../../lab/process.js";
 
 let lab: Lab;

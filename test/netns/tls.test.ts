@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ControlPlane, startControlPlane } from "../../cmd/weft-xds/control-plane.js";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, meshWithPlane } from "../../lab/lab-mesh.js";
+import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { until } from "../../lab/wait.js";
 import { Authority, type KeyPair } from "../helpers/certificates.js";
 
@@ -27,7 +27,7 @@ async function serve(file: string, token: string, tls: KeyPair, port = 0): Promi
 }
 
 /** The line of `weftctl status` about the control plane, once it says this. */
-async function statusLine(mesh: Mesh, pattern: RegExp): Promise<string> {
+async function statusLine(mesh: LabMesh, pattern: RegExp): Promise<string> {
   return until(`a status with ${pattern}`, async () => {
     const { stdout } = await mesh.weftctl("status");
     return stdout.split("\n").find((line) => line.startsWith("Control plane ") && pattern.test(line));

@@ -3,7 +3,7 @@
 
 import { stringify } from "yaml";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { type Mesh, type MeshOptions, startMesh } from "../../lab/lab-mesh.js";
+import { type LabMesh, type MeshOptions, startMesh } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import { until } from "../../lab/wait.js";
 
@@ -78,7 +78,7 @@ export function worldYaml({ weights = {}, unhealthy = [], policies = [] }: Knobs
 export class World {
   constructor(
     readonly lab: Lab,
-    readonly mesh: Mesh,
+    readonly mesh: LabMesh,
     readonly peers: Readonly<Record<PodName, Peer>>,
   ) {}
 

@@ -22,8 +22,8 @@ export interface MeshOptions extends DaemonOptions {
 }
 
 /** Starts both daemons in a lab; resolves when weftd says that it is ready. */
-export async function startMesh(lab: Lab, options: MeshOptions): Promise<Mesh> {
-  const mesh = new Mesh(lab, options, await freePorts());
+export async function startMesh(lab: Lab, options: MeshOptions): Promise<LabMesh> {
+  const mesh = new LabMesh(lab, options, await freePorts());
   mesh.edit(options.yaml);
   await mesh.startXds();
   await mesh.startDaemon();
@@ -31,8 +31,8 @@ export async function startMesh(lab: Lab, options: MeshOptions): Promise<Mesh> {
 }
 
 /** A mesh whose control plane on port `xds` of loopback is the caller's; launchDaemon() is still to be called. */
-export async function meshWithPlane(lab: Lab, xds: number, options: DaemonOptions = {}): Promise<Mesh> {
-  return new Mesh(lab, options, { ...(await freePorts()), xds });
+export async function meshWithPlane(lab: Lab, xds: number, options: DaemonOptions = {}): Promise<LabMesh> {
+  return new LabMesh(lab, options, { ...(await freePorts()), xds });
 }
 
 async function freePorts(): Promise<Ports> {
@@ -51,7 +51,7 @@ interface Ports {
   readonly ready: number;
 }
 
-export class Mesh {
+export class LabMesh {
   readonly yamlFile: string;
   readonly accessLogFile: string;
   #xds: RunningProcess | undefined;

@@ -16,7 +16,7 @@ const TCP = 6;
 const UDP = 17;
 const SCTP = 132;
 
-interface Lookup extends Pick<VerdictFixture, "from" | "to" | "port"> {
+interface Attempt extends Pick<VerdictFixture, "from" | "to" | "port"> {
   readonly protocol?: number;
 }
 
@@ -26,7 +26,7 @@ interface Lookup extends Pick<VerdictFixture, "from" | "to" | "port"> {
  * local_port 60 (host order, 32 bits); 72 bytes in all. The ingress_ifindex at 64 must be 0 in a test run, so that
  * the pod talking to itself over lo is for the tests in namespaces.
  */
-function contextOf({ from = CLIENT, to = SERVER, port = 80, protocol = TCP }: Lookup): Uint8Array {
+function contextOf({ from = CLIENT, to = SERVER, port = 80, protocol = TCP }: Attempt): Uint8Array {
   const context = Buffer.alloc(72);
   const v4 = isIpv4Text(to);
   context.writeUInt32LE(v4 ? AF_INET : AF_INET6, 8);
@@ -43,12 +43,12 @@ function contextOf({ from = CLIENT, to = SERVER, port = 80, protocol = TCP }: Lo
   return context;
 }
 
-function run(fixture: Lookup & Pick<VerdictFixture, "maps">): {
+function run(fixture: Attempt & Pick<VerdictFixture, "maps">): {
   verdict: number;
   reasons: Record<string, number>;
 } {
-  return withObject("lookup", fixture.maps, (object) => ({
-    verdict: object.runContext("weft_lookup", contextOf(fixture)),
+  return withObject("guard", fixture.maps, (object) => ({
+    verdict: object.runContext("weft_guard", contextOf(fixture)),
     reasons: object.reasons(),
   }));
 }

@@ -10,7 +10,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 SEC("sk_lookup")
-int weft_lookup(struct bpf_sk_lookup *ctx)
+int weft_guard(struct bpf_sk_lookup *ctx)
 {
 	struct inbound inbound = {};
 
