@@ -1,8 +1,8 @@
 // Owns the test's end of a process that lives in a pod and opens sockets there on demand.
 // Must not know what the operations do.
 
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { packageRoot } from "../daemon/base/package-root.js";
 import type { Arm, Lab, Pod } from "./lab.js";
 import type { operations } from "./peer-operations.js";
 import type { RunningProcess } from "./process.js";
@@ -19,9 +19,9 @@ interface Pending {
 
 /** Starts a peer in a pod; `arm` chooses its cgroup (default mesh: governed). */
 export async function startPeer(lab: Lab, pod: Pod, arm: Arm = "mesh"): Promise<Peer> {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const argv = [process.execPath, "--import", "tsx", join(here, "peer-main.ts")];
-  const peer = new Peer(pod, await lab.spawn(pod, argv, { arm, cwd: join(here, "../..") }));
+  const root = packageRoot();
+  const argv = [process.execPath, "--import", "tsx", join(root, "lab", "peer-main.ts")];
+  const peer = new Peer(pod, await lab.spawn(pod, argv, { arm, cwd: root }));
   await peer.ready();
   return peer;
 }
