@@ -127,12 +127,15 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 				   const struct tcp_sock *tcp, const struct payload *payload,
 				   __u32 state)
 {
-	struct connection_event *event = reserve_event();
+	struct connection_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	__be16 remote_port = (__be16)(ctx->remote_port >> 16);
 	__be16 local_port = bpf_htons(ctx->local_port);
 
-	if (!event)
+	if (!event) {
+		count_reason(REASON_EVENT_DROPPED);
 		return;
+	}
+	stamp_event(event);
 	if (connection->direction == DIRECTION_OUTBOUND) {
 		read_local(ctx, event->source_address);
 		read_remote(ctx, event->destination_address);

@@ -134,9 +134,12 @@ static __always_inline void report_authz(const struct authz_report *report)
 
 	if (!access_log_enabled())
 		return;
-	event = reserve_event();
-	if (!event)
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		count_reason(REASON_EVENT_DROPPED);
 		return;
+	}
+	stamp_event(event);
 	copy_address(event->source_address, report->connection.source);
 	copy_address(event->destination_address, report->connection.destination);
 	copy_address(event->original_address, report->connection.destination);

@@ -57,8 +57,11 @@ static __always_inline int refuse(const struct pod *pod, const struct destinatio
 	count_failure(pod->workload, route->workload, route->service, DIRECTION_OUTBOUND,
 		      OUTCOME_NO_ENDPOINT);
 	if (access_log_enabled()) {
-		event = reserve_event();
-		if (event) {
+		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+		if (!event) {
+			count_reason(REASON_EVENT_DROPPED);
+		} else {
+			stamp_event(event);
 			copy_address(event->destination_address, destination->address);
 			copy_address(event->original_address, destination->address);
 			event->destination_port = destination->port;
