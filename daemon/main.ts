@@ -24,7 +24,8 @@ import { createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/config.js";
 import { Mesh } from "./enforce/mesh.js";
 import { createStore } from "./model/store.js";
-import { counterSource, DaemonView, stateSource } from "./operator/daemon-view.js";
+import { DaemonView } from "./operator/daemon-view.js";
+import { counterSource, stateSource } from "./operator/metric-sources.js";
 import { AccessLog, type Wanted } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
 import { LineWriter } from "./telemetry/line-writer.js";
@@ -103,8 +104,8 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
   });
   const metrics = createMetrics({
     names,
-    counters: counterSource(dataplane, compiler),
-    state: stateSource({ mesh, compiler, xds: theXds }),
+    counters: counterSource({ dataplane, compiler }),
+    state: stateSource({ mesh, xds: theXds }),
     accessLog: writer.value,
     build: { version: version.version, commit: version.commit, layout: version.layout },
     legacyNames: config.legacyMetricNames,
@@ -146,6 +147,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
     accessLog,
     accessLogWriter: writer.value,
     started: new Date().toISOString(),
+    startWarnings: [],
   });
   const listeners: Listener[] = [];
   const adminLog = logs.logger("admin");

@@ -1,0 +1,31 @@
+// Owns where the metrics find what they show. Must not know how a metric is written.
+
+import type { CounterSource, StateSource } from "../telemetry/sources.js";
+import type { XdsClient } from "../xds/client.js";
+import { mapFills, type Parts, pendingPods } from "./parts.js";
+
+/** The kernel's counters and the fill of its maps. */
+export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): CounterSource {
+  const { dataplane } = parts;
+  return {
+    traffic: () => dataplane.traffic(),
+    reasons: () => dataplane.reasons(),
+    policyHits: () => dataplane.policyHits(),
+    maps: () => mapFills(parts),
+    programs: () => dataplane.programRuns(),
+  };
+}
+
+/** The daemon's own state. */
+export function stateSource({ mesh, xds }: Pick<Parts, "mesh"> & { xds(): XdsClient }): StateSource {
+  const { store } = mesh;
+  return {
+    xds: () => xds().state(),
+    resources: () => ({
+      workload: store.workloads.size,
+      service: store.services.size,
+      policy: store.policies.size,
+    }),
+    enrolledPods: () => ({ total: mesh.enrollments.length, pending: pendingPods(mesh).length }),
+  };
+}

@@ -1,0 +1,53 @@
+// Owns the list of the daemon's parts that can be asked, and what several answers say of them alike.
+// Must not know what is asked.
+
+import type { Native } from "../../native/index.js";
+import type { VersionResponse } from "../admin/responses.js";
+import type { Logs } from "../base/log.js";
+import type { Dataplane } from "../bpf/dataplane.js";
+import type { Enrollment } from "../bpf/enrollment.js";
+import { type MapName, maps } from "../bpf/maps.gen.js";
+import type { Compiler } from "../compile/compiler.js";
+import type { Config } from "../config/config.js";
+import type { Mesh } from "../enforce/mesh.js";
+import type { AccessLog } from "../telemetry/access-log.js";
+import type { LineWriter } from "../telemetry/line-writer.js";
+import type { MapFill } from "../telemetry/sources.js";
+import type { XdsClient } from "../xds/client.js";
+
+export interface Parts {
+  readonly config: Config;
+  readonly logs: Logs;
+  readonly native: Native;
+  readonly version: VersionResponse;
+  readonly mesh: Mesh;
+  readonly compiler: Compiler;
+  readonly dataplane: Dataplane;
+  readonly xds: XdsClient;
+  readonly accessLog: AccessLog;
+  readonly accessLogWriter: LineWriter;
+  /** RFC 3339. */
+  readonly started: string;
+  /** What the start found wrong and went on without, a sentence each; shown for as long as the daemon runs. */
+  readonly startWarnings: readonly string[];
+}
+
+/** Fill of the maps that the daemon writes, by its own count: listing them would cost as much as they hold. */
+export function mapFills({ dataplane, compiler }: Pick<Parts, "dataplane" | "compiler">): MapFill[] {
+  const sizes = compiler.sizes();
+  return (Object.keys(sizes) as MapName[]).map((name) => ({
+    name,
+    entries: sizes[name] ?? 0,
+    capacity: dataplane.map(name)?.info.maxEntries ?? maps[name].maxEntries,
+  }));
+}
+
+/** The uid of an enrolled pod's workload; null while the control plane has not named it. */
+export function workloadOf({ store }: Mesh, pod: Enrollment): string | null {
+  return store.podWorkloads(pod.namespace, pod.name)[0]?.uid ?? null;
+}
+
+/** Enrolled pods that the control plane has not named. */
+export function pendingPods(mesh: Mesh): Enrollment[] {
+  return mesh.enrollments.filter((pod) => workloadOf(mesh, pod) === null);
+}

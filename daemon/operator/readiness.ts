@@ -1,0 +1,57 @@
+// Owns when the daemon is ready: each component's state, and a clause that says why.
+// Must not know who asks.
+
+import type { ComponentStatus } from "../admin/responses.js";
+import { type Parts, pendingPods } from "./parts.js";
+
+export function componentsOf(
+  parts: Pick<Parts, "mesh" | "dataplane"> & { readonly xds: Pick<Parts["xds"], "state"> },
+): ComponentStatus[] {
+  const { address, connected, types } = parts.xds.state();
+  const isSynced = (name: string) => types.every(({ type, synced }) => type !== name || synced);
+  const whereabouts = connected ? "connected" : "not connected at present";
+  return [
+    isSynced("Address")
+      ? { name: "xds", ready: true, detail: `${whereabouts}, ${address}` }
+      : { name: "xds", ready: false, detail: `no addresses yet from ${address}` },
+    policies(parts, isSynced("Authorization"), address),
+    programs(parts),
+    pods(parts),
+  ];
+}
+
+function policies(
+  { mesh, dataplane }: Pick<Parts, "mesh" | "dataplane">,
+  synced: boolean,
+  address: string,
+): ComponentStatus {
+  const name = "policies";
+  if (dataplane.settings.authzLocked !== 0) {
+    const detail = "a verdict could not be stored: every policy denies; see the log of bpf";
+    return { name, ready: false, detail };
+  }
+  if (!synced) return { name, ready: false, detail: `none received yet from ${address}` };
+  return { name, ready: true, detail: `${mesh.store.policies.size} in force` };
+}
+
+function programs({ dataplane }: Pick<Parts, "dataplane">): ComponentStatus {
+  const { installed, generation } = dataplane;
+  const waiting = "waiting for the control plane; what an earlier daemon attached goes on";
+  return {
+    name: "programs",
+    ready: installed,
+    detail: installed ? `generation ${generation} governs` : waiting,
+  };
+}
+
+function pods({ mesh }: Pick<Parts, "mesh">): ComponentStatus {
+  const unknown = pendingPods(mesh).map(({ namespace, name }) => `${namespace}/${name}`);
+  return {
+    name: "pods",
+    ready: unknown.length === 0,
+    detail:
+      unknown.length === 0
+        ? `${mesh.enrollments.length} enrolled`
+        : `the control plane does not know ${unknown.join(", ")}`,
+  };
+}

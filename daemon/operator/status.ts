@@ -1,0 +1,102 @@
+// Owns the facts of the status page. Must not know which of them deserve a warning, nor how they are shown.
+
+import type { AccessLogStatus, HookStatus, PodResponse, StatusFacts, XdsStatus } from "../admin/responses.js";
+import type { Enrollment } from "../bpf/enrollment.js";
+import { Reason } from "../bpf/maps.gen.js";
+import type { Mesh } from "../enforce/mesh.js";
+import { mapFills, type Parts, workloadOf } from "./parts.js";
+import { componentsOf } from "./readiness.js";
+
+export function factsOf(parts: Parts): StatusFacts {
+  const { config, version, started, mesh, dataplane } = parts;
+  const { workloads, services, policies } = mesh.store;
+  const dropped = dataplane.reasons().find(({ reason }) => reason === Reason.EVENT_DROPPED);
+  return {
+    version,
+    node: config.nodeName,
+    pid: process.pid,
+    started,
+    components: componentsOf(parts),
+    xds: xdsOf(parts),
+    hooks: hooksOf(parts),
+    resources: { workloads: workloads.size, services: services.size, policies: policies.size },
+    maps: mapFills(parts),
+    pods: mesh.enrollments.map((pod) => podOf(mesh, pod)),
+    accessLog: accessLogOf(parts),
+    eventsDropped: Number(dropped?.count ?? 0n),
+    authzEnforced: dataplane.settings.authzOff === 0,
+    warnings: [
+      ...parts.startWarnings,
+      ...mesh.troubles(),
+      ...rejectedPolicies(parts),
+      ...missingPolicies(mesh),
+    ],
+  };
+}
+
+export function accessLogOf({
+  accessLog,
+  accessLogWriter,
+}: Pick<Parts, "accessLog" | "accessLogWriter">): AccessLogStatus {
+  return {
+    enabled: accessLog.enabled,
+    file: accessLogWriter.path ?? null,
+    written: accessLogWriter.written,
+    dropped: accessLogWriter.dropped,
+  };
+}
+
+export function podOf(mesh: Mesh, pod: Enrollment): PodResponse {
+  return {
+    namespace: pod.namespace,
+    name: pod.name,
+    netns: pod.netns,
+    cookie: String(pod.cookie),
+    workload: workloadOf(mesh, pod),
+  };
+}
+
+/** A link that lost its namespace or cgroup is still there, and holds a zero in its place. */
+export function hooksOf({ dataplane }: { dataplane: Pick<Parts["dataplane"], "hooks"> }): HookStatus[] {
+  return dataplane.hooks().map(({ hook, program, target, link }) => ({
+    hook,
+    program,
+    programId: link?.programId ?? 0,
+    target,
+    attached: link !== undefined && link.netnsInode !== 0 && link.cgroupId !== 0n,
+  }));
+}
+
+function xdsOf({ xds }: Pick<Parts, "xds">): XdsStatus {
+  const { connected, since, lastMessageAt, rootExpires, standIns: _, ...counts } = xds.state();
+  return {
+    ...counts,
+    state: connected ? "connected" : counts.lastError === null ? "connecting" : "waiting",
+    since: new Date(since).toISOString(),
+    rootExpires: rootExpires === null ? null : new Date(rootExpires).toISOString(),
+    lastMessage: lastMessageAt === null ? null : new Date(lastMessageAt).toISOString(),
+  };
+}
+
+function rejectedPolicies({ xds }: Pick<Parts, "xds">): string[] {
+  return xds
+    .state()
+    .standIns.map(
+      (name) =>
+        `policy ${name} was rejected and has no good version: all that it may cover denies everything`,
+    );
+}
+
+/** Policy names that enrolled workloads list and nobody has. */
+function missingPolicies(mesh: Mesh): string[] {
+  const missing = new Set<string>();
+  for (const pod of mesh.enrollments) {
+    for (const workload of mesh.store.podWorkloads(pod.namespace, pod.name)) {
+      for (const name of workload.authorizationPolicies) {
+        if (!mesh.store.policies.has(name))
+          missing.add(`${workload.uid} names policy ${name}, which is absent`);
+      }
+    }
+  }
+  return [...missing];
+}
