@@ -187,7 +187,8 @@ export interface Native {
     interfaceName: string,
     options: { netnsPath?: string; mode: "native" | "generic" },
   ): BpfLink;
-  linkIterator(program: BpfProgram, options?: { map?: BpfMap }): BpfLink;
+  /** A link that readIterator() reads, any number of times. */
+  linkIterator(program: BpfProgram): BpfLink;
   /** Everything the iterator prints, read inside the given network namespace (the current one when absent). */
   readIterator(link: BpfLink, netnsPath?: string): Promise<Buffer>;
   /** At most `maxBatch` records a call (default 512), at most `latencyMs` late (default 20). */

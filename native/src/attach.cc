@@ -9,7 +9,6 @@
 #include <net/if.h>
 #include "arguments.h"
 #include "link.h"
-#include "map.h"
 #include "netns.h"
 #include "program.h"
 
@@ -118,29 +117,9 @@ Napi::Value LinkIterator(const Napi::CallbackInfo &info) {
   Program *program = Program::Unwrap(info[0]);
   if (program == nullptr)
     return Napi::Value();
-  std::optional<Napi::Object> given = ReadOptions(info[1], "options");
-  if (!given)
-    return Napi::Value();
-  std::optional<Napi::Value> map_value = ReadProperty(*given, "map");
-  if (!map_value)
-    return Napi::Value();
-  bpf_iter_link_info target{};
-  bpf_link_create_opts options{};
-  options.sz = sizeof(options);
-  if (!map_value->IsUndefined()) {
-    Map *map = Map::Unwrap(*map_value);
-    if (map == nullptr)
-      return Napi::Value();
-    int map_fd = map->RequireFd(env, "linkIterator");
-    if (map_fd < 0)
-      return Napi::Value();
-    target.map.map_fd = static_cast<uint32_t>(map_fd);
-    options.iter_info = &target;
-    options.iter_info_len = sizeof(target);
-  }
   int program_fd = program->RequireFd(env, "linkIterator");
   if (program_fd < 0)
     return Napi::Value();
-  return CreateLink(env, program_fd, 0, BPF_TRACE_ITER, &options,
+  return CreateLink(env, program_fd, 0, BPF_TRACE_ITER, nullptr,
                     "make an iterator of " + program->Describe());
 }

@@ -15,7 +15,7 @@ Napi::Value LinkNetns(const Napi::CallbackInfo &info);
 /** linkXdp(program, interfaceName, { netnsPath, mode }) */
 Napi::Value LinkXdp(const Napi::CallbackInfo &info);
 
-/** linkIterator(program, { map }) */
+/** linkIterator(program) */
 Napi::Value LinkIterator(const Napi::CallbackInfo &info);
 
 #endif

@@ -55,6 +55,16 @@ export function pack(bytes: 4 | 8, ...numbers: readonly number[]): Buffer {
   return buffer;
 }
 
+/** What the iterator `tasks` printed: each thread's number and the 4092 bytes after it; throws at a part of one. */
+export function threadBlocks(output: Buffer): Map<number, Buffer> {
+  const blocks = new Map<number, Buffer>();
+  for (let at = 0; at < output.length; at += 4096) {
+    blocks.set(output.readUInt32LE(at), output.subarray(at + 4, at + 4096));
+  }
+  if (output.length % 4096 !== 0) throw new Error(`${output.length} bytes are no whole blocks`);
+  return blocks;
+}
+
 /** What the process's descriptors point at, sorted: equal before and after means nothing leaked. */
 export function descriptors(): string[] {
   const targets: string[] = [];
