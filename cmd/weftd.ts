@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 // Owns the command line of the daemon. Must not know what the daemon is made of.
 
+import { onReopen, stopAsked } from "./weftd/signals.js";
 import "../daemon/base/heap.js";
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { configInvalid, describe, type WeftError } from "../daemon/base/errors.js";
-import { addConfigOptions, loadConfig } from "../daemon/config/config.js";
+import { addConfigOptions, type Config, loadConfig } from "../daemon/config/config.js";
 
 const EXIT = { failure: 1, usage: 2 } as const;
 
@@ -16,7 +17,7 @@ const program = new Command("weftd")
   .addHelpText(
     "after",
     `
-Signals: SIGTERM and SIGINT stop the daemon, SIGHUP opens the access log's file anew.
+Signals: SIGTERM and SIGINT stop the daemon, the second one at once; SIGHUP and SIGUSR1 open the access log's file anew.
 Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or go on, 2 wrong usage or configuration.
 The kernel goes on enforcing after weftd has stopped, however it stopped; only 'weftd uninstall' ends that.
 
@@ -37,38 +38,49 @@ Examples:
   });
 
 addConfigOptions(program).action(async (flags: Record<string, unknown>) => {
-  const loaded = loadConfig(flags, process.env, (path) => readFileSync(path, "utf8"));
-  if (!loaded.ok) return fail(configInvalid(loaded.errors), EXIT.usage);
-  for (const warning of loaded.warnings) process.stderr.write(`weftd: ${warning}\n`);
+  const config = configOf(flags);
   // Loaded late, so that --help and a bad configuration need neither the addon nor privileges.
   const { startDaemon } = await import("../daemon/main.js");
-  const daemon = await startDaemon(loaded.config);
-  if (!daemon.ok) return fail(daemon.error, EXIT.failure);
-  process.on("SIGHUP", () => daemon.value.reopenAccessLog());
-  let isStopping = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      if (isStopping) return;
-      isStopping = true;
-      void daemon.value.stop().then(() => process.exit());
-    });
-  }
+  const started = await startDaemon(config);
+  if (!started.ok) return fail(started.error, EXIT.failure);
+  const daemon = started.value;
+  onReopen(() => daemon.reopenAccessLog());
+  const failure = await Promise.race([daemon.failure, stopAsked]);
+  await daemon.stop();
+  if (failure !== undefined) return fail(failure, EXIT.failure);
+  process.exit(0);
 });
 
 program
   .command("uninstall")
   .description("detach every hook and remove every map and pin; ends enforcement, counters and enrolments")
-  .option("--bpffs <PATH>", "BPF file system that weftd was given", "/sys/fs/bpf")
-  .option("--cgroup <PATH>", "cgroup v2 directory that weftd was given")
+  .addHelpText(
+    "after",
+    `
+It looks below the BPF file system of --bpffs, WEFT_BPFFS or --config FILE, found as the daemon finds it.`,
+  )
   .action(async (_options: unknown, command: Command) => {
-    const { bpffs, cgroup } = command.optsWithGlobals<{ bpffs: string; cgroup?: string }>();
-    const { uninstallAll } = await import("../daemon/main.js");
-    const removed = await uninstallAll(bpffs, cgroup);
-    if (!removed.ok) return fail(removed.error, EXIT.failure);
-    process.stdout.write(`weft is uninstalled: ${removed.value.links} hooks detached\n`);
+    const { bpffs } = configOf(command.optsWithGlobals());
+    const { uninstallFrom } = await import("../daemon/uninstall.js");
+    const uninstalled = await uninstallFrom(bpffs);
+    if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
+    const { root, links } = uninstalled.value;
+    process.stdout.write(
+      links === undefined
+        ? `nothing of weft is at ${root}: name another BPF file system with --bpffs\n`
+        : `weft is uninstalled: ${links} hooks detached, ${root} removed\n`,
+    );
   });
 
 await program.parseAsync();
+
+/** Ends the process where the configuration is wrong. */
+function configOf(flags: Readonly<Record<string, unknown>>): Config {
+  const loaded = loadConfig(flags, process.env, (path) => readFileSync(path, "utf8"));
+  if (!loaded.ok) return fail(configInvalid(loaded.errors), EXIT.usage);
+  for (const warning of loaded.warnings) process.stderr.write(`weftd: ${warning}\n`);
+  return loaded.config;
+}
 
 function fail(error: WeftError, exitCode: number): never {
   process.stderr.write(`weftd: ${describe(error)}\n`);

@@ -22,6 +22,8 @@ export type ErrorCode =
   | "POD_NETNS_MISSING"
   | "POD_UNKNOWN"
   | "POLICY_TOO_LARGE"
+  | "START_FAILED"
+  | "UNINSTALL_FAILED"
   | "XDS_REFUSED"
   | "XDS_STREAM_LOST"
   | "XDS_SYNC_TIMEOUT"
@@ -209,6 +211,23 @@ export function addressInUse(what: string, address: string, cause?: unknown): We
   return new WeftError(
     "ADDRESS_IN_USE",
     `cannot listen on ${address} for ${what}: another process has it, name another with --${what}-address`,
+    cause,
+  );
+}
+
+/** What nobody expected, and so a fault of weft's own. */
+export function startFailed(cause: unknown): WeftError {
+  return new WeftError(
+    "START_FAILED",
+    "weftd cannot start; nothing was changed in the kernel: --log-level debug shows where it failed",
+    cause,
+  );
+}
+
+export function uninstallFailed(path: string, cause: unknown): WeftError {
+  return new WeftError(
+    "UNINSTALL_FAILED",
+    `not all that is pinned below ${path} could be removed: run it again, or look with 'bpftool link show'`,
     cause,
   );
 }

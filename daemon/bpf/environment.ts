@@ -20,11 +20,18 @@ export interface Environment {
   readonly cgroup: string;
 }
 
+/** Checks what it takes to see and remove what weft has put on a host: less than to run it. */
+export function checkAccess(bpffs: string): Result<void> {
+  if (!hasCapabilities()) return failed(noPrivileges());
+  if (fileSystemOf(bpffs) !== BPF_FS_MAGIC) return failed(noBpffs(bpffs));
+  return ok(undefined);
+}
+
 /** Checks the host; the first thing missing is the error, with the way to mend it. */
 export function checkEnvironment(wanted: { bpffs: string; cgroup: string | undefined }): Result<Environment> {
-  if (!hasCapabilities()) return failed(noPrivileges());
+  const access = checkAccess(wanted.bpffs);
+  if (!access.ok) return access;
   if (statSync(BTF_PATH, { throwIfNoEntry: false }) === undefined) return failed(noBtf(BTF_PATH));
-  if (fileSystemOf(wanted.bpffs) !== BPF_FS_MAGIC) return failed(noBpffs(wanted.bpffs));
   const cgroup = wanted.cgroup ?? findCgroup2(readFileSync("/proc/self/mountinfo", "utf8"));
   if (cgroup === undefined || fileSystemOf(cgroup) !== CGROUP2_SUPER_MAGIC) return failed(noCgroup2(cgroup));
   return ok({ bpffs: wanted.bpffs, cgroup });

@@ -105,9 +105,11 @@ const schema = z.object({
   readyAddress: parsed(parseHostPort)
     .prefault("0.0.0.0:15021")
     .register(help, { argument: "HOST:PORT", text: "where readiness is probed" }),
-  accessLog: boolean
-    .default(false)
-    .register(help, { argument: "BOOL", text: "log every connection at its close, denial or failure" }),
+  accessLog: boolean.optional().register(help, {
+    argument: "BOOL",
+    text: "log every connection at its close, denial or failure",
+    shownDefault: "as it was last left, false at first",
+  }),
   accessLogFormat: z
     .enum(["text", "json"], { error: "expected text or json" })
     .default("text")

@@ -1,7 +1,6 @@
 // Owns where the metrics find what they show. Must not know how a metric is written.
 
 import type { CounterSource, StateSource } from "../telemetry/sources.js";
-import type { XdsClient } from "../xds/client.js";
 import { mapFills, type Parts, pendingPods } from "./parts.js";
 
 /** The kernel's counters and the fill of its maps. */
@@ -17,10 +16,10 @@ export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): Cou
 }
 
 /** The daemon's own state. */
-export function stateSource({ mesh, xds }: Pick<Parts, "mesh"> & { xds(): XdsClient }): StateSource {
+export function stateSource({ mesh, xds }: Pick<Parts, "mesh" | "xds">): StateSource {
   const { store } = mesh;
   return {
-    xds: () => xds().state(),
+    xds: () => xds.state(),
     resources: () => ({
       workload: store.workloads.size,
       service: store.services.size,

@@ -143,28 +143,35 @@ describe("AccessLog", () => {
   it("writes while enabled, and asks the kernel for records only while somebody wants them", async () => {
     const writer = openWriter(path);
     const wanted: Wanted[] = [];
+    let send: (records: readonly Uint8Array[]) => void = () => undefined;
     const log = new AccessLog({
       names,
       clock: (ns) => ns,
       writer,
       format: "json",
       enabled: false,
-      onWanted: (now) => wanted.push(now),
+      feed: {
+        want(now, onRecords) {
+          wanted.push(now);
+          send = onRecords;
+        },
+      },
     });
-    log.handle([bytesOf(EventKind.CLOSED)]);
+    log.start();
+    send([bytesOf(EventKind.CLOSED)]);
     const filter = parseFilter("event=denied");
     if (!filter.ok) throw new Error(filter.reason);
     const seen: string[] = [];
     const stop = log.tail({ format: "text", filter: filter.filter }, (line) => seen.push(line));
-    log.handle([bytesOf(EventKind.CLOSED), bytesOf(EventKind.DENIED)]);
+    send([bytesOf(EventKind.CLOSED), bytesOf(EventKind.DENIED)]);
     expect(seen).toHaveLength(1);
     log.setEnabled(true);
     log.setEnabled(true);
-    log.handle([bytesOf(EventKind.CLOSED)]);
+    send([bytesOf(EventKind.CLOSED)]);
     stop();
     log.setEnabled(false);
     await writer.close();
-    expect(wanted).toEqual(["tail", "on", "off"]);
+    expect(wanted).toEqual(["off", "tail", "on", "off"]);
     const lines = readFileSync(path, "utf8").trim().split("\n");
     expect(lines.map((line) => JSON.parse(line).event)).toEqual(["closed"]);
   });

@@ -19,8 +19,13 @@ export interface AccessLogOptions {
   readonly writer: LineWriter;
   readonly format: RecordFormat;
   readonly enabled: boolean;
-  /** Called when what is wanted of the kernel changes, not for the state at the start. */
-  readonly onWanted: (wanted: Wanted) => void;
+  readonly feed: RecordFeed;
+}
+
+/** Where records come from. */
+export interface RecordFeed {
+  /** Sends what is wanted, from now on, to `onRecords`. */
+  want(wanted: Wanted, onRecords: (records: readonly Uint8Array[]) => void): void;
 }
 
 interface Tail extends TailOptions {
@@ -53,8 +58,16 @@ export class AccessLog {
     });
   }
 
-  /** Records of the ring buffer `events`, as the addon hands them over. */
-  handle(records: readonly Uint8Array[]): void {
+  /** Asks for records as the state at the start wants it. */
+  start(): void {
+    this.#ask();
+  }
+
+  #ask(): void {
+    this.#options.feed.want(this.wanted, (records) => this.#handle(records));
+  }
+
+  #handle(records: readonly Uint8Array[]): void {
     if (this.wanted === "off") return;
     const { names, clock, writer, format } = this.#options;
     for (const bytes of records) {
@@ -76,6 +89,6 @@ export class AccessLog {
   #change(change: () => void): void {
     const before = this.wanted;
     change();
-    if (this.wanted !== before) this.#options.onWanted(this.wanted);
+    if (this.wanted !== before) this.#ask();
   }
 }

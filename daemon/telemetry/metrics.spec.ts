@@ -6,6 +6,7 @@ import type { Policy } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import { pod, service } from "../model/test-samples.js";
 import type { Workload } from "../model/workload.js";
+import { Instruments } from "./instruments.js";
 import { createMetrics, type MetricsOptions } from "./metrics.js";
 import { parseExposition, samplesOf } from "./test-exposition.js";
 
@@ -54,7 +55,9 @@ function traffic(fields: Partial<Traffic>): Traffic {
 }
 
 async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsOptions> = {}) {
+  const instruments = new Instruments();
   const metrics = createMetrics({
+    instruments,
     names,
     counters: {
       traffic: () => counts,
@@ -69,10 +72,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
         { policy: 5, destination: 1, dryRun: true, count: 8n },
       ],
       maps: () => [{ name: "slots", entries: 3, capacity: 32768 }],
-      programs: () => [
-        { name: "weft_connect4", runTimeNs: 1_500_000_001n, runCount: 10n },
-        { name: "weft_connect4", runTimeNs: 1n, runCount: 1n },
-      ],
+      programs: () => [{ name: "weft_connect4", runTimeNs: 1_500_000_002n, runCount: 11n }],
     },
     state: {
       xds: () => ({
@@ -91,8 +91,8 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
     legacyNames: false,
     ...changes,
   });
-  metrics.responseToKernel(0.0004);
-  metrics.mapWriteFailed("slots");
+  instruments.responseToKernel(0.0004);
+  instruments.mapWriteFailed("slots");
   let text = "";
   for await (const piece of metrics.render()) text += piece;
   return parseExposition(text);

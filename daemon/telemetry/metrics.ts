@@ -1,83 +1,64 @@
-// Owns every metric of the daemon itself and the page that Prometheus scrapes.
-// Must not know who calls the instruments, nor HTTP.
+// Owns the page that Prometheus scrapes, and every metric of the daemon itself that is read at a scrape.
+// Must not know HTTP.
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { ProgramRuns } from "../bpf/counters.js";
+import { Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
 import { Reason, reasonNames } from "../bpf/maps.gen.js";
 import { policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
+import type { Instruments } from "./instruments.js";
 import type { CounterSource, StateSource, XdsCounts } from "./sources.js";
 import { trafficMetrics } from "./traffic-metrics.js";
 
 export interface MetricsOptions {
+  readonly instruments: Instruments;
   readonly names: ResourcesById;
   readonly counters: CounterSource;
   readonly state: StateSource;
-  readonly accessLog: { readonly written: number; readonly dropped: number };
+  readonly accessLog: LineCounts;
   readonly build: { readonly version: string; readonly commit: string; readonly layout: string };
   readonly legacyNames: boolean;
 }
 
+/** Lines of a log since the daemon started. */
+export interface LineCounts {
+  readonly written: number;
+  readonly dropped: number;
+}
+
 export interface Metrics {
-  /** From the arrival of a response to its last map operation done. */
-  responseToKernel(seconds: number): void;
-  mapWriteFailed(map: string): void;
-  /** The kernel was given `count` operations on a map; `kind` is put or delete. */
-  mapOperations(map: string, kind: string, count: number): void;
   /** The whole page in pieces; reads the kernel's counters as it goes. */
   render(): AsyncGenerator<string>;
 }
 
-const BUCKETS = [
-  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
-];
-
+/** What comes from the kernel is written here, exact in 64 bits; all else is prom-client's, read at each scrape. */
 export function createMetrics(options: MetricsOptions): Metrics {
-  const registry = new Registry();
-  const registers = [registry];
+  const { registry } = options.instruments;
   collectDefaultMetrics({ register: registry });
-  const toKernel = new Histogram({
-    name: "weft_xds_response_to_kernel_seconds",
-    help: "Time from the arrival of a response to the end of its last BPF map operation",
-    buckets: BUCKETS,
-    registers,
-  });
-  const writeFailures = new Counter({
-    name: "weft_bpf_map_write_failures_total",
-    help: "Writes to a BPF map that the kernel refused, a full map among them",
-    labelNames: ["map"],
-    registers,
-  });
-  const operations = new Counter({
-    name: "weft_bpf_map_operations_total",
-    help: "Puts and deletes given to the kernel; what is already so costs none",
-    labelNames: ["map", "kind"],
-    registers,
-  });
-  addState(registry, options);
-
+  addBuild(registry, options.build);
+  addHoldings(registry, options.state);
+  addXds(registry, () => options.state.xds());
+  addAccessLog(registry, options.accessLog);
   return {
-    responseToKernel: (duration) => toKernel.observe(duration),
-    mapWriteFailed: (map) => writeFailures.inc({ map }),
-    mapOperations: (map, kind, count) => operations.inc({ map, kind }, count),
     async *render() {
       yield* trafficMetrics(options.counters.traffic(), options.names, { legacyNames: options.legacyNames });
       yield* kernelMetrics(options);
-      yield* xdsMetrics(options.state.xds());
       yield await registry.metrics();
     },
   };
 }
 
-function addState(registry: Registry, { state, accessLog, build }: MetricsOptions): void {
-  const registers = [registry];
+function addBuild(registry: Registry, { version, commit, layout }: MetricsOptions["build"]): void {
   new Gauge({
     name: "weft_build_info",
     help: "Version, commit and layout of the long-lived maps; always 1",
     labelNames: ["version", "commit", "layout"],
-    registers,
-  }).set(build, 1);
+    registers: [registry],
+  }).set({ version, commit, layout }, 1);
+}
+
+function addHoldings(registry: Registry, state: StateSource): void {
+  const registers = [registry];
   new Gauge({
     name: "weft_resources",
     help: "Resources held",
@@ -98,43 +79,84 @@ function addState(registry: Registry, { state, accessLog, build }: MetricsOption
       this.set({ state: "pending" }, pending);
     },
   });
+}
+
+/** A counter whose values somebody else keeps, by the value of its label. */
+function addCounter(
+  registry: Registry,
+  name: string,
+  help: string,
+  label: string,
+  read: () => Readonly<Record<string, number>>,
+): void {
   new Counter({
-    name: "weft_access_log_lines_total",
-    help: "Access log lines, written or dropped because the output was too slow",
-    labelNames: ["result"],
-    registers,
+    name,
+    help,
+    labelNames: [label],
+    registers: [registry],
     collect() {
       this.reset();
-      this.inc({ result: "written" }, accessLog.written);
-      this.inc({ result: "dropped" }, accessLog.dropped);
+      for (const [value, count] of Object.entries(read())) this.inc({ [label]: value }, count);
     },
   });
 }
 
-function* xdsMetrics(xds: XdsCounts): Generator<string> {
-  const family = (name: string, type: "counter" | "gauge", help: string, value: number) => [
-    familyHead(name, type, help),
-    sample(name, "", value),
-  ];
-  yield* family(
-    "weft_xds_connected",
-    "gauge",
-    "1 while the stream to the control plane is open",
-    xds.connected ? 1 : 0,
+function addAccessLog(registry: Registry, lines: LineCounts): void {
+  addCounter(
+    registry,
+    "weft_access_log_lines_total",
+    "Access log lines, written or dropped because the output failed or was too slow",
+    "result",
+    () => ({ written: lines.written, dropped: lines.dropped }),
   );
-  yield* family("weft_xds_messages_total", "counter", "Responses received", xds.messages);
-  yield* family("weft_xds_bytes_total", "counter", "Bytes of the responses received", xds.bytes);
-  yield* family("weft_xds_streams_total", "counter", "Streams opened", xds.streams);
-  yield familyHead("weft_xds_responses_total", "counter", "Responses applied, by what was answered");
-  for (const { type, responses, nacks } of xds.types) {
-    const answered = (answer: string) => [label("type", type), label("answer", answer)].join(",");
-    yield sample("weft_xds_responses_total", answered("ack"), responses - nacks);
-    yield sample("weft_xds_responses_total", answered("nack"), nacks);
+}
+
+function addXds(registry: Registry, xds: () => XdsCounts): void {
+  const registers = [registry];
+  new Gauge({
+    name: "weft_xds_connected",
+    help: "1 while the stream to the control plane is open",
+    registers,
+    collect() {
+      this.set(xds().connected ? 1 : 0);
+    },
+  });
+  const totals = [
+    ["weft_xds_messages_total", "Responses received", "messages"],
+    ["weft_xds_bytes_total", "Bytes of the responses received", "bytes"],
+    ["weft_xds_streams_total", "Streams opened", "streams"],
+  ] as const;
+  for (const [name, help, field] of totals) {
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(xds()[field]);
+      },
+    });
   }
-  yield familyHead("weft_xds_rejected_resources_total", "counter", "Resources rejected, by fault");
-  for (const [fault, count] of Object.entries(xds.faults)) {
-    yield sample("weft_xds_rejected_resources_total", label("fault", fault), count);
-  }
+  new Counter({
+    name: "weft_xds_responses_total",
+    help: "Responses applied, by what was answered",
+    labelNames: ["type", "answer"],
+    registers,
+    collect() {
+      this.reset();
+      for (const { type, responses, nacks } of xds().types) {
+        this.inc({ type, answer: "ack" }, responses - nacks);
+        this.inc({ type, answer: "nack" }, nacks);
+      }
+    },
+  });
+  addCounter(
+    registry,
+    "weft_xds_rejected_resources_total",
+    "Resources rejected, by fault",
+    "fault",
+    () => xds().faults,
+  );
 }
 
 function* kernelMetrics({ counters, names }: MetricsOptions): Generator<string> {
@@ -162,11 +184,11 @@ function* kernelMetrics({ counters, names }: MetricsOptions): Generator<string> 
   yield familyHead("weft_bpf_map_capacity", "gauge", "Entries that a BPF map can hold");
   for (const map of maps) yield sample("weft_bpf_map_capacity", label("map", map.name), map.capacity);
 
-  const programs = byName(counters.programs());
+  const programs = [...counters.programs()];
   yield familyHead(
     "weft_bpf_program_runs_total",
     "counter",
-    "Runs of a BPF program while kernel.bpf_stats_enabled is 1",
+    "Runs of a BPF program while kernel.bpf_stats_enabled is 1; begins anew with each generation of programs",
   );
   for (const { name, runCount } of programs) {
     yield sample("weft_bpf_program_runs_total", label("program", name), runCount);
@@ -174,25 +196,11 @@ function* kernelMetrics({ counters, names }: MetricsOptions): Generator<string> 
   yield familyHead(
     "weft_bpf_program_run_seconds_total",
     "counter",
-    "Time inside a BPF program, as its runs are counted",
+    "Time inside a BPF program, as its runs are counted; begins anew with each generation of programs",
   );
   for (const { name, runTimeNs } of programs) {
     yield sample("weft_bpf_program_run_seconds_total", label("program", name), seconds(runTimeNs));
   }
-}
-
-/** Several loaded programs can bear one name, as while a generation replaces another. */
-function byName(programs: Iterable<ProgramRuns>): ProgramRuns[] {
-  const sums = new Map<string, ProgramRuns>();
-  for (const { name, runTimeNs, runCount } of programs) {
-    const before = sums.get(name);
-    sums.set(name, {
-      name,
-      runTimeNs: runTimeNs + (before?.runTimeNs ?? 0n),
-      runCount: runCount + (before?.runCount ?? 0n),
-    });
-  }
-  return [...sums.values()];
 }
 
 function* policyMetrics(counters: CounterSource, names: ResourcesById): Generator<string> {

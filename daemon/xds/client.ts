@@ -72,8 +72,11 @@ export interface XdsClientOptions extends ControlPlane {
    * sees the state in between. What it leaves is for apply(), which follows in any case.
    */
   applyPart?(take: () => Update | undefined): void;
-  /** Every type has been applied for the first time; the answer to the last of them waits for this. */
-  onComplete?(): Promise<void>;
+  /**
+   * Every type has been applied for the first time; the answer to the last of them waits for this. False: it cannot
+   * be put in force. Then that response is not answered, and the client ends.
+   */
+  onComplete?(): Promise<boolean>;
   readonly log: Logger;
   /** Milliseconds after which a stream without a response of each type is an error to be told. */
   readonly silence?: number;
@@ -127,9 +130,13 @@ class Client implements XdsClient {
   }
 
   async stop(): Promise<void> {
+    this.#quit();
+    await this.#running;
+  }
+
+  #quit(): void {
     this.#stopping.abort();
     this.#open?.close();
-    await this.#running;
   }
 
   state(): XdsState {
@@ -226,6 +233,7 @@ class Client implements XdsClient {
     for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
     const answer = this.#delta.settle(pending, refused);
     await this.#complete();
+    if (this.#stopping.signal.aborted) return;
     this.#options.onApplied?.(performance.now() - arrived, bytes);
     if (answer !== undefined) stream.send(answer);
     if (this.#awaited.delete(pending.type) && this.#awaited.size === 0) this.#lastError = null;
@@ -252,7 +260,7 @@ class Client implements XdsClient {
   async #complete(): Promise<void> {
     if (this.#isComplete || !RESOURCE_TYPES.every((type) => this.#delta.synced(type))) return;
     this.#isComplete = true;
-    await this.#options.onComplete?.();
+    if ((await this.#options.onComplete?.()) === false) this.#quit();
   }
 
   #received({ bytes }: Received): void {

@@ -1,0 +1,35 @@
+// Owns the taking away of weft from a host. Must not know a running daemon, but that there is none.
+
+import { existsSync } from "node:fs";
+import { loadNative } from "../native/index.js";
+import { failed, ok, type Result, uninstallFailed } from "./base/errors.js";
+import { packageRoot } from "./base/package-root.js";
+import { checkAccess } from "./bpf/environment.js";
+import { uninstall } from "./bpf/generation.js";
+import { takeLock } from "./bpf/lock.js";
+import { Pins } from "./bpf/pins.js";
+
+export interface Uninstalled {
+  /** The directory that was looked at. */
+  readonly root: string;
+  /** Hooks that were detached; undefined when there was nothing of weft. */
+  readonly links: number | undefined;
+}
+
+/** Takes every hook and pin below a BPF file system away. Refuses while a daemon runs on it. */
+export async function uninstallFrom(bpffs: string): Promise<Result<Uninstalled>> {
+  const access = checkAccess(bpffs);
+  if (!access.ok) return access;
+  const lock = await takeLock(bpffs);
+  if (!lock.ok) return lock;
+  const pins = new Pins(bpffs);
+  const { root } = pins;
+  try {
+    if (!existsSync(root)) return ok({ root, links: undefined });
+    return ok({ root, links: uninstall(loadNative(packageRoot()), pins).links });
+  } catch (error) {
+    return failed(uninstallFailed(root, error));
+  } finally {
+    lock.value.close();
+  }
+}
