@@ -2,8 +2,9 @@
 /* Hooks cgroup/connect4 and connect6: route TCP and connected UDP at connect(2).
  *
  * When something is missing: no enrolled pod, an unknown destination or another protocol pass
- * untouched; a known service or workload that cannot be reached by our means is refused with
- * ECONNREFUSED; no room to remember a connection costs its metrics, not its route.
+ * untouched; TCP to a known service or workload that cannot be reached by our means is refused with
+ * ECONNREFUSED, UDP is left alone; no room to remember a connection costs its metrics, not its
+ * route.
  */
 #include "lib/datagram.h"
 #include "lib/hook.h"
@@ -29,31 +30,84 @@ static __always_inline void remember_connection(struct bpf_sock_addr *ctx, const
 		count_reason(REASON_STORAGE_FULL);
 }
 
-static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
+/* What the socket was connected to or sent to before is forgotten: only the new peer may answer. */
+static __always_inline void connect_flow(struct flows *flows, const struct destination *destination,
+					 const struct route *route)
 {
-	const struct pod *pod = find_pod(ctx);
-	struct destination destination;
-	__u32 protocol = ctx->protocol;
-	struct route route;
+	__builtin_memset(flows->flow, 0, sizeof(flows->flow));
+	set_flow(&flows->flow[0], destination, route, FLOW_PEER);
+	flows->flow[0].order = ++flows->sent;
+}
 
-	if (!pod)
-		return HOOK_ACCEPT;
-	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
-		count_reason(REASON_NOT_TCP_UDP);
+/* A connect of a datagram socket sends nothing, so it is never refused: resolvers try addresses by
+ * it, on any port. A socket that asks again for what it has keeps its backend. */
+static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6)
+{
+	struct flows *own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
+	const struct frontend *frontend;
+	struct destination destination;
+	struct backend kept = {};
+	struct route route = {};
+	struct flow *flow;
+
+	read_address(ctx, v6, &destination);
+	frontend = find_frontend(&destination);
+	if (!frontend || !route_frontend(frontend, IPPROTO_UDP, &route)) {
+		if (own)
+			__builtin_memset(own->flow, 0, sizeof(own->flow));
+		if (!frontend)
+			count_reason(REASON_PASSTHROUGH);
 		return HOOK_ACCEPT;
 	}
+	flow = own ? find_flow(own, &destination) : NULL;
+	if (flow && is_eligible(flow, frontend)) {
+		copy_address(kept.address, flow->backend);
+		kept.port = flow->backend_port;
+		route.backend = &kept;
+		route.reason = REASON_ROUTED;
+	} else {
+		pick_backend(frontend, &route);
+		if (route.action != ROUTE_REWRITE)
+			return HOOK_ACCEPT;
+	}
+	count_reason(route.reason);
+	if (!own)
+		own = bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (own)
+		connect_flow(own, &destination, &route);
+	else
+		count_reason(REASON_STORAGE_FULL);
+	write_address(ctx, v6, route.backend->address, route.backend->port);
+	return HOOK_ACCEPT;
+}
+
+static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6, const struct pod *pod)
+{
+	struct destination destination;
+	struct route route;
+
 	read_address(ctx, v6, &destination);
-	find_route(&destination, &route);
+	find_route(&destination, IPPROTO_TCP, &route);
 	count_reason(route.reason);
 	if (route.action == ROUTE_REFUSE)
 		return refuse(pod, &destination, &route);
-	if (protocol == IPPROTO_TCP)
-		remember_connection(ctx, pod, &destination, &route);
-	if (route.action == ROUTE_REWRITE) {
-		if (protocol == IPPROTO_UDP)
-			remember_reverse(bpf_get_socket_cookie(ctx), &destination, &route);
+	remember_connection(ctx, pod, &destination, &route);
+	if (route.action == ROUTE_REWRITE)
 		write_address(ctx, v6, route.backend->address, route.backend->port);
-	}
+	return HOOK_ACCEPT;
+}
+
+static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
+{
+	const struct pod *pod = find_caller(ctx);
+
+	if (!pod)
+		return HOOK_ACCEPT;
+	if (ctx->protocol == IPPROTO_TCP)
+		return connect_stream(ctx, v6, pod);
+	if (ctx->protocol == IPPROTO_UDP)
+		return connect_datagrams(ctx, v6);
+	count_reason(REASON_NOT_TCP_UDP);
 	return HOOK_ACCEPT;
 }
 

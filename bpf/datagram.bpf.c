@@ -1,73 +1,159 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Hooks cgroup/sendmsg, recvmsg (UDP) and getpeername, 4 and 6: route datagrams of unconnected
- * sockets, and show the application the address it asked for.
+/* Hooks cgroup/sendmsg, recvmsg (UDP) and getpeername, 4 and 6: route datagrams that are sent to an
+ * address, and show the application the address it asked for.
  *
- * When something is missing: sendmsg treats it as connect does; recvmsg and getpeername leave the
- * address as it is. A flow keeps its backend until the frontend's run of slots is replaced.
+ * When something is missing: a datagram to a known service that cannot be reached by our means is
+ * refused with ECONNREFUSED and counted; without memory a datagram is routed, its answer shown as
+ * it comes. A flow keeps its backend as long as that is one of the frontend's.
  */
 #include "lib/datagram.h"
 #include "lib/hook.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* As find_route, but a socket that already talks to the frontend stays with its backend. */
+static __always_inline struct sibling_key sibling_key(struct bpf_sock_addr *ctx,
+						      const __be32 *backend, __be16 port)
+{
+	struct sibling_key key = {
+	    .netns = bpf_get_netns_cookie(ctx),
+	    .backend_port = port,
+	    .local_port = ctx->sk->src_port,
+	};
+
+	copy_address(key.backend, backend);
+	return key;
+}
+
+static __always_inline bool shares_port(struct bpf_sock_addr *ctx)
+{
+	int shared = 0;
+
+	return !bpf_getsockopt(ctx, SOL_SOCKET, SO_REUSEPORT, &shared, sizeof(shared)) && shared;
+}
+
+/* Tells the sockets that share this one's port, so that an answer is shown rightly at any of them.
+ */
+static __always_inline void tell_siblings(struct bpf_sock_addr *ctx, const struct flow *flow)
+{
+	struct sibling_key key = sibling_key(ctx, flow->backend, flow->backend_port);
+	struct sibling_flow *told = bpf_map_lookup_elem(&sibling_flows, &key);
+	struct sibling_flow value = {.asked_port = flow->asked_port};
+
+	if (told && told->asked_port == flow->asked_port && same_address(told->asked, flow->asked))
+		return;
+	copy_address(value.asked, flow->asked);
+	if (bpf_map_update_elem(&sibling_flows, &key, &value, BPF_ANY))
+		count_reason(REASON_STORAGE_FULL);
+}
+
+/* The socket's flow to the frontend, picked now unless it has an eligible one. NULL: what is in
+ * `route` holds, and nothing could be remembered. */
+static __always_inline struct flow *flow_to(struct bpf_sock_addr *ctx,
+					    const struct destination *destination,
+					    const struct frontend *frontend, struct route *route)
+{
+	struct flows *own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
+	struct flow *flow = own ? find_flow(own, destination) : NULL;
+
+	if (flow && is_eligible(flow, frontend)) {
+		touch_flow(own, flow);
+		route->reason = REASON_ROUTED;
+		return flow;
+	}
+	pick_backend(frontend, route);
+	if (route->action != ROUTE_REWRITE)
+		return NULL;
+	if (!own)
+		own = bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!own) {
+		count_reason(REASON_STORAGE_FULL);
+		return NULL;
+	}
+	if (!flow)
+		flow = make_flow(own);
+	set_flow(flow, destination, route, shares_port(ctx) ? FLOW_SHARED : 0);
+	touch_flow(own, flow);
+	return flow;
+}
+
 static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 {
-	const struct pod *pod = find_pod(ctx);
 	const struct frontend *frontend;
 	struct destination destination;
 	struct route route = {};
-	const struct datagram *flow;
-	__u64 socket;
+	struct flow *flow;
 
-	if (!pod)
+	if (!find_caller(ctx))
 		return HOOK_ACCEPT;
 	read_address(ctx, v6, &destination);
 	frontend = find_frontend(&destination);
 	if (!frontend) {
-		route_address(&destination, &route);
-	} else if (route_frontend(frontend, &route)) {
-		socket = bpf_get_socket_cookie(ctx);
-		flow =
-		    find_datagram(socket, destination.address, destination.port, DATAGRAM_FORWARD);
-		if (flow && flow->first_slot == frontend->first_slot) {
-			write_address(ctx, v6, flow->address, flow->port);
-			return HOOK_ACCEPT;
+		route_address(&destination, IPPROTO_UDP, &route);
+	} else if (route_frontend(frontend, IPPROTO_UDP, &route)) {
+		flow = flow_to(ctx, &destination, frontend, &route);
+		if (flow) {
+			if (flow->flags & FLOW_SHARED)
+				tell_siblings(ctx, flow);
+			write_address(ctx, v6, flow->backend, flow->backend_port);
+		} else if (route.action == ROUTE_REWRITE) {
+			write_address(ctx, v6, route.backend->address, route.backend->port);
 		}
-		pick_backend(frontend, &route);
-		if (route.action == ROUTE_REWRITE)
-			remember_flow(socket, &destination, &route);
 	}
 	count_reason(route.reason);
-	if (route.action == ROUTE_REFUSE)
-		return refuse(pod, &destination, &route);
-	if (route.action == ROUTE_REWRITE)
-		write_address(ctx, v6, route.backend->address, route.backend->port);
+	if (route.action == ROUTE_REFUSE) {
+		bpf_set_retval(-ECONNREFUSED);
+		return HOOK_REJECT;
+	}
 	return HOOK_ACCEPT;
 }
 
 static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, bool v6)
 {
+	struct sibling_flow *told;
 	struct destination source;
-	const struct datagram *flow;
+	struct sibling_key key;
+	struct flows *own;
+	struct flow *flow;
 
+	if (!find_pod(ctx))
+		return HOOK_ACCEPT;
 	read_address(ctx, v6, &source);
-	flow = find_datagram(bpf_get_socket_cookie(ctx), source.address, source.port,
-			     DATAGRAM_REVERSE);
+	own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
+	flow = own ? find_answered(own, &source) : NULL;
 	if (flow) {
+		flow->flags &= ~FLOW_WAITS;
 		count_reason(REASON_DATAGRAM_REVERSED);
-		write_address(ctx, v6, flow->address, flow->port);
+		write_address(ctx, v6, flow->asked, flow->asked_port);
+		return HOOK_ACCEPT;
+	}
+	if (!shares_port(ctx))
+		return HOOK_ACCEPT;
+	key = sibling_key(ctx, source.address, source.port);
+	told = bpf_map_lookup_elem(&sibling_flows, &key);
+	if (told) {
+		count_reason(REASON_DATAGRAM_REVERSED);
+		write_address(ctx, v6, told->asked, told->asked_port);
 	}
 	return HOOK_ACCEPT;
 }
 
 static __always_inline int on_getpeername(struct bpf_sock_addr *ctx, bool v6)
 {
-	__u64 socket = bpf_get_socket_cookie(ctx);
 	const struct connection *connection;
+	struct destination peer;
+	struct flows *own;
+	struct flow *flow;
+	__u64 socket;
 
-	if (ctx->protocol == IPPROTO_UDP)
-		return on_recvmsg(ctx, v6);
+	if (ctx->protocol == IPPROTO_UDP) {
+		read_address(ctx, v6, &peer);
+		own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
+		flow = own ? find_peer(own, &peer) : NULL;
+		if (flow)
+			write_address(ctx, v6, flow->asked, flow->asked_port);
+		return HOOK_ACCEPT;
+	}
+	socket = bpf_get_socket_cookie(ctx);
 	connection = bpf_map_lookup_elem(&connections, &socket);
 	if (connection && connection->routed)
 		write_address(ctx, v6, connection->original_address, connection->original_port);

@@ -187,7 +187,7 @@ function emitEncode(name: string, size: number): string[] {
   ];
 }
 
-function emitMaps({ maps, ringBuffers }: Layout): string {
+function emitMaps({ maps, ringBuffers, socketStorages }: Layout): string {
   return [
     "/** Every map with keys and values, by its name in the kernel. */",
     "export const maps = {",
@@ -202,6 +202,12 @@ function emitMaps({ maps, ringBuffers }: Layout): string {
     ),
     "} as const;",
     "export type RingBufferName = keyof typeof ringBuffers;",
+    "",
+    "/** What BPF programs hang on sockets; `layout` a hash of the value. */",
+    "export const socketStorages = {",
+    ...socketStorages.map(({ name, hash }) => `  ${name}: { name: "${name}", layout: "${hash}" },`),
+    "} as const;",
+    "export type SocketStorageName = keyof typeof socketStorages;",
     "",
   ].join("\n");
 }

@@ -62,6 +62,12 @@ export interface RingBufferLayout {
   readonly hash: string;
 }
 
+/** Storage that the kernel hangs on a socket: the daemon never reads it. */
+export interface SocketStorageLayout {
+  readonly name: string;
+  readonly hash: string;
+}
+
 export interface Layout {
   readonly constants: readonly { readonly name: string; readonly value: number }[];
   readonly enums: readonly Enum[];
@@ -69,6 +75,7 @@ export interface Layout {
   readonly structs: readonly Struct[];
   readonly maps: readonly BpfMapLayout[];
   readonly ringBuffers: readonly RingBufferLayout[];
+  readonly socketStorages: readonly SocketStorageLayout[];
 }
 
 export function isPadding(field: Field): boolean {
@@ -88,6 +95,7 @@ export function readLayout(btf: Btf, withMaps = true): Layout {
   let constants: Layout["constants"] = [];
   const maps: BpfMapLayout[] = [];
   const ringBuffers: RingBufferLayout[] = [];
+  const socketStorages: SocketStorageLayout[] = [];
 
   for (const { name, type_id } of btf.variables) {
     const type = inMaps.has(name) ? undefined : skipModifiers(btf, type_id);
@@ -122,6 +130,10 @@ export function readLayout(btf: Btf, withMaps = true): Layout {
       ringBuffers.push({ name, size: maxEntries, hash: shortHash(`${maxEntries} ${records}`) });
       continue;
     }
+    if (type === "SK_STORAGE") {
+      socketStorages.push({ name, hash: shortHash(shapeOf(btf, attributes.target("value"))) });
+      continue;
+    }
     const key = attributes.type("key", structs);
     const value = attributes.type("value", structs);
     const flags = attributes.number("map_flags");
@@ -130,7 +142,7 @@ export function readLayout(btf: Btf, withMaps = true): Layout {
     const hash = shortHash(`${type} ${flags} ${length} ${describe(key)} ${describe(value)}`);
     maps.push({ name, type, key, value, maxEntries, flags, hash });
   }
-  return { constants, enums, structs: [...structs.values()], maps, ringBuffers };
+  return { constants, enums, structs: [...structs.values()], maps, ringBuffers, socketStorages };
 }
 
 /** Reads the struct behind `__uint(name, number)` and `__type(name, type)` of bpf_helpers.h. */
@@ -154,10 +166,13 @@ function readMapAttributes(btf: Btf, map: string, typeId: number) {
       if (array.kind !== "ARRAY") throw new Error(`map ${map}: ${attribute} is not an __uint`);
       return array.nr_elems;
     },
-    type(attribute: string, structs: Map<string, Struct>): IntegerType | Struct {
+    target(attribute: string): number {
       const target = targets.get(attribute);
       if (target === undefined) throw new Error(`map ${map}: has no __type(${attribute}, ...)`);
-      const type = readType(btf, `map ${map}: ${attribute}`, target, structs);
+      return target;
+    },
+    type(attribute: string, structs: Map<string, Struct>): IntegerType | Struct {
+      const type = readType(btf, `map ${map}: ${attribute}`, this.target(attribute), structs);
       if (type.kind === "integer") return type;
       if (type.kind === "struct") return type.struct;
       throw new Error(`map ${map}: ${attribute} is an array: put it into a struct`);
@@ -316,6 +331,19 @@ function describe(type: FieldType | Struct): string {
     case "struct":
       return describe(type.struct);
   }
+}
+
+/** As describe(), for types that have no codec. */
+function shapeOf(btf: Btf, typeId: number): string {
+  const type = skipModifiers(btf, typeId);
+  if (type.kind === "ARRAY") return `${shapeOf(btf, type.type_id)}[${type.nr_elems}]`;
+  if (type.kind === "STRUCT" || type.kind === "UNION") {
+    const members = type.members.map(
+      (member) => `${member.bits_offset}:${member.name}:${shapeOf(btf, member.type_id)}`,
+    );
+    return `{${type.size} ${members.join(" ")}}`;
+  }
+  return `${type.kind}${"size" in type ? type.size : ""}`;
 }
 
 function shortHash(text: string): string {

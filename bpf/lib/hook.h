@@ -37,11 +37,18 @@ static __always_inline void write_address(struct bpf_sock_addr *ctx, bool v6, co
 	ctx->user_port = port;
 }
 
-/* The pod that the calling process runs in; NULL, counted, outside the mesh. */
+/* The pod that the socket belongs to; NULL outside the mesh. */
 static __always_inline const struct pod *find_pod(struct bpf_sock_addr *ctx)
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
-	const struct pod *pod = bpf_map_lookup_elem(&pods, &cookie);
+
+	return bpf_map_lookup_elem(&pods, &cookie);
+}
+
+/* As find_pod, counted outside the mesh. */
+static __always_inline const struct pod *find_caller(struct bpf_sock_addr *ctx)
+{
+	const struct pod *pod = find_pod(ctx);
 
 	if (!pod)
 		count_reason(REASON_NOT_ENROLLED);

@@ -26,6 +26,7 @@ struct route {
 	__u32 service;	  /* id, 0: the destination is no frontend */
 	__u32 workload;	  /* id of the backend or of the addressed workload, 0: unknown */
 	__u32 first_slot; /* of the run the backend comes from */
+	__u32 run;	  /* hash of that run's content */
 	const struct backend *backend; /* set with ROUTE_REWRITE */
 };
 
@@ -60,7 +61,7 @@ static __always_inline const struct frontend *find_frontend(const struct destina
 }
 
 /* A destination that is no frontend: a workload's own address, or nothing we know. */
-static __always_inline void route_address(const struct destination *destination,
+static __always_inline void route_address(const struct destination *destination, __u32 protocol,
 					  struct route *route)
 {
 	const struct workload_address *owner;
@@ -76,7 +77,7 @@ static __always_inline void route_address(const struct destination *destination,
 	if (owner->flags & ADDRESS_REMOTE_NETWORK) {
 		route->action = ROUTE_REFUSE;
 		route->reason = REASON_REMOTE_NETWORK;
-	} else if (owner->flags & ADDRESS_WAYPOINT) {
+	} else if (owner->flags & ADDRESS_WAYPOINT && protocol == IPPROTO_TCP) {
 		route->action = ROUTE_REFUSE;
 		route->reason = REASON_WAYPOINT_UNSUPPORTED;
 	}
@@ -102,10 +103,18 @@ static __always_inline void pick_backend(const struct frontend *frontend, struct
 }
 
 /* What the frontend says apart from the pick. True when a backend is still to be picked. */
-static __always_inline bool route_frontend(const struct frontend *frontend, struct route *route)
+static __always_inline bool route_frontend(const struct frontend *frontend, __u32 protocol,
+					   struct route *route)
 {
 	route->service = frontend->service;
 	route->first_slot = frontend->first_slot;
+	route->run = frontend->run;
+	/* Before PASSTHROUGH: leaving the destination alone would go around the waypoint. */
+	if (frontend->flags & FRONTEND_WAYPOINT && protocol == IPPROTO_TCP) {
+		route->action = ROUTE_REFUSE;
+		route->reason = REASON_WAYPOINT_UNSUPPORTED;
+		return false;
+	}
 	if (frontend->flags & FRONTEND_PASSTHROUGH) {
 		route->action = ROUTE_PASS;
 		route->reason = REASON_MODE_PASSTHROUGH;
@@ -119,15 +128,16 @@ static __always_inline bool route_frontend(const struct frontend *frontend, stru
 	return true;
 }
 
-/* The whole decision for a new connection. */
-static __always_inline void find_route(const struct destination *destination, struct route *route)
+/* The whole decision for a new connection. Waypoints carry TCP only. */
+static __always_inline void find_route(const struct destination *destination, __u32 protocol,
+				       struct route *route)
 {
 	const struct frontend *frontend = find_frontend(destination);
 
 	__builtin_memset(route, 0, sizeof(*route));
 	if (!frontend)
-		route_address(destination, route);
-	else if (route_frontend(frontend, route))
+		route_address(destination, protocol, route);
+	else if (route_frontend(frontend, protocol, route))
 		pick_backend(frontend, route);
 }
 

@@ -14,13 +14,14 @@
 struct route_case {
 	__be32 address[4];
 	__be16 port;
-	__u16 pad;
+	__u16 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 
 	__u32 action; /* enum route_action */
 	__u32 reason;
 	__u32 service;
 	__u32 workload;
 	__u32 first_slot;
+	__u32 run;
 	__be32 backend_address[4]; /* zero unless rewritten */
 	__be16 backend_port;
 	__u16 pad2;

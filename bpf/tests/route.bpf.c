@@ -19,13 +19,14 @@ int test_route(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	copy_address(destination.address, packet->address);
 	destination.port = packet->port;
-	find_route(&destination, &route);
+	find_route(&destination, packet->protocol, &route);
 
 	packet->action = route.action;
 	packet->reason = route.reason;
 	packet->service = route.service;
 	packet->workload = route.workload;
 	packet->first_slot = route.first_slot;
+	packet->run = route.run;
 	if (route.action == ROUTE_REWRITE && route.backend) {
 		copy_address(packet->backend_address, route.backend->address);
 		packet->backend_port = route.backend->port;

@@ -4,7 +4,6 @@
 import {
   addressFlagNames,
   type Codec,
-  datagramRoleNames,
   directionNames,
   frontendFlagNames,
   type MapDescription,
@@ -36,7 +35,6 @@ const ENUM_NAMES: Readonly<Record<string, EnumNames>> = {
   direction: directionNames,
   outcome: outcomeNames,
   reason: reasonNames,
-  role: datagramRoleNames,
 };
 
 /** Fields that hold the id of a resource. */

@@ -141,7 +141,7 @@ describe("reading", () => {
         cidrs: { entries: [] },
       },
     });
-    expect(Object.keys((body as { maps: object }).maps)).not.toContain("datagrams");
+    expect(Object.keys((body as { maps: object }).maps)).not.toContain("sibling_flows");
     const one = await ask("/debug/config_dump/bpf/dual-engine?map=slots");
     expect(Object.keys((one.body as { maps: object }).maps)).toEqual(["slots"]);
     expect(await ask("/debug/config_dump/bpf/workload?map=nothing")).toMatchObject({ status: 404 });
@@ -202,7 +202,7 @@ describe("diff", () => {
     );
     const changed = {
       key: frontend.key,
-      value: maps.frontends.value.encode({ service: 9, firstSlot: 3, slots: 1, flags: 0, reason: 0 }),
+      value: maps.frontends.value.encode({ service: 9, firstSlot: 3, slots: 1, run: 0, flags: 0, reason: 0 }),
     };
     view.kernel.set("frontends", [changed, other]);
     view.kernel.set("authz_identity", []);

@@ -112,7 +112,7 @@ const terms = (...numbers: number[]) => ({
 export const frontend = entry(
   "frontends",
   { address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 },
-  { service: 9, firstSlot: 2, slots: 1, flags: FrontendFlag.ADDRESS, reason: Reason.NO_PORT },
+  { service: 9, firstSlot: 2, slots: 1, run: 0, flags: FrontendFlag.ADDRESS, reason: Reason.NO_PORT },
 );
 
 /** What lies in the fake kernel; specs change it. */
@@ -196,7 +196,7 @@ export function testView(): TestView {
     services: () => [service("web", { vips: ["10.96.0.1", "10.97.0.0/16"], listens: "80:8080" })],
     policies: () => [policy],
     endpoints: (key) => (key === "default/web" ? [pod("web", { serves: { "default/web": "80:8080" } })] : []),
-    readMap: (name) => (name === "datagrams" ? undefined : raw(kernel.get(name) ?? [])),
+    readMap: (name) => (name === "sibling_flows" ? undefined : raw(kernel.get(name) ?? [])),
     settled: () => Promise.resolve(),
     expectedMap: (name) =>
       name === "traffic" || name.startsWith("pod") ? undefined : (believed.get(name) ?? []),

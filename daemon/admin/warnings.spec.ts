@@ -19,7 +19,7 @@ it("names each thing that is wrong, and what to do", () => {
     hooks: facts.hooks.map((hook) => ({ ...hook, attached: false })),
     maps: [
       { name: "slots", entries: 32000, capacity: 32768 },
-      { name: "datagrams", entries: 16384, capacity: 16384 },
+      { name: "sibling_flows", entries: 16384, capacity: 16384 },
       { name: "reasons", entries: 28, capacity: 28 },
       { name: "settings", entries: 1, capacity: 1 },
     ],

@@ -39,12 +39,14 @@ export const NETNS_PATH_BYTES = 256;
 export const FrontendFlag = {
   PASSTHROUGH: 1,
   ADDRESS: 2,
+  WAYPOINT: 4,
 } as const;
 export type FrontendFlag = (typeof FrontendFlag)[keyof typeof FrontendFlag];
 /** `FrontendFlag` in lower case, for labels and logs. */
 export const frontendFlagNames: Readonly<Record<number, string>> = {
   1: "passthrough",
   2: "address",
+  4: "waypoint",
 };
 
 /** enum address_flag */
@@ -163,16 +165,18 @@ export const eventKindNames: Readonly<Record<number, string>> = {
   4: "dry_run",
 };
 
-/** enum datagram_role */
-export const DatagramRole = {
-  FORWARD: 1,
-  REVERSE: 2,
+/** enum flow_flag */
+export const FlowFlag = {
+  PEER: 1,
+  WAITS: 2,
+  SHARED: 4,
 } as const;
-export type DatagramRole = (typeof DatagramRole)[keyof typeof DatagramRole];
-/** `DatagramRole` in lower case, for labels and logs. */
-export const datagramRoleNames: Readonly<Record<number, string>> = {
-  1: "forward",
-  2: "reverse",
+export type FlowFlag = (typeof FlowFlag)[keyof typeof FlowFlag];
+/** `FlowFlag` in lower case, for labels and logs. */
+export const flowFlagNames: Readonly<Record<number, string>> = {
+  1: "peer",
+  2: "waits",
+  4: "shared",
 };
 
 /** enum reason */
@@ -488,18 +492,19 @@ export const FrontendKey: Codec<FrontendKey> = {
   },
 };
 
-/** struct frontend, 16 bytes */
+/** struct frontend, 20 bytes */
 export interface Frontend {
   readonly service: number;
   readonly firstSlot: number;
   readonly slots: number;
+  readonly run: number;
   readonly flags: number;
   readonly reason: number;
 }
 export const Frontend: Codec<Frontend> = {
-  size: 16,
+  size: 20,
   encode(value) {
-    const view = Buffer.allocUnsafe(16);
+    const view = Buffer.allocUnsafe(20);
     Frontend.encodeInto(value, view, 0);
     return view;
   },
@@ -507,17 +512,19 @@ export const Frontend: Codec<Frontend> = {
     view.writeUInt32LE(value.service, offset);
     view.writeUInt32LE(value.firstSlot, offset + 4);
     view.writeUInt32LE(value.slots, offset + 8);
-    view.writeUInt16LE(value.flags, offset + 12);
-    view.writeUInt16LE(value.reason, offset + 14);
+    view.writeUInt32LE(value.run, offset + 12);
+    view.writeUInt16LE(value.flags, offset + 16);
+    view.writeUInt16LE(value.reason, offset + 18);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 16);
+    const view = viewOf(bytes, offset, 20);
     return {
       service: view.readUInt32LE(offset),
       firstSlot: view.readUInt32LE(offset + 4),
       slots: view.readUInt32LE(offset + 8),
-      flags: view.readUInt16LE(offset + 12),
-      reason: view.readUInt16LE(offset + 14),
+      run: view.readUInt32LE(offset + 12),
+      flags: view.readUInt16LE(offset + 16),
+      reason: view.readUInt16LE(offset + 18),
     };
   },
 };
@@ -1045,26 +1052,25 @@ export const Counter: Codec<Counter> = {
   },
 };
 
-/** struct datagram_key, 32 bytes */
-export interface DatagramKey {
-  readonly socket: bigint;
-  readonly address: Uint8Array;
-  readonly port: number;
-  readonly role: number;
+/** struct sibling_key, 32 bytes */
+export interface SiblingKey {
+  readonly netns: bigint;
+  readonly backend: Uint8Array;
+  readonly backendPort: number;
+  readonly localPort: number;
 }
-export const DatagramKey: Codec<DatagramKey> = {
+export const SiblingKey: Codec<SiblingKey> = {
   size: 32,
   encode(value) {
     const view = Buffer.allocUnsafe(32);
-    DatagramKey.encodeInto(value, view, 0);
+    SiblingKey.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    view.writeBigUInt64LE(value.socket, offset);
-    putBytes(view, offset + 8, value.address, 16, "datagram_key.address");
-    view.writeUInt16BE(value.port, offset + 24);
-    view.writeUInt8(value.role, offset + 26);
-    view[offset + 27] = 0;
+    view.writeBigUInt64LE(value.netns, offset);
+    putBytes(view, offset + 8, value.backend, 16, "sibling_key.backend");
+    view.writeUInt16BE(value.backendPort, offset + 24);
+    view.writeUInt16LE(value.localPort, offset + 26);
     view[offset + 28] = 0;
     view[offset + 29] = 0;
     view[offset + 30] = 0;
@@ -1073,43 +1079,37 @@ export const DatagramKey: Codec<DatagramKey> = {
   decode(bytes, offset = 0) {
     const view = viewOf(bytes, offset, 32);
     return {
-      socket: view.readBigUInt64LE(offset),
-      address: takeBytes(view, offset + 8, offset + 24),
-      port: view.readUInt16BE(offset + 24),
-      role: view.readUInt8(offset + 26),
+      netns: view.readBigUInt64LE(offset),
+      backend: takeBytes(view, offset + 8, offset + 24),
+      backendPort: view.readUInt16BE(offset + 24),
+      localPort: view.readUInt16LE(offset + 26),
     };
   },
 };
 
-/** struct datagram, 28 bytes */
-export interface Datagram {
-  readonly address: Uint8Array;
-  readonly port: number;
-  readonly firstSlot: number;
-  readonly workload: number;
+/** struct sibling_flow, 20 bytes */
+export interface SiblingFlow {
+  readonly asked: Uint8Array;
+  readonly askedPort: number;
 }
-export const Datagram: Codec<Datagram> = {
-  size: 28,
+export const SiblingFlow: Codec<SiblingFlow> = {
+  size: 20,
   encode(value) {
-    const view = Buffer.allocUnsafe(28);
-    Datagram.encodeInto(value, view, 0);
+    const view = Buffer.allocUnsafe(20);
+    SiblingFlow.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    putBytes(view, offset, value.address, 16, "datagram.address");
-    view.writeUInt16BE(value.port, offset + 16);
+    putBytes(view, offset, value.asked, 16, "sibling_flow.asked");
+    view.writeUInt16BE(value.askedPort, offset + 16);
     view[offset + 18] = 0;
     view[offset + 19] = 0;
-    view.writeUInt32LE(value.firstSlot, offset + 20);
-    view.writeUInt32LE(value.workload, offset + 24);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 28);
+    const view = viewOf(bytes, offset, 20);
     return {
-      address: takeBytes(view, offset, offset + 16),
-      port: view.readUInt16BE(offset + 16),
-      firstSlot: view.readUInt32LE(offset + 20),
-      workload: view.readUInt32LE(offset + 24),
+      asked: takeBytes(view, offset, offset + 16),
+      askedPort: view.readUInt16BE(offset + 16),
     };
   },
 };
@@ -1168,7 +1168,7 @@ export const maps = {
     value: Frontend,
     maxEntries: 16384,
     flags: 1,
-    layout: "58f36f16",
+    layout: "21564739",
   },
   cidrs: {
     name: "cidrs",
@@ -1290,15 +1290,15 @@ export const maps = {
     flags: 0,
     layout: "077114dd",
   },
-  datagrams: {
-    name: "datagrams",
+  sibling_flows: {
+    name: "sibling_flows",
     type: "LRU_HASH",
     perCpu: false,
-    key: DatagramKey,
-    value: Datagram,
+    key: SiblingKey,
+    value: SiblingFlow,
     maxEntries: 16384,
     flags: 0,
-    layout: "2bee1c20",
+    layout: "01bf1630",
   },
 } as const satisfies Record<string, MapDescription>;
 export type MapName = keyof typeof maps;
@@ -1308,3 +1308,9 @@ export const ringBuffers = {
   events: { name: "events", size: 4194304, layout: "5c171941" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
+
+/** What BPF programs hang on sockets; `layout` a hash of the value. */
+export const socketStorages = {
+  flows: { name: "flows", layout: "6c5335bc" },
+} as const;
+export type SocketStorageName = keyof typeof socketStorages;

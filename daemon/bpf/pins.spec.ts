@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { maps } from "./maps.gen.js";
-import { Pins, STATE_MAPS, STATE_RINGS } from "./pins.js";
+import { Pins, STATE_NAMES } from "./pins.js";
 
 let bpffs: string;
 let pins: Pins;
@@ -23,14 +23,14 @@ describe("long-lived maps", () => {
   });
 
   it("of other layouts are stale", () => {
-    for (const name of [...STATE_MAPS, ...STATE_RINGS]) writeFileSync(pins.state(name), "");
+    for (const name of STATE_NAMES) writeFileSync(pins.state(name), "");
     const old = join(bpffs, "weft", "state", "traffic-0123456789abcdef");
     writeFileSync(old, "");
     expect(pins.staleState()).toEqual([old]);
   });
 
   it("have names that a BPF file system takes: no dot", () => {
-    for (const name of [...STATE_MAPS, ...STATE_RINGS]) expect(basename(pins.state(name))).not.toContain(".");
+    for (const name of STATE_NAMES) expect(basename(pins.state(name))).not.toContain(".");
   });
 });
 

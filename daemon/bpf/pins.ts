@@ -6,7 +6,7 @@
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { maps, ringBuffers } from "./maps.gen.js";
+import { maps, ringBuffers, socketStorages } from "./maps.gen.js";
 
 /** Maps that outlive a generation; all others are configuration and belong to one. */
 export const STATE_MAPS = [
@@ -17,13 +17,27 @@ export const STATE_MAPS = [
   "traffic",
   "policy_hits",
   "reasons",
-  "datagrams",
+  "sibling_flows",
 ] as const;
 
 /** The ring buffer outlives a generation too. */
 export const STATE_RINGS = ["events"] as const;
 
+/** So do the storages of sockets: their flows go on. */
+export const STATE_STORAGES = ["flows"] as const;
+
 export type StateMapName = (typeof STATE_MAPS)[number];
+
+/** Everything that outlives a generation. */
+export type StateName = StateMapName | (typeof STATE_RINGS)[number] | (typeof STATE_STORAGES)[number];
+
+export const STATE_NAMES: readonly StateName[] = [...STATE_MAPS, ...STATE_RINGS, ...STATE_STORAGES];
+
+const layouts: Readonly<Record<StateName, { readonly layout: string }>> = {
+  ...maps,
+  ...ringBuffers,
+  ...socketStorages,
+};
 
 export class Pins {
   readonly root: string;
@@ -39,14 +53,13 @@ export class Pins {
   }
 
   /** A layout that changed is another file: the new daemon starts that map anew. */
-  state(name: StateMapName | (typeof STATE_RINGS)[number]): string {
-    const { layout } = name === "events" ? ringBuffers.events : maps[name];
-    return this.#path("state", `${name}-${layout}`);
+  state(name: StateName): string {
+    return this.#path("state", `${name}-${layouts[name].layout}`);
   }
 
   /** Files of long-lived maps whose layout this daemon does not have. */
   staleState(): string[] {
-    const current = new Set([...STATE_MAPS, ...STATE_RINGS].map((name) => this.state(name)));
+    const current = new Set(STATE_NAMES.map((name) => this.state(name)));
     return this.#list("state").filter((path) => !current.has(path));
   }
 

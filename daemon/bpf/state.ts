@@ -5,9 +5,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { BpfMap, Native } from "../../native/index.js";
 import { bpfLoadFailed, bpfObjectMissing, bpfPinFailed, failed, ok, type Result } from "../base/errors.js";
-import { type Pins, STATE_MAPS, STATE_RINGS } from "./pins.js";
-
-export type StateName = (typeof STATE_MAPS)[number] | (typeof STATE_RINGS)[number];
+import { type Pins, STATE_NAMES, type StateName } from "./pins.js";
 
 /** Open handles of every long-lived map. */
 export type StateMaps = Readonly<Record<StateName, BpfMap>>;
@@ -19,18 +17,17 @@ export type StateMaps = Readonly<Record<StateName, BpfMap>>;
 export function openState(native: Native, pins: Pins, objects: string): Result<StateMaps> {
   const path = join(objects, "layout.o");
   if (!existsSync(path)) return failed(bpfObjectMissing(path));
-  const names: readonly StateName[] = [...STATE_MAPS, ...STATE_RINGS];
   const opened: Partial<Record<StateName, BpfMap>> = {};
   const object = native.openObject(path);
   try {
-    for (const name of names) {
+    for (const name of STATE_NAMES) {
       if (!existsSync(pins.state(name))) continue;
       const map = native.openPinnedMap(pins.state(name));
       opened[name] = map;
       object.reuseMap(name, map);
     }
     object.load();
-    for (const name of names) {
+    for (const name of STATE_NAMES) {
       if (opened[name] !== undefined) continue;
       const map = object.map(name);
       opened[name] = map;

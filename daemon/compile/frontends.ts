@@ -339,6 +339,7 @@ function equalTargets(a: Target, b: Target): boolean {
     a.service === b.service &&
     a.firstSlot === b.firstSlot &&
     a.slots === b.slots &&
+    a.run === b.run &&
     a.flags === b.flags &&
     a.reason === b.reason
   );

@@ -1,5 +1,6 @@
 // Owns the runs of slots of each service port: resolves, encodes, places, retires. Must not know frontends' keys.
 
+import { crc32 } from "node:zlib";
 import { FrontendFlag, Reason, Slot, U32 } from "../bpf/maps.gen.js";
 import { KEY_BYTES, writeKeyBytes } from "../model/address.js";
 import { type Service, serviceKey } from "../model/service.js";
@@ -17,6 +18,8 @@ export interface Target {
   readonly service: number;
   readonly firstSlot: number;
   readonly slots: number;
+  /** runHash() of the slots, 0 without any. */
+  readonly run: number;
   readonly flags: number;
   readonly reason: number;
 }
@@ -28,6 +31,7 @@ export type Targets = ReadonlyMap<number, Target>;
 export interface PlacedRun extends Run {
   /** Its slots end to end, as the kernel has them; never changed. */
   readonly bytes: Buffer;
+  readonly hash: number;
 }
 
 /** Runs of one service, by runName(). */
@@ -54,7 +58,7 @@ export class RunTable {
     this.#slots = new SlotAllocator();
     for (const runs of this.#runs.values()) {
       for (const [name, run] of runs) {
-        const placed = { ...this.#slots.allocate(run.length), bytes: run.bytes };
+        const placed = { ...run, ...this.#slots.allocate(run.length) };
         moved.set(run.first, placed.first);
         runs.set(name, placed);
       }
@@ -83,18 +87,21 @@ export class RunTable {
     const before = this.#runs.get(key);
     const after: ServiceRuns = new Map();
     const targets = new Map<Family, Targets>();
-    const settled = settledTarget(service, ids.service);
+    const flags = hasWaypoint(service) ? FrontendFlag.WAYPOINT : 0;
     const resolve = createResolver(service, workloads, node);
     for (const family of families) {
       const byPort = new Map<number, Target>();
       for (const [number, port] of portsOf(service)) {
-        if (settled !== undefined) {
-          byPort.set(number, settled);
+        if (service.loadBalancing.mode === "PASSTHROUGH") {
+          byPort.set(number, {
+            ...refusal(ids.service, Reason.MODE_PASSTHROUGH),
+            flags: flags | FrontendFlag.PASSTHROUGH,
+          });
           continue;
         }
         const resolution = resolve(port, family);
         if (!resolution.ok) {
-          byPort.set(number, refusal(ids.service, resolution.reason));
+          byPort.set(number, { ...refusal(ids.service, resolution.reason), flags });
           continue;
         }
         const name = runName(number, family);
@@ -106,7 +113,8 @@ export class RunTable {
           service: ids.service,
           firstSlot: run.first,
           slots: run.length,
-          flags: 0,
+          run: run.hash,
+          flags,
           reason: Reason.ROUTED,
         });
       }
@@ -128,7 +136,7 @@ export class RunTable {
   }
 
   #put(bytes: Buffer, placed: PlacedRun[]): PlacedRun {
-    const run = { ...this.#slots.allocate(bytes.length / Slot.size), bytes };
+    const run = { ...this.#slots.allocate(bytes.length / Slot.size), bytes, hash: runHash(bytes) };
     placed.push(run);
     return run;
   }
@@ -142,19 +150,12 @@ export class RunTable {
   }
 }
 
-/** What holds for every port of a service whatever its endpoints; `undefined` when they decide. */
-function settledTarget(service: Service, id: number): Target | undefined {
-  // Before PASSTHROUGH: leaving the destination alone would go around the waypoint.
-  if (hasWaypoint(service)) return refusal(id, Reason.WAYPOINT_UNSUPPORTED);
-  if (service.loadBalancing.mode !== "PASSTHROUGH") return undefined;
-  return { ...refusal(id, Reason.MODE_PASSTHROUGH), flags: FrontendFlag.PASSTHROUGH };
-}
-
 /** Port 0: what becomes of ports that the service does not list. */
 function addressTarget(service: Service, id: number): Target {
-  const passes = service.loadBalancing.mode === "PASSTHROUGH" && !hasWaypoint(service);
+  const passes = service.loadBalancing.mode === "PASSTHROUGH";
   const target = refusal(id, passes ? Reason.MODE_PASSTHROUGH : Reason.NO_PORT);
-  return { ...target, flags: FrontendFlag.ADDRESS | (passes ? FrontendFlag.PASSTHROUGH : 0) };
+  const flags = passes ? FrontendFlag.PASSTHROUGH | (hasWaypoint(service) ? FrontendFlag.WAYPOINT : 0) : 0;
+  return { ...target, flags: FrontendFlag.ADDRESS | flags };
 }
 
 function hasWaypoint(service: Service): boolean {
@@ -162,7 +163,12 @@ function hasWaypoint(service: Service): boolean {
 }
 
 function refusal(service: number, reason: Reason): Target {
-  return { service, firstSlot: 0, slots: 0, flags: 0, reason };
+  return { service, firstSlot: 0, slots: 0, run: 0, flags: 0, reason };
+}
+
+/** The same for equal content wherever it lies, over restarts and growth: how a flow knows its run again. Never 0. */
+function runHash(bytes: Buffer): number {
+  return crc32(bytes) || 1;
 }
 
 function runName(port: number, family: Family): number {

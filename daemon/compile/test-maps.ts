@@ -47,11 +47,12 @@ export class TestMaps {
     );
   }
 
-  /** What a new connection meets, in words: two equal texts are the same fate. */
+  /** What a new TCP connection meets, in words: two equal texts are the same fate. */
   route(address: string, port: number): string {
     const value = this.#frontend(address, port);
     if (value === undefined) return "pass";
     const { service, firstSlot, slots, flags, reason } = maps.frontends.value.decode(value);
+    if ((flags & FrontendFlag.WAYPOINT) !== 0) return `refuse ${service} waypoint_unsupported`;
     if ((flags & FrontendFlag.PASSTHROUGH) !== 0) return "pass";
     if (slots === 0) return `refuse ${service} ${reasonNames[reason]}`;
     const columns = Array.from({ length: slots }, (_, column) => this.#slot(firstSlot + column));

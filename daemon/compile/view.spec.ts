@@ -11,7 +11,7 @@ function frontend(firstSlot: number, slots: number): MapEntry {
   return [
     "frontends",
     maps.frontends.key.encode({ address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 }),
-    maps.frontends.value.encode({ service: 9, firstSlot, slots, flags: 0, reason: 0 }),
+    maps.frontends.value.encode({ service: 9, firstSlot, slots, run: 0, flags: 0, reason: 0 }),
   ];
 }
 

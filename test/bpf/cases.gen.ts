@@ -58,55 +58,59 @@ function takeU32Array(view: Buffer, offset: number, length: number): number[] {
   return values;
 }
 
-/** struct route_case, 92 bytes */
+/** struct route_case, 96 bytes */
 export interface RouteCase {
   readonly address: Uint8Array;
   readonly port: number;
+  readonly protocol: number;
   readonly action: number;
   readonly reason: number;
   readonly service: number;
   readonly workload: number;
   readonly firstSlot: number;
+  readonly run: number;
   readonly backendAddress: Uint8Array;
   readonly backendPort: number;
   readonly picks: readonly number[];
 }
 export const RouteCase: Codec<RouteCase> = {
-  size: 92,
+  size: 96,
   encode(value) {
-    const view = Buffer.allocUnsafe(92);
+    const view = Buffer.allocUnsafe(96);
     RouteCase.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
     putBytes(view, offset, value.address, 16, "route_case.address");
     view.writeUInt16BE(value.port, offset + 16);
-    view[offset + 18] = 0;
-    view[offset + 19] = 0;
+    view.writeUInt16LE(value.protocol, offset + 18);
     view.writeUInt32LE(value.action, offset + 20);
     view.writeUInt32LE(value.reason, offset + 24);
     view.writeUInt32LE(value.service, offset + 28);
     view.writeUInt32LE(value.workload, offset + 32);
     view.writeUInt32LE(value.firstSlot, offset + 36);
-    putBytes(view, offset + 40, value.backendAddress, 16, "route_case.backend_address");
-    view.writeUInt16BE(value.backendPort, offset + 56);
-    view[offset + 58] = 0;
-    view[offset + 59] = 0;
-    putU32Array(view, offset + 60, value.picks, 8, "route_case.picks");
+    view.writeUInt32LE(value.run, offset + 40);
+    putBytes(view, offset + 44, value.backendAddress, 16, "route_case.backend_address");
+    view.writeUInt16BE(value.backendPort, offset + 60);
+    view[offset + 62] = 0;
+    view[offset + 63] = 0;
+    putU32Array(view, offset + 64, value.picks, 8, "route_case.picks");
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 92);
+    const view = viewOf(bytes, offset, 96);
     return {
       address: takeBytes(view, offset, offset + 16),
       port: view.readUInt16BE(offset + 16),
+      protocol: view.readUInt16LE(offset + 18),
       action: view.readUInt32LE(offset + 20),
       reason: view.readUInt32LE(offset + 24),
       service: view.readUInt32LE(offset + 28),
       workload: view.readUInt32LE(offset + 32),
       firstSlot: view.readUInt32LE(offset + 36),
-      backendAddress: takeBytes(view, offset + 40, offset + 56),
-      backendPort: view.readUInt16BE(offset + 56),
-      picks: takeU32Array(view, offset + 60, 8),
+      run: view.readUInt32LE(offset + 40),
+      backendAddress: takeBytes(view, offset + 44, offset + 60),
+      backendPort: view.readUInt16BE(offset + 60),
+      picks: takeU32Array(view, offset + 64, 8),
     };
   },
 };

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import { maps, ringBuffers } from "../../daemon/bpf/maps.gen.js";
+import { maps, ringBuffers, socketStorages } from "../../daemon/bpf/maps.gen.js";
 import { openSmall } from "./fixture.js";
 
 /** docs: largest program, clang 14 to 22. */
@@ -73,7 +73,8 @@ describe.each(compilers)("objects of %s", (compiler) => {
     const object = openSmall(join(build, "guard.o"));
     try {
       object.load();
-      expect([...object.mapNames].sort()).toEqual([...Object.keys(maps), ...Object.keys(ringBuffers)].sort());
+      const known = [maps, ringBuffers, socketStorages].flatMap((generated) => Object.keys(generated));
+      expect([...object.mapNames].sort()).toEqual(known.sort());
       for (const { name, key, value, flags } of Object.values(maps)) {
         const { info } = object.map(name);
         expect({ name: info.name, key: info.keySize, value: info.valueSize, flags: info.flags }).toEqual({

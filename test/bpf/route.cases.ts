@@ -8,13 +8,14 @@ import { type Entry, entry } from "./fixture.js";
 export interface RouteFixture {
   readonly description: string;
   readonly maps: readonly Entry[];
-  readonly to: { readonly address: string; readonly port: number };
+  readonly to: { readonly address: string; readonly port: number; readonly udp?: boolean };
   readonly expected: {
     readonly action: RouteAction;
     readonly reason: Reason;
     readonly service?: number;
     readonly workload?: number;
     readonly firstSlot?: number;
+    readonly run?: number;
     readonly backend?: { readonly address: string; readonly port: number };
   };
 }
@@ -24,7 +25,15 @@ const HALF = 0x80000000;
 
 export function frontend(address: string, port: number, value: Partial<Frontend>, prefixLength = 128): Entry {
   const key = { address: toKeyBytes(address), port, prefixLength };
-  return entry("frontends", key, { service: 0, firstSlot: 0, slots: 0, flags: 0, reason: 0, ...value });
+  return entry("frontends", key, {
+    service: 0,
+    firstSlot: 0,
+    slots: 0,
+    run: 0,
+    flags: 0,
+    reason: 0,
+    ...value,
+  });
 }
 
 function cidr(address: string, prefixLength: number): Entry {
@@ -55,6 +64,8 @@ function owner(address: string, workload: number, flags: number): Entry {
 const v4Backend = backend("10.0.0.1", 8080, 3);
 const v6Backend = backend("fd00::1", 8080, 4);
 
+const behindWaypoint = frontend("10.96.0.1", 53, { service: 9, slots: 1, flags: FrontendFlag.WAYPOINT });
+
 const refusals: RouteFixture[] = [
   Reason.NO_ENDPOINT,
   Reason.NO_HEALTHY_ENDPOINT,
@@ -72,7 +83,7 @@ const refusals: RouteFixture[] = [
 export const routeFixtures: readonly RouteFixture[] = [
   {
     description: "a frontend is rewritten to its backend",
-    maps: [frontend("10.96.0.1", 80, { service: 9, firstSlot: 5, slots: 1 }), slot(5, v4Backend)],
+    maps: [frontend("10.96.0.1", 80, { service: 9, firstSlot: 5, slots: 1, run: 77 }), slot(5, v4Backend)],
     to: { address: "10.96.0.1", port: 80 },
     expected: {
       action: RouteAction.REWRITE,
@@ -80,6 +91,7 @@ export const routeFixtures: readonly RouteFixture[] = [
       service: 9,
       workload: 3,
       firstSlot: 5,
+      run: 77,
       backend: { address: "10.0.0.1", port: 8080 },
     },
   },
@@ -259,6 +271,30 @@ export const routeFixtures: readonly RouteFixture[] = [
     maps: [owner("10.0.0.1", 3, AddressFlag.WAYPOINT)],
     to: { address: "10.0.0.1", port: 80 },
     expected: { action: RouteAction.REFUSE, reason: Reason.WAYPOINT_UNSUPPORTED, workload: 3 },
+  },
+  {
+    description: "a workload behind a waypoint passes for datagrams: waypoints carry TCP",
+    maps: [owner("10.0.0.1", 3, AddressFlag.WAYPOINT)],
+    to: { address: "10.0.0.1", port: 53, udp: true },
+    expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH, workload: 3 },
+  },
+  {
+    description: "a service behind a waypoint is refused, its slots notwithstanding",
+    maps: [behindWaypoint, slot(0, v4Backend)],
+    to: { address: "10.96.0.1", port: 53 },
+    expected: { action: RouteAction.REFUSE, reason: Reason.WAYPOINT_UNSUPPORTED, service: 9 },
+  },
+  {
+    description: "a service behind a waypoint sends datagrams to its endpoints",
+    maps: [behindWaypoint, slot(0, v4Backend)],
+    to: { address: "10.96.0.1", port: 53, udp: true },
+    expected: {
+      action: RouteAction.REWRITE,
+      reason: Reason.ROUTED,
+      service: 9,
+      workload: 3,
+      backend: { address: "10.0.0.1", port: 8080 },
+    },
   },
   ...refusals,
 ];

@@ -5,20 +5,24 @@ import { Reason } from "../../daemon/bpf/maps.gen.js";
 import { addressFromKeyBytes, canonicalAddress, toKeyBytes } from "../../daemon/model/address.js";
 import { RouteAction, RouteCase } from "./cases.gen.js";
 import { withObject } from "./fixture.js";
-import { frontend, pickFixtures, routeFixtures } from "./route.cases.js";
+import { frontend, pickFixtures, type RouteFixture, routeFixtures } from "./route.cases.js";
 
+const IPPROTO_TCP = 6;
+const IPPROTO_UDP = 17;
 const PICKS = 100_000;
 
 /** A case as it goes into the kernel: the outcome is filled with what no decision gives. */
-function caseTo(address: string, port: number): RouteCase {
+function caseTo({ address, port, udp }: RouteFixture["to"]): RouteCase {
   return {
     address: toKeyBytes(canonicalAddress(address) ?? address),
     port,
+    protocol: udp === true ? IPPROTO_UDP : IPPROTO_TCP,
     action: 0xdead,
     reason: 0xdead,
     service: 0xdead,
     workload: 0xdead,
     firstSlot: 0xdead,
+    run: 0xdead,
     backendAddress: new Uint8Array(16),
     backendPort: 0,
     picks: new Array<number>(8).fill(0),
@@ -28,7 +32,7 @@ function caseTo(address: string, port: number): RouteCase {
 describe("route", () => {
   it.each(routeFixtures)("$description", ({ maps, to, expected }) => {
     const result = withObject("tests/route", maps, (object) =>
-      object.run("test_route", RouteCase, caseTo(to.address, to.port)),
+      object.run("test_route", RouteCase, caseTo(to)),
     );
     expect({
       action: result.action,
@@ -36,6 +40,7 @@ describe("route", () => {
       service: result.service,
       workload: result.workload,
       firstSlot: result.firstSlot,
+      run: result.run,
       backend: addressFromKeyBytes(result.backendAddress),
       backendPort: result.backendPort,
     }).toEqual({
@@ -44,6 +49,7 @@ describe("route", () => {
       service: expected.service ?? 0,
       workload: expected.workload ?? 0,
       firstSlot: expected.firstSlot ?? 0,
+      run: expected.run ?? 0,
       backend: expected.backend?.address ?? "::",
       backendPort: expected.backend?.port ?? 0,
     });
@@ -52,7 +58,7 @@ describe("route", () => {
   it.each(pickFixtures)("picks by weight: $description", ({ slots, shares }) => {
     const entries = [...slots, frontend("10.96.0.1", 80, { service: 9, firstSlot: 7, slots: slots.length })];
     const result = withObject("tests/route", entries, (object) =>
-      object.run("test_route", RouteCase, caseTo("10.96.0.1", 80), PICKS),
+      object.run("test_route", RouteCase, caseTo({ address: "10.96.0.1", port: 80 }), PICKS),
     );
     expect(result).toMatchObject({ action: RouteAction.REWRITE, reason: Reason.ROUTED });
     expect(result.picks.reduce((sum, picks) => sum + picks)).toBe(PICKS);

@@ -12,6 +12,10 @@ export const vip = {
   web: { ipv4: "10.96.1.1", ipv6: "fd96::1:1" },
   dns: { ipv4: "10.96.1.2", ipv6: "fd96::1:2" },
   empty: "10.96.1.3",
+  /** A second name of the same endpoints as dns. */
+  names: "10.96.1.4",
+  /** As dns, behind a waypoint that does not exist. */
+  guided: "10.96.1.5",
   block: "10.97.3.4",
 } as const;
 export const webPort = 80;
@@ -68,6 +72,13 @@ export function worldYaml({ weights = {}, unhealthy = [], policies = [] }: Knobs
     services: [
       service("web", [vip.web.ipv4, vip.web.ipv6], webPorts),
       service("dns", [vip.dns.ipv4, vip.dns.ipv6], { [dnsPort]: dnsTargetPort }),
+      service("names", [vip.names], { [dnsPort]: dnsTargetPort }),
+      service(
+        "guided",
+        [vip.guided],
+        { [dnsPort]: dnsTargetPort },
+        { endpoints, waypoint: { address: "10.77.0.99", port: 15008 } },
+      ),
       service("empty", [vip.empty], webPorts, {}),
       service("block", ["10.97.0.0/16"], webPorts),
     ],

@@ -13,12 +13,18 @@
 #define POD_NAME_BYTES	 320
 #define NETNS_PATH_BYTES 256
 
+/* Datagram flows that a socket remembers; beyond these the one asked longest ago makes room. */
+#define SOCKET_FLOWS 8
+
 /* Flags of struct frontend. */
 enum frontend_flag {
 	/* The destination is known but left alone: load balancing mode PASSTHROUGH. */
 	FRONTEND_PASSTHROUGH = 1,
 	/* The entry stands for the address itself (port 0): it decides ports the service lacks. */
 	FRONTEND_ADDRESS = 2,
+	/* Reachable for TCP only through a waypoint: connecting is refused while none is spoken.
+	 * Datagrams go to the endpoints. */
+	FRONTEND_WAYPOINT = 4,
 };
 
 /* Flags of struct workload_address. */
@@ -27,7 +33,7 @@ enum address_flag {
 	ADDRESS_NODE = 1,
 	/* Reachable only through a gateway of another network: connecting is refused. */
 	ADDRESS_REMOTE_NETWORK = 2,
-	/* Reachable only through a waypoint: connecting is refused while none is spoken. */
+	/* Reachable for TCP only through a waypoint: connecting is refused while none is spoken. */
 	ADDRESS_WAYPOINT = 4,
 };
 
@@ -94,12 +100,14 @@ enum event_kind {
 	EVENT_DRY_RUN = 4,
 };
 
-/* Role of a struct datagram_key. */
-enum datagram_role {
-	/* (socket, frontend) -> the backend picked for it. */
-	DATAGRAM_FORWARD = 1,
-	/* (socket, backend) -> the frontend that the application spoke to. */
-	DATAGRAM_REVERSE = 2,
+/* Flags of struct flow. */
+enum flow_flag {
+	/* The socket is connected to it. */
+	FLOW_PEER = 1,
+	/* Nothing has been received since something was sent. */
+	FLOW_WAITS = 2,
+	/* The socket shares its port (SO_REUSEPORT): answers may arrive at another one. */
+	FLOW_SHARED = 4,
 };
 
 /* Why a hook returned early or refused: indexes the map `reasons`. Append only. */

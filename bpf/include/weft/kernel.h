@@ -17,6 +17,9 @@
 
 #define ECONNREFUSED 111
 
+#define SOL_SOCKET   1
+#define SO_REUSEPORT 15
+
 /* ifindex of lo in every network namespace (LOOPBACK_IFINDEX of include/net/flow.h) */
 #define LOOPBACK_IFINDEX 1
 

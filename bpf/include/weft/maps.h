@@ -152,13 +152,21 @@ struct {
 	__type(value, struct counter);
 } reasons SEC(".maps");
 
-/* (socket, address, role) -> the other side of a datagram flow */
+/* UDP socket -> its flows through frontends */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct flows);
+} flows SEC(".maps");
+
+/* (shared port, backend) -> frontend; only for sockets with SO_REUSEPORT */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
-	__type(key, struct datagram_key);
-	__type(value, struct datagram);
-} datagrams SEC(".maps");
+	__type(key, struct sibling_key);
+	__type(value, struct sibling_flow);
+} sibling_flows SEC(".maps");
 
 /* access log records, nothing else */
 struct {

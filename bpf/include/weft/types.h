@@ -47,6 +47,7 @@ struct frontend {
 	__u32 service;	  /* id */
 	__u32 first_slot; /* index into `slots` */
 	__u32 slots;	  /* length of the run, 0: refuse */
+	__u32 run;	  /* hash of the run's content, the same wherever the run lies; 0: no run */
 	__u16 flags;	  /* enum frontend_flag */
 	__u16 reason;	  /* enum reason to count when slots is 0 */
 };
@@ -182,20 +183,40 @@ struct counter {
 	__u64 count;
 };
 
-struct datagram_key {
-	__u64 socket; /* cookie */
-	__be32 address[4];
-	__be16 port;
-	__u8 role; /* enum datagram_role */
-	__u8 pad[5];
+/* ---- datagrams: long-lived ---- */
+
+/* One destination that a UDP socket asked for, and the backend that answers for it. */
+struct flow {
+	__be32 asked[4];
+	__be32 backend[4];
+	__be16 asked_port;
+	__be16 backend_port;
+	__u32 run;	/* frontend.run that the backend was last seen in, 0: no flow */
+	__u32 order;	/* value of flows.sent when last sent to */
+	__u32 asked_at; /* when last sent to: 2^20 ns of CLOCK_MONOTONIC_COARSE, wraps */
+	__u32 flags;	/* enum flow_flag */
 };
 
-struct datagram {
-	__be32 address[4];
-	__be16 port;
+/* Storage of a UDP socket: goes with it. The hooks run with the socket locked. */
+struct flows {
+	struct flow flow[SOCKET_FLOWS];
+	__u32 sent; /* datagrams through a frontend so far, wraps */
+};
+
+/* Who may receive an answer for a socket that shares its port, and from which backend. */
+struct sibling_key {
+	__u64 netns; /* cookie */
+	__be32 backend[4];
+	__be16 backend_port;
+	__u16 local_port; /* host order */
+	__u32 pad;
+};
+
+/* What to show as the source of such an answer. */
+struct sibling_flow {
+	__be32 asked[4];
+	__be16 asked_port;
 	__u16 pad;
-	__u32 first_slot; /* run that the backend was picked from: a new run is a new pick */
-	__u32 workload;	  /* id of the backend */
 };
 
 /* A record of the ring buffer `events`: one access log line. */

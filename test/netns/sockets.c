@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns what tests do with sockets and Node cannot: one command a line in, one answer a line out.
+ * Knows no mesh.
+ *
+ *   open N udp|tcp|mptcp 4|6 [shared]   new socket N; shared: SO_REUSEPORT
+ *   bind N PORT          connect N HOST PORT      disconnect N (connect to AF_UNSPEC)
+ *   send N               sendto N HOST PORT       recv N MILLISECONDS ("text address port")
+ *   peer N               own N                    close N
+ *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
+ *
+ * An answer is `ok`, what was asked for, or the name of the error.
+ */
+#define _GNU_SOURCE /* strerrorname_np */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+#define SOCKETS 1024
+
+static int sockets[SOCKETS];
+
+static const char *error_name(void)
+{
+	return strerrorname_np(errno) ? strerrorname_np(errno) : "unknown error";
+}
+
+static void say(int result)
+{
+	puts(result < 0 ? error_name() : "ok");
+}
+
+/* The address in the family of the socket, IPv4 as mapped one in an IPv6 socket. */
+static socklen_t address_of(int fd, const char *host, const char *port, struct sockaddr_storage *to)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_V4MAPPED}, *found;
+	socklen_t length = sizeof(*to);
+
+	if (getsockname(fd, (struct sockaddr *)to, &length))
+		return 0;
+	hints.ai_family = to->ss_family;
+	if (getaddrinfo(host, port, &hints, &found))
+		return 0;
+	length = found->ai_addrlen;
+	memcpy(to, found->ai_addr, length);
+	freeaddrinfo(found);
+	return length;
+}
+
+static void print_address(const struct sockaddr_storage *address)
+{
+	char text[INET6_ADDRSTRLEN];
+	const struct sockaddr_in *v4 = (const void *)address;
+	const struct sockaddr_in6 *v6 = (const void *)address;
+
+	if (address->ss_family == AF_INET6)
+		printf("%s %u\n", inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text)),
+		       ntohs(v6->sin6_port));
+	else
+		printf("%s %u\n", inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text)),
+		       ntohs(v4->sin_port));
+}
+
+static int open_socket(char **words, int count)
+{
+	int family = count > 3 && words[3][0] == '6' ? AF_INET6 : AF_INET;
+	int type = count > 2 && !strcmp(words[2], "udp") ? SOCK_DGRAM : SOCK_STREAM;
+	int protocol = count > 2 && !strcmp(words[2], "mptcp") ? IPPROTO_MPTCP : 0;
+	int on = 1, fd = socket(family, type, protocol);
+
+	if (fd >= 0 && count > 4 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)))
+		return -1;
+	return fd;
+}
+
+static void receive(int fd, int milliseconds)
+{
+	struct pollfd poller = {.fd = fd, .events = POLLIN};
+	struct sockaddr_storage from = {};
+	socklen_t length = sizeof(from);
+	char text[256];
+	ssize_t got;
+
+	if (poll(&poller, 1, milliseconds) == 0) {
+		puts("TIMEOUT");
+		return;
+	}
+	got = recvfrom(fd, text, sizeof(text) - 1, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+	if (got < 0) {
+		say(-1);
+		return;
+	}
+	text[got] = 0;
+	text[strcspn(text, "\n")] = 0;
+	printf("%s ", text);
+	print_address(&from);
+}
+
+static void churn(int count, const char *host, const char *port)
+{
+	int family = strchr(host, ':') ? AF_INET6 : AF_INET;
+	struct sockaddr_storage to;
+
+	for (int i = 0; i < count; i++) {
+		int fd = socket(family, SOCK_DGRAM, 0);
+		socklen_t length = address_of(fd, host, port, &to);
+
+		if (fd < 0 || sendto(fd, "x", 1, 0, (struct sockaddr *)&to, length) < 0) {
+			say(-1);
+			close(fd);
+			return;
+		}
+		close(fd);
+	}
+	puts("ok");
+}
+
+static void obey(char **words, int count)
+{
+	const char *command = words[0];
+	unsigned int number = count > 1 ? (unsigned int)atoi(words[1]) : 0;
+	struct sockaddr_storage address = {};
+	socklen_t length = sizeof(address);
+	int fd = number < SOCKETS ? sockets[number] : -1;
+
+	if (!strcmp(command, "open")) {
+		sockets[number % SOCKETS] = open_socket(words, count);
+		say(sockets[number % SOCKETS]);
+	} else if (!strcmp(command, "bind")) {
+		getsockname(fd, (struct sockaddr *)&address, &length);
+		((struct sockaddr_in *)&address)->sin_port = htons((uint16_t)atoi(words[2]));
+		say(bind(fd, (struct sockaddr *)&address, length));
+	} else if (!strcmp(command, "connect")) {
+		length = address_of(fd, words[2], words[3], &address);
+		say(connect(fd, (struct sockaddr *)&address, length));
+	} else if (!strcmp(command, "disconnect")) {
+		say(connect(fd, (struct sockaddr *)&address, sizeof(address)));
+	} else if (!strcmp(command, "send")) {
+		say((int)send(fd, "question\n", 9, MSG_NOSIGNAL));
+	} else if (!strcmp(command, "sendto")) {
+		length = address_of(fd, words[2], words[3], &address);
+		say((int)sendto(fd, "question\n", 9, 0, (struct sockaddr *)&address, length));
+	} else if (!strcmp(command, "recv")) {
+		receive(fd, atoi(words[2]));
+	} else if (!strcmp(command, "peer") || !strcmp(command, "own")) {
+		int failed = command[0] == 'p'
+				 ? getpeername(fd, (struct sockaddr *)&address, &length)
+				 : getsockname(fd, (struct sockaddr *)&address, &length);
+		if (failed)
+			say(-1);
+		else
+			print_address(&address);
+	} else if (!strcmp(command, "close")) {
+		say(close(fd));
+	} else if (!strcmp(command, "churn")) {
+		churn((int)number, words[2], words[3]);
+	} else {
+		puts("unknown command");
+	}
+}
+
+int main(void)
+{
+	char line[256], *words[8];
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while (fgets(line, sizeof(line), stdin)) {
+		int count = 0;
+
+		for (char *word = strtok(line, " \n"); word && count < 8;
+		     word = strtok(NULL, " \n"))
+			words[count++] = word;
+		for (int i = count; i < 8; i++)
+			words[i] = "";
+		if (count > 0)
+			obey(words, count);
+	}
+	return 0;
+}
