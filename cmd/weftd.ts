@@ -6,7 +6,9 @@ import "../daemon/base/heap.js";
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { configInvalid, describe, type WeftError } from "../daemon/base/errors.js";
-import { addConfigOptions, type Config, loadConfig } from "../daemon/config/config.js";
+import { loadConfig } from "../daemon/config/config.js";
+import { addConfigOptions } from "../daemon/config/flags.js";
+import type { Config } from "../daemon/config/schema.js";
 
 const EXIT = { failure: 1, usage: 2 } as const;
 

@@ -18,7 +18,7 @@ import { checkEnvironment, type Environment } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock } from "./bpf/lock.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
-import type { Config } from "./config/config.js";
+import type { Config } from "./config/schema.js";
 import { Mesh } from "./enforce/mesh.js";
 import { createStore } from "./model/store.js";
 import { DaemonView } from "./operator/daemon-view.js";

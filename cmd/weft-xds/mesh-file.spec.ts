@@ -262,3 +262,11 @@ describe("a bad mesh file", () => {
     ]);
   });
 });
+
+it("refuses aliases that unfold without end, as one problem", () => {
+  const levels = Array.from({ length: 9 }, (_, n) => `k${n + 1}: &k${n + 1} [${Array(9).fill(`*k${n}`)}]`);
+  expect(parseMesh(["k0: &k0 [x]", ...levels].join("\n"), "mesh.yaml")).toEqual({
+    ok: false,
+    problems: [expect.stringMatching(/^mesh\.yaml:1:1: .*alias/)],
+  });
+});

@@ -19,6 +19,9 @@ export interface PodSpec {
   readonly netns: string;
 }
 
+/** Milliseconds; a timer of Node that is set to more fires at once. */
+const MAX_DURATION = 2 ** 31 - 1;
+
 /** Reads `500ms`, `30s`, `1m30s`, `2h` to milliseconds. A number without unit is refused: it could be anything. */
 export function parseDuration(text: string): Parsed<number> {
   const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
@@ -29,6 +32,7 @@ export function parseDuration(text: string): Parsed<number> {
   for (const [, amount, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|s|m|h)/g)) {
     total += Number(amount) * (units[unit ?? ""] ?? 0);
   }
+  if (total > MAX_DURATION) return { ok: false, reason: `"${text}" is too long: 596h is the most` };
   return { ok: true, value: Math.round(total) };
 }
 

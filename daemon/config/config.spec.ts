@@ -1,7 +1,9 @@
 import { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { formatHostPort } from "../base/parse.js";
-import { addConfigOptions, type Config, loadConfig } from "./config.js";
+import { loadConfig } from "./config.js";
+import { addConfigOptions } from "./flags.js";
+import type { Config } from "./schema.js";
 
 function flags(...args: string[]): Record<string, unknown> {
   return addConfigOptions(new Command("weftd").exitOverride()).parse(args, { from: "user" }).opts();
@@ -129,6 +131,38 @@ describe("loadConfig", () => {
     expect(errorsOf({ yaml: "- a\n" })[0]).toMatch(/^\/etc\/weft.yaml:1: expected keys and values/);
     const result = loadConfig({ config: "/none" }, {}, noFile);
     expect(result).toEqual({ ok: false, errors: ["config file /none cannot be read: ENOENT: /none"] });
+  });
+
+  it("places a key by itself, not by one that begins alike", () => {
+    const yaml = "pod-name: weft\nservice-account: pod\npod:\n  a: b\nmap-limit:\n  - 1\n";
+    expect(errorsOf({ yaml })).toEqual([
+      "pod in /etc/weft.yaml:3: expected a list",
+      "map-limit in /etc/weft.yaml:5: expected text",
+    ]);
+  });
+
+  it("takes whole numbers that a map can have, and durations that a timer can", () => {
+    expect(load({ yaml: "map-limit: 1000" }).mapLimit).toBe(1000);
+    expect(load({ args: ["--map-limit", "2147483648"] }).mapLimit).toBe(2 ** 31);
+    for (const limit of ["1000.5", "99999999999", "0", "-1", "1e3x"]) {
+      expect(errorsOf({ yaml: `map-limit: ${limit}` }), limit).toHaveLength(1);
+    }
+    expect(errorsOf({ args: ["--sync-timeout", "1000h"] })).toEqual([
+      'sync-timeout in flag --sync-timeout: "1000h" is too long: 596h is the most',
+    ]);
+  });
+
+  it("refuses aliases that unfold without end", () => {
+    const levels = Array.from({ length: 9 }, (_, n) => `k${n + 1}: &k${n + 1} [${Array(9).fill(`*k${n}`)}]`);
+    expect(errorsOf({ yaml: ["k0: &k0 [x]", ...levels].join("\n") })).toEqual([
+      expect.stringMatching(/^\/etc\/weft\.yaml:1: .*alias/),
+    ]);
+  });
+
+  it("tells a switch that is off from one that nobody set", () => {
+    expect(load({}).accessLog).toBeUndefined();
+    expect(load({ args: ["--access-log", "false"] }).accessLog).toBe(false);
+    expect(load({ yaml: "access-log: false", env: { WEFT_ACCESS_LOG: "true" } }).accessLog).toBe(true);
   });
 
   it("keeps the admin port on loopback", () => {

@@ -8,7 +8,7 @@ import type { Dataplane } from "../bpf/dataplane.js";
 import type { Enrollment } from "../bpf/enrollment.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import type { Compiler } from "../compile/compiler.js";
-import type { Config } from "../config/config.js";
+import type { Config } from "../config/schema.js";
 import type { Mesh } from "../enforce/mesh.js";
 import type { AccessLog } from "../telemetry/access-log.js";
 import type { LineWriter } from "../telemetry/line-writer.js";

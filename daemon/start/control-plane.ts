@@ -1,7 +1,7 @@
 // Owns how the configured control plane is spoken to. Must not know gRPC.
 
 import { formatHostPort } from "../base/parse.js";
-import type { Config } from "../config/config.js";
+import type { Config } from "../config/schema.js";
 import type { ControlPlane } from "../xds/transport.js";
 
 /** Where istiod serves xDS over TLS. */

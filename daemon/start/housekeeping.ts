@@ -1,6 +1,6 @@
 // Owns what is looked at again and again because nobody announces it. Must not know what follows from it.
 
-import type { Config } from "../config/config.js";
+import type { Config } from "../config/schema.js";
 import type { Mesh } from "../enforce/mesh.js";
 import { exemptAddresses } from "./node.js";
 

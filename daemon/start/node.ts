@@ -1,7 +1,7 @@
 // Owns what is said of this node: its addresses, and how it introduces itself. Must not know to whom.
 
 import { networkInterfaces } from "node:os";
-import type { Config } from "../config/config.js";
+import type { Config } from "../config/schema.js";
 import type { NodeIdentity } from "../xds/node.js";
 
 /** Every address of this network namespace but loopback's. */

@@ -1,0 +1,25 @@
+// Owns the environment variables that set keys. Must not know other sources.
+
+import { envName, helpOf, KEYS, type Key } from "./schema.js";
+import type { Given } from "./source.js";
+import { didYouMean } from "./spelling.js";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What a variable says of a key; an empty one says nothing. */
+export function envValue(key: Key, env: Environment): Given | undefined {
+  const text = env[envName(key)];
+  if (text === undefined || text === "") return undefined;
+  const value = helpOf(key).repeatable ? text.split(",").map((item) => item.trim()) : text;
+  return { value, source: `environment ${envName(key)}` };
+}
+
+/** Kubernetes puts WEFT_PORT and the like into the environment, so an unknown name is a warning, and only if near. */
+export function misspeltVariables(env: Environment): string[] {
+  const known = [...KEYS.map(envName), "WEFT_CONFIG", "WEFT_ADMIN", "WEFT_ADDON"];
+  return Object.keys(env)
+    .filter((name) => name.startsWith("WEFT_") && !known.includes(name) && !/_PORT(_|$)/.test(name))
+    .map((name) => ({ name, near: didYouMean(name, known) }))
+    .filter(({ near }) => near !== "")
+    .map(({ name, near }) => `environment ${name} is not used${near}`);
+}

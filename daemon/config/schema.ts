@@ -1,0 +1,207 @@
+// Owns weftd's keys: of each its kind, its default and its help, from which flags, variables and YAML keys derive.
+// Must not know where a value comes from, nor what is done with it.
+
+import { isIP } from "node:net";
+import { hostname } from "node:os";
+import { z } from "zod";
+import { parseLogLevels } from "../base/log-levels.js";
+import { type HostPort, type Parsed, parseDuration, parseHostPort, parsePod } from "../base/parse.js";
+
+export interface Help {
+  readonly argument: string;
+  readonly text: string;
+  /** May be given several times (a list in YAML, commas in the environment). */
+  readonly repeatable?: true;
+  /** What --help shows as default where the schema's own says too little. */
+  readonly shownDefault?: string;
+}
+
+const help = z.registry<Help>();
+
+const boolean = z.union([z.boolean(), z.stringbool()], { error: "expected true or false" });
+const path = z.string({ error: "expected a path" }).startsWith("/", "expected an absolute path");
+const text = z.string({ error: "expected text" });
+/** Parts of the node's id, which `~` joins. */
+const name = text.regex(/^[^~\s]+$/, "expected a name without blanks and ~");
+const address = text.refine((value) => isIP(value) !== 0, "expected an IP address");
+
+export const schema = z.object({
+  xdsAddress: parsed(parseHostPort)
+    .prefault("127.0.0.1:15010")
+    .register(help, { argument: "HOST:PORT", text: "control plane that serves xDS" }),
+  xdsTls: boolean.optional().register(help, {
+    argument: "BOOL",
+    text: "speak TLS to it, and show it the token",
+    shownDefault: "true if its port is 15012",
+  }),
+  xdsServerName: name.optional().register(help, {
+    argument: "NAME",
+    text: "with TLS: DNS name or address that its certificate must be for",
+    shownDefault: "the host of --xds-address",
+  }),
+  xdsRootCert: path.default("/var/run/secrets/istio/root-cert.pem").register(help, {
+    argument: "PATH",
+    text: "with TLS: certificates of the authorities that may sign its certificate",
+  }),
+  xdsTokenFile: path.default("/var/run/secrets/tokens/istio-token").register(help, {
+    argument: "PATH",
+    text: "with TLS: service account token, read again for every stream",
+  }),
+  clusterId: name.default("Kubernetes").register(help, {
+    argument: "NAME",
+    text: "name of this cluster as the control plane knows it",
+  }),
+  meshId: text.default("").register(help, { argument: "NAME", text: "name of the mesh" }),
+  network: text.default("").register(help, { argument: "NAME", text: "network of this node" }),
+  nodeName: text
+    .min(1, "expected a name")
+    .default(() => hostname())
+    .register(help, {
+      argument: "NAME",
+      text: "name of this node as the control plane knows it",
+      shownDefault: "host name",
+    }),
+  podName: name.optional().register(help, {
+    argument: "NAME",
+    text: "weftd's own pod, as it introduces itself",
+    shownDefault: "weftd-<node name>",
+  }),
+  podNamespace: name.default("istio-system").register(help, {
+    argument: "NAME",
+    text: "namespace of that pod; the token's, or istiod does not let it in",
+  }),
+  podAddress: address.optional().register(help, {
+    argument: "ADDRESS",
+    text: "address of that pod",
+    shownDefault: "the first of this node",
+  }),
+  serviceAccount: text.default("").register(help, {
+    argument: "NAME",
+    text: "service account of that pod; where given, the token must be its own",
+  }),
+  pod: z.array(parsed(parsePod), { error: "expected a list" }).default([]).register(help, {
+    argument: "NAMESPACE/NAME=NETNS_PATH",
+    text: "pod to enroll, by its network namespace; may be repeated",
+    repeatable: true,
+  }),
+  cgroup: path.optional().register(help, {
+    argument: "PATH",
+    text: "cgroup v2 directory whose processes are governed",
+    shownDefault: "the root of the cgroup v2 hierarchy, found by itself",
+  }),
+  bpffs: path.default("/sys/fs/bpf").register(help, {
+    argument: "PATH",
+    text: "BPF file system; programs and maps are pinned in weft/ below it",
+  }),
+  adminAddress: parsed(parseLoopback)
+    .prefault("127.0.0.1:15200")
+    .register(help, { argument: "HOST:PORT", text: "where weftctl asks; loopback only" }),
+  metricsAddress: parsed(parseHostPort)
+    .prefault("0.0.0.0:15020")
+    .register(help, { argument: "HOST:PORT", text: "where Prometheus scrapes" }),
+  readyAddress: parsed(parseHostPort)
+    .prefault("0.0.0.0:15021")
+    .register(help, { argument: "HOST:PORT", text: "where readiness is probed" }),
+  accessLog: boolean.optional().register(help, {
+    argument: "BOOL",
+    text: "log every connection at its close, denial or failure",
+    shownDefault: "as it was last left, false at first",
+  }),
+  accessLogFormat: z
+    .enum(["text", "json"], { error: "expected text or json" })
+    .default("text")
+    .register(help, { argument: "FORMAT", text: "text or json" }),
+  accessLogFile: path.optional().register(help, {
+    argument: "PATH",
+    text: "append the access log to this file",
+    shownDefault: "standard output",
+  }),
+  syncTimeout: parsed(parseDuration).prefault("30s").register(help, {
+    argument: "DURATION",
+    text: "how long a start waits for the control plane before it warns; it goes on waiting",
+  }),
+  authzNodeExempt: boolean.default(true).register(help, {
+    argument: "BOOL",
+    text: "let the node itself (kubelet's probes) connect to its pods whatever the policies say",
+  }),
+  mapLimit: parsed(parseEntries).prefault("4194304").register(help, {
+    argument: "ENTRIES",
+    text: "the most entries that any configuration map may grow to",
+  }),
+  legacyMetricNames: boolean.default(false).register(help, {
+    argument: "BOOL",
+    text: "also publish kmesh_tcp_conntections_failed_total, spelt as in Kmesh",
+  }),
+  logLevel: parsed(readLogLevels)
+    .prefault("info")
+    .register(help, { argument: "LEVELS", text: "such as info, or warn,xds:debug,bpf:trace" }),
+  logFormat: z
+    .enum(["text", "json"], { error: "expected text or json" })
+    .default("text")
+    .register(help, { argument: "FORMAT", text: "text or json, on standard error" }),
+});
+
+/** The checked settings. `syncTimeout` is in milliseconds; keys whose default depends on others may be absent. */
+export type Config = z.output<typeof schema>;
+export type Key = keyof typeof schema.shape;
+
+export const KEYS = Object.keys(schema.shape) as Key[];
+
+/** What --help says of a key. */
+export function helpOf(key: Key): Help {
+  const found = help.get(schema.shape[key]);
+  if (found === undefined) throw new Error(`config key ${key} has no help`);
+  return found;
+}
+
+/** The default as it would be typed; undefined for a list or when there is none. */
+export function defaultText(key: Key): string | undefined {
+  const def: { readonly type: string; readonly defaultValue?: unknown } = schema.shape[key].def;
+  const value = def.defaultValue;
+  return value === undefined || Array.isArray(value) ? undefined : String(value);
+}
+
+/** The key as in flags and YAML. */
+export function kebab(key: Key): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** The key as in the environment. */
+export function envName(key: Key): string {
+  return `WEFT_${kebab(key).replaceAll("-", "_").toUpperCase()}`;
+}
+
+/** The kernel's capacity of a map is a u32, which it rounds up to a power of two. */
+const MAX_ENTRIES = 2 ** 31;
+
+function parseEntries(text: string): Parsed<number> {
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= 1 && value <= MAX_ENTRIES) return { ok: true, value };
+  return { ok: false, reason: `"${text}" is no whole number from 1 to ${MAX_ENTRIES}` };
+}
+
+function parseLoopback(text: string): Parsed<HostPort> {
+  const result = parseHostPort(text);
+  if (!result.ok) return result;
+  const { host } = result.value;
+  if (host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host)) return result;
+  return {
+    ok: false,
+    reason: `"${host}" is not loopback: the admin port has no authentication, use 127.0.0.1 or [::1]`,
+  };
+}
+
+function readLogLevels(text: string) {
+  const result = parseLogLevels(text);
+  return result.ok ? { ok: true as const, value: result.levels } : result;
+}
+
+/** A schema that reads text with `parse`, whose reason becomes the error's message. */
+function parsed<T>(parse: (text: string) => Parsed<T>) {
+  return z.union([z.string(), z.number()], { error: "expected text" }).transform((text, context) => {
+    const result = parse(String(text));
+    if (result.ok) return result.value;
+    context.issues.push({ code: "custom", message: result.reason, input: text });
+    return z.NEVER;
+  });
+}
