@@ -17,7 +17,6 @@ LAYOUT_ENUM(authz_lock);
 LAYOUT_ENUM(direction);
 LAYOUT_ENUM(outcome);
 LAYOUT_ENUM(event_kind);
-LAYOUT_ENUM(flow_flag);
 LAYOUT_ENUM(reason);
 
 /* Structs that are neither key nor value of a map. */

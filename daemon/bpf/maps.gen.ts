@@ -165,20 +165,6 @@ export const eventKindNames: Readonly<Record<number, string>> = {
   4: "dry_run",
 };
 
-/** enum flow_flag */
-export const FlowFlag = {
-  PEER: 1,
-  WAITS: 2,
-  SHARED: 4,
-} as const;
-export type FlowFlag = (typeof FlowFlag)[keyof typeof FlowFlag];
-/** `FlowFlag` in lower case, for labels and logs. */
-export const flowFlagNames: Readonly<Record<number, string>> = {
-  1: "peer",
-  2: "waits",
-  4: "shared",
-};
-
 /** enum reason */
 export const Reason = {
   NOT_ENROLLED: 0,

@@ -57,7 +57,7 @@ describe("frontends", () => {
     });
   });
 
-  it("of a service with a waypoint refuse, in any mode", () => {
+  it("of a service with a waypoint refuse connections, in any mode, and keep what datagrams need", () => {
     const waypoint = {
       destination: { kind: "hostname", namespace: "default", hostname: "wp" },
       hbonePort: 15008,
@@ -70,10 +70,13 @@ describe("frontends", () => {
           workloads: [a],
           services: [service("web", { vips: ["10.96.0.1"], loadBalancing, ...fields })],
         });
-        expect(mesh.frontends()).toEqual({
-          "10.96.0.1/128:80": "web refuses 11",
-          "10.96.0.1/128:0": "web refuses 5",
-        });
+        expect(mesh.kernel.route("10.96.0.1", 80)).toMatch(/^refuse \d+ waypoint_unsupported$/);
+        const { backends, flags } = mesh.view().frontends["10.96.0.1/128:80"] ?? {};
+        expect([backends?.length, flags]).toEqual(
+          mode === "PASSTHROUGH"
+            ? [0, FrontendFlag.WAYPOINT | FrontendFlag.PASSTHROUGH]
+            : [1, FrontendFlag.WAYPOINT],
+        );
       }
     }
   });

@@ -13,9 +13,6 @@
 #define POD_NAME_BYTES	 320
 #define NETNS_PATH_BYTES 256
 
-/* Datagram flows that a socket remembers; beyond these the one asked longest ago makes room. */
-#define SOCKET_FLOWS 8
-
 /* Flags of struct frontend. */
 enum frontend_flag {
 	/* The destination is known but left alone: load balancing mode PASSTHROUGH. */
@@ -98,16 +95,6 @@ enum event_kind {
 	EVENT_FAILED = 3,
 	/* A dry-run policy would have matched; the connection went on. */
 	EVENT_DRY_RUN = 4,
-};
-
-/* Flags of struct flow. */
-enum flow_flag {
-	/* The socket is connected to it. */
-	FLOW_PEER = 1,
-	/* Nothing has been received since something was sent. */
-	FLOW_WAITS = 2,
-	/* The socket shares its port (SO_REUSEPORT): answers may arrive at another one. */
-	FLOW_SHARED = 4,
 };
 
 /* Why a hook returned early or refused: indexes the map `reasons`. Append only. */

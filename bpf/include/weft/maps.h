@@ -10,6 +10,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "flows.h"
 #include "types.h"
 
 /* netns cookie -> enrolled pod */

@@ -185,24 +185,6 @@ struct counter {
 
 /* ---- datagrams: long-lived ---- */
 
-/* One destination that a UDP socket asked for, and the backend that answers for it. */
-struct flow {
-	__be32 asked[4];
-	__be32 backend[4];
-	__be16 asked_port;
-	__be16 backend_port;
-	__u32 run;	/* frontend.run that the backend was last seen in, 0: no flow */
-	__u32 order;	/* value of flows.sent when last sent to */
-	__u32 asked_at; /* when last sent to: 2^20 ns of CLOCK_MONOTONIC_COARSE, wraps */
-	__u32 flags;	/* enum flow_flag */
-};
-
-/* Storage of a UDP socket: goes with it. The hooks run with the socket locked. */
-struct flows {
-	struct flow flow[SOCKET_FLOWS];
-	__u32 sent; /* datagrams through a frontend so far, wraps */
-};
-
 /* Who may receive an answer for a socket that shares its port, and from which backend. */
 struct sibling_key {
 	__u64 netns; /* cookie */

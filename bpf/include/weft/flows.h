@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns what programs keep at a socket. It dies with the socket; the daemon never reads it.
+ * Knows no map.
+ */
+#ifndef WEFT_FLOWS_H
+#define WEFT_FLOWS_H
+
+#include <linux/types.h>
+
+/* Datagram flows that a socket remembers; beyond these the one asked longest ago makes room. */
+#define SOCKET_FLOWS 8
+
+/* Flags of struct flow. */
+enum flow_flag {
+	/* The socket is connected to it. */
+	FLOW_PEER = 1,
+	/* Nothing has been received since something was sent. */
+	FLOW_WAITS = 2,
+	/* The socket shares its port (SO_REUSEPORT): answers may arrive at another one. */
+	FLOW_SHARED = 4,
+};
+
+/* One destination that a UDP socket asked for, and the backend that answers for it. */
+struct flow {
+	__be32 asked[4];
+	__be32 backend[4];
+	__be16 asked_port;
+	__be16 backend_port;
+	__u32 run;	/* frontend.run that the backend was last seen in, 0: no flow */
+	__u32 order;	/* value of flows.sent when last sent to */
+	__u32 asked_at; /* when last sent to: 2^20 ns of CLOCK_MONOTONIC_COARSE, wraps */
+	__u32 flags;	/* enum flow_flag */
+};
+
+/* Storage of a UDP socket: goes with it. The hooks run with the socket locked. */
+struct flows {
+	struct flow flow[SOCKET_FLOWS];
+	__u32 sent; /* datagrams through a frontend so far, wraps */
+};
+
+#endif
