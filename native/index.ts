@@ -80,6 +80,12 @@ export interface BpfMap {
   /** undefined when the key is absent (ENOENT). */
   lookup(key: Uint8Array): Buffer | undefined;
   update(key: Uint8Array, value: Uint8Array, flags?: number): void;
+  /**
+   * Puts a program into a PROG_ARRAY, in one step for every tail call; lookup() gives its id. BpfError EINVAL when
+   * the map is of another type or already holds programs of another kind. The kernel empties the array when its last
+   * descriptor and pin are gone.
+   */
+  updateProgram(key: Uint8Array, program: BpfProgram): void;
   /** false when the key was absent. */
   delete(key: Uint8Array): boolean;
   /**
@@ -151,6 +157,20 @@ export interface BpfObject {
   close(): void;
 }
 
+/** A program without an object: see loadProgram(). */
+export interface RawProgram {
+  /** enum bpf_prog_type */
+  readonly type: number;
+  /** enum bpf_attach_type that the type expects at load time; 0 for those that expect none. */
+  readonly attachType?: number;
+  /** 1 to 15 bytes. */
+  readonly name: string;
+  /** struct bpf_insn laid end to end: 8 bytes each, in the machine's byte order. */
+  readonly instructions: Uint8Array;
+  /** Maps to put in: `instruction` counts from 0 and names the first half of a 64-bit immediate load (ld_imm64). */
+  readonly maps?: readonly { readonly instruction: number; readonly map: BpfMap }[];
+}
+
 /**
  * Records arrive in batches on the event loop; each Buffer is a copy. A loop that is busy leaves them in the
  * ring, where the BPF program finds out that it is full. Open, it keeps the event loop alive and is never
@@ -175,6 +195,20 @@ export interface Native {
   trimMemory(): void;
   /** Nothing that libbpf prints reaches stderr: what it warns of is in the messages of errors. */
   openObject(path: string): BpfObject;
+  /**
+   * Loads instructions as they are: no object, no relocation, no type information; licence "Dual BSD/GPL". Throws
+   * BpfError when the kernel refuses, with `verifierLog` when the verifier did; TypeError and RangeError name the
+   * option that is wrong.
+   */
+  loadProgram(program: RawProgram): BpfProgram;
+  /**
+   * Resolves once every BPF program that was running at the time of the call has ended, so that nobody still uses
+   * what it looked up in a map before: what was taken out of the maps' reach earlier may now be used again. Programs
+   * that start later are not waited for, nor are sleepable ones (weft has none). Usually 8 to 20 milliseconds, waited
+   * for on a thread of the pool. Rejects with BpfError when the kernel has no memory or descriptor left: nothing may be
+   * concluded then.
+   */
+  waitForReaders(): Promise<void>;
   /** The three below throw BpfError EINVAL when something of another kind is pinned there. */
   openPinnedMap(path: string): BpfMap;
   openPinnedProgram(path: string): BpfProgram;

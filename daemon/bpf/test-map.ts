@@ -41,6 +41,10 @@ export class TestMap implements BpfMap {
     if (code !== undefined) throw errorOf(code);
   }
 
+  updateProgram(): void {
+    throw new Error("a test map holds no programs");
+  }
+
   delete(key: Uint8Array): boolean {
     this.calls.push("delete");
     return this.held.delete(textOf(key));

@@ -4,6 +4,7 @@
 #include "error.h"
 
 #include <cstring>
+#include "print.h"
 
 namespace {
 /** Kernel-internal errno that bpf(2) lets through, e.g. for a map type without batches. */
@@ -30,6 +31,17 @@ Napi::Error MakeBpfError(Napi::Env env, int error, const std::string &what) {
 
 Napi::Value ThrowBpfError(Napi::Env env, int error, const std::string &what) {
   MakeBpfError(env, error, what).ThrowAsJavaScriptException();
+  return Napi::Value();
+}
+
+Napi::Value ThrowVerifierError(Napi::Env env, int error, const std::string &what,
+                               const std::string &log) {
+  Napi::Error result =
+      MakeBpfError(env, error, what + " refused by the verifier: " + VerifierSummary(log));
+  // Not enumerable: a log of megabytes does not belong in every printed error.
+  result.Value().DefineProperty(
+      Napi::PropertyDescriptor::Value("verifierLog", Napi::String::New(env, log), napi_default));
+  result.ThrowAsJavaScriptException();
   return Napi::Value();
 }
 

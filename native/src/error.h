@@ -16,6 +16,13 @@ Napi::Error MakeBpfError(Napi::Env env, int error, const std::string &what);
 /** Leaves MakeBpfError pending. Returns an empty value so that callers can return it. */
 Napi::Value ThrowBpfError(Napi::Env env, int error, const std::string &what);
 
+/**
+ * Leaves the error of a program that the verifier refused pending: one line of it in the message,
+ * the whole `log` as `verifierLog`. `what` names the program.
+ */
+Napi::Value ThrowVerifierError(Napi::Env env, int error, const std::string &what,
+                               const std::string &log);
+
 /** Leaves a TypeError pending; returns an empty value. */
 Napi::Value ThrowTypeError(Napi::Env env, const std::string &message);
 

@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <cerrno>
 #include "entries.h"
+#include "program.h"
 
 namespace {
 
@@ -31,6 +32,7 @@ void Map::Define(Napi::Env env) {
   Register<Map>(env, {
                          InstanceMethod<&Map::Lookup>("lookup"),
                          InstanceMethod<&Map::Update>("update"),
+                         InstanceMethod<&Map::UpdateProgram>("updateProgram"),
                          InstanceMethod<&Map::Delete>("delete"),
                          InstanceMethod<&Map::UpdateBatch>("updateBatch"),
                          InstanceMethod<&Map::DeleteBatch>("deleteBatch"),
@@ -110,6 +112,26 @@ Napi::Value Map::Update(const Napi::CallbackInfo &info) {
     return Napi::Value();
   if (bpf_map_update_elem(fd, key->data, value->data, *flags) != 0)
     return ThrowBpfError(info.Env(), errno, Describe() + ": update");
+  return info.Env().Undefined();
+}
+
+Napi::Value Map::UpdateProgram(const Napi::CallbackInfo &info) {
+  int fd = RequireFd(info.Env(), "updateProgram");
+  if (fd < 0)
+    return Napi::Value();
+  if (state_.info.type != BPF_MAP_TYPE_PROG_ARRAY)
+    return ThrowBpfError(info.Env(), EINVAL, Describe() + " holds no programs: updateProgram");
+  std::optional<Bytes> key = ReadItems(info[0], "key", state_.info.key_size, 1);
+  if (!key)
+    return Napi::Value();
+  Program *program = Program::Unwrap(info[1]);
+  if (program == nullptr)
+    return Napi::Value();
+  int value = program->RequireFd(info.Env(), "updateProgram");
+  if (value < 0)
+    return Napi::Value();
+  if (bpf_map_update_elem(fd, key->data, &value, BPF_ANY) != 0)
+    return ThrowBpfError(info.Env(), errno, Describe() + ": update to " + program->Describe());
   return info.Env().Undefined();
 }
 

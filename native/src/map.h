@@ -38,6 +38,7 @@ public:
 private:
   Napi::Value Lookup(const Napi::CallbackInfo &info);
   Napi::Value Update(const Napi::CallbackInfo &info);
+  Napi::Value UpdateProgram(const Napi::CallbackInfo &info);
   Napi::Value Delete(const Napi::CallbackInfo &info);
   Napi::Value UpdateBatch(const Napi::CallbackInfo &info);
   Napi::Value DeleteBatch(const Napi::CallbackInfo &info);

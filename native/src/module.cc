@@ -6,8 +6,10 @@
 #include "arguments.h"
 #include "attach.h"
 #include "entries.h"
+#include "grace.h"
 #include "iterator.h"
 #include "link.h"
+#include "load.h"
 #include "map.h"
 #include "netns.h"
 #include "object.h"
@@ -66,6 +68,8 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<PossibleCpuCount>(exports, "possibleCpus");
   Export<TrimMemory>(exports, "trimMemory");
   Export<Object::OpenFile>(exports, "openObject");
+  Export<LoadProgram>(exports, "loadProgram");
+  Export<WaitForReaders>(exports, "waitForReaders");
   Export<OpenPinnedMap>(exports, "openPinnedMap");
   Export<OpenPinnedProgram>(exports, "openPinnedProgram");
   Export<OpenPinnedLink>(exports, "openPinnedLink");

@@ -171,14 +171,8 @@ Napi::Value Object::Load(const Napi::CallbackInfo &info) {
     LibbpfError(env, -result, Describe() + ": load", printed).ThrowAsJavaScriptException();
     return Napi::Value();
   }
-  Napi::Error error = MakeBpfError(env, -result,
-                                   Describe() + ": program '" + printed.program() +
-                                       "' refused by the verifier: " + printed.VerifierSummary());
-  // Not enumerable: a log of megabytes does not belong in every printed error.
-  error.Value().DefineProperty(Napi::PropertyDescriptor::Value(
-      "verifierLog", Napi::String::New(env, printed.verifier_log()), napi_default));
-  error.ThrowAsJavaScriptException();
-  return Napi::Value();
+  return ThrowVerifierError(env, -result, Describe() + ": program '" + printed.program() + "'",
+                            printed.verifier_log());
 }
 
 Napi::Value Object::TakeMap(const Napi::CallbackInfo &info) {

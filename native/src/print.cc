@@ -76,8 +76,8 @@ void PrintCapture::Add(std::string message) {
     warnings_ += c == '\n' ? ' ' : c;
 }
 
-std::string PrintCapture::VerifierSummary() const {
-  std::string_view rest = verifier_log_;
+std::string VerifierSummary(const std::string &log) {
+  std::string_view rest = log;
   while (!rest.empty()) {
     size_t newline = rest.rfind('\n');
     std::string_view line = newline == std::string_view::npos ? rest : rest.substr(newline + 1);

@@ -23,14 +23,15 @@ public:
   const std::string &verifier_log() const { return verifier_log_; }
   /** The program whose log it is. */
   const std::string &program() const { return program_; }
-  /** What the verifier objected to: the last line of its log that says something. */
-  std::string VerifierSummary() const;
 
 private:
   std::string warnings_;
   std::string verifier_log_;
   std::string program_;
 };
+
+/** What the verifier objected to: the last line of its log that says something. */
+std::string VerifierSummary(const std::string &log);
 
 /** Takes over libbpf's printing for the whole process; any number of calls, from any thread. */
 void InstallPrintCapture();

@@ -21,6 +21,27 @@ struct {
 	__type(value, __u64);
 } packets SEC(".maps");
 
+/* Programs that a stub calls by their index. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} mains SEC(".maps");
+
+/* 0 -> when the last run of xdp_linger began and, once it is over, ended; nanoseconds */
+struct lingering {
+	__u64 began;
+	__u64 ended;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lingering);
+} lingering SEC(".maps");
+
 SEC("cgroup/connect4")
 int connect_record(struct bpf_sock_addr *ctx)
 {
@@ -64,6 +85,32 @@ int xdp_count(struct xdp_md *ctx)
 
 	if (seen)
 		__sync_fetch_and_add(seen, 1);
+	return XDP_PASS;
+}
+
+#define LINGER_NS 300000000
+
+static long is_over(__u32 index, void *began)
+{
+	return bpf_ktime_get_ns() - *(__u64 *)began > LINGER_NS;
+}
+
+/* Runs for 300 ms. */
+SEC("xdp")
+int xdp_linger(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u64 began = bpf_ktime_get_ns();
+	struct lingering *lingers = bpf_map_lookup_elem(&lingering, &zero);
+
+	if (!lingers)
+		return XDP_ABORTED;
+	lingers->ended = 0;
+	lingers->began = began;
+	/* At most 2^23 calls each: 8 of them are more than enough. */
+	for (int i = 0; i < 8; i++)
+		bpf_loop(1 << 23, is_over, &began, 0);
+	lingers->ended = bpf_ktime_get_ns();
 	return XDP_PASS;
 }
 
