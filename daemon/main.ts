@@ -2,6 +2,7 @@
 // Must not decide anything that one of the parts could.
 
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { loadNative, type Native } from "../native/index.js";
 import type { VersionResponse } from "./admin/responses.js";
 import { adminRoutes, metricsRoutes, readyRoutes } from "./admin/routes.js";
@@ -19,8 +20,7 @@ import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock } from "./bpf/lock.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
-import { Mesh } from "./enforce/mesh.js";
-import { createStore } from "./model/store.js";
+import { createEnforcement, type Enforcement } from "./enforce/enforcement.js";
 import { DaemonView } from "./operator/daemon-view.js";
 import { counterSource, stateSource } from "./operator/metric-sources.js";
 import { controlPlaneOf } from "./start/control-plane.js";
@@ -33,6 +33,9 @@ import { Instruments } from "./telemetry/instruments.js";
 import { LineWriter } from "./telemetry/line-writer.js";
 import { createMetrics } from "./telemetry/metrics.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
+
+/** Milliseconds: far longer than a hook can be between reading one entry and the next that it leads to. */
+const GRACE_MS = 100;
 
 /** Responses from this size on leave garbage that is worth a collection. */
 const LARGE_RESPONSE_BYTES = 4 * 1024 * 1024;
@@ -70,21 +73,21 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   if (!written.ok) return written;
   const { accessLog, writer } = written.value;
   const instruments = new Instruments();
-  const mesh = new Mesh({
-    store: createStore(),
+  const enforcement = createEnforcement({
     compiler,
-    dataplane,
+    kernel: dataplane,
+    waitForReaders: () => sleep(GRACE_MS),
     log: logs.logger("bpf"),
     onMapWriteFailed: (map) => instruments.mapWriteFailed(map),
     onMapOperations: (map, kind, count) => instruments.mapOperations(map, kind, count),
   });
-  open.add(() => mesh.stop());
+  open.add(() => enforcement.reconciler.stop());
   const failure = new Deferred<WeftError>();
-  const xds = subscribe(config, logs, { native, dataplane, mesh, instruments, version }, failure);
+  const xds = subscribe(config, logs, { native, dataplane, enforcement, instruments, version }, failure);
   open.add(() => xds.stop());
-  enrollPods(config, mesh, logs);
+  await enrollPods(config, enforcement, logs);
 
-  const parts = { config, logs, native, version, mesh, compiler, dataplane, xds, accessLog };
+  const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, xds, accessLog };
   const view = new DaemonView({
     ...parts,
     accessLogWriter: writer,
@@ -95,7 +98,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     instruments,
     names: compiler.names,
     counters: counterSource({ dataplane, compiler }),
-    state: stateSource({ mesh, xds }),
+    state: stateSource({ ...enforcement, xds }),
     accessLog: writer,
     build: version,
     legacyNames: config.legacyMetricNames,
@@ -103,7 +106,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const listening = await listenAll(config, logs, view, metrics, open);
   if (!listening.ok) return listening;
   xds.start();
-  open.add(startHousekeeping(config, mesh));
+  open.add(startHousekeeping(config, enforcement));
   open.add(warnWhenLate(config, dataplane, logs));
   log.info(
     {
@@ -177,30 +180,34 @@ function openAccessLog(
 interface Subscribed {
   readonly native: Native;
   readonly dataplane: Dataplane;
-  readonly mesh: Mesh;
+  readonly enforcement: Enforcement;
   readonly instruments: Instruments;
   readonly version: VersionResponse;
 }
 
-/** A client whose updates go through the mesh; the first complete configuration governs as a new generation. */
+/** A client whose updates go through the reconciler; the first complete configuration governs as a new generation. */
 function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Deferred<WeftError>): XdsClient {
-  const { native, dataplane, mesh, instruments, version } = parts;
+  const { native, dataplane, instruments, version } = parts;
+  const { reconciler, pods } = parts.enforcement;
   const trim = () => native.trimMemory();
   return createXdsClient({
     ...controlPlaneOf(config),
     node: nodeIdentity(config, version.version),
     silence: config.syncTimeout,
     log: logs.logger("xds"),
-    apply: (update) => mesh.applyWhole(update),
-    applyPart: (take) => mesh.applyPart(take),
+    apply: (update) => reconciler.apply(update),
+    applyPart: (take) => reconciler.applyPart(take),
     async onComplete() {
-      const installed = await mesh.install();
+      const installed = await reconciler.install();
       // A daemon that cannot enforce must not look like one that does.
-      if (installed.ok)
-        logs.logger("bpf").info({ generation: dataplane.generation }, "new generation governs");
-      else failure.resolve(installed.error);
+      if (!installed.ok) {
+        failure.resolve(installed.error);
+        return false;
+      }
+      logs.logger("bpf").info({ generation: dataplane.generation }, "new generation governs");
+      pods.guardAll();
       collectSoon(trim);
-      return installed.ok;
+      return true;
     },
     onApplied(milliseconds, bytes) {
       instruments.responseToKernel(milliseconds / 1000);
@@ -210,11 +217,11 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
 }
 
 /** Pods that an earlier daemon left, and those that this one is told of. One that cannot be enrolled is told. */
-function enrollPods(config: Config, mesh: Mesh, logs: Logs): void {
-  mesh.apply({ nodeAddresses: exemptAddresses(config) });
-  mesh.restoreEnrollments();
+async function enrollPods(config: Config, { reconciler, pods }: Enforcement, logs: Logs): Promise<void> {
+  await reconciler.applyLocal({ nodeAddresses: exemptAddresses(config) });
+  await pods.restore();
   for (const pod of config.pod) {
-    const enrolled = mesh.enroll(pod);
+    const enrolled = await pods.enroll(pod);
     if (!enrolled.ok) logs.logger("main").error(describe(enrolled.error));
   }
 }

@@ -6,12 +6,14 @@ import type { ExpectedEntry, KernelNames, RawMap } from "./operator-view.js";
 import type { Difference } from "./responses.js";
 
 /**
- * Differences of one map, in the order of the expected entries, then what should not be there. Of an array only
- * the expected indexes are compared: the others are reachable by nothing.
+ * Differences of one map, in the order of the expected entries, then what should not be there; an entry that is
+ * leaving may be there or not. Of an array only the expected indexes are compared: the others are reachable by
+ * nothing.
  */
 export function diffMap(
   map: MapName,
   expected: Iterable<ExpectedEntry>,
+  leaving: Iterable<Uint8Array>,
   actual: RawMap["entries"],
   names: KernelNames,
 ): Difference[] {
@@ -34,7 +36,7 @@ export function diffMap(
     });
   };
   for (const { key, value } of expected) {
-    const text = Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+    const text = textOf(key);
     const found = held.get(text);
     held.delete(text);
     // The kernel rounds values up to 8 bytes when it hands them over in some types.
@@ -42,6 +44,11 @@ export function diffMap(
       report(key, value, found);
   }
   if (description.type === "ARRAY") return differences;
+  for (const key of leaving) held.delete(textOf(key));
   for (const [text, found] of held) report(Buffer.from(text, "latin1"), undefined, found);
   return differences;
+}
+
+function textOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }

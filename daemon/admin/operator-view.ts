@@ -57,8 +57,10 @@ export interface OperatorView {
    */
   expectedMap(map: MapName): Iterable<ExpectedEntry> | undefined;
 
-  /** Resolves when no entry only waits for a grace period to be deleted. */
-  settled(): Promise<void>;
+  /** Keys of entries that the daemon has given up and that stay until no hook can be reading them. */
+  leavingKeys(map: MapName): Iterable<Uint8Array>;
+  /** Does `work` between two updates: what is believed and what the kernel holds are then of one moment. */
+  betweenUpdates<T>(work: () => T): Promise<T>;
 
   loggers(): readonly { readonly name: string; readonly level: string }[];
   setLogLevel(name: string, level: string): { ok: true } | { ok: false; reason: string };
@@ -69,6 +71,6 @@ export interface OperatorView {
   tailAccessLog(options: TailOptions, onLine: (line: string) => void): () => void;
 
   pods(): readonly PodResponse[];
-  enroll(pod: EnrollRequest): Promise<Result<PodResponse>> | Result<PodResponse>;
-  unenroll(namespace: string, name: string): Promise<Result<void>> | Result<void>;
+  enroll(pod: EnrollRequest): Promise<Result<PodResponse>>;
+  unenroll(namespace: string, name: string): Promise<Result<void>>;
 }

@@ -221,6 +221,28 @@ describe("diff", () => {
     });
   });
 
+  it("lets what is leaving be there or not", async () => {
+    const key = maps.authz_identity.key.encode({ table: 9, identity: 3 });
+    view.leaving.set("authz_identity", [key]);
+    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
+    const left = { key, value: Buffer.alloc(maps.authz_identity.value.size) };
+    view.kernel.set("authz_identity", [...(view.believed.get("authz_identity") ?? []), left]);
+    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
+    view.leaving.clear();
+    expect((await ask("/debug/config_dump/diff")).body).toMatchObject({ differences: [{ actual: {} }] });
+  });
+
+  it("tells everything when the kernel has lost a whole map", async () => {
+    const lost = Array.from({ length: 150_000 }, (_, index) => ({
+      key: maps.authz_identity.key.encode({ table: 2, identity: index }),
+      value: Buffer.alloc(maps.authz_identity.value.size),
+    }));
+    view.believed.set("authz_identity", lost);
+    view.kernel.set("authz_identity", []);
+    const { status, body } = await ask("/debug/config_dump/diff");
+    expect([status, (body as { differences: unknown[] }).differences.length]).toEqual([200, lost.length]);
+  });
+
   it("ignores slots that nothing refers to", async () => {
     view.believed.set("slots", []);
     expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });

@@ -133,16 +133,17 @@ function* mapsOf(
 }
 
 async function diffAll(view: OperatorView): Promise<Reply> {
-  await view.settled();
-  const differences: Difference[] = [];
+  const differences = await view.betweenUpdates(() => [...allDifferences(view)]);
+  return ok200({ differences } satisfies DiffResponse);
+}
+
+function* allDifferences(view: OperatorView): Generator<Difference> {
   for (const name of LISTED_MAPS) {
-    // Both sides are taken in one turn of the event loop: no operation comes between them.
     const expected = view.expectedMap(name);
     const raw = expected === undefined ? undefined : view.readMap(name);
     if (expected === undefined || raw === undefined) continue;
-    differences.push(...diffMap(name, expected, raw.entries, view.names));
+    yield* diffMap(name, expected, view.leavingKeys(name), raw.entries, view.names);
   }
-  return ok200({ differences } satisfies DiffResponse);
 }
 
 function getLoggers(view: OperatorView, { url }: RouteRequest): Reply {

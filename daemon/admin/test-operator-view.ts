@@ -119,6 +119,8 @@ export const frontend = entry(
 export interface TestView extends OperatorView {
   readonly kernel: Map<MapName, readonly ExpectedEntry[]>;
   readonly believed: Map<MapName, readonly ExpectedEntry[]>;
+  /** Keys that wait for their grace period. */
+  readonly leaving: Map<MapName, readonly Uint8Array[]>;
   facts: StatusFacts;
   /** Hands a line to every reader of the live access log. */
   emit(line: string): void;
@@ -156,12 +158,14 @@ export function testView(): TestView {
   const believed = new Map<MapName, readonly ExpectedEntry[]>(
     [...kernel].filter(([name]) => name !== "pods" && name !== "pod_info"),
   );
+  const leaving = new Map<MapName, readonly Uint8Array[]>();
   const tails = new Map<(line: string) => void, TailOptions>();
   let enabled = false;
   let pods = [webPod];
   return {
     kernel,
     believed,
+    leaving,
     facts,
     emit: (line) => {
       for (const onLine of tails.keys()) onLine(line);
@@ -197,7 +201,8 @@ export function testView(): TestView {
     policies: () => [policy],
     endpoints: (key) => (key === "default/web" ? [pod("web", { serves: { "default/web": "80:8080" } })] : []),
     readMap: (name) => (name === "sibling_flows" ? undefined : raw(kernel.get(name) ?? [])),
-    settled: () => Promise.resolve(),
+    leavingKeys: (name) => leaving.get(name) ?? [],
+    betweenUpdates: (work) => Promise.resolve(work()),
     expectedMap: (name) =>
       name === "traffic" || name.startsWith("pod") ? undefined : (believed.get(name) ?? []),
     loggers: () => logs.levels(),
@@ -212,7 +217,7 @@ export function testView(): TestView {
       return () => tails.delete(onLine);
     },
     pods: () => pods,
-    enroll(request) {
+    async enroll(request) {
       if (!request.netns.startsWith("/run/netns/")) {
         return failed(podNetnsMissing(`${request.namespace}/${request.name}`, request.netns));
       }
@@ -220,7 +225,7 @@ export function testView(): TestView {
       pods = [...pods, enrolled];
       return ok(enrolled);
     },
-    unenroll(namespace, name) {
+    async unenroll(namespace, name) {
       const rest = pods.filter((each) => each.namespace !== namespace || each.name !== name);
       if (rest.length === pods.length) return failed(podUnknown(`${namespace}/${name}`));
       pods = rest;

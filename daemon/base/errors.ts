@@ -20,7 +20,9 @@ export type ErrorCode =
   | "NO_CGROUP2"
   | "NO_PRIVILEGES"
   | "POD_NETNS_MISSING"
+  | "POD_TEXT_TOO_LONG"
   | "POD_UNKNOWN"
+  | "PODS_FULL"
   | "POLICY_TOO_LARGE"
   | "START_FAILED"
   | "UNINSTALL_FAILED"
@@ -199,6 +201,22 @@ export function podNetnsMissing(pod: string, path: string, cause?: unknown): Wef
   return new WeftError(
     "POD_NETNS_MISSING",
     `the network namespace ${path} of pod ${pod} does not exist: name one such as /run/netns/NAME or /proc/PID/ns/net`,
+    cause,
+  );
+}
+
+/** `what` is "name" or "network namespace path"; bytes of UTF-8. */
+export function podTextTooLong(pod: string, what: string, bytes: number, limit: number): WeftError {
+  return new WeftError(
+    "POD_TEXT_TOO_LONG",
+    `the ${what} of pod ${pod} has ${bytes} bytes: use one of at most ${limit}`,
+  );
+}
+
+export function podsFull(pod: string, capacity: number, cause?: unknown): WeftError {
+  return new WeftError(
+    "PODS_FULL",
+    `pod ${pod} is one more than the ${capacity} that this node can hold: unenroll those that are not needed`,
     cause,
   );
 }

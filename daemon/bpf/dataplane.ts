@@ -186,9 +186,9 @@ export class Dataplane {
     }
   }
 
-  /** Remembers the names of an enrolled namespace. @throws RangeError when a name is too long. */
-  remember(enrollment: Enrollment): void {
-    writeEnrollment(this.#state.pod_info, enrollment);
+  /** Remembers the names of an enrolled namespace. */
+  remember(enrollment: Enrollment): Result<void> {
+    return writeEnrollment(this.#state.pod_info, enrollment);
   }
 
   /** Puts the verdict hook on an enrolled pod. */

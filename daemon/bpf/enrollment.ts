@@ -1,7 +1,16 @@
 // Owns the map `pod_info`: the operator's names of enrolled namespaces, kept by the kernel across daemons.
 // Must not know workloads or verdicts.
 
-import type { BpfMap } from "../../native/index.js";
+import type { BpfError, BpfMap } from "../../native/index.js";
+import {
+  bpfMapWriteFailed,
+  failed,
+  ok,
+  podsFull,
+  podTextTooLong,
+  type Result,
+  type WeftError,
+} from "../base/errors.js";
 import { maps, NETNS_PATH_BYTES, POD_NAME_BYTES } from "./maps.gen.js";
 
 export interface Enrollment {
@@ -24,13 +33,21 @@ export function readEnrollments(map: BpfMap): Enrollment[] {
   });
 }
 
-/** @throws RangeError when a text is longer than its field. */
-export function writeEnrollment(map: BpfMap, enrollment: Enrollment): void {
-  const info = {
-    name: padded(`${enrollment.namespace}/${enrollment.name}`, POD_NAME_BYTES),
-    netns: padded(enrollment.netns, NETNS_PATH_BYTES),
-  };
-  map.update(Cookie.encode(enrollment.cookie), PodInfo.encode(info));
+/** Fails when a text is longer than its field, and when the map is full. */
+export function writeEnrollment(map: BpfMap, enrollment: Enrollment): Result<void> {
+  const pod = `${enrollment.namespace}/${enrollment.name}`;
+  const name = padded(pod, POD_NAME_BYTES);
+  if (name === undefined) return failed(tooLong(pod, "name", pod, POD_NAME_BYTES));
+  const netns = padded(enrollment.netns, NETNS_PATH_BYTES);
+  if (netns === undefined)
+    return failed(tooLong(pod, "network namespace path", enrollment.netns, NETNS_PATH_BYTES));
+  try {
+    map.update(Cookie.encode(enrollment.cookie), PodInfo.encode({ name, netns }));
+    return ok(undefined);
+  } catch (error) {
+    if ((error as BpfError).code === "E2BIG") return failed(podsFull(pod, map.info.maxEntries, error));
+    return failed(bpfMapWriteFailed("pod_info", error));
+  }
 }
 
 export function removeEnrollment(map: BpfMap, cookie: bigint): void {
@@ -42,10 +59,12 @@ function text(bytes: Uint8Array): string {
   return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString("utf8");
 }
 
-function padded(value: string, length: number): Uint8Array {
+/** undefined: it is too long. */
+function padded(value: string, length: number): Uint8Array | undefined {
   const bytes = Buffer.from(value, "utf8");
-  if (bytes.length > length) {
-    throw new RangeError(`"${value}" has ${bytes.length} bytes, at most ${length} can be kept`);
-  }
-  return Buffer.concat([bytes], length);
+  return bytes.length > length ? undefined : Buffer.concat([bytes], length);
+}
+
+function tooLong(pod: string, what: string, value: string, limit: number): WeftError {
+  return podTextTooLong(pod, what, Buffer.byteLength(value, "utf8"), limit);
 }

@@ -5,7 +5,15 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { BpfError, BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
 import { AttachType } from "../../native/index.js";
-import { bpfAttachFailed, bpfLoadFailed, bpfObjectMissing, failed, ok, type Result } from "../base/errors.js";
+import {
+  bpfAttachFailed,
+  bpfLoadFailed,
+  bpfObjectMissing,
+  bpfPinFailed,
+  failed,
+  ok,
+  type Result,
+} from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
 import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM, OBJECTS } from "./hooks.js";
 import type { MapName } from "./maps.gen.js";
@@ -40,22 +48,44 @@ export function* loadGeneration(
     for (const name of CONFIGURATION_MAPS) shared.get(name)?.close();
     for (const program of programs.values()) program.close();
   };
-  pins.makeGeneration(number);
+  const undo = (failure: Result<never>) => {
+    close();
+    pins.removeGeneration(number);
+    return failure;
+  };
   for (const name of OBJECTS) {
     const path = join(objects, `${name}.o`);
     const loaded = existsSync(path)
       ? loadObject(native, path, shared, programs, capacities)
       : failed(bpfObjectMissing(path));
-    if (!loaded.ok) {
-      close();
-      pins.removeGeneration(number);
-      return loaded;
-    }
+    if (!loaded.ok) return undo(loaded);
     yield;
   }
-  for (const name of CONFIGURATION_MAPS) shared.get(name)?.pin(pins.generation(number, name));
-  for (const [name, program] of programs) program.pin(pins.generation(number, name));
+  const pinned = pinGeneration(pins, number, shared, programs);
+  if (!pinned.ok) return undo(pinned);
   return ok({ number, maps: Object.fromEntries(shared) as Record<MapName, BpfMap>, programs, close });
+}
+
+function pinGeneration(
+  pins: Pins,
+  number: number,
+  maps: ReadonlyMap<string, BpfMap>,
+  programs: ReadonlyMap<string, BpfProgram>,
+): Result<void> {
+  let path = pins.generation(number, "");
+  try {
+    pins.makeGeneration(number);
+    for (const [name, thing] of [
+      ...CONFIGURATION_MAPS.map((map) => [map, maps.get(map)] as const),
+      ...programs,
+    ]) {
+      path = pins.generation(number, name);
+      thing?.pin(path);
+    }
+    return ok(undefined);
+  } catch (error) {
+    return failed(bpfPinFailed(path, error));
+  }
 }
 
 /** Loads one object with the maps that exist already; adds the maps it made and its programs. */

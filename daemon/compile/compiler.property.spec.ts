@@ -150,7 +150,7 @@ describe("compiler", () => {
           const kernel = new TestMaps();
           for (const step of [...steps, { policiesSynced: true }]) {
             kernel.apply(compiler.compile(store.apply(step), store).operations);
-            if (coin.next().value) compiler.release();
+            if (coin.next().value) compiler.takeRetired()?.();
           }
           const view = viewOf(compiler, kernel);
           expect(view).toEqual(freshView(store));
@@ -228,8 +228,7 @@ describe("compiler", () => {
             }
             if (operation.map.startsWith("authz") || operation.map === "addresses") expectTables(kernel);
           }
-          compiler.release();
-          compiler.release();
+          compiler.takeRetired()?.();
         }
       }),
       { numRuns: 100 },

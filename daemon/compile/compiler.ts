@@ -55,8 +55,8 @@ export interface Compiler {
   deny(table: number): MapOperation[];
   /** Entries have left the maps: verdict tables that could not be stored are tried again with the next compile(). */
   makeRoom(): void;
-  /** Call once a grace period (longer than any connect takes in the hooks): frees retired slots. */
-  release(): void;
+  /** Slots that nothing leads to any more since the last call; to be called when no hook can be reading them. */
+  takeRetired(): (() => void) | undefined;
   /** Entries in use; for `slots` the number of slots ever given out. Maps of other owners are not in it. */
   sizes(): Partial<Record<MapName, number>>;
   /** As sizes(), with the slots that remain after compact(): what empty maps must have room for. */
@@ -187,8 +187,8 @@ class MeshCompiler implements Compiler {
     this.authz.makeRoom();
   }
 
-  release(): void {
-    this.#frontends.release();
+  takeRetired(): (() => void) | undefined {
+    return this.#frontends.takeRetired();
   }
 
   needed(): Partial<Record<MapName, number>> {

@@ -50,9 +50,9 @@ export class FrontendTable {
     this.#ids = ids;
   }
 
-  /** @see SlotAllocator.release */
-  release(): void {
-    this.#runs.release();
+  /** @see SlotAllocator.takeRetired */
+  takeRetired(): (() => void) | undefined {
+    return this.#runs.takeRetired();
   }
 
   sizes(): { frontends: number; cidrs: number; slots: number } {
@@ -130,7 +130,7 @@ export class FrontendTable {
     if (winner === undefined) return undefined;
     if (!coversIpv4(address, prefixLength)) return serviceKey(winner);
     const reason = `IPv6 block ${address}/${prefixLength} covers IPv4-mapped addresses`;
-    rejections.push(...candidates.map((service) => ({ name: serviceKey(service), reason })));
+    for (const service of candidates) rejections.push({ name: serviceKey(service), reason });
     return undefined;
   }
 

@@ -66,9 +66,9 @@ export class RunTable {
     return moved;
   }
 
-  /** @see SlotAllocator.release */
-  release(): void {
-    this.#slots.release();
+  /** @see SlotAllocator.takeRetired */
+  takeRetired(): (() => void) | undefined {
+    return this.#slots.takeRetired();
   }
 
   /**

@@ -9,12 +9,13 @@ describe("slots", () => {
     expect(slots.highWater).toBe(19);
   });
 
-  it("are used again after a whole period between two releases, not before", () => {
+  it("are used again when whoever took them as retired says so, not before", () => {
     const slots = new SlotAllocator();
     slots.retire(slots.allocate(3));
-    slots.release();
+    const free = slots.takeRetired();
+    expect(slots.takeRetired()).toBeUndefined();
     expect(slots.allocate(4).first).toBe(4);
-    slots.release();
+    free?.();
     expect(slots.allocate(4).first).toBe(0);
     expect(slots.highWater).toBe(8);
   });
@@ -23,18 +24,19 @@ describe("slots", () => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant("allocate" as const), length: fc.integer({ min: 1, max: 9 }) }),
       fc.record({ kind: fc.constant("retire" as const), index: fc.nat(20) }),
-      fc.record({ kind: fc.constant("release" as const) }),
+      fc.record({ kind: fc.constant("take" as const) }),
+      fc.record({ kind: fc.constant("free" as const) }),
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const slots = new SlotAllocator();
         let held: Run[] = [];
         let young: Run[] = [];
-        let old: Run[] = [];
+        const taken: { readonly runs: readonly Run[]; readonly free: () => void }[] = [];
         for (const { kind, ...options } of steps) {
           if (kind === "allocate") {
             const run = slots.allocate("length" in options ? options.length : 1);
-            for (const other of [...held, ...young, ...old]) {
+            for (const other of [...held, ...young, ...taken.flatMap(({ runs }) => runs)]) {
               const apart = run.first >= other.first + other.length || other.first >= run.first + run.length;
               expect(apart).toBe(true);
             }
@@ -46,10 +48,13 @@ describe("slots", () => {
             slots.retire(run);
             held = held.filter((other) => other !== run);
             young.push(run);
-          } else {
-            slots.release();
-            old = young;
+          } else if (kind === "take") {
+            const free = slots.takeRetired();
+            expect(free !== undefined).toBe(young.length > 0);
+            if (free !== undefined) taken.push({ runs: young, free });
             young = [];
+          } else {
+            taken.shift()?.free();
           }
         }
       }),

@@ -8,13 +8,12 @@ export interface Run {
 
 /**
  * Gives out runs in classes of powers of two. A retired run may still be read by a connection that has just looked
- * its frontend up, so it is reused only after a grace period: after the second release() that follows.
+ * its frontend up, so it is reused only when whoever takes it by takeRetired() says so.
  */
 export class SlotAllocator {
   /** Index: log2 of the class; values: first indexes. */
   readonly #free: number[][] = [];
   #retired: Run[] = [];
-  #waiting: Run[] = [];
   #highWater = 0;
   #used = 0;
 
@@ -44,21 +43,25 @@ export class SlotAllocator {
   }
 
   /**
-   * Call once a grace period: frees what was retired before the call before this one, so that each run waits at
-   * least one whole period whenever it was retired.
+   * Takes what was retired since the last call, if anything: to be called, once no reader can hold it any more, to
+   * have it used again.
    */
-  release(): void {
-    for (const run of this.#waiting) {
-      const power = classOf(run.length);
-      let free = this.#free[power];
-      if (free === undefined) {
-        free = [];
-        this.#free[power] = free;
-      }
-      free.push(run.first);
-    }
-    this.#waiting = this.#retired;
+  takeRetired(): (() => void) | undefined {
+    if (this.#retired.length === 0) return undefined;
+    const runs = this.#retired;
     this.#retired = [];
+    return () => {
+      for (const run of runs) this.#freeOf(classOf(run.length)).push(run.first);
+    };
+  }
+
+  #freeOf(power: number): number[] {
+    let free = this.#free[power];
+    if (free === undefined) {
+      free = [];
+      this.#free[power] = free;
+    }
+    return free;
   }
 }
 

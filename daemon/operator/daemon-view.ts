@@ -43,19 +43,19 @@ export class DaemonView implements OperatorView {
   }
 
   workloads() {
-    return this.#parts.mesh.store.workloads.values();
+    return this.#parts.store.workloads.values();
   }
 
   services() {
-    return this.#parts.mesh.store.services.values();
+    return this.#parts.store.services.values();
   }
 
   policies() {
-    return this.#parts.mesh.store.policies.values();
+    return this.#parts.store.policies.values();
   }
 
   endpoints(serviceKey: string) {
-    return this.#parts.mesh.store.endpoints(serviceKey);
+    return this.#parts.store.endpoints(serviceKey);
   }
 
   readMap(name: MapName): RawMap | undefined {
@@ -69,14 +69,18 @@ export class DaemonView implements OperatorView {
     if (!this.#parts.dataplane.installed) return undefined;
     if (!CONFIGURATION_MAPS.includes(name) && !COMPILED_STATE.has(name)) return undefined;
     const entries: ExpectedEntry[] = [];
-    for (const operation of this.#parts.mesh.expected(name)) {
+    for (const operation of this.#parts.reconciler.expected(name)) {
       if (operation.kind === "put") entries.push(operation);
     }
     return entries;
   }
 
-  settled(): Promise<void> {
-    return this.#parts.mesh.settled();
+  leavingKeys(name: MapName): Iterable<Uint8Array> {
+    return [...this.#parts.reconciler.leaving(name)].map(({ key }) => key);
+  }
+
+  betweenUpdates<T>(work: () => T): Promise<T> {
+    return this.#parts.reconciler.betweenUpdates(work);
   }
 
   loggers() {
@@ -101,17 +105,15 @@ export class DaemonView implements OperatorView {
   }
 
   pods(): PodResponse[] {
-    const { mesh } = this.#parts;
-    return mesh.enrollments.map((pod) => podOf(mesh, pod));
+    return this.#parts.pods.enrolled.map((pod) => podOf(this.#parts, pod));
   }
 
-  enroll(pod: EnrollRequest): Result<PodResponse> {
-    const { mesh } = this.#parts;
-    const enrolled = mesh.enroll(pod);
-    return enrolled.ok ? ok(podOf(mesh, enrolled.value)) : enrolled;
+  async enroll(pod: EnrollRequest): Promise<Result<PodResponse>> {
+    const enrolled = await this.#parts.pods.enroll(pod);
+    return enrolled.ok ? ok(podOf(this.#parts, enrolled.value)) : enrolled;
   }
 
-  unenroll(namespace: string, name: string): Result<void> {
-    return this.#parts.mesh.unenroll(namespace, name);
+  unenroll(namespace: string, name: string): Promise<Result<void>> {
+    return this.#parts.pods.unenroll(namespace, name);
   }
 }

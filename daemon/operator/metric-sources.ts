@@ -16,8 +16,7 @@ export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): Cou
 }
 
 /** The daemon's own state. */
-export function stateSource({ mesh, xds }: Pick<Parts, "mesh" | "xds">): StateSource {
-  const { store } = mesh;
+export function stateSource({ store, pods, xds }: Pick<Parts, "store" | "pods" | "xds">): StateSource {
   return {
     xds: () => xds.state(),
     resources: () => ({
@@ -25,6 +24,6 @@ export function stateSource({ mesh, xds }: Pick<Parts, "mesh" | "xds">): StateSo
       service: store.services.size,
       policy: store.policies.size,
     }),
-    enrolledPods: () => ({ total: mesh.enrollments.length, pending: pendingPods(mesh).length }),
+    enrolledPods: () => ({ total: pods.enrolled.length, pending: pendingPods({ store, pods }).length }),
   };
 }

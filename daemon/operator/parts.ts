@@ -9,18 +9,17 @@ import type { Enrollment } from "../bpf/enrollment.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import type { Compiler } from "../compile/compiler.js";
 import type { Config } from "../config/schema.js";
-import type { Mesh } from "../enforce/mesh.js";
+import type { Enforcement } from "../enforce/enforcement.js";
 import type { AccessLog } from "../telemetry/access-log.js";
 import type { LineWriter } from "../telemetry/line-writer.js";
 import type { MapFill } from "../telemetry/sources.js";
 import type { XdsClient } from "../xds/client.js";
 
-export interface Parts {
+export interface Parts extends Enforcement {
   readonly config: Config;
   readonly logs: Logs;
   readonly native: Native;
   readonly version: VersionResponse;
-  readonly mesh: Mesh;
   readonly compiler: Compiler;
   readonly dataplane: Dataplane;
   readonly xds: XdsClient;
@@ -43,11 +42,11 @@ export function mapFills({ dataplane, compiler }: Pick<Parts, "dataplane" | "com
 }
 
 /** The uid of an enrolled pod's workload; null while the control plane has not named it. */
-export function workloadOf({ store }: Mesh, pod: Enrollment): string | null {
+export function workloadOf({ store }: Pick<Parts, "store">, pod: Enrollment): string | null {
   return store.podWorkloads(pod.namespace, pod.name)[0]?.uid ?? null;
 }
 
 /** Enrolled pods that the control plane has not named. */
-export function pendingPods(mesh: Mesh): Enrollment[] {
-  return mesh.enrollments.filter((pod) => workloadOf(mesh, pod) === null);
+export function pendingPods(parts: Pick<Parts, "store" | "pods">): Enrollment[] {
+  return parts.pods.enrolled.filter((pod) => workloadOf(parts, pod) === null);
 }

@@ -5,7 +5,7 @@ import type { ComponentStatus } from "../admin/responses.js";
 import { type Parts, pendingPods } from "./parts.js";
 
 export function componentsOf(
-  parts: Pick<Parts, "mesh" | "dataplane"> & { readonly xds: Pick<Parts["xds"], "state"> },
+  parts: Pick<Parts, "store" | "pods" | "dataplane"> & { readonly xds: Pick<Parts["xds"], "state"> },
 ): ComponentStatus[] {
   const { address, connected, types } = parts.xds.state();
   const isSynced = (name: string) => types.every(({ type, synced }) => type !== name || synced);
@@ -21,7 +21,7 @@ export function componentsOf(
 }
 
 function policies(
-  { mesh, dataplane }: Pick<Parts, "mesh" | "dataplane">,
+  { store, dataplane }: Pick<Parts, "store" | "dataplane">,
   synced: boolean,
   address: string,
 ): ComponentStatus {
@@ -31,7 +31,7 @@ function policies(
     return { name, ready: false, detail };
   }
   if (!synced) return { name, ready: false, detail: `none received yet from ${address}` };
-  return { name, ready: true, detail: `${mesh.store.policies.size} in force` };
+  return { name, ready: true, detail: `${store.policies.size} in force` };
 }
 
 function programs({ dataplane }: Pick<Parts, "dataplane">): ComponentStatus {
@@ -44,14 +44,14 @@ function programs({ dataplane }: Pick<Parts, "dataplane">): ComponentStatus {
   };
 }
 
-function pods({ mesh }: Pick<Parts, "mesh">): ComponentStatus {
-  const unknown = pendingPods(mesh).map(({ namespace, name }) => `${namespace}/${name}`);
+function pods(parts: Pick<Parts, "store" | "pods">): ComponentStatus {
+  const unknown = pendingPods(parts).map(({ namespace, name }) => `${namespace}/${name}`);
   return {
     name: "pods",
     ready: unknown.length === 0,
     detail:
       unknown.length === 0
-        ? `${mesh.enrollments.length} enrolled`
+        ? `${parts.pods.enrolled.length} enrolled`
         : `the control plane does not know ${unknown.join(", ")}`,
   };
 }

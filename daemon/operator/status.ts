@@ -3,13 +3,12 @@
 import type { AccessLogStatus, HookStatus, PodResponse, StatusFacts, XdsStatus } from "../admin/responses.js";
 import type { Enrollment } from "../bpf/enrollment.js";
 import { Reason } from "../bpf/maps.gen.js";
-import type { Mesh } from "../enforce/mesh.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
 import { componentsOf } from "./readiness.js";
 
 export function factsOf(parts: Parts): StatusFacts {
-  const { config, version, started, mesh, dataplane } = parts;
-  const { workloads, services, policies } = mesh.store;
+  const { config, version, started, dataplane } = parts;
+  const { workloads, services, policies } = parts.store;
   const dropped = dataplane.reasons().find(({ reason }) => reason === Reason.EVENT_DROPPED);
   return {
     version,
@@ -21,15 +20,15 @@ export function factsOf(parts: Parts): StatusFacts {
     hooks: hooksOf(parts),
     resources: { workloads: workloads.size, services: services.size, policies: policies.size },
     maps: mapFills(parts),
-    pods: mesh.enrollments.map((pod) => podOf(mesh, pod)),
+    pods: parts.pods.enrolled.map((pod) => podOf(parts, pod)),
     accessLog: accessLogOf(parts),
     eventsDropped: Number(dropped?.count ?? 0n),
     authzEnforced: dataplane.settings.authzOff === 0,
     warnings: [
       ...parts.startWarnings,
-      ...mesh.troubles(),
+      ...parts.shortage.troubles(),
       ...rejectedPolicies(parts),
-      ...missingPolicies(mesh),
+      ...missingPolicies(parts),
     ],
   };
 }
@@ -46,13 +45,13 @@ export function accessLogOf({
   };
 }
 
-export function podOf(mesh: Mesh, pod: Enrollment): PodResponse {
+export function podOf(parts: Pick<Parts, "store">, pod: Enrollment): PodResponse {
   return {
     namespace: pod.namespace,
     name: pod.name,
     netns: pod.netns,
     cookie: String(pod.cookie),
-    workload: workloadOf(mesh, pod),
+    workload: workloadOf(parts, pod),
   };
 }
 
@@ -88,13 +87,12 @@ function rejectedPolicies({ xds }: Pick<Parts, "xds">): string[] {
 }
 
 /** Policy names that enrolled workloads list and nobody has. */
-function missingPolicies(mesh: Mesh): string[] {
+function missingPolicies({ store, pods }: Pick<Parts, "store" | "pods">): string[] {
   const missing = new Set<string>();
-  for (const pod of mesh.enrollments) {
-    for (const workload of mesh.store.podWorkloads(pod.namespace, pod.name)) {
+  for (const pod of pods.enrolled) {
+    for (const workload of store.podWorkloads(pod.namespace, pod.name)) {
       for (const name of workload.authorizationPolicies) {
-        if (!mesh.store.policies.has(name))
-          missing.add(`${workload.uid} names policy ${name}, which is absent`);
+        if (!store.policies.has(name)) missing.add(`${workload.uid} names policy ${name}, which is absent`);
       }
     }
   }

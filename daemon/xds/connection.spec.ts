@@ -208,6 +208,27 @@ describe("waits", () => {
   });
 });
 
+describe("what cannot be put in force", () => {
+  it("is not answered: the stream ends, and there is no other", async () => {
+    const requests: DeltaDiscoveryRequest[] = [];
+    let streams = 0;
+    let hasEnded = false;
+    const { address } = await serveBy((call) => {
+      streams++;
+      call.on("data", (request: DeltaDiscoveryRequest) => requests.push(request));
+      for (const event of ["end", "cancelled"]) call.on(event, () => (hasEnded = true));
+      call.write({ ...response(ADDRESS_TYPE, []), nonce: "addresses" });
+      call.write({ ...response(AUTHORIZATION_TYPE, []), nonce: "policies" });
+    });
+    start({ address, onComplete: async () => false });
+    await until("the end of the stream", () => hasEnded);
+    await sleep(300);
+    expect(requests.map(({ responseNonce }) => responseNonce)).toContain("addresses");
+    expect(requests.map(({ responseNonce }) => responseNonce)).not.toContain("policies");
+    expect(streams).toBe(1);
+  });
+});
+
 describe("silence", () => {
   it("of a server that accepts the stream is told, with what is missing, and forgotten when it speaks", async () => {
     let call: Call | undefined;

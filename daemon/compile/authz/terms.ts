@@ -95,7 +95,7 @@ function conjunctionsOf(policy: Policy, destination: string): readonly Conjuncti
       if (product.length * clause.length > CONJUNCTION_LIMIT) return undefined;
       product = merge(product.flatMap((left) => clause.map((right) => both(left, right)).filter(isPossible)));
     }
-    result.push(...product);
+    for (const conjunction of product) result.push(conjunction);
   }
   return merge(result);
 }

@@ -18,7 +18,9 @@ import { toKeyBytes } from "../model/address.js";
 import { createStore } from "../model/store.js";
 import { pod, service } from "../model/test-samples.js";
 import type { EnrolledPod, Update } from "../model/update.js";
-import { Mesh } from "./mesh.js";
+import { GracePeriod } from "./grace-period.js";
+import { Reconciler } from "./reconciler.js";
+import { Shortage } from "./shortage.js";
 
 /** The parts of Dataplane that carry operations, over doubles of maps; a generation is a new set of them. */
 class TestDataplane {
@@ -87,23 +89,43 @@ const base: Update = {
 
 let compiler: Compiler;
 let kernel: TestDataplane;
-let mesh: Mesh;
+let reconciler: Reconciler;
+let shortage: Shortage;
+/** Ends of the grace periods that have begun. */
+let graces: (() => void)[];
 let failures: string[];
 
 async function start(limit: number, update: Update = base): Promise<void> {
   compiler = createCompiler({ node: "node-a" });
   kernel = new TestDataplane(limit);
   failures = [];
-  mesh = new Mesh({
+  graces = [];
+  const log = pino({ level: "silent" });
+  const dataplane = kernel as unknown as Dataplane;
+  const onMapWriteFailed = (map: string) => void failures.push(map);
+  shortage = new Shortage({ compiler, kernel: dataplane, log, onMapWriteFailed });
+  reconciler = new Reconciler({
     store: createStore(),
     compiler,
-    dataplane: kernel as unknown as Dataplane,
-    log: pino({ level: "silent" }),
-    onMapWriteFailed: (map) => void failures.push(map),
+    kernel: dataplane,
+    grace: new GracePeriod(() => new Promise((resolve) => graces.push(resolve))),
+    shortage,
+    log,
     onMapOperations: () => undefined,
   });
-  mesh.apply(update);
-  expect((await mesh.install()).ok).toBe(true);
+  await apply(update);
+  expect((await reconciler.install()).ok).toBe(true);
+}
+
+function apply(update: Update): Promise<unknown> {
+  return reconciler.apply(update);
+}
+
+/** Ends the grace period that runs, and waits for what is done then. */
+async function endGrace(): Promise<void> {
+  for (const end of graces.splice(0)) end();
+  await pass(0);
+  await reconciler.betweenUpdates(() => undefined);
 }
 
 /** What the kernel's maps say, wherever it lies. */
@@ -117,7 +139,7 @@ function view(): LogicalView {
 
 /** The picture of a mesh that began with what this one holds, and had room. */
 async function wanted(): Promise<LogicalView> {
-  const { store } = mesh;
+  const { store } = reconciler;
   const fresh: Update = {
     workloads: [...store.workloads.values()],
     services: [...store.services.values()],
@@ -129,7 +151,7 @@ async function wanted(): Promise<LogicalView> {
   return view();
 }
 
-const pass = (milliseconds: number) => vi.advanceTimersByTime(milliseconds);
+const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
 const services = (count: number) =>
   Array.from({ length: count }, (_, i) => service(`s${i}`, { vips: [`10.97.${i >> 8}.${i & 255}`] }));
 const strangers = (count: number) =>
@@ -146,9 +168,9 @@ const tableOf = (address: string) => {
   return entry === undefined ? undefined : maps.addresses.value.decode(entry).table;
 };
 
-beforeEach(() => void vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] }));
+beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] }));
 afterEach(() => {
-  mesh.stop();
+  reconciler.stop();
   vi.useRealTimers();
 });
 
@@ -156,17 +178,17 @@ describe("a map that is outgrown", () => {
   it("is made larger in a new generation before an entry is refused", async () => {
     await start(1_000_000);
     const { maxEntries } = maps.frontends;
-    mesh.apply({ services: services(maxEntries / 2) });
+    await apply({ services: services(maxEntries / 2) });
     expect(kernel.generation).toBe(2);
     expect(kernel.kernel.frontends.info.maxEntries).toBe(4 * maxEntries);
-    expect([failures, kernel.locksAtSwap, mesh.troubles()]).toEqual([[], [0, 0], []]);
+    expect([failures, kernel.locksAtSwap, shortage.troubles()]).toEqual([[], [0, 0], []]);
     expect(view()).toEqual(await wanted());
   });
 
   it("is not made larger for what replaces something, once there is room for both", async () => {
     await start(1_000_000, { ...base, workloads: [web, db, ...strangers(10_000)] });
     const again = (account: string) => strangers(10_000).map((x) => ({ ...x, serviceAccount: account }));
-    for (const account of ["a", "b", "c"]) mesh.apply({ workloads: again(account) });
+    for (const account of ["a", "b", "c"]) await apply({ workloads: again(account) });
     expect(kernel.generation).toBe(1);
   });
 
@@ -182,9 +204,9 @@ describe("a map that is outgrown", () => {
         }),
       );
     // Every push needs a new run of 8,192, because the one before may still be read.
-    for (let version = 0; version < 3; version++) mesh.apply({ workloads: endpoints(version) });
+    for (let version = 0; version < 3; version++) await apply({ workloads: endpoints(version) });
     expect(kernel.generation).toBe(1);
-    mesh.apply({ workloads: endpoints(3) });
+    await apply({ workloads: endpoints(3) });
     expect(kernel.generation).toBe(2);
     expect(kernel.kernel.slots.info.maxEntries).toBeGreaterThan(maxEntries);
     expect(compiler.sizes().slots).toBe(8192);
@@ -195,14 +217,14 @@ describe("a map that is outgrown", () => {
 describe("at the limit", () => {
   it("a frontend that does not fit is missing, is reported, and comes when there is room", async () => {
     await start(4);
-    mesh.apply({ services: services(3) });
+    await apply({ services: services(3) });
     expect(failures).toEqual(Array(4).fill("frontends"));
-    expect(mesh.troubles()).toEqual([
+    expect(shortage.troubles()).toEqual([
       "BPF map frontends is full at 4 entries: raise --map-limit, or make the mesh smaller",
     ]);
     expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
-    mesh.apply({ removedAddresses: ["default/s1", "default/s2"] });
-    expect(mesh.troubles()).toEqual([]);
+    await apply({ removedAddresses: ["default/s1", "default/s2"] });
+    expect(shortage.troubles()).toEqual([]);
     expect(view()).toEqual(await wanted());
   });
 
@@ -211,20 +233,20 @@ describe("at the limit", () => {
     const endpoints = Array.from({ length: 9 }, (_, i) =>
       pod(`e${i}`, { hostname: `e${i}`, addresses: [], serves: { "default/web": "80:8080" } }),
     ).map((workload, i) => ({ ...workload, addresses: i < 6 ? [`10.9.0.${i}`] : [`10.9.1.${i}`] }));
-    mesh.apply({ workloads: endpoints });
+    await apply({ workloads: endpoints });
     expect(failures).toContain("slots");
     expect(JSON.stringify(view())).toContain("missing");
-    mesh.apply({ removedAddresses: endpoints.slice(4).map((workload) => workload.uid) });
-    pass(10_000);
-    expect(mesh.troubles()).toEqual([]);
+    await apply({ removedAddresses: endpoints.slice(4).map((workload) => workload.uid) });
+    await pass(10_000);
+    expect(shortage.troubles()).toEqual([]);
     expect(view()).toEqual(await wanted());
   });
 
   it("an address that does not fit locks all verdict tables, until it does", async () => {
     await start(4);
-    mesh.apply({ workloads: strangers(5) });
+    await apply({ workloads: strangers(5) });
     expect(kernel.settings.authzLocked).toBe(AuthzLock.TABLES);
-    mesh.apply({ removedAddresses: strangers(5).map((x) => x.uid) });
+    await apply({ removedAddresses: strangers(5).map((x) => x.uid) });
     expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
     expect(view()).toEqual(await wanted());
   });
@@ -237,40 +259,42 @@ describe("at the limit", () => {
 
   it("a verdict table that does not fit denies, and others go on", async () => {
     await start(8);
-    mesh.apply({ policies: [onPorts("many", 9)], policiesSynced: true });
+    await apply({ policies: [onPorts("many", 9)], policiesSynced: true });
     expect([tableOf("10.0.0.1"), tableOf("10.0.0.2")]).toEqual([TableNumber.DENY, TableNumber.DENY]);
     expect(new Set(failures)).toEqual(new Set(["authz_port"]));
     expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
-    expect(mesh.troubles()).toEqual([
+    expect(shortage.troubles()).toEqual([
       "BPF map authz_port is full at 8 entries: raise --map-limit, or make the mesh smaller",
       "2 workloads deny everything: their verdict tables could not be stored",
     ]);
     // Rows of the attempt leave after the grace period; it is not repeated for them.
-    pass(1000);
+    await endGrace();
     expect(kernel.kernel.authz_port.held.size).toBe(0);
     const tried = failures.length;
-    pass(20_000);
+    await pass(20_000);
     expect(failures.length).toBe(tried);
   });
 
   it("a verdict table that found no room is tried again when rows of others have left", async () => {
     await start(8);
-    mesh.apply({ policies: [onPorts("some", 6)], policiesSynced: true });
+    await apply({ policies: [onPorts("some", 6)], policiesSynced: true });
     expect(tableOf("10.0.0.1")).toBeGreaterThan(TableNumber.DENY);
     // The new table needs 6 rows beside the 6 of the old one.
-    mesh.apply({ policies: [onPorts("some", 6, 100)], policiesSynced: true });
+    await apply({ policies: [onPorts("some", 6, 100)], policiesSynced: true });
     expect(tableOf("10.0.0.1")).toBe(TableNumber.DENY);
-    pass(500);
+    await endGrace();
     expect(tableOf("10.0.0.1")).toBeGreaterThan(TableNumber.DENY);
-    expect(mesh.troubles()).toEqual([]);
+    expect(shortage.troubles()).toEqual([]);
+    // What the failed attempt left goes with the period after.
+    await endGrace();
     expect(view()).toEqual(await wanted());
   });
 
   it("what only overlaps with what it replaces is mended at once by a new generation", async () => {
     await start(4);
-    mesh.apply({ workloads: strangers(2) });
+    await apply({ workloads: strangers(2) });
     const others = strangers(4).slice(2);
-    mesh.apply({ workloads: others, removedAddresses: strangers(2).map((x) => x.uid) });
+    await apply({ workloads: others, removedAddresses: strangers(2).map((x) => x.uid) });
     expect(failures).toEqual(["addresses", "addresses"]);
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
     expect(view()).toEqual(await wanted());
@@ -281,15 +305,15 @@ describe("a kernel that has no memory", () => {
   it("for an address already known locks everything, and is asked again after a while", async () => {
     await start(1_000_000);
     kernel.kernel.addresses.refuse = () => "ENOMEM";
-    mesh.apply({ policies: [onPorts("p", 1)], policiesSynced: true });
+    await apply({ policies: [onPorts("p", 1)], policiesSynced: true });
     // The new generation has new maps, so that the first try mends it.
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
     kernel.kernel.addresses.refuse = () => "ENOMEM";
-    mesh.apply({ policies: [onPorts("p", 2)], policiesSynced: true });
+    await apply({ policies: [onPorts("p", 2)], policiesSynced: true });
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.EVERYTHING]);
-    pass(9_000);
+    await pass(9_000);
     expect(kernel.generation).toBe(2);
-    pass(2_000);
+    await pass(2_000);
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([3, AuthzLock.NONE]);
     expect(view()).toEqual(await wanted());
   });
@@ -297,19 +321,62 @@ describe("a kernel that has no memory", () => {
   it("for a new generation keeps the old one, denies, leaves it alone, and is asked again", async () => {
     await start(1_000_000);
     kernel.breakInstall = true;
-    mesh.apply({ services: services(maps.frontends.maxEntries / 2) });
+    await apply({ services: services(maps.frontends.maxEntries / 2) });
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([1, AuthzLock.EVERYTHING]);
-    expect(mesh.troubles()).toContain(
+    expect(shortage.troubles()).toContain(
       "the kernel keeps an older configuration and denies every inbound connection",
     );
     const before = view();
-    mesh.apply({ removedAddresses: ["default/web", "default/s1"] });
-    pass(11_000);
+    await apply({ removedAddresses: ["default/web", "default/s1"] });
+    await pass(11_000);
     expect(view()).toEqual(before);
     kernel.breakInstall = false;
-    pass(11_000);
+    await pass(11_000);
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
-    expect(mesh.troubles()).toEqual([]);
+    expect(shortage.troubles()).toEqual([]);
     expect(view()).toEqual(await wanted());
+  });
+});
+
+describe("what leaves", () => {
+  const rows = () => kernel.kernel.authz_port.held.size;
+  const leaving = () => [...reconciler.leaving("authz_port")].length;
+
+  it("is in the kernel until the hooks that ran when it was given up have ended", async () => {
+    await start(1_000_000);
+    await apply({ policies: [onPorts("p", 3)], policiesSynced: true });
+    const held = rows();
+    await apply({ policies: [onPorts("p", 3, 100)], policiesSynced: true });
+    expect([rows(), leaving()]).toEqual([2 * held, held]);
+    await endGrace();
+    expect([rows(), leaving()]).toEqual([held, 0]);
+  });
+
+  it("is told apart at any time, however steadily more of it comes", async () => {
+    await start(1_000_000);
+    for (let round = 0; round < 10; round++) {
+      await apply({ policies: [onPorts("p", 3, 1 + round * 100)], policiesSynced: true });
+      const surplus = await reconciler.betweenUpdates(() => {
+        const expected = [...reconciler.expected("authz_port")].length;
+        return rows() - expected - leaving();
+      });
+      expect(surplus).toBe(0);
+      // A period ends, and another begins with what the next round gives up.
+      if (round % 3 === 2) await endGrace();
+    }
+    expect(leaving()).toBeGreaterThan(0);
+  });
+
+  it("may be as many entries as there are", async () => {
+    await start(1_000_000);
+    const key = maps.authz_port.key.encode({ table: 9, port: 1 });
+    const operations = Array.from({ length: 200_000 }, () => ({
+      kind: "delete" as const,
+      map: "authz_port" as const,
+      key,
+    }));
+    vi.spyOn(compiler, "compile").mockReturnValueOnce({ operations, rejections: [], warnings: [] });
+    await apply({});
+    expect(leaving()).toBe(operations.length);
   });
 });

@@ -1,0 +1,46 @@
+// Owns the proof that a generation which cannot be made leaves nothing. Doubles in place of the kernel: it pins
+// whatever it is given.
+
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import type { BpfObject, BpfProgram, Native } from "../../native/index.js";
+import { atOnce } from "../compile/steps.js";
+import { loadGeneration } from "./generation.js";
+import { OBJECTS } from "./hooks.js";
+import { Pins } from "./pins.js";
+import type { StateMaps } from "./state.js";
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "weft-generation-"));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+it("whose program cannot be pinned is a failure that names the pin, and is gone", () => {
+  const program = {
+    pin: () => {
+      throw Object.assign(new Error("no space"), { code: "ENOSPC", errno: 28 });
+    },
+    close: () => undefined,
+  } as unknown as BpfProgram;
+  const object = {
+    mapNames: [],
+    programNames: ["weft_connect4"],
+    load: () => undefined,
+    program: () => program,
+    close: () => undefined,
+  } as unknown as BpfObject;
+  const native = { openObject: () => object } as unknown as Native;
+  for (const name of OBJECTS) writeFileSync(join(directory, `${name}.o`), "");
+  const pins = new Pins(directory);
+  pins.prepare();
+
+  const made = atOnce(loadGeneration(native, pins, directory, {} as StateMaps, 3, new Map()));
+
+  const path = pins.generation(3, "weft_connect4");
+  expect(made).toMatchObject({ ok: false, error: { code: "BPF_PIN_FAILED" } });
+  expect(made.ok ? "" : made.error.message).toContain(path);
+  expect(existsSync(pins.generation(3, ""))).toBe(false);
+});

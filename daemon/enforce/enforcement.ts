@@ -1,0 +1,36 @@
+// Owns the building of the parts that enforce, each with what it needs of the others. Must not know what they do.
+
+import type { Logger } from "../base/log.js";
+import type { Compiler } from "../compile/compiler.js";
+import { createStore, type ReadableStore } from "../model/store.js";
+import { GracePeriod } from "./grace-period.js";
+import type { Kernel, PodKernel } from "./kernel.js";
+import { Pods } from "./pods.js";
+import { Reconciler, type ReconcilerOptions } from "./reconciler.js";
+import { Shortage, type ShortageOptions } from "./shortage.js";
+
+export interface EnforcementOptions extends Pick<ReconcilerOptions, "onMapOperations"> {
+  readonly compiler: Compiler;
+  readonly kernel: Kernel & PodKernel;
+  /** Resolves when every hook that ran at its call has ended. */
+  readonly waitForReaders: () => Promise<void>;
+  readonly onMapWriteFailed: ShortageOptions["onMapWriteFailed"];
+  readonly log: Logger;
+}
+
+export interface Enforcement {
+  readonly store: ReadableStore;
+  readonly reconciler: Reconciler;
+  readonly pods: Pods;
+  readonly shortage: Shortage;
+}
+
+/** The parts, idle until they are told something. */
+export function createEnforcement(options: EnforcementOptions): Enforcement {
+  const store = createStore();
+  const shortage = new Shortage(options);
+  const grace = new GracePeriod(options.waitForReaders);
+  const reconciler = new Reconciler({ ...options, store, shortage, grace });
+  const pods = new Pods({ ...options, tell: (enrolled) => reconciler.applyLocal({ pods: enrolled }) });
+  return { store, reconciler, pods, shortage };
+}

@@ -1,0 +1,19 @@
+// Owns what enforcing asks of the kernel's side and what moves between its parts. Must not know how any is done.
+
+import type { Dataplane } from "../bpf/dataplane.js";
+import type { MapName } from "../bpf/maps.gen.js";
+
+/** Generations and the operations on them. */
+export type Kernel = Pick<
+  Dataplane,
+  "installed" | "generation" | "install" | "apply" | "capacity" | "settings" | "changeSettings"
+>;
+
+/** The pods' side of it. */
+export type PodKernel = Pick<
+  Dataplane,
+  "enrollments" | "cookieOf" | "remember" | "guard" | "forget" | "isAlive"
+>;
+
+/** Entries by map. */
+export type Entries = Partial<Record<MapName, number>>;

@@ -1,0 +1,294 @@
+// Owns the way of an update through store and compiler into the kernel, one at a time, and when entries may leave.
+// Must not know xDS, HTTP or the wire, nor how pods come and go.
+
+import type { Result } from "../base/errors.js";
+import { ok } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import { inSlices } from "../base/slices.js";
+import type { ApplyFailure } from "../bpf/apply.js";
+import type { MapName } from "../bpf/maps.gen.js";
+import type { Compiler } from "../compile/compiler.js";
+import { type EntryOperation, type MapOperation, singly } from "../compile/operation.js";
+import type { Steps } from "../compile/steps.js";
+import type { ReadableStore, Store } from "../model/store.js";
+import type { Rejection, Update } from "../model/update.js";
+import type { GracePeriod } from "./grace-period.js";
+import type { Entries, Kernel } from "./kernel.js";
+import type { Shortage } from "./shortage.js";
+
+/** Milliseconds between two tries to mend with a new generation what the kernel refused. */
+const MEND_MS = 10_000;
+
+/** Verdict tables and their rows: a hook that was led to a table just before must still find all of it. */
+const LED_TO: ReadonlySet<MapName> = new Set([
+  "authz_tables",
+  "authz_identity",
+  "authz_address",
+  "authz_port",
+  "authz_terms",
+]);
+
+export interface ReconcilerOptions {
+  readonly store: Store;
+  readonly compiler: Compiler;
+  readonly kernel: Kernel;
+  readonly grace: GracePeriod;
+  readonly shortage: Shortage;
+  readonly log: Logger;
+  /** The kernel was given `count` operations of this kind on this map. */
+  readonly onMapOperations: (map: MapName, kind: EntryOperation["kind"], count: number) => void;
+}
+
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  /** The end of the last turn that was asked for. */
+  #last: Promise<unknown> = Promise.resolve();
+  /** Deletes that wait for their grace period. */
+  readonly #leaving = new Set<readonly MapOperation[]>();
+  /** What the compiler would write, by map; dropped at each change. */
+  #expected: Map<MapName, MapOperation[]> | undefined;
+  /** performance.now() from which on a new generation may be tried for what the kernel lacks. */
+  #mendAt = 0;
+  #mendTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+  }
+
+  get store(): ReadableStore {
+    return this.#options.store;
+  }
+
+  /**
+   * Takes an update of the control plane in; when it resolves the kernel has it, or a more cautious state. Gives the
+   * resources that cannot be represented. Before install() it is only worked out.
+   */
+  apply(update: Update): Promise<readonly Rejection[]> {
+    return this.#inTurn(() => this.#take(update));
+  }
+
+  /** As apply(), for what the node itself knows: pods, addresses. Before install() it is only noted. */
+  async applyLocal(update: Update): Promise<void> {
+    const take = () => (this.#options.kernel.installed ? this.#take(update) : this.#noteInTurn(update));
+    this.#tell(await this.#inTurn(take));
+  }
+
+  /** Takes a part of an update in, ahead of the rest: only before install(), when no connection sees it. */
+  applyPart(take: () => Update | undefined): void {
+    const part = this.#options.kernel.installed ? undefined : take();
+    if (part !== undefined) this.#tell(this.#note(part));
+  }
+
+  /** Makes everything held so far govern, for the first time. */
+  install(): Promise<Result<void>> {
+    return this.#inTurn(() => this.#install());
+  }
+
+  /** Does `work` between two updates: the kernel then holds what expected() and leaving() say, if nothing is wrong. */
+  betweenUpdates<T>(work: () => T): Promise<T> {
+    // biome-ignore lint/correctness/useYield: it takes a turn as a whole
+    return this.#inTurn(function* () {
+      return work();
+    });
+  }
+
+  /** What the maps of this daemon's own writing should hold now, by map. */
+  expected(map: MapName): Iterable<EntryOperation> {
+    if (this.#expected === undefined) {
+      this.#expected = new Map();
+      for (const operation of [...this.#options.compiler.snapshot()].flat()) {
+        const entries = this.#expected.get(operation.map);
+        if (entries === undefined) this.#expected.set(operation.map, [operation]);
+        else entries.push(operation);
+      }
+    }
+    return singly(this.#expected.get(map) ?? []);
+  }
+
+  /** Entries of a map that are not expected any more, and stay for their grace period. */
+  *leaving(map: MapName): Generator<EntryOperation> {
+    for (const operations of this.#leaving) {
+      for (const operation of singly(operations)) if (operation.map === map) yield operation;
+    }
+  }
+
+  stop(): void {
+    clearTimeout(this.#mendTimer);
+  }
+
+  /** One at a time, in the order of the calls; long ones in slices. */
+  #inTurn<T>(steps: () => Steps<T>): Promise<T> {
+    const turn = this.#last.then(() => inSlices(steps()));
+    const end = () => undefined;
+    this.#last = turn.then(end, end);
+    return turn;
+  }
+
+  // ---- updates ----
+
+  *#take(update: Update): Steps<readonly Rejection[]> {
+    const { compiler, kernel, store } = this.#options;
+    if (!kernel.installed) return [...this.#note(update), ...(yield* compiler.catchUp(store))];
+    const sizes = compiler.sizes();
+    const { operations, rejections, warnings } = compiler.compile(store.apply(update), store);
+    this.#warn(warnings);
+    if (operations.length > 0) this.#expected = undefined;
+    yield* this.#putInForce(operations, sizes);
+    return rejections;
+  }
+
+  #note(update: Update): readonly Rejection[] {
+    const { compiler, store } = this.#options;
+    const { rejections, warnings } = compiler.note(store.apply(update), store);
+    this.#warn(warnings);
+    return rejections;
+  }
+
+  // biome-ignore lint/correctness/useYield: it takes a turn as a whole
+  *#noteInTurn(update: Update): Steps<readonly Rejection[]> {
+    return this.#note(update);
+  }
+
+  /** `sizes`: what the maps held before. */
+  *#putInForce(operations: readonly MapOperation[], sizes: Entries): Steps<void> {
+    const { compiler, grace, shortage } = this.#options;
+    if (!shortage.isFrozen) {
+      const outgrown = shortage.outgrown(this.#held(operations, sizes));
+      if (outgrown !== undefined) yield* this.#renew(outgrown);
+      else this.#denyIncomplete(this.#carryOut(operations));
+    }
+    const free = compiler.takeRetired();
+    if (free !== undefined) grace.after(free);
+    yield* this.#mend();
+  }
+
+  /** Carries operations out, the deletes of what hooks may have been led to when none of them can look any more. */
+  #carryOut(operations: readonly MapOperation[], makesRoom = true): readonly ApplyFailure[] {
+    const isLate = ({ kind, map }: MapOperation) => kind === "delete" && LED_TO.has(map);
+    const late = operations.filter(isLate);
+    const failures = this.#give(operations.filter((operation) => !isLate(operation)));
+    if (late.length === 0) return failures;
+    this.#leaving.add(late);
+    this.#options.grace.after(() => {
+      // A generation that came meanwhile never had them.
+      if (!this.#leaving.delete(late)) return;
+      this.#give(late);
+      if (makesRoom) this.#storeAgain();
+    });
+    return failures;
+  }
+
+  #give(operations: readonly MapOperation[]): readonly ApplyFailure[] {
+    this.#count(operations);
+    return this.#options.kernel.apply(operations);
+  }
+
+  /** Verdict tables that miss a part deny. */
+  #denyIncomplete(failures: readonly ApplyFailure[]): void {
+    if (failures.length === 0) return;
+    const { compiler, shortage } = this.#options;
+    const denials = [...shortage.refuse(failures)].flatMap((table) => compiler.deny(table));
+    shortage.refuse(this.#carryOut(denials, false));
+  }
+
+  /** Tries verdict tables again that could not be stored. */
+  #storeAgain(): void {
+    const { compiler } = this.#options;
+    if (compiler.authz.statistics().unstoredWorkloads === 0) return;
+    compiler.makeRoom();
+    void this.applyLocal({});
+  }
+
+  /**
+   * Entries that maps hold after operations. Counts every put as a new entry, because deletes come after puts, and
+   * those of verdict tables a while later.
+   */
+  #held(operations: readonly MapOperation[], sizes: Entries): ReadonlyMap<MapName, number> {
+    const slots = this.#options.compiler.sizes().slots ?? 0;
+    const leaving = new Map<MapName, number>();
+    for (const late of this.#leaving) {
+      for (const [map, count] of tally(late, "delete")) leaving.set(map, (leaving.get(map) ?? 0) + count);
+    }
+    const held = [...tally(operations, "put")].map(([map, count]) => {
+      return [map, map === "slots" ? slots : (sizes[map] ?? 0) + count + (leaving.get(map) ?? 0)] as const;
+    });
+    return new Map(held);
+  }
+
+  // ---- generations ----
+
+  /**
+   * Makes everything held so far govern as a new generation. `atLeast`: entries that its maps must have room for
+   * beyond what is held now.
+   */
+  *#install(atLeast: Entries = {}): Steps<Result<void>> {
+    const { compiler, kernel, shortage, store } = this.#options;
+    this.#tell(yield* compiler.catchUp(store));
+    compiler.compact();
+    const needed = { ...compiler.needed(), ...atLeast };
+    const lock = (failures: readonly ApplyFailure[]) => shortage.lockFor(failures);
+    const installed = yield* kernel.install(needed, this.#counted(compiler.snapshot()), lock);
+    if (!installed.ok) return installed;
+    this.#leaving.clear();
+    this.#expected = undefined;
+    shortage.end(installed.value);
+    this.#denyIncomplete(installed.value);
+    return ok(undefined);
+  }
+
+  *#renew(atLeast?: Entries): Steps<void> {
+    const { kernel, log, shortage } = this.#options;
+    this.#mendAt = performance.now() + MEND_MS;
+    const renewed = yield* this.#install(atLeast);
+    if (!renewed.ok) return shortage.freeze(renewed.error);
+    log.info({ generation: kernel.generation }, "new generation governs");
+    this.#storeAgain();
+  }
+
+  /** Makes a new generation when the kernel lacks something that one can hold: at once, then from time to time. */
+  *#mend(): Steps<void> {
+    const { shortage } = this.#options;
+    if (shortage.canBeMended && performance.now() >= this.#mendAt) yield* this.#renew();
+    if (!shortage.canBeMended || this.#mendTimer !== undefined) return;
+    const again = () => {
+      this.#mendTimer = undefined;
+      void this.#inTurn(() => this.#mend());
+    };
+    this.#mendTimer = setTimeout(again, Math.max(0, this.#mendAt - performance.now())).unref();
+  }
+
+  // ---- what is said of it ----
+
+  #count(operations: readonly MapOperation[]): void {
+    for (const kind of ["put", "delete"] as const) {
+      for (const [map, count] of tally(operations, kind)) this.#options.onMapOperations(map, kind, count);
+    }
+  }
+
+  *#counted(lists: Iterable<readonly MapOperation[]>): Generator<readonly MapOperation[]> {
+    for (const operations of lists) {
+      this.#count(operations);
+      yield operations;
+    }
+  }
+
+  #warn(warnings: readonly string[]): void {
+    for (const warning of warnings) this.#options.log.warn(warning);
+  }
+
+  /** Says what no control plane can be told. */
+  #tell(rejections: readonly Rejection[]): void {
+    for (const { name, reason } of rejections) this.#options.log.error({ resource: name }, reason);
+  }
+}
+
+/** Entries that are put or deleted, by map. */
+function tally(operations: readonly MapOperation[], wanted: EntryOperation["kind"]): Map<MapName, number> {
+  const counts = new Map<MapName, number>();
+  for (const operation of operations) {
+    const { kind, map } = operation;
+    const count = kind === "bulk" ? operation.count : 1;
+    if ((kind === "delete") === (wanted === "delete")) counts.set(map, (counts.get(map) ?? 0) + count);
+  }
+  return counts;
+}

@@ -1,0 +1,141 @@
+// Owns what the kernel lacks of what the compiler holds: which verdicts are locked for it, what would mend it.
+// Must not know updates, pods, nor when anything happens.
+
+import type { BpfError } from "../../native/index.js";
+import type { WeftError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import type { ApplyFailure } from "../bpf/apply.js";
+import { AuthzLock, type MapName } from "../bpf/maps.gen.js";
+import type { Compiler } from "../compile/compiler.js";
+import type { Entries, Kernel } from "./kernel.js";
+
+/** Share of a map's capacity that must not be reached before it is made larger. */
+const ROOM = 0.9;
+
+/** What is lacking until a new generation mends it: entries that were refused, or every change since one failed. */
+type Lack = "nothing" | "entries" | "changes";
+
+export interface ShortageOptions {
+  readonly compiler: Pick<Compiler, "needed" | "authz">;
+  readonly kernel: Pick<Kernel, "capacity" | "settings" | "changeSettings">;
+  readonly log: Logger;
+  readonly onMapWriteFailed: (map: string) => void;
+}
+
+export class Shortage {
+  readonly #options: ShortageOptions;
+  #lack: Lack = "nothing";
+  /** What was refused last, by map. */
+  readonly #refused = new Map<MapName, WeftError>();
+
+  constructor(options: ShortageOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The kernel refused these writes. Locks what cannot be told table by table, and gives the verdict tables that
+   * miss a part: they must deny.
+   */
+  refuse(failures: readonly ApplyFailure[]): ReadonlySet<number> {
+    this.#report(failures);
+    this.lockFor(failures);
+    const tables = new Set<number>();
+    for (const { operation } of failures) {
+      const { now, limit } = this.#options.kernel.capacity(operation.map);
+      // A table that could not be stored denies, and that is so; elsewhere, or with room to be had, more is lacking.
+      if (operation.table === undefined || now < limit) this.#lack = "entries";
+      if (operation.table !== undefined) tables.add(operation.table);
+    }
+    return tables;
+  }
+
+  /** No new generation could be made: the maps that govern must not be written to any more, and everything denies. */
+  freeze(error: WeftError): void {
+    this.#options.log.error({ err: error }, error.message);
+    this.#lack = "changes";
+    this.#lock(AuthzLock.EVERYTHING);
+  }
+
+  /** The compiler has gone on to what the maps that govern do not hold. */
+  get isFrozen(): boolean {
+    return this.#lack === "changes";
+  }
+
+  /** A new generation governs: nothing lacks but what it refused itself. */
+  end(failures: readonly ApplyFailure[]): void {
+    this.#lack = "nothing";
+    this.#refused.clear();
+    this.#options.kernel.changeSettings({ authzLocked: lockOf(failures) });
+  }
+
+  /** Only end() opens a lock again. */
+  lockFor(failures: readonly ApplyFailure[]): void {
+    this.#lock(lockOf(failures));
+  }
+
+  /** Whether a new generation would hold what this one lacks. */
+  get canBeMended(): boolean {
+    if (this.#lack === "nothing") return false;
+    const { compiler, kernel } = this.#options;
+    const needed = Object.entries(compiler.needed()) as [MapName, number][];
+    return this.isFrozen || needed.every(([map, count]) => count <= kernel.capacity(map).limit);
+  }
+
+  /** Of entries that are to be held, those of maps that a new generation has to make larger for them. */
+  outgrown(held: ReadonlyMap<MapName, number>): Entries | undefined {
+    const outgrown: Entries = {};
+    for (const [map, count] of held) {
+      const { now, limit } = this.#options.kernel.capacity(map);
+      if (count > now * ROOM && now < limit) outgrown[map] = count;
+    }
+    return Object.keys(outgrown).length === 0 ? undefined : outgrown;
+  }
+
+  /** What the kernel could not take, a sentence each; empty when it has everything. */
+  troubles(): readonly string[] {
+    const { unstoredWorkloads: unstored, oversizedWorkloads: oversized } =
+      this.#options.compiler.authz.statistics();
+    const troubles: string[] = [];
+    if (this.#lack !== "nothing" || unstored > 0) {
+      for (const { message } of this.#refused.values()) troubles.push(message);
+    }
+    if (this.isFrozen)
+      troubles.push("the kernel keeps an older configuration and denies every inbound connection");
+    if (unstored > 0)
+      troubles.push(`${unstored} workloads deny everything: their verdict tables could not be stored`);
+    if (oversized > 0)
+      troubles.push(
+        `${oversized} workloads deny everything: their policies need more terms than a table has`,
+      );
+    return troubles;
+  }
+
+  #lock(lock: AuthzLock): void {
+    const { kernel } = this.#options;
+    if (kernel.settings.authzLocked < lock) kernel.changeSettings({ authzLocked: lock });
+  }
+
+  #report(failures: readonly ApplyFailure[]): void {
+    const counts = new Map<string, { error: WeftError; entries: number }>();
+    for (const { operation, error } of failures) {
+      this.#options.onMapWriteFailed(operation.map);
+      this.#refused.set(operation.map, error);
+      const seen = counts.get(error.message);
+      if (seen === undefined) counts.set(error.message, { error, entries: 1 });
+      else seen.entries++;
+    }
+    for (const { error, entries } of counts.values())
+      this.#options.log.error({ err: error, entries }, error.message);
+  }
+}
+
+/**
+ * What unwritten addresses leave unknown. In a full map each is a new one: its owner has no identity, and is denied
+ * as a destination. Otherwise it may be an enrolled pod's, with a guard that is out of date.
+ */
+function lockOf(failures: readonly ApplyFailure[]): AuthzLock {
+  const unwritten = failures.filter(({ operation }) => operation.map === "addresses");
+  if (unwritten.length === 0) return AuthzLock.NONE;
+  const isNew = ({ error }: ApplyFailure) => (error.cause as BpfError).code === "E2BIG";
+  return unwritten.every(isNew) ? AuthzLock.TABLES : AuthzLock.EVERYTHING;
+}
