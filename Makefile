@@ -15,12 +15,14 @@ export CLANG
 BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler libprotobuf-dev
 RUN_PACKAGES   := iproute2 procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
 LINT_PACKAGES  := clang-format
+# Other kernels and the compilers to build for them: test/kernels.
+GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils clang-14 clang-19 clang-22
 
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo demo-stop test test-unit test-kernel test-istiod bench bench-sync lint validate \
-        generate check-generated format clean uninstall
+.PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod bench \
+        bench-sync lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -47,6 +49,9 @@ $(STAMPS)/build-packages: Makefile
 
 $(STAMPS)/run-packages: Makefile
 	$(call install_packages,$(RUN_PACKAGES))
+
+$(STAMPS)/guest-packages: Makefile
+	$(call install_packages,$(GUEST_PACKAGES))
 
 $(STAMPS)/lint-packages: Makefile
 	$(call install_packages,$(LINT_PACKAGES))
@@ -113,6 +118,13 @@ test-kernel: build packages ## BPF programs and namespaces only
 	@$(MAKE) -C test/bench
 	@$(MAKE) -C native testdata
 	@$(SUDO) $(VITEST) --project kernel
+
+test-load: build packages $(STAMPS)/guest-packages ## every BPF object of clang 14, 19, 22 into Linux 6.1, 6.12 (emulated) and this one
+	@$(MAKE) -C test/kernels load SUDO=$(SUDO)
+
+test-kernels: build packages $(STAMPS)/guest-packages ## BPF, addon and namespace suites on Linux 6.1 and 6.12, emulated: half an hour
+	@$(MAKE) -C native testdata
+	@$(MAKE) -C test/kernels suites SUDO=$(SUDO)
 
 test-istiod: build packages ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)
 	@$(MAKE) -C test/istiod

@@ -1,5 +1,6 @@
 // Owns how tests run: unit beside the source in parallel, kernel and istiod ones alone, one file after the other.
 import { defineConfig } from "vitest/config";
+import { slowness } from "./lab/wait.js";
 
 /** Where `make test` wants the counts of this run. */
 const report = process.env.WEFT_TEST_REPORT;
@@ -15,7 +16,7 @@ export default defineConfig({
             "{daemon,cmd,bpf,proto,native}/**/*.spec.ts",
             "{lab,test/{conformance,helpers,bench,house}}/**/*.spec.ts",
           ],
-          testTimeout: 30_000,
+          testTimeout: 30_000 * slowness,
         },
       },
       {
@@ -24,8 +25,8 @@ export default defineConfig({
           include: ["test/{bpf,native,netns}/**/*.{spec,test}.ts"],
           pool: "forks",
           fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          testTimeout: 60_000 * slowness,
+          hookTimeout: 120_000 * slowness,
         },
       },
       {

@@ -2,7 +2,7 @@
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { sleepSync } from "./wait.js";
+import { sleepSync, slowness } from "./wait.js";
 
 /** Mount point of the cgroup v2 hierarchy, on pure and on hybrid hosts. Throws when there is none. */
 export function cgroupRoot(): string {
@@ -20,11 +20,11 @@ export function createCgroup(name: string): string {
   return directory;
 }
 
-/** Ends every process in a cgroup and those below (SIGKILL), then removes them. Blocks at most 3 s. */
+/** Ends every process in a cgroup and those below (SIGKILL), then removes them. Blocks, usually at most 3 s. */
 export function removeCgroup(directory: string): void {
   if (!existsSync(directory)) return;
   writeFileSync(join(directory, "cgroup.kill"), "1");
-  const deadline = performance.now() + 3_000;
+  const deadline = performance.now() + 3_000 * slowness;
   while (/^populated 1$/m.test(readFileSync(join(directory, "cgroup.events"), "utf8"))) {
     if (performance.now() > deadline) throw new Error(`processes in ${directory} do not end`);
     sleepSync(5);

@@ -3,14 +3,14 @@
 
 import { createSocket, type Socket as Datagrams } from "node:dgram";
 import { createServer, connect as openSocket, type Socket } from "node:net";
-import { sleep } from "./wait.js";
+import { sleep, slowness } from "./wait.js";
 
 export interface SocketAddress {
   readonly host: string;
   readonly port: number;
 }
 
-/** What became of one question. Times are milliseconds from connect to the end. */
+/** What became of one question. Times are milliseconds from connect to the end; limits given count times slowness. */
 export type Answer =
   | {
       readonly ok: true;
@@ -70,7 +70,7 @@ function ask(to: SocketAddress & { readonly timeoutMs?: number }): Promise<Answe
     };
     const timer = setTimeout(
       () => finish({ ok: false, code: "TIMEOUT", ms: elapsed() }),
-      to.timeoutMs ?? 2_000,
+      (to.timeoutMs ?? 2_000) * slowness,
     );
     socket.setEncoding("utf8");
     socket.once("connect", () => {
@@ -149,7 +149,7 @@ function say({
     };
     const onData = (text: string) => finish(text.trim());
     const onClose = () => finish("CLOSED");
-    const timer = setTimeout(() => finish("TIMEOUT"), timeoutMs);
+    const timer = setTimeout(() => finish("TIMEOUT"), timeoutMs * slowness);
     socket.once("data", onData).once("close", onClose);
     socket.write(question);
   });
@@ -215,7 +215,7 @@ function exchange(
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       () => reject(Object.assign(new Error("timeout"), { code: "TIMEOUT" })),
-      to.timeoutMs ?? 1_000,
+      (to.timeoutMs ?? 1_000) * slowness,
     );
     socket.removeAllListeners("message").removeAllListeners("error");
     socket.once("message", (text, from) => {

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
+import { slowness } from "./wait.js";
 
 export interface RunResult {
   /** Exit code, -1 when a signal ended it. */
@@ -21,7 +22,7 @@ export interface StartOptions {
 
 export interface RunOptions extends Omit<StartOptions, "logFile"> {
   readonly input?: string;
-  /** SIGKILL after this time, default 30,000. */
+  /** SIGKILL after this time on a machine of usual speed, default 30,000. */
   readonly timeoutMs?: number;
 }
 
@@ -30,7 +31,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   const started = performance.now();
   const child = new RunningProcess(argv, options);
   child.stdin.end(options.input ?? "");
-  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? 30_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), (options.timeoutMs ?? 30_000) * slowness);
   const code = await child.exited;
   clearTimeout(timer);
   return { code, stdout: child.stdout, stderr: child.stderr, ms: performance.now() - started };
@@ -48,7 +49,7 @@ export async function check(argv: readonly string[], options: RunOptions = {}): 
 /** Blocks until a short command ended, failures ignored: for clean-up in exit handlers. Returns stdout. */
 export function runQuietly(argv: readonly string[], input = ""): string {
   const [command = "", ...rest] = argv;
-  return spawnSync(command, rest, { input, encoding: "utf8", timeout: 10_000 }).stdout ?? "";
+  return spawnSync(command, rest, { input, encoding: "utf8", timeout: 10_000 * slowness }).stdout ?? "";
 }
 
 /** A started process, in a session of its own: Ctrl-C reaches it only through whoever started it. */
@@ -117,10 +118,10 @@ export class RunningProcess {
     if (!this.#ended) this.#child.kill(signal);
   }
 
-  /** SIGTERM, then SIGKILL after `graceMs`. Returns the exit code. */
+  /** SIGTERM, then SIGKILL after `graceMs` on a machine of usual speed. Returns the exit code. */
   async stop(graceMs = 5_000): Promise<number> {
     this.kill("SIGTERM");
-    const timer = setTimeout(() => this.kill("SIGKILL"), graceMs);
+    const timer = setTimeout(() => this.kill("SIGKILL"), graceMs * slowness);
     const code = await this.exited;
     clearTimeout(timer);
     return code;

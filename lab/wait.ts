@@ -1,6 +1,19 @@
-// Owns waiting: for time, for a condition, for a listening port. Must not know labs, pods or daemons.
+// Owns waiting: for time, for a condition, for a listening port, and with how much patience.
+// Must not know labs, pods or daemons.
 
 import { readFileSync } from "node:fs";
+
+/**
+ * How many times slower than usual this machine is said to be: a factor on every time limit of lab and tests.
+ * WEFT_SLOWNESS, 1 unless given; for emulated machines. Throws when that is no number of at least 1.
+ */
+export const slowness = readSlowness(process.env.WEFT_SLOWNESS);
+
+function readSlowness(text = "1"): number {
+  const factor = Number(text);
+  if (!(factor >= 1)) throw new Error(`WEFT_SLOWNESS must be a number of at least 1, not "${text}"`);
+  return factor;
+}
 
 /** Resolves after `ms` milliseconds. */
 export function sleep(ms: number): Promise<void> {
@@ -18,7 +31,7 @@ type Truthy<T> = Exclude<T, false | 0 | "" | null | undefined>;
 export class Hopeless extends Error {}
 
 export interface UntilOptions {
-  /** Milliseconds until giving up, default 10,000. */
+  /** Milliseconds until giving up on a machine of usual speed, default 10,000. */
   readonly timeoutMs?: number;
   /** Milliseconds between two looks, default 20. */
   readonly everyMs?: number;
@@ -33,7 +46,8 @@ export async function until<T>(
   check: () => T | Promise<T>,
   options: UntilOptions = {},
 ): Promise<Truthy<T>> {
-  const { timeoutMs = 10_000, everyMs = 20 } = options;
+  const { everyMs = 20 } = options;
+  const timeoutMs = (options.timeoutMs ?? 10_000) * slowness;
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   for (;;) {

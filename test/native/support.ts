@@ -6,13 +6,9 @@ import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { Worker } from "node:worker_threads";
-import { vi } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { type RunResult, run } from "../../lab/process.js";
 import { type BpfError, type BpfObject, loadNative } from "../../native/index.js";
-
-// Under AddressSanitizer on two cores everything takes its time.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 export const native = loadNative(packageRoot());
 

@@ -60,7 +60,7 @@ beforeAll(async () => {
   }
   mesh = await meshWithPlane(lab, plane.port);
   mesh.launchDaemon();
-}, 60_000);
+});
 afterAll(() => {
   plane?.close();
   lab?.remove();

@@ -106,7 +106,7 @@ describe("maps of 16 entries", () => {
     client = made.peers.client;
     mesh = await startMesh(lab, { yaml: meshYaml(), flags });
     await expectWell();
-  }, 60_000);
+  });
   afterEach(() => recover());
   afterAll(() => lab?.remove());
 

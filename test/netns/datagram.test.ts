@@ -4,7 +4,7 @@ import { createWorld, dnsPort, dnsTargetPort, endpoints, vip, type World } from 
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-}, 60_000);
+});
 afterAll(() => world?.remove());
 
 describe.each([

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { until } from "../../lab/wait.js";
+import { slowness, until } from "../../lab/wait.js";
 import { createWorld, isShared, vip, type World, web, webPort } from "./world.js";
 
 const policies = [
@@ -16,7 +16,7 @@ let world: World;
 beforeEach(async () => {
   world = await createWorld({ policies });
   await expectGoverned();
-}, 60_000);
+});
 afterEach(() => world?.remove());
 
 const address = { host: vip.web.ipv4, port: webPort };
@@ -49,7 +49,7 @@ test.each([
   const name = await client.call("say", { id });
   const before = await opened();
 
-  const during = client.call("askFor", { ...address, ms: 2500 });
+  const during = client.call("askFor", { ...address, ms: 2_500 * slowness });
   await world.mesh.endDaemon(signal);
   await world.mesh.startDaemon();
   const tally = await during;
@@ -72,7 +72,7 @@ test("with the control plane away the mesh stays as it was, and follows it again
   await expectGoverned();
   await world.mesh.startXds();
   await world.push({}, "the policy's end", async () => (await world.peers.other.call("ask", address)).ok);
-}, 40_000);
+});
 
 test("uninstall takes every trace away", async () => {
   expect(await world.mesh.endDaemon("SIGTERM")).toBe(0);

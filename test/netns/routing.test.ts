@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { slowness } from "../../lab/wait.js";
 import { createWorld, isShared, targetPort, vip, type World, webPort } from "./world.js";
 
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-}, 60_000);
+});
 afterAll(() => world?.remove());
 
 const even = { "web-a": 1, "web-b": 1, "web-c": 1 };
@@ -60,7 +61,7 @@ test.each([
   const before = await world.reason(reason);
   const answer = await world.peers.client.call("ask", { host, port });
   expect(answer).toMatchObject({ ok: false, code: "ECONNREFUSED" });
-  expect(answer.ms).toBeLessThan(50);
+  expect(answer.ms).toBeLessThan(50 * slowness);
   expect(await world.reason(reason)).toBe(before + 1);
 });
 
@@ -74,7 +75,11 @@ test("weights take effect when the file is saved", async () => {
 });
 
 test("an endpoint that becomes unhealthy gets nothing, and nothing fails meanwhile", async () => {
-  const during = world.peers.client.call("askFor", { host: vip.web.ipv4, port: webPort, ms: 1500 });
+  const during = world.peers.client.call("askFor", {
+    host: vip.web.ipv4,
+    port: webPort,
+    ms: 1_500 * slowness,
+  });
   await world.pushEndpoints({ unhealthy: ["web-b"] });
   const tally = await world.peers.other.call("askMany", { host: vip.web.ipv4, port: webPort, count: 200 });
   expect(tally.errors).toEqual({});

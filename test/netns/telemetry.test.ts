@@ -10,7 +10,7 @@ const connections = 40;
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-}, 60_000);
+});
 afterAll(() => world?.remove());
 
 const metric = (name: string, labels: Record<string, string>) => world.mesh.metric(name, labels);

@@ -7,7 +7,7 @@ import { createWorld, type World } from "./world.js";
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-}, 60_000);
+});
 afterAll(() => world?.remove());
 
 interface KernelLink {
