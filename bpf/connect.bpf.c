@@ -73,10 +73,12 @@ static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6)
 	count_reason(route.reason);
 	if (!own)
 		own = bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (own)
+	if (own) {
 		connect_flow(own, &destination, &route);
-	else
+		note_connected(bpf_get_netns_cookie(ctx));
+	} else {
 		count_reason(REASON_STORAGE_FULL);
+	}
 	write_address(ctx, v6, route.backend->address, route.backend->port);
 	return HOOK_ACCEPT;
 }

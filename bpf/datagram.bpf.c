@@ -63,6 +63,9 @@ static __always_inline struct flow *flow_to(struct bpf_sock_addr *ctx,
 	pick_backend(frontend, route);
 	if (route->action != ROUTE_REWRITE)
 		return NULL;
+	/* A connected socket hears its peer only; it is about to be closed. */
+	if (flow && flow->flags & FLOW_PEER && ctx->sk->state == BPF_TCP_ESTABLISHED)
+		return NULL;
 	if (!own)
 		own = bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!own) {

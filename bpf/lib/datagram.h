@@ -76,25 +76,32 @@ static __always_inline struct flow *find_answered(struct flows *flows,
 			found = i;
 		}
 	}
-	return best ? &flows->flow[found % SOCKET_FLOWS] : NULL;
+	return best ? &flows->flow[found & (SOCKET_FLOWS - 1)] : NULL;
 }
 
 /* The flow that the socket is connected to, NULL when that is none of ours. */
 static __always_inline struct flow *find_peer(struct flows *flows, const struct destination *peer)
 {
-	for (__u32 i = 0; i < SOCKET_FLOWS; i++) {
-		if (flows->flow[i].flags & FLOW_PEER && is_from(&flows->flow[i], peer))
-			return &flows->flow[i];
-	}
-	return NULL;
+	return is_from(&flows->flow[0], peer) ? &flows->flow[0] : NULL;
 }
 
-/* Room for one more flow: a free place, or that of the flow asked longest ago. */
+/* Notes that a pod has a connected datagram socket, for the sweep of those whose backend leaves. */
+static __always_inline void note_connected(__u64 netns)
+{
+	__u32 one = 1;
+
+	if (!bpf_map_lookup_elem(&connected_pods, &netns) &&
+	    bpf_map_update_elem(&connected_pods, &netns, &one, BPF_ANY))
+		count_reason(REASON_STORAGE_FULL);
+}
+
+/* Room for one more flow: a free place, or that of the flow asked longest ago. The first is kept
+ * for what the socket is connected to. */
 static __always_inline struct flow *make_flow(struct flows *flows)
 {
-	struct flow *oldest = &flows->flow[0];
+	struct flow *oldest = &flows->flow[1];
 
-	for (__u32 i = 0; i < SOCKET_FLOWS; i++) {
+	for (__u32 i = 1; i < SOCKET_FLOWS; i++) {
 		struct flow *flow = &flows->flow[i];
 
 		if (!flow->run)

@@ -2,8 +2,16 @@
 // Must not know the model, nor why an operation is wanted.
 
 import { statSync } from "node:fs";
-import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
-import { bpfPinFailed, failed, ok, podNetnsMissing, type Result } from "../base/errors.js";
+import type { BpfError, BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
+import {
+  bpfAttachFailed,
+  bpfPinFailed,
+  failed,
+  ok,
+  podNetnsMissing,
+  type Result,
+  type WeftError,
+} from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
@@ -27,7 +35,7 @@ import {
   loadGeneration,
   swapIn,
 } from "./generation.js";
-import { CGROUP_HOOKS, GUARD_PROGRAM } from "./hooks.js";
+import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "./hooks.js";
 import { type MapName, maps, type Settings } from "./maps.gen.js";
 import { Pins, type StateMapName } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
@@ -201,6 +209,7 @@ export class Dataplane {
   forget(cookie: bigint): void {
     detachGuard(this.#native, this.#pins, cookie);
     removeEnrollment(this.#state.pod_info, cookie);
+    this.#state.connected_pods.delete(maps.connected_pods.key.encode(cookie));
   }
 
   /** Whether the network namespace still exists: its guard link tells, else its path. */
@@ -208,6 +217,37 @@ export class Dataplane {
     const link = describeLink(this.#native, this.#pins.guard(enrollment.cookie));
     if (link !== undefined) return link.netnsInode !== 0;
     return statSync(enrollment.netns, { throwIfNoEntry: false }) !== undefined;
+  }
+
+  /**
+   * Closes connected datagram sockets whose backend has left its service, in the enrolled pods that may have some.
+   * Gives how many were closed, how many the kernel has no means to close, and what went wrong.
+   */
+  async sweepDatagrams(): Promise<{ closed: number; kept: number; failures: readonly WeftError[] }> {
+    let closed = 0;
+    let kept = 0;
+    const failures: WeftError[] = [];
+    const program = this.#generation?.programs.get(DATAGRAM_SWEEP);
+    if (program === undefined) return { closed, kept, failures };
+    const link = this.#native.linkIterator(program);
+    for (const { cookie, netns } of this.enrollments()) {
+      // The iterator notes the pod again when it leaves such a socket alone.
+      const noted = maps.connected_pods.key.encode(cookie);
+      if (!this.#state.connected_pods.delete(noted)) continue;
+      try {
+        const found = await this.#native.readIterator(link, netns);
+        const done = found.filter((byte) => byte === 1).length;
+        closed += done;
+        kept += found.length - done;
+      } catch (error) {
+        // A namespace that has ended has no sockets.
+        if ((error as BpfError).code === "ENOENT") continue;
+        this.#state.connected_pods.update(noted, maps.connected_pods.value.encode(1));
+        failures.push(bpfAttachFailed("sweep", netns, error));
+      }
+    }
+    link.close();
+    return { closed, kept, failures };
   }
 
   // ---- switches ----

@@ -3,7 +3,7 @@
 import { AttachType } from "../../native/index.js";
 
 /** Objects of one generation, in the order they are loaded; the first creates the maps. */
-export const OBJECTS = ["connect", "datagram", "sockops", "guard"] as const;
+export const OBJECTS = ["connect", "datagram", "sockops", "guard", "sweep"] as const;
 
 export interface CgroupHook {
   /** Name of the link's pin and in `status`. */
@@ -28,3 +28,6 @@ export const CGROUP_HOOKS: readonly CgroupHook[] = [
 
 /** Judges inbound connections of one enrolled pod. */
 export const GUARD_PROGRAM = "weft_guard";
+
+/** Iterator that closes a pod's connected datagram sockets whose backend has gone. */
+export const DATAGRAM_SWEEP = "weft_sweep_udp";

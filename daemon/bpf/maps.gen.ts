@@ -1286,6 +1286,16 @@ export const maps = {
     flags: 0,
     layout: "01bf1630",
   },
+  connected_pods: {
+    name: "connected_pods",
+    type: "HASH",
+    perCpu: false,
+    key: U64,
+    value: U32,
+    maxEntries: 16384,
+    flags: 1,
+    layout: "0478e804",
+  },
 } as const satisfies Record<string, MapDescription>;
 export type MapName = keyof typeof maps;
 
@@ -1297,6 +1307,6 @@ export type RingBufferName = keyof typeof ringBuffers;
 
 /** What BPF programs hang on sockets; `layout` a hash of the value. */
 export const socketStorages = {
-  flows: { name: "flows", layout: "6c5335bc" },
+  flows: { name: "flows", layout: "0aea86c2" },
 } as const;
 export type SocketStorageName = keyof typeof socketStorages;

@@ -18,6 +18,7 @@ export const STATE_MAPS = [
   "policy_hits",
   "reasons",
   "sibling_flows",
+  "connected_pods",
 ] as const;
 
 /** The ring buffer outlives a generation too. */

@@ -32,6 +32,8 @@ export interface Compilation {
   /** Resources that cannot be represented, by name: to be refused to the control plane. */
   readonly rejections: readonly Rejection[];
   readonly warnings: readonly string[];
+  /** A service has lost a backend: what is connected to it may have to end. */
+  readonly backendLost: boolean;
 }
 
 /** Turns changes of the model into operations on maps. It holds what it emitted, so nothing is emitted twice. */
@@ -45,7 +47,7 @@ export interface Compiler {
    * Takes a delta in and says nothing to do: for maps that are not there yet, and are filled by a snapshot(). Most
    * of the work waits for catchUp(), so that a service whose endpoints come one by one is looked at once.
    */
-  note(delta: Delta, store: ReadableStore): Omit<Compilation, "operations">;
+  note(delta: Delta, store: ReadableStore): Pick<Compilation, "rejections" | "warnings">;
   /** Does what note() left; `store` must not change meanwhile. Gives the resources that cannot be represented. */
   catchUp(store: ReadableStore): Steps<readonly Rejection[]>;
   /**
@@ -127,10 +129,11 @@ class MeshCompiler implements Compiler {
       operations: [frontends.operations(), authz.before, addresses(), authz.after, pods].flat(),
       rejections: [...frontends.rejections, ...authz.rejections],
       warnings: authz.warnings,
+      backendLost: this.#frontends.takeLoss(),
     };
   }
 
-  note(delta: Delta, store: ReadableStore): Omit<Compilation, "operations"> {
+  note(delta: Delta, store: ReadableStore): Pick<Compilation, "rejections" | "warnings"> {
     const { rejections, warnings } = this.#take(delta, store).authz;
     return { rejections, warnings };
   }

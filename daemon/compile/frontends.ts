@@ -55,6 +55,11 @@ export class FrontendTable {
     return this.#runs.takeRetired();
   }
 
+  /** @see RunTable.takeLoss */
+  takeLoss(): boolean {
+    return this.#runs.takeLoss();
+  }
+
   sizes(): { frontends: number; cidrs: number; slots: number } {
     return { frontends: this.#frontends, cidrs: this.#blocks, slots: this.#runs.highWater };
   }

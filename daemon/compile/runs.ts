@@ -41,6 +41,7 @@ type ServiceRuns = Map<number, PlacedRun>;
 export class RunTable {
   #slots = new SlotAllocator();
   readonly #runs = new Map<string, ServiceRuns>();
+  #lost = false;
 
   get highWater(): number {
     return this.#slots.highWater;
@@ -49,6 +50,13 @@ export class RunTable {
   /** @see SlotAllocator.used */
   get used(): number {
     return this.#slots.used;
+  }
+
+  /** True once after a backend has left a run. */
+  takeLoss(): boolean {
+    const lost = this.#lost;
+    this.#lost = false;
+    return lost;
   }
 
   /** Places every run anew, without gaps, for an empty map. Gives where those went that moved, by their first slots before. */
@@ -143,7 +151,10 @@ export class RunTable {
 
   #replace(key: string, before: ServiceRuns | undefined, after: ServiceRuns): void {
     for (const [name, run] of before ?? []) {
-      if (after.get(name) !== run) this.#slots.retire({ first: run.first, length: run.length });
+      const other = after.get(name);
+      if (other === run) continue;
+      this.#slots.retire({ first: run.first, length: run.length });
+      this.#lost ||= !holdsAll(other, run);
     }
     if (after.size === 0) this.#runs.delete(key);
     else this.#runs.set(key, after);
@@ -173,6 +184,18 @@ function runHash(bytes: Buffer): number {
 
 function runName(port: number, family: Family): number {
   return 2 * port + (family === "ipv4" ? 0 : 1);
+}
+
+/** True when every backend of `before` is one of `after` too. Each is the primary of a column of its own. */
+function holdsAll(after: PlacedRun | undefined, before: PlacedRun): boolean {
+  const held = new Set(after === undefined ? [] : backendsOf(after));
+  for (const backend of backendsOf(before)) if (!held.has(backend)) return false;
+  return true;
+}
+
+function* backendsOf({ bytes }: PlacedRun): Generator<string> {
+  const length = KEY_BYTES + 2; // address and port of struct backend, the first member of struct slot
+  for (let at = 0; at < bytes.length; at += Slot.size) yield bytes.toString("latin1", at, at + length);
 }
 
 /** What is being encoded: one of each, because an object for every endpoint of a large mesh is garbage of its size. */

@@ -3,6 +3,7 @@
 import type { Logger } from "../base/log.js";
 import type { Compiler } from "../compile/compiler.js";
 import { createStore, type ReadableStore } from "../model/store.js";
+import { DatagramSweep, type DatagramSweepOptions } from "./datagram-sweep.js";
 import { GracePeriod } from "./grace-period.js";
 import type { Kernel, PodKernel } from "./kernel.js";
 import { Pods } from "./pods.js";
@@ -11,7 +12,7 @@ import { Shortage, type ShortageOptions } from "./shortage.js";
 
 export interface EnforcementOptions extends Pick<ReconcilerOptions, "onMapOperations"> {
   readonly compiler: Compiler;
-  readonly kernel: Kernel & PodKernel;
+  readonly kernel: Kernel & PodKernel & DatagramSweepOptions["kernel"];
   /** Resolves when every hook that ran at its call has ended. */
   readonly waitForReaders: () => Promise<void>;
   readonly onMapWriteFailed: ShortageOptions["onMapWriteFailed"];
@@ -30,7 +31,9 @@ export function createEnforcement(options: EnforcementOptions): Enforcement {
   const store = createStore();
   const shortage = new Shortage(options);
   const grace = new GracePeriod(options.waitForReaders);
-  const reconciler = new Reconciler({ ...options, store, shortage, grace });
+  const sweep = new DatagramSweep(options);
+  const onBackendLost = () => sweep.start();
+  const reconciler = new Reconciler({ ...options, store, shortage, grace, onBackendLost });
   const pods = new Pods({ ...options, tell: (enrolled) => reconciler.applyLocal({ pods: enrolled }) });
   return { store, reconciler, pods, shortage };
 }

@@ -116,6 +116,6 @@ export class Pods {
   }
 }
 
-function nameOf(pod: { readonly namespace: string; readonly name: string }): string {
+export function nameOf(pod: { readonly namespace: string; readonly name: string }): string {
   return `${pod.namespace}/${pod.name}`;
 }

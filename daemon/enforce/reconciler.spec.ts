@@ -111,6 +111,7 @@ async function start(limit: number, update: Update = base): Promise<void> {
     grace: new GracePeriod(() => new Promise((resolve) => graces.push(resolve))),
     shortage,
     log,
+    onBackendLost: () => undefined,
     onMapOperations: () => undefined,
   });
   await apply(update);
@@ -375,7 +376,12 @@ describe("what leaves", () => {
       map: "authz_port" as const,
       key,
     }));
-    vi.spyOn(compiler, "compile").mockReturnValueOnce({ operations, rejections: [], warnings: [] });
+    vi.spyOn(compiler, "compile").mockReturnValueOnce({
+      operations,
+      rejections: [],
+      warnings: [],
+      backendLost: false,
+    });
     await apply({});
     expect(leaving()).toBe(operations.length);
   });

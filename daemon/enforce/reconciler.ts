@@ -35,6 +35,8 @@ export interface ReconcilerOptions {
   readonly grace: GracePeriod;
   readonly shortage: Shortage;
   readonly log: Logger;
+  /** A service has lost a backend some while ago: no hook leads to it any more. */
+  readonly onBackendLost: () => void;
   /** The kernel was given `count` operations of this kind on this map. */
   readonly onMapOperations: (map: MapName, kind: EntryOperation["kind"], count: number) => void;
 }
@@ -130,10 +132,11 @@ export class Reconciler {
     const { compiler, kernel, store } = this.#options;
     if (!kernel.installed) return [...this.#note(update), ...(yield* compiler.catchUp(store))];
     const sizes = compiler.sizes();
-    const { operations, rejections, warnings } = compiler.compile(store.apply(update), store);
+    const { operations, rejections, warnings, backendLost } = compiler.compile(store.apply(update), store);
     this.#warn(warnings);
     if (operations.length > 0) this.#expected = undefined;
     yield* this.#putInForce(operations, sizes);
+    if (backendLost) this.#options.grace.after(this.#options.onBackendLost);
     return rejections;
   }
 
@@ -233,6 +236,7 @@ export class Reconciler {
     this.#expected = undefined;
     shortage.end(installed.value);
     this.#denyIncomplete(installed.value);
+    this.#options.grace.after(this.#options.onBackendLost);
     return ok(undefined);
   }
 

@@ -73,7 +73,7 @@ export class TrafficLabeller {
 }
 
 /** SPIFFE name of the identity that policies judge. */
-function principal(workload: Pick<Workload, "trustDomain" | "namespace" | "serviceAccount">): string {
+export function principal(workload: Pick<Workload, "trustDomain" | "namespace" | "serviceAccount">): string {
   return `spiffe://${workload.trustDomain}/ns/${workload.namespace}/sa/${workload.serviceAccount}`;
 }
 

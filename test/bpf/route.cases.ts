@@ -48,7 +48,12 @@ function backend(address: string, port: number, workload: number): Backend {
 }
 
 /** One column of an alias table; without `alias` the primary is always taken. */
-function slot(index: number, primary: Backend, alias: Backend = primary, threshold = ALWAYS_PRIMARY): Entry {
+export function slot(
+  index: number,
+  primary: Backend,
+  alias: Backend = primary,
+  threshold = ALWAYS_PRIMARY,
+): Entry {
   return entry("slots", index, { primary, alias, threshold });
 }
 

@@ -117,6 +117,44 @@ test("connect elsewhere forgets the first; connect again to the same address kee
   }
 });
 
+test("a connected socket is closed when its endpoint leaves, and no other one", async () => {
+  await serveBy("web-a", "web-b");
+  const asked = await Promise.all(Array.from({ length: 8 }, () => client.open("udp 4")));
+  const direct = await client.open("udp 4");
+  await direct.must("connect", `10.77.0.21 ${dnsTargetPort}`);
+  const before: string[] = [];
+  for (const socket of asked) {
+    await socket.must("connect", dns);
+    before.push(await nameOf(socket));
+  }
+  expect([...new Set(before)].sort()).toEqual(["web-a", "web-b"]);
+  await serveBy("web-b");
+  for (const [index, socket] of asked.entries()) {
+    if (before[index] === "web-b") {
+      expect(await nameOf(socket)).toBe("web-b");
+      continue;
+    }
+    // Waiting to read, as a resolver is: it wakes with the error.
+    expect(await socket.tell("recv", 5_000)).toBe("ECONNABORTED");
+    await socket.must("connect", dns);
+    expect(await nameOf(socket)).toBe("web-b");
+  }
+  expect(await nameOf(direct)).toBe("web-a");
+  expect(world.mesh.log("weftd")).toMatch(/connected datagram sockets closed/);
+});
+
+test("a connected socket whose endpoint left while the daemon was away is closed at its start", async () => {
+  await serveBy("web-a");
+  const socket = await client.open("udp 4");
+  await socket.must("connect", dns);
+  expect(await nameOf(socket)).toBe("web-a");
+  await world.mesh.endDaemon("SIGKILL");
+  now = worldYaml({ unhealthy: ["web-a", "web-c"] });
+  world.mesh.edit(now);
+  await world.mesh.startDaemon();
+  expect(await socket.tell("recv", 5_000)).toBe("ECONNABORTED");
+});
+
 test.each([
   "udp 4",
   "udp 6",

@@ -7,12 +7,13 @@
 
 #include <linux/types.h>
 
-/* Datagram flows that a socket remembers; beyond these the one asked longest ago makes room. */
+/* Datagram flows that a socket remembers, the first for what it is connected to; of the others the
+ * one asked longest ago makes room. */
 #define SOCKET_FLOWS 8
 
 /* Flags of struct flow. */
 enum flow_flag {
-	/* The socket is connected to it. */
+	/* Of the first flow of a socket: it is connected to it. */
 	FLOW_PEER = 1,
 	/* Nothing has been received since something was sent. */
 	FLOW_WAITS = 2,
@@ -34,8 +35,8 @@ struct flow {
 
 /* Storage of a UDP socket: goes with it. The hooks run with the socket locked. */
 struct flows {
-	struct flow flow[SOCKET_FLOWS];
-	__u32 sent; /* datagrams through a frontend so far, wraps */
+	struct flow flow[SOCKET_FLOWS]; /* the first is for what it is connected to */
+	__u32 sent;			/* datagrams through a frontend so far, wraps */
 };
 
 #endif

@@ -23,8 +23,19 @@
 /* ifindex of lo in every network namespace (LOOPBACK_IFINDEX of include/net/flow.h) */
 #define LOOPBACK_IFINDEX 1
 
+/* State of a connected socket of either protocol (enum of include/net/tcp_states.h). */
+#define TCP_ESTABLISHED 1
+
+struct net {
+	__u64 net_cookie;
+} __attribute__((preserve_access_index));
+
 struct sock_common {
+	unsigned char skc_state;
 	unsigned long skc_flags;
+	struct {
+		struct net *net;
+	} skc_net;
 } __attribute__((preserve_access_index));
 
 /* Bit of skc_flags: the peer's FIN came (enum sock_flags of include/net/sock.h). */

@@ -3,6 +3,7 @@
  *
  * max_entries is the least that is ever created: the daemon raises those of a generation to what
  * the mesh needs. Names are at most 15 characters (the kernel's BPF_OBJ_NAME_LEN).
+ * Long-lived maps survive generations; the daemon keeps their list in daemon/bpf/generation.ts.
  */
 #ifndef WEFT_MAPS_H
 #define WEFT_MAPS_H
@@ -167,6 +168,15 @@ struct {
 	__type(key, struct sibling_key);
 	__type(value, struct sibling_flow);
 } sibling_flows SEC(".maps");
+
+/* netns cookie -> 1: a datagram socket there is, or was, connected through a frontend */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u32);
+} connected_pods SEC(".maps");
 
 /* access log records, nothing else */
 struct {

@@ -1,0 +1,57 @@
+// Owns when connected datagram sockets are looked through for those whose backend has gone, and what is said of it.
+// Must not know how a socket is found or closed.
+
+import { describe } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import type { Dataplane } from "../bpf/dataplane.js";
+
+export interface DatagramSweepOptions {
+  readonly kernel: Pick<Dataplane, "sweepDatagrams">;
+  readonly log: Logger;
+}
+
+export class DatagramSweep {
+  readonly #options: DatagramSweepOptions;
+  #state: "idle" | "sweeping" | "again" = "idle";
+  #kept = 0;
+
+  constructor(options: DatagramSweepOptions) {
+    this.#options = options;
+  }
+
+  /** Connected datagram sockets of the last sweep that keep a backend which has gone: the kernel cannot close them. */
+  get kept(): number {
+    return this.#kept;
+  }
+
+  /** Sweeps soon; once more when that is asked for meanwhile. */
+  start(): void {
+    if (this.#state !== "idle") {
+      this.#state = "again";
+      return;
+    }
+    void this.#sweep();
+  }
+
+  async #sweep(): Promise<void> {
+    const { kernel, log } = this.#options;
+    do {
+      this.#state = "sweeping";
+      const swept = await kernel.sweepDatagrams();
+      this.#kept = swept.kept;
+      if (swept.closed > 0)
+        log.info({ sockets: swept.closed }, "connected datagram sockets closed: their endpoint has gone");
+      if (swept.kept > 0)
+        log.warn(
+          { sockets: swept.kept },
+          "connected datagram sockets keep an endpoint that has gone: the kernel cannot close them before Linux 6.5",
+        );
+      for (const failure of swept.failures) log.error({ err: failure }, describe(failure));
+    } while (this.#again);
+    this.#state = "idle";
+  }
+
+  get #again(): boolean {
+    return this.#state === "again";
+  }
+}
