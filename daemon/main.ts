@@ -64,7 +64,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
 
 async function start(config: Config, logs: Logs, open: OpenParts): Promise<Result<Daemon>> {
   const log = logs.logger("main");
-  const ground = await openKernel(config, open);
+  const ground = openKernel(config, open);
   if (!ground.ok) return ground;
   const { native, dataplane, environment } = ground.value;
   const version = describeVersion(config.nodeName, native);
@@ -139,13 +139,13 @@ interface Kernel {
 }
 
 /** What governs the node, once it is certain that no other daemon does. */
-async function openKernel(config: Config, open: OpenParts): Promise<Result<Kernel>> {
+function openKernel(config: Config, open: OpenParts): Result<Kernel> {
   const environment = checkEnvironment({ bpffs: config.bpffs, cgroup: config.cgroup });
   if (!environment.ok) return environment;
-  const lock = await takeLock(config.bpffs);
+  const native = loadNative(packageRoot());
+  const lock = takeLock(native, config.bpffs);
   if (!lock.ok) return lock;
   open.add(() => lock.value.close());
-  const native = loadNative(packageRoot());
   const objects = join(packageRoot(), "build", "bpf");
   const dataplane = Dataplane.open(native, environment.value, objects, config.mapLimit);
   if (!dataplane.ok) return dataplane;

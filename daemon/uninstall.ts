@@ -17,19 +17,22 @@ export interface Uninstalled {
 }
 
 /** Takes every hook and pin below a BPF file system away. Refuses while a daemon runs on it. */
-export async function uninstallFrom(bpffs: string): Promise<Result<Uninstalled>> {
+export function uninstallFrom(bpffs: string): Result<Uninstalled> {
   const access = checkAccess(bpffs);
   if (!access.ok) return access;
-  const lock = await takeLock(bpffs);
-  if (!lock.ok) return lock;
   const pins = new Pins(bpffs);
   const { root } = pins;
+  if (!existsSync(root)) return ok({ root, links: undefined });
   try {
-    if (!existsSync(root)) return ok({ root, links: undefined });
-    return ok({ root, links: uninstall(loadNative(packageRoot()), pins).links });
+    const native = loadNative(packageRoot());
+    const lock = takeLock(native, bpffs);
+    if (!lock.ok) return lock;
+    try {
+      return ok({ root, links: uninstall(native, pins).links });
+    } finally {
+      lock.value.close();
+    }
   } catch (error) {
     return failed(uninstallFailed(root, error));
-  } finally {
-    lock.value.close();
   }
 }

@@ -174,15 +174,28 @@ export interface RawProgram {
 /**
  * Records arrive in batches on the event loop; each Buffer is a copy. A loop that is busy leaves them in the
  * ring, where the BPF program finds out that it is full. Open, it keeps the event loop alive and is never
- * garbage; close() drops what was taken out of the ring but not delivered yet. An exception of the callback is
- * an uncaught exception.
+ * garbage. An exception of the callback is an uncaught exception.
  */
 export interface RingBuffer {
   /** Bytes waiting in the ring now, 8 of header for each record included; 0 once closed. */
   readonly pending: number;
-  /** Idempotent. No call of the callback begins afterwards. */
+  /**
+   * Calls the callback, before it returns, with every record committed before the call and not delivered yet; never
+   * again afterwards. Idempotent.
+   */
   close(): void;
 }
+
+/** Held until close() or the end of the process, whatever ends it. */
+export interface DirectoryLock {
+  /** Idempotent. */
+  close(): void;
+}
+
+/** Either the lock, or that it is held: `holder` is the pid, undefined when it is of another pid namespace. */
+export type LockAttempt =
+  | { readonly lock: DirectoryLock }
+  | { readonly lock?: undefined; readonly holder: number | undefined };
 
 export interface StatsHandle {
   close(): void;
@@ -233,6 +246,12 @@ export interface Native {
   ): RingBuffer;
   /** SO_NETNS_COOKIE (Linux 5.14) of the namespace behind a path such as /run/netns/x or /proc/1/ns/net. */
   netnsCookie(netnsPath: string): bigint;
+  /**
+   * flock(2) on a directory: one holder at a time on the whole host, in whatever network namespace. Whoever may open
+   * the directory may take the lock: keep others out by its mode. Throws BpfError when there is no such directory,
+   * ESTALE when it was removed meanwhile.
+   */
+  lockDirectory(path: string): LockAttempt;
   /** Turns on run-time statistics of programs until closed (BPF_ENABLE_STATS, Linux 5.8). */
   enableStats(): StatsHandle;
 }

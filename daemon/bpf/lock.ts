@@ -1,22 +1,24 @@
 // Owns the rule of one daemon a BPF file system. Must not know what the daemon does.
 
-import { createHash } from "node:crypto";
-import { createServer } from "node:net";
-import { alreadyRunning, failed, ok, type Result } from "../base/errors.js";
+import { chmodSync, mkdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { DirectoryLock, Native } from "../../native/index.js";
+import { alreadyRunning, bpfPinFailed, failed, ok, type Result } from "../base/errors.js";
 
-export interface Lock {
-  close(): void;
-}
+/** Only its owner opens the directory: whoever can open it can lock it. */
+const PRIVATE = 0o700;
 
-/** Takes the lock: an abstract socket, which the kernel frees with the process. */
-export function takeLock(bpffs: string): Promise<Result<Lock>> {
-  const name = createHash("sha256").update(bpffs).digest("hex").slice(0, 16);
-  const server = createServer();
-  return new Promise((resolve) => {
-    server.once("error", () => resolve(failed(alreadyRunning(undefined))));
-    server.listen(`\0weftd-${name}`, () => {
-      server.unref();
-      resolve(ok({ close: () => void server.close() }));
-    });
-  });
+/** Locks the directory of all pins, making it when there is none. The kernel frees the lock with the process. */
+export function takeLock(native: Native, bpffs: string): Result<DirectoryLock> {
+  const root = join(bpffs, "weft");
+  try {
+    mkdirSync(root, { recursive: true, mode: PRIVATE });
+    const { uid } = statSync(root);
+    if (uid !== process.geteuid?.()) throw new Error(`${root} belongs to user ${uid}: remove it`);
+    chmodSync(root, PRIVATE);
+    const attempt = native.lockDirectory(root);
+    return attempt.lock === undefined ? failed(alreadyRunning(attempt.holder)) : ok(attempt.lock);
+  } catch (error) {
+    return failed(bpfPinFailed(root, error));
+  }
 }

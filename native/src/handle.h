@@ -11,7 +11,16 @@
 #include "error.h"
 
 /** Index of a class among the constructors of an environment. */
-enum HandleClass { kMap, kProgram, kLink, kObject, kRingBuffer, kStats, kHandleClasses };
+enum HandleClass {
+  kMap,
+  kProgram,
+  kLink,
+  kObject,
+  kRingBuffer,
+  kStats,
+  kDirectoryLock,
+  kHandleClasses
+};
 
 /** What one environment (main thread or worker) keeps; freed with it. */
 struct AddonData {

@@ -10,6 +10,7 @@
 #include "iterator.h"
 #include "link.h"
 #include "load.h"
+#include "lock.h"
 #include "map.h"
 #include "netns.h"
 #include "object.h"
@@ -63,6 +64,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Object::Define(env);
   RingBuffer::Define(env);
   Stats::Define(env);
+  DirectoryLock::Define(env);
 
   Export<LibbpfVersion>(exports, "libbpfVersion");
   Export<PossibleCpuCount>(exports, "possibleCpus");
@@ -80,6 +82,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<ReadIterator>(exports, "readIterator");
   Export<RingBuffer::Open>(exports, "openRingBuffer");
   Export<NetnsCookie>(exports, "netnsCookie");
+  Export<DirectoryLock::Take>(exports, "lockDirectory");
   Export<Stats::Enable>(exports, "enableStats");
   return exports;
 }

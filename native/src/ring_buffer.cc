@@ -15,34 +15,13 @@ constexpr uint32_t kLatencyMs = 20;
 /** Batches on their way to the event loop; after that the ring itself must hold the records. */
 constexpr size_t kQueuedBatches = 4;
 
-} // namespace
-
-int RingDelivery::Start(Napi::Env env, Napi::Function on_records) {
-  // One user, the thread; Stop() joins it before the function can be finalized.
-  function_ = Function::New(env, on_records, "weft.ringBuffer", kQueuedBatches, 1);
-  if (env.IsExceptionPending())
-    return ENOMEM;
-  env_ = env;
-  // After the function's own hook, so that ours runs before it.
-  napi_add_env_cleanup_hook(env, OnTeardown, this);
-  return consumer.Start([this](std::unique_ptr<RecordBatch> batch) {
-    if (function_.BlockingCall(batch.get()) != napi_ok)
-      return false;
-    batch.release();
-    return true;
-  });
-}
-
-void RingDelivery::Deliver(Napi::Env env, Napi::Function on_records, void *, RecordBatch *batch) {
-  std::unique_ptr<RecordBatch> owned(batch);
-  // No environment: the function ends and hands back what nobody will receive.
-  if (static_cast<napi_env>(env) == nullptr || on_records.IsEmpty())
-    return;
-  Napi::Array records = Napi::Array::New(env, owned->ends.size());
+void Deliver(Napi::Env env, Napi::Function on_records, const RecordBatch &batch) {
+  Napi::HandleScope scope(env);
+  Napi::Array records = Napi::Array::New(env, batch.ends.size());
   size_t begin = 0;
-  for (uint32_t i = 0; i < owned->ends.size(); i++) {
-    size_t end = owned->ends[i];
-    records.Set(i, Napi::Buffer<uint8_t>::Copy(env, owned->bytes.data() + begin, end - begin));
+  for (uint32_t i = 0; i < batch.ends.size(); i++) {
+    size_t end = batch.ends[i];
+    records.Set(i, Napi::Buffer<uint8_t>::Copy(env, batch.bytes.data() + begin, end - begin));
     begin = end;
   }
   on_records.Call({records});
@@ -51,22 +30,83 @@ void RingDelivery::Deliver(Napi::Env env, Napi::Function on_records, void *, Rec
     napi_fatal_exception(env, env.GetAndClearPendingException().Value());
 }
 
-void RingDelivery::End() {
-  env_ = nullptr;
-  consumer.RequestStop();
-  function_.Abort(); // wakes a thread that waits for room in the queue
-  consumer.Join();
+} // namespace
+
+int RingDelivery::Start(Napi::Env env, Napi::Function on_records) {
+  // One user, the thread, which End() joins before the function can be finalized. Its own queue
+  // stays short: it holds one call for each batch of ours.
+  function_ = Function::New(env, on_records, "weft.ringBuffer", 0, 1, this);
+  if (env.IsExceptionPending())
+    return ENOMEM;
+  env_ = env;
+  on_records_ = Napi::Persistent(on_records);
+  // After the function's own hook, so that ours runs before it.
+  napi_add_env_cleanup_hook(env, OnTeardown, this);
+  return consumer.Start(
+      [this](std::unique_ptr<RecordBatch> batch) { return Push(std::move(batch)); });
 }
 
-void RingDelivery::Stop() {
+bool RingDelivery::Push(std::unique_ptr<RecordBatch> batch) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  room_.wait(lock, [this] { return stopped_ || queue_.size() < kQueuedBatches; });
+  queue_.push_back(std::move(batch));
+  // Stopped: who stops takes the rest itself.
+  return !stopped_ && function_.NonBlockingCall() == napi_ok;
+}
+
+std::unique_ptr<RecordBatch> RingDelivery::Pop() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (queue_.empty())
+    return nullptr;
+  std::unique_ptr<RecordBatch> batch = std::move(queue_.front());
+  queue_.pop_front();
+  room_.notify_one();
+  return batch;
+}
+
+void RingDelivery::OnBatch(Napi::Env env, Napi::Function on_records, RingDelivery *self, void *) {
+  // No environment: the function ends, and its owner may be gone.
+  if (static_cast<napi_env>(env) == nullptr || on_records.IsEmpty())
+    return;
+  // The callback may close the ring buffer: nothing of `self` is used after it.
+  if (std::unique_ptr<RecordBatch> batch = self->Pop())
+    Deliver(env, on_records, *batch);
+}
+
+void RingDelivery::End() {
+  env_ = nullptr;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopped_ = true;
+  }
+  room_.notify_all();
+  consumer.RequestStop();
+  consumer.Join();
+  function_.Abort();
+}
+
+void RingDelivery::Abandon() {
   if (env_ == nullptr)
     return;
   napi_remove_env_cleanup_hook(env_, OnTeardown, this);
   End();
 }
 
+void RingDelivery::Stop() {
+  if (env_ == nullptr)
+    return;
+  Napi::Env env(env_);
+  Abandon();
+  consumer.Drain();
+  Napi::Function on_records = on_records_.Value();
+  while (std::unique_ptr<RecordBatch> batch = Pop())
+    Deliver(env, on_records, *batch);
+}
+
 void RingDelivery::OnTeardown(void *self) {
-  static_cast<RingDelivery *>(self)->End();
+  RingDelivery *delivery = static_cast<RingDelivery *>(self);
+  delivery->End();
+  delivery->on_records_.Reset();
 }
 
 void RingBuffer::Define(Napi::Env env) {
@@ -123,8 +163,9 @@ Napi::Value RingBuffer::Pending(const Napi::CallbackInfo &info) {
 }
 
 Napi::Value RingBuffer::Close(const Napi::CallbackInfo &info) {
-  if (state_.delivery) {
-    state_.delivery.reset();
+  // Out of our state first: the callback may close again.
+  if (std::unique_ptr<RingDelivery> delivery = std::move(state_.delivery)) {
+    delivery->Stop();
     Unref();
   }
   return info.Env().Undefined();

@@ -4,7 +4,10 @@
 #ifndef WEFT_NATIVE_RING_BUFFER_H
 #define WEFT_NATIVE_RING_BUFFER_H
 
+#include <condition_variable>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <napi.h>
 #include "handle.h"
 #include "ring_consumer.h"
@@ -15,24 +18,34 @@ public:
   RingDelivery() = default;
   RingDelivery(const RingDelivery &) = delete;
   RingDelivery &operator=(const RingDelivery &) = delete;
-  ~RingDelivery() { Stop(); }
+  ~RingDelivery() { Abandon(); }
 
   /** Starts delivering to `on_records`. Returns 0 or an errno. */
   int Start(Napi::Env env, Napi::Function on_records);
-  /** Ends the thread and drops what was not delivered yet; idempotent, on the thread of `env`. */
+  /** Ends the thread and delivers what is left, now; idempotent, on the thread of `env`. */
   void Stop();
 
   RingConsumer consumer;
 
 private:
-  static void Deliver(Napi::Env env, Napi::Function on_records, void *, RecordBatch *batch);
-  using Function = Napi::TypedThreadSafeFunction<void, RecordBatch, Deliver>;
+  static void OnBatch(Napi::Env env, Napi::Function on_records, RingDelivery *self, void *);
+  using Function = Napi::TypedThreadSafeFunction<RingDelivery, void, OnBatch>;
 
   static void OnTeardown(void *self);
   void End();
+  /** Ends the thread; what is left is lost. */
+  void Abandon();
+  /** Takes a batch from the thread, waits for room; false once stopped. */
+  bool Push(std::unique_ptr<RecordBatch> batch);
+  std::unique_ptr<RecordBatch> Pop();
 
   napi_env env_ = nullptr;
   Function function_;
+  Napi::FunctionReference on_records_;
+  std::mutex mutex_;
+  std::condition_variable room_;
+  std::deque<std::unique_ptr<RecordBatch>> queue_;
+  bool stopped_ = false;
 };
 
 struct RingBufferState {

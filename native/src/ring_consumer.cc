@@ -15,6 +15,8 @@ namespace {
 /** Looks at the filling of the ring while records gather. */
 constexpr uint32_t kLooksPerLatency = 8;
 constexpr uint32_t kLongestLookMs = 50;
+/** BPF_RINGBUF_HDR_SZ: what a record takes in the ring beside itself. */
+constexpr uint64_t kRecordHeader = 8;
 } // namespace
 
 RingConsumer::~RingConsumer() {
@@ -65,6 +67,14 @@ void RingConsumer::Join() {
   running_ = false;
 }
 
+void RingConsumer::Drain() {
+  // Bounded: programs may go on filling the ring as fast as it is read.
+  left_ = Pending();
+  if (left_ > 0)
+    ring_buffer__consume(ring_);
+  Flush();
+}
+
 uint64_t RingConsumer::Pending() const {
   // The consumer's position first: it never passes the producer's read after it.
   unsigned long consumer =
@@ -109,12 +119,16 @@ int RingConsumer::OnRecord(void *self, void *record, size_t size) {
 }
 
 int RingConsumer::Take(const void *record, size_t size) {
-  if (stopping_)
-    return -ECANCELED;
+  // libbpf counts a record as read whatever is returned here: it must be kept first.
   if (batch_ == nullptr)
     batch_ = std::make_unique<RecordBatch>();
   const uint8_t *bytes = static_cast<const uint8_t *>(record);
   batch_->bytes.insert(batch_->bytes.end(), bytes, bytes + size);
   batch_->ends.push_back(batch_->bytes.size());
-  return batch_->ends.size() < max_batch_ || Flush() ? 0 : -ECANCELED;
+  bool wanted = batch_->ends.size() < max_batch_ || Flush();
+  if (running_)
+    return wanted && !stopping_ ? 0 : -ECANCELED;
+  uint64_t used = (uint64_t{size} + kRecordHeader + 7) / 8 * 8;
+  left_ -= std::min(left_, used);
+  return left_ > 0 ? 0 : -ECANCELED;
 }

@@ -23,7 +23,7 @@ struct RecordBatch {
 
 class RingConsumer {
 public:
-  /** Takes a batch, waiting as long as it must; false: nobody wants batches any more. */
+  /** Takes a batch, waiting as long as it must; false: take no more for now. */
   using Sink = std::function<bool(std::unique_ptr<RecordBatch>)>;
 
   RingConsumer() = default;
@@ -43,6 +43,8 @@ public:
   void RequestStop();
   /** Waits for the thread; idempotent. */
   void Join();
+  /** After Join(): gives the sink what the thread held, and what stands in the ring now. */
+  void Drain();
 
   /** Bytes between the consumer's and the producer's position, headers included. */
   uint64_t Pending() const;
@@ -67,6 +69,8 @@ private:
   uint32_t latency_ms_ = 0;
   Sink sink_;
   std::unique_ptr<RecordBatch> batch_;
+  /** Bytes of the ring that Drain() still has to read. */
+  uint64_t left_ = 0;
   std::atomic<bool> stopping_{false};
   pthread_t thread_{};
   bool running_ = false;

@@ -91,6 +91,6 @@ test("uninstall takes every trace away", async () => {
 test("a second weftd on the same bpffs refuses to start", async () => {
   const second = world.lab.spawnDaemon(world.mesh.daemonCommand());
   expect(await second.exited).toBe(1);
-  expect(second.stderr).toContain("ALREADY_RUNNING");
+  expect(second.stderr).toMatch(/another weftd \(pid \d+\).* \[ALREADY_RUNNING\]/);
   await expectGoverned();
 });
