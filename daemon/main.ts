@@ -10,6 +10,7 @@ import { type Listener, listen } from "./admin/server.js";
 import { Deferred } from "./base/deferred.js";
 import { describe, failed, ok, type Result, startFailed, type WeftError } from "./base/errors.js";
 import { collectSoon } from "./base/heap.js";
+import { LineWriter } from "./base/line-writer.js";
 import { createLogs, type Logs } from "./base/log.js";
 import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
@@ -30,7 +31,6 @@ import { describeVersion } from "./start/version.js";
 import { AccessLog } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
 import { Instruments } from "./telemetry/instruments.js";
-import { LineWriter } from "./telemetry/line-writer.js";
 import { createMetrics } from "./telemetry/metrics.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
 
@@ -52,8 +52,11 @@ export interface Daemon {
 /** Starts the daemon. Resolves once it serves its admin port; what it enforces then, readiness tells. */
 export async function startDaemon(config: Config): Promise<Result<Daemon>> {
   const open = new OpenParts();
-  const logs = createLogs({ levels: config.logLevel, format: config.logFormat });
-  open.add(() => logs.flush());
+  const output = LineWriter.given("stderr");
+  // The last lines before an end that nobody planned.
+  process.once("exit", () => output.flushNow());
+  const logs = createLogs({ levels: config.logLevel, format: config.logFormat, output });
+  open.add(() => logs.close());
   const started = await start(config, logs, open).catch((error: unknown) => {
     logs.logger("main").debug({ err: error }, "the start failed");
     return failed(startFailed(error));
@@ -85,14 +88,15 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const failure = new Deferred<WeftError>();
   const xds = subscribe(config, logs, { native, dataplane, enforcement, instruments, version }, failure);
   open.add(() => xds.stop());
-  await enrollPods(config, enforcement, logs);
+  const startWarnings = await enrollPods(config, enforcement);
+  for (const warning of startWarnings) log.error(warning);
 
   const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, xds, accessLog };
   const view = new DaemonView({
     ...parts,
     accessLogWriter: writer,
     started: new Date().toISOString(),
-    startWarnings: [],
+    startWarnings,
   });
   const metrics = createMetrics({
     instruments,
@@ -100,6 +104,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     counters: counterSource({ dataplane, compiler }),
     state: stateSource({ ...enforcement, xds }),
     accessLog: writer,
+    log: logs.lines,
     build: version,
     legacyNames: config.legacyMetricNames,
   });
@@ -112,7 +117,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     {
       version: version.version,
       node: config.nodeName,
-      controlPlane: formatHostPort(config.xdsAddress),
+      control_plane: formatHostPort(config.xdsAddress),
       ...listening.value,
       cgroup: environment.cgroup,
       bpffs: config.bpffs,
@@ -216,14 +221,16 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
   });
 }
 
-/** Pods that an earlier daemon left, and those that this one is told of. One that cannot be enrolled is told. */
-async function enrollPods(config: Config, { reconciler, pods }: Enforcement, logs: Logs): Promise<void> {
+/** Enrolls the pods that an earlier daemon left, and those of the configuration; gives what went wrong. */
+async function enrollPods(config: Config, { reconciler, pods }: Enforcement): Promise<string[]> {
   await reconciler.applyLocal({ nodeAddresses: exemptAddresses(config) });
   await pods.restore();
+  const warnings: string[] = [];
   for (const pod of config.pod) {
     const enrolled = await pods.enroll(pod);
-    if (!enrolled.ok) logs.logger("main").error(describe(enrolled.error));
+    if (!enrolled.ok) warnings.push(describe(enrolled.error));
   }
+  return warnings;
 }
 
 /** Listens on every address; gives each as it is bound. */

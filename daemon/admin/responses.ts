@@ -116,8 +116,10 @@ export interface AccessLogStatus {
   /** Path, or null for standard output. */
   readonly file: string | null;
   readonly written: number;
-  /** Lost because the output was slower than the connections. */
+  /** Lines that did not reach it. */
   readonly dropped: number;
+  /** Why, of the last of them: a clause; null while there is none. */
+  readonly dropReason: string | null;
 }
 
 /** What the daemon knows of itself; the server adds warnings. */

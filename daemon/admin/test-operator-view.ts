@@ -66,7 +66,7 @@ export const facts: StatusFacts = {
   resources: { workloads: 1, services: 1, policies: 1 },
   maps: [{ name: "slots", entries: 3, capacity: 32768 }],
   pods: [webPod],
-  accessLog: { enabled: false, file: null, written: 0, dropped: 0 },
+  accessLog: { enabled: false, file: null, written: 0, dropped: 0, dropReason: null },
   eventsDropped: 0,
   authzEnforced: true,
   warnings: [],
@@ -129,7 +129,11 @@ export interface TestView extends OperatorView {
 
 export function testView(): TestView {
   const parsed = { default: "info", subsystems: new Map() } as const;
-  const logs = createLogs({ levels: parsed, format: "json", output: { write: () => undefined } });
+  const logs = createLogs({
+    levels: parsed,
+    format: "json",
+    output: { write: () => undefined, written: 0, dropped: 0, close: async () => undefined },
+  });
   const backend = { workload: 1, address: toKeyBytes("10.0.0.1"), port: 8080 };
   const kernel = new Map<MapName, readonly ExpectedEntry[]>([
     ["frontends", [frontend]],

@@ -24,7 +24,7 @@ it("names each thing that is wrong, and what to do", () => {
       { name: "settings", entries: 1, capacity: 1 },
     ],
     pods: [{ ...webPod, workload: null }],
-    accessLog: { enabled: true, file: null, written: 1, dropped: 3 },
+    accessLog: { enabled: true, file: null, written: 1, dropped: 3, dropReason: "nobody reads it" },
     eventsDropped: 4,
     authzEnforced: false,
     warnings: ["of the daemon itself"],
@@ -39,7 +39,7 @@ it("names each thing that is wrong, and what to do", () => {
     "map slots is 97 % full",
     "does not know pod default/web",
     "4 access log records",
-    "3 access log lines",
+    "3 access log lines did not reach standard output: nobody reads it",
     "authorization is not enforced",
   ]) {
     expect(

@@ -41,7 +41,7 @@ export function warningsOf(facts: StatusFacts): string[] {
     warnings.push(`${facts.eventsDropped} access log records were lost in the ring buffer`);
   if (accessLog.dropped > 0) {
     warnings.push(
-      `${accessLog.dropped} access log lines were dropped: ${accessLog.file ?? "standard output"} is too slow`,
+      `${accessLog.dropped} access log lines did not reach ${accessLog.file ?? "standard output"}: ${accessLog.dropReason}`,
     );
   }
   if (!facts.authzEnforced) warnings.push("authorization is not enforced: every verdict is allow");

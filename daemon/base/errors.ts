@@ -63,14 +63,19 @@ export function messageOf(thrown: unknown): string {
 
 /** One line for a person: message, code, and the chain of causes. */
 export function describe(error: WeftError): string {
+  const causes = causesOf(error);
+  return `${error.message}${causes === "" ? "" : ` (${causes})`} [${error.code}]`;
+}
+
+/** The chain of causes, joined by colons; empty when there is none. */
+export function causesOf(error: Error): string {
   const causes: string[] = [];
   let cause = error.cause;
   while (cause !== undefined && causes.length < 5) {
     causes.push(messageOf(cause));
     cause = cause instanceof Error ? cause.cause : undefined;
   }
-  const because = causes.length === 0 ? "" : ` (${causes.join(": ")})`;
-  return `${error.message}${because} [${error.code}]`;
+  return causes.join(": ");
 }
 
 export function noPrivileges(cause?: unknown): WeftError {

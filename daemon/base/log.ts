@@ -1,8 +1,9 @@
 // Owns the daemon's own log: one logger a subsystem, their levels at run time.
 // Must not know what is logged, nor the access log.
 
-import { type DestinationStream, destination, type Logger, pino } from "pino";
-
+import { type DestinationStream, type Logger, pino, stdSerializers } from "pino";
+import { causesOf, WeftError } from "./errors.js";
+import { LineWriter } from "./line-writer.js";
 import {
   ALL_SUBSYSTEMS,
   asLevel,
@@ -14,6 +15,7 @@ import {
   type Subsystem,
   unknownSubsystem,
 } from "./log-levels.js";
+import { printable } from "./printable.js";
 
 export type { Logger } from "pino";
 
@@ -25,24 +27,26 @@ export interface Logs {
   levels(): { name: Subsystem; level: LogLevel }[];
   /** `name` is a subsystem or `default` for all of them. */
   setLevel(name: string, level: string): { ok: true } | { ok: false; reason: string };
-  flush(): void;
+  /** Lines that reached the output, and that did not. */
+  readonly lines: { readonly written: number; readonly dropped: number };
+  /** Writes what waits; gives up on an output that is stuck. */
+  close(): Promise<void>;
 }
 
-/**
- * Makes the loggers. Lines go to standard error (standard output belongs to the access log) unless another
- * `output` is given.
- */
-export function createLogs(options: {
-  levels: LogLevels;
-  format: LogFormat;
-  output?: DestinationStream;
-}): Logs {
-  const output = options.output ?? destination({ fd: 2, sync: true });
-  const stream =
-    options.format === "text" ? { write: (line: string) => output.write(textLine(line)) } : output;
+/** Where lines go, without their ends. */
+export type LogOutput = Pick<LineWriter, "write" | "written" | "dropped" | "close">;
+
+/** Makes the loggers. Lines go to standard error (standard output belongs to the access log) unless told otherwise. */
+export function createLogs(options: { levels: LogLevels; format: LogFormat; output?: LogOutput }): Logs {
+  const output = options.output ?? LineWriter.given("stderr");
+  const isText = options.format === "text";
+  const stream: DestinationStream = {
+    write: (line) => output.write(isText ? textLine(line) : line.trimEnd()),
+  };
   const root = pino(
     {
       base: null,
+      serializers: { err: shownError },
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
@@ -68,17 +72,32 @@ export function createLogs(options: {
       for (const each of subsystem === undefined ? SUBSYSTEMS : [subsystem]) get(each).level = wanted;
       return { ok: true };
     },
-    flush: () => root.flush(),
+    lines: output,
+    close: () => output.close(),
   };
+}
+
+/** A failure that was expected needs no stack; all else is a fault of weft's own, and has one. */
+function shownError(error: Error): object {
+  if (!(error instanceof WeftError)) return stdSerializers.err(error);
+  const causes = causesOf(error);
+  return { code: error.code, message: error.message, ...(causes === "" ? {} : { cause: causes }) };
 }
 
 /** Turns a JSON line of pino into `TIME LEVEL subsystem message key=value ...`. */
 function textLine(line: string): string {
   const { time, level, subsystem, msg, err, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const fields = Object.entries(rest).map(([key, value]) => ` ${key}=${fieldText(value)}`);
-  if (isRecord(err)) fields.push(` err=${fieldText(err.stack ?? err.message)}`);
+  if (isRecord(err)) {
+    if (err.code !== undefined) fields.push(` code=${fieldText(err.code)}`);
+    if (err.cause !== undefined) fields.push(` cause=${fieldText(err.cause)}`);
+    if (err.stack !== undefined) fields.push(` err=${fieldText(err.stack)}`);
+  }
   const place = String(subsystem ?? "").padEnd(9);
-  return `${String(time)} ${String(level).toUpperCase().padEnd(5)} ${place} ${String(msg ?? "")}${fields.join("")}\n`;
+  // What the control plane sends is in messages too.
+  return printable(
+    `${String(time)} ${String(level).toUpperCase().padEnd(5)} ${place} ${String(msg ?? "")}${fields.join("")}`,
+  );
 }
 
 function fieldText(value: unknown): string {

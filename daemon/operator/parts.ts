@@ -3,6 +3,7 @@
 
 import type { Native } from "../../native/index.js";
 import type { VersionResponse } from "../admin/responses.js";
+import type { LineWriter } from "../base/line-writer.js";
 import type { Logs } from "../base/log.js";
 import type { Dataplane } from "../bpf/dataplane.js";
 import type { Enrollment } from "../bpf/enrollment.js";
@@ -11,7 +12,6 @@ import type { Compiler } from "../compile/compiler.js";
 import type { Config } from "../config/schema.js";
 import type { Enforcement } from "../enforce/enforcement.js";
 import type { AccessLog } from "../telemetry/access-log.js";
-import type { LineWriter } from "../telemetry/line-writer.js";
 import type { MapFill } from "../telemetry/sources.js";
 import type { XdsClient } from "../xds/client.js";
 

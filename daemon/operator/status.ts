@@ -42,6 +42,7 @@ export function accessLogOf({
     file: accessLogWriter.path ?? null,
     written: accessLogWriter.written,
     dropped: accessLogWriter.dropped,
+    dropReason: accessLogWriter.lastLoss?.reason ?? null,
   };
 }
 

@@ -1,8 +1,8 @@
 // Owns the access log: who gets which record in which form. Must not know BPF or HTTP.
 
+import type { LineWriter } from "../base/line-writer.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import type { WallClock } from "./clock.js";
-import type { LineWriter } from "./line-writer.js";
 import { jsonLine, type RecordFilter, type RecordFormat, readRecord, textLine } from "./record.js";
 
 export interface TailOptions {

@@ -87,6 +87,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
       enrolledPods: () => ({ total: 3, pending: 1 }),
     },
     accessLog: { written: 4, dropped: 1 },
+    log: { written: 9, dropped: 2 },
     build: { version: "1", commit: "c", layout: "l" },
     legacyNames: false,
     ...changes,

@@ -16,6 +16,8 @@ export interface MetricsOptions {
   readonly counters: CounterSource;
   readonly state: StateSource;
   readonly accessLog: LineCounts;
+  /** The daemon's own log. */
+  readonly log: LineCounts;
   readonly build: { readonly version: string; readonly commit: string; readonly layout: string };
   readonly legacyNames: boolean;
 }
@@ -38,7 +40,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addBuild(registry, options.build);
   addHoldings(registry, options.state);
   addXds(registry, () => options.state.xds());
-  addAccessLog(registry, options.accessLog);
+  addLines(registry, "weft_access_log_lines_total", "Access log lines", options.accessLog);
+  addLines(registry, "weft_log_lines_total", "Lines of the daemon's own log", options.log);
   return {
     async *render() {
       yield* trafficMetrics(options.counters.traffic(), options.names, { legacyNames: options.legacyNames });
@@ -101,14 +104,9 @@ function addCounter(
   });
 }
 
-function addAccessLog(registry: Registry, lines: LineCounts): void {
-  addCounter(
-    registry,
-    "weft_access_log_lines_total",
-    "Access log lines, written or dropped because the output failed or was too slow",
-    "result",
-    () => ({ written: lines.written, dropped: lines.dropped }),
-  );
+function addLines(registry: Registry, name: string, what: string, lines: LineCounts): void {
+  const help = `${what}, written or dropped because the output failed or was too slow`;
+  addCounter(registry, name, help, "result", () => ({ written: lines.written, dropped: lines.dropped }));
 }
 
 function addXds(registry: Registry, xds: () => XdsCounts): void {

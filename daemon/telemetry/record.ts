@@ -1,6 +1,7 @@
 // Owns one access log record: from the kernel's event to a line of text or JSON, and filters over its fields.
 // Must not know where lines go.
 
+import { printable } from "../base/printable.js";
 import { ConnectionEvent, Direction, EventKind, eventKindNames, reasonNames } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
@@ -206,7 +207,7 @@ function equal(a: Uint8Array, b: Uint8Array): boolean {
 
 /** Names come from the control plane: one with a space, comma or line end must not forge fields or lines. */
 function word(text: string): string {
-  return /^[\w.:/@-]*$/.test(text) ? text : JSON.stringify(text);
+  return /^[\w.:/@-]*$/.test(text) ? text : printable(JSON.stringify(text));
 }
 
 /** Nanoseconds as milliseconds with as many decimals as they need. */
