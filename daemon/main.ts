@@ -11,7 +11,7 @@ import { Deferred } from "./base/deferred.js";
 import { describe, failed, ok, type Result, startFailed, type WeftError } from "./base/errors.js";
 import { collectSoon } from "./base/heap.js";
 import { LineWriter } from "./base/line-writer.js";
-import { createLogs, type Logs } from "./base/log.js";
+import { createLogs, type Logger, type Logs } from "./base/log.js";
 import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
@@ -113,18 +113,18 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   xds.start();
   open.add(startHousekeeping(config, enforcement));
   open.add(warnWhenLate(config, dataplane, logs));
-  log.info(
-    {
-      version: version.version,
-      node: config.nodeName,
-      control_plane: formatHostPort(config.xdsAddress),
-      ...listening.value,
-      cgroup: environment.cgroup,
-      bpffs: config.bpffs,
-    },
-    "weftd serves",
-  );
-  return ok({
+  log.info({ version: version.version, ...placesOf(config, environment, listening.value) }, "weftd serves");
+  return ok(daemonOf(open, log, writer, failure));
+}
+
+/** Where a daemon finds and serves what; `bound` are its own addresses. */
+function placesOf(config: Config, { cgroup, bpffs }: Environment, bound: Readonly<Record<string, string>>) {
+  const controlPlane = formatHostPort(config.xdsAddress);
+  return { node: config.nodeName, control_plane: controlPlane, ...bound, cgroup, bpffs };
+}
+
+function daemonOf(open: OpenParts, log: Logger, writer: LineWriter, failure: Deferred<WeftError>): Daemon {
+  return {
     failure: failure.promise,
     reopenAccessLog() {
       const reopened = writer.reopen();
@@ -134,7 +134,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
       log.info("weftd stops; the kernel goes on enforcing");
       await open.close();
     },
-  });
+  };
 }
 
 interface Kernel {
