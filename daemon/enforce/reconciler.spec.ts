@@ -116,6 +116,8 @@ async function start(limit: number, update: Update = base): Promise<void> {
   });
   await apply(update);
   expect((await reconciler.install()).ok).toBe(true);
+  // Of the generation before, for onBackendLost.
+  await endGrace();
 }
 
 function apply(update: Update): Promise<unknown> {
