@@ -143,10 +143,11 @@ bench: build packages ## weft against no weft: throughput, connection rate, late
 
 # ---- keep in order ----
 
-lint: $(STAMPS)/lint-packages build ## format, lint, types and import rules
+lint: $(STAMPS)/lint-packages build ## format, lint, types, import rules, what nothing uses
 	npx --no-install biome check .
 	npx --no-install tsc --noEmit -p .
 	npx --no-install depcruise --config .dependency-cruiser.cjs daemon native cmd proto lab test bpf deploy
+	npx --no-install knip
 	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' '*.cc')
 
 check-generated: build ## fail when a committed generated file is stale

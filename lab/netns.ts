@@ -16,7 +16,7 @@ export function netnsPath(netns: string): string {
 }
 
 /** Runs lines of `ip` inside a namespace, all in one process. */
-export async function ip(netns: string, lines: readonly string[]): Promise<void> {
+async function ip(netns: string, lines: readonly string[]): Promise<void> {
   await check(["ip", "-n", netns, "-batch", "-"], { input: `${lines.join("\n")}\n` });
 }
 

@@ -55,7 +55,7 @@ export class Peer {
   ) {
     this.#process = process;
     process.onLine((line) => this.#onLine(line));
-    process.exited.finally(() => {
+    void process.exited.finally(() => {
       const error = new Error(`peer in ${pod.name} ended: ${process.stderr}`);
       for (const pending of this.#pending.values()) pending.reject(error);
       this.#pending.clear();

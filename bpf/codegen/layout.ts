@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import type { Btf, BtfEnum, BtfMember, BtfRecord, BtfStruct } from "./btf.js";
 
 /** The kernel's BPF_OBJ_NAME_LEN without the NUL: longer names are cut and no longer found. */
-export const MAP_NAME_LIMIT = 15;
+const MAP_NAME_LIMIT = 15;
 
 export interface IntegerType {
   readonly kind: "integer";
@@ -302,7 +302,7 @@ function typedefNames(btf: Btf, typeId: number): string[] {
   return [];
 }
 
-export function sizeOf(type: FieldType): number {
+function sizeOf(type: FieldType): number {
   switch (type.kind) {
     case "integer":
       return type.bytes;

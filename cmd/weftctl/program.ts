@@ -35,6 +35,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
 }
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: a list of commands, no decisions
 function buildProgram(terminal: Terminal): Command {
   const program = new Command("weftctl")
     .description("Looks into a running weftd and turns its switches.")

@@ -4,7 +4,6 @@
 /** Codes are part of the operator's surface: append, never rename. */
 export type ErrorCode =
   | "ADDRESS_IN_USE"
-  | "ADMIN_REFUSED"
   | "ADMIN_UNREACHABLE"
   | "ALREADY_RUNNING"
   | "BPF_ATTACH_FAILED"
@@ -23,7 +22,6 @@ export type ErrorCode =
   | "POD_TEXT_TOO_LONG"
   | "POD_UNKNOWN"
   | "PODS_FULL"
-  | "POLICY_TOO_LARGE"
   | "START_FAILED"
   | "UNINSTALL_FAILED"
   | "XDS_REFUSED"
@@ -195,13 +193,6 @@ export function xdsSyncTimeout(address: string, milliseconds: number, types: rea
   );
 }
 
-export function policyTooLarge(workload: string, terms: number, limit: number): WeftError {
-  return new WeftError(
-    "POLICY_TOO_LARGE",
-    `the policies of ${workload} need ${terms} terms, the limit is ${limit}: it denies everything until they are fewer`,
-  );
-}
-
 export function podNetnsMissing(pod: string, path: string, cause?: unknown): WeftError {
   return new WeftError(
     "POD_NETNS_MISSING",
@@ -269,9 +260,4 @@ export function adminUnreachable(url: string, cause: unknown): WeftError {
     `no weftd answers at ${url}: is it running on this node? name its admin address with --admin or WEFT_ADMIN`,
     cause,
   );
-}
-
-/** The daemon answered, with a refusal; `reason` is its own. */
-export function adminRefused(reason: string): WeftError {
-  return new WeftError("ADMIN_REFUSED", reason);
 }

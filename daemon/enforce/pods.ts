@@ -116,6 +116,6 @@ export class Pods {
   }
 }
 
-export function nameOf(pod: { readonly namespace: string; readonly name: string }): string {
+function nameOf(pod: { readonly namespace: string; readonly name: string }): string {
   return `${pod.namespace}/${pod.name}`;
 }

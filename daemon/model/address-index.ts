@@ -20,7 +20,7 @@ export function podUid(cluster: string, namespace: string, name: string): string
 }
 
 /** Pod with HBONE before pod before HBONE before others, then the smallest uid; negative when `a` goes first. */
-export function compareClaims(a: Workload, b: Workload): number {
+function compareClaims(a: Workload, b: Workload): number {
   return claimRank(a) - claimRank(b) || (a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0);
 }
 

@@ -57,7 +57,7 @@ export function podOf(parts: Pick<Parts, "store">, pod: Enrollment): PodResponse
 }
 
 /** A link that lost its namespace or cgroup is still there, and holds a zero in its place. */
-export function hooksOf({ dataplane }: { dataplane: Pick<Parts["dataplane"], "hooks"> }): HookStatus[] {
+function hooksOf({ dataplane }: { dataplane: Pick<Parts["dataplane"], "hooks"> }): HookStatus[] {
   return dataplane.hooks().map(({ hook, program, target, link }) => ({
     hook,
     program,

@@ -5,7 +5,7 @@ import type { Config } from "../config/schema.js";
 import type { NodeIdentity } from "../xds/node.js";
 
 /** Every address of this network namespace but loopback's. */
-export function nodeAddresses(): string[] {
+function nodeAddresses(): string[] {
   return Object.values(networkInterfaces())
     .flatMap((addresses) => addresses ?? [])
     .filter(({ internal }) => !internal)

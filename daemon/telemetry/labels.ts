@@ -73,7 +73,7 @@ export class TrafficLabeller {
 }
 
 /** SPIFFE name of the identity that policies judge. */
-export function principal(workload: Pick<Workload, "trustDomain" | "namespace" | "serviceAccount">): string {
+function principal(workload: Pick<Workload, "trustDomain" | "namespace" | "serviceAccount">): string {
   return `spiffe://${workload.trustDomain}/ns/${workload.namespace}/sa/${workload.serviceAccount}`;
 }
 

@@ -3,7 +3,7 @@
 const colour = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
 const paint = (code: number) => (text: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
 export const bold = paint(1);
-export const dim = paint(2);
+const dim = paint(2);
 const green = paint(32);
 const cyan = paint(36);
 

@@ -48,12 +48,7 @@ function backend(address: string, port: number, workload: number): Backend {
 }
 
 /** One column of an alias table; without `alias` the primary is always taken. */
-export function slot(
-  index: number,
-  primary: Backend,
-  alias: Backend = primary,
-  threshold = ALWAYS_PRIMARY,
-): Entry {
+function slot(index: number, primary: Backend, alias: Backend = primary, threshold = ALWAYS_PRIMARY): Entry {
   return entry("slots", index, { primary, alias, threshold });
 }
 

@@ -13,7 +13,7 @@ export const IDENTITY = 11;
 export const TABLE = 5;
 
 /** Everybody, in the bits of one dimension. */
-export const ALL: TermSet = { words: new Array<bigint>(TERM_WORDS).fill(0xffff_ffff_ffff_ffffn) };
+const ALL: TermSet = { words: new Array<bigint>(TERM_WORDS).fill(0xffff_ffff_ffff_ffffn) };
 
 export function terms(...bits: number[]): TermSet {
   const words = new Array<bigint>(TERM_WORDS).fill(0n);

@@ -79,7 +79,7 @@ export class Istiod {
     const child = this.lab.spawnDaemon(argv);
     this.#process = child;
     child.onLine((line) => this.#onLine(line));
-    child.exited
+    void child.exited
       .catch(() => -1)
       .then((code) => {
         const said = child.stderr.split("\n").slice(-8).join("\n");

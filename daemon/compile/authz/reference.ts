@@ -50,7 +50,7 @@ export function decide(policies: readonly Policy[], inbound: Inbound): Decision 
 }
 
 /** True when one of its rules does; so never without rules. */
-export function policyMatches(policy: Policy, inbound: Inbound): boolean {
+function policyMatches(policy: Policy, inbound: Inbound): boolean {
   return policy.rules.some((rule) => rule.clauses.every((matches) => clauseMatches(matches, inbound)));
 }
 

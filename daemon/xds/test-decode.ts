@@ -1,0 +1,19 @@
+// Owns the decoding of one encoded resource in tests. Must not know what they expect.
+
+import type { Decoded } from "./checker.js";
+import { SharedParts } from "./decode-parts.js";
+import {
+  ADDRESS_TYPE,
+  AUTHORIZATION_TYPE,
+  type Decodable,
+  decodeResource,
+  openEnvelope,
+} from "./resource.js";
+
+/** Opens and decodes `bytes` as the type that they say they are. */
+export function decode(bytes: Uint8Array, shared = new SharedParts()): Decoded<Decodable> {
+  const envelope = openEnvelope(bytes, shared);
+  if (!envelope.ok) return envelope;
+  const type = envelope.value.typeUrl === AUTHORIZATION_TYPE ? AUTHORIZATION_TYPE : ADDRESS_TYPE;
+  return decodeResource(type, envelope.value, shared);
+}
