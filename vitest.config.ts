@@ -14,7 +14,7 @@ export default defineConfig({
           name: "unit",
           include: [
             "{daemon,cmd,bpf,proto,native}/**/*.spec.ts",
-            "{lab,test/{conformance,helpers,bench}}/**/*.spec.ts",
+            "{lab,test/{conformance,helpers,bench,house}}/**/*.spec.ts",
           ],
           testTimeout: 30_000 * slowness,
         },

@@ -82,8 +82,6 @@ export interface XdsClientOptions extends ControlPlane {
   readonly silence?: number;
   /** A response is in force; milliseconds since it arrived whole, and its size. */
   onApplied?(milliseconds: number, bytes: number): void;
-  /** After each applied response, when the stream is lost, and when it is back. */
-  onState?(state: XdsState): void;
 }
 
 export interface XdsClient {
@@ -213,7 +211,6 @@ class Client implements XdsClient {
         if (this.#awaited.size === 0) return;
         this.#lastError = describe(xdsSyncTimeout(address, silence, [...this.#awaited].map(typeName)));
         log.warn(this.#lastError);
-        this.#announce();
       }, silence);
     });
     return () => clearTimeout(timer);
@@ -244,7 +241,6 @@ class Client implements XdsClient {
       response.removedResources.length,
       answer?.errorDetail?.message,
     );
-    this.#announce();
   }
 
   async #decodeInSlices(pending: PendingResponse): Promise<void> {
@@ -289,7 +285,6 @@ class Client implements XdsClient {
     }
     if (this.#connected) this.#since = Date.now();
     this.#connected = false;
-    this.#announce();
   }
 
   #count(fault: string): void {
@@ -311,9 +306,5 @@ class Client implements XdsClient {
         "no good version of this policy is held: all that it may cover denies everything",
       );
     }
-  }
-
-  #announce(): void {
-    this.#options.onState?.(this.state());
   }
 }

@@ -3,7 +3,6 @@
  *
  * max_entries is the least that is ever created: the daemon raises those of a generation to what
  * the mesh needs. Names are at most 15 characters (the kernel's BPF_OBJ_NAME_LEN).
- * Long-lived maps survive generations; the daemon keeps their list in daemon/bpf/generation.ts.
  */
 #ifndef WEFT_MAPS_H
 #define WEFT_MAPS_H
