@@ -48,12 +48,18 @@ static __always_inline struct flow *find_flow(struct flows *flows,
 }
 
 /* How much rather than to others with its backend an answer belongs to the flow, 0: it does not.
- * Questions are answered in their order; what nobody asked for belongs to the latest. */
-static __always_inline __u64 answer_rank(const struct flows *flows, const struct flow *flow,
-					 const struct destination *source, __u32 now)
+ * Questions are answered in their order; what nobody asked for belongs to the latest. `sent` is
+ * that of the flows. A global function: verified once, or its paths multiply in the loop around it.
+ */
+__attribute__((noinline)) __u64 answer_rank(const struct flow *flow,
+					    const struct destination *source, __u32 sent, __u32 now)
 {
-	__u32 age = flows->sent - flow->order;
+	__u32 age;
 
+	/* Never so: the verifier asks. */
+	if (!flow || !source)
+		return 0;
+	age = sent - flow->order;
 	if (!is_from(flow, source))
 		return 0;
 	if (flow->flags & FLOW_WAITS && now - flow->asked_at < ANSWER_WAIT)
@@ -69,7 +75,7 @@ static __always_inline struct flow *find_answered(struct flows *flows,
 	__u64 best = 0;
 
 	for (__u32 i = 0; i < SOCKET_FLOWS; i++) {
-		__u64 rank = answer_rank(flows, &flows->flow[i], source, now);
+		__u64 rank = answer_rank(&flows->flow[i], source, flows->sent, now);
 
 		if (rank > best) {
 			best = rank;

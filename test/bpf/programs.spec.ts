@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import { CGROUP_HOOKS, GUARD_PROGRAM } from "../../daemon/bpf/hooks.js";
+import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "../../daemon/bpf/hooks.js";
 import { maps, ringBuffers, socketStorages } from "../../daemon/bpf/maps.gen.js";
 import { openSmall } from "./fixture.js";
 import { faultsOf, loadObjects } from "./verifier.js";
@@ -17,7 +17,8 @@ it("every program of every hook loads, within its budget of verified instruction
   const programs = reports.flatMap((report) =>
     Object.keys("instructions" in report ? report.instructions : {}),
   );
-  expect(programs.sort()).toEqual([...CGROUP_HOOKS.map(({ program }) => program), GUARD_PROGRAM].sort());
+  const expected = [...CGROUP_HOOKS.map(({ program }) => program), GUARD_PROGRAM, DATAGRAM_SWEEP];
+  expect(programs.sort()).toEqual(expected.sort());
 });
 
 it("the objects have the maps that the daemon was generated for", () => {

@@ -13,7 +13,7 @@ import { type BpfError, type BpfObject, loadNative } from "../../native/index.js
 export const native = loadNative(packageRoot());
 
 /** For worker threads and child processes, which load it themselves. */
-const addonPath = process.env.WEFT_ADDON ?? join(packageRoot(), "build", "weft_native.node");
+export const addonPath = process.env.WEFT_ADDON ?? join(packageRoot(), "build", "weft_native.node");
 
 // The sanitizer's runtime is for processes that load the addon, not for every ip, sh and nsenter.
 const preload = process.env.LD_PRELOAD;
