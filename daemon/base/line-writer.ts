@@ -1,6 +1,7 @@
 // Owns appending lines to a file descriptor without ever waiting for it. Must not know what a line says.
 
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
+import { Socket } from "node:net";
 import { failed, logFileUnwritable, ok, type Result } from "./errors.js";
 
 /** Bytes that may wait for a slow output before lines are dropped. */
@@ -247,8 +248,9 @@ function withoutWaiting(output: keyof typeof GIVEN): number {
   try {
     const stat = fstatSync(fd);
     if (stat.isFIFO() || stat.isCharacterDevice()) return openSync(`/proc/self/fd/${fd}`, APPEND);
-    // A socket cannot be opened again; Node's stream for it switches the waiting off.
-    if (stat.isSocket()) process[output].on("error", () => undefined);
+    // A socket cannot be opened again, and is switched for all who hold it. Making the stream is what does it:
+    // process.stderr may be there already, and a child that was started since have switched it back.
+    if (stat.isSocket()) new Socket({ fd, readable: false, writable: true }).unref();
   } catch {
     return fd;
   }

@@ -2,7 +2,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { podNetnsMissing } from "./errors.js";
 import { createLogs, type LogFormat } from "./log.js";
 import { parseLogLevels } from "./log-levels.js";
@@ -112,7 +112,10 @@ describe("createLogs", () => {
     // What Node gives a child as a pipe is a socket.
     const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], {
       stdio: ["ignore", "pipe", stuck],
+      // Then tsx starts a child that switches a shared socket back to waiting.
+      env: { ...process.env, TSX_DISABLE_CACHE: "1" },
     });
+    onTestFinished(() => void child.kill("SIGKILL"));
     let text = "";
     child.stdout?.on("data", (data: Buffer) => (text += data.toString()));
     const code = await new Promise((resolve) => child.once("exit", resolve));
