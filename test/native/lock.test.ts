@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
 import type { DirectoryLock, LockAttempt } from "../../native/index.js";
-import { addonPath, collectGarbage, native, runScript, thrownBy } from "./support.js";
+import { collectGarbage, native, runScript, scriptCommand, thrownBy } from "./support.js";
 
 let directory: string;
 let lab: Lab;
@@ -30,11 +30,7 @@ it("has one holder, whose pid the next one learns, also from another network nam
   const pod = await lab.pod("test/other", { ipv4: "10.77.3.1" });
   const source = `console.log(JSON.stringify(native.lockDirectory(${JSON.stringify(directory)})))`;
   expect((await runScript(source)).stdout).toBe(`{"holder":${process.pid}}\n`);
-  const inside = await lab.exec(pod, [
-    process.execPath,
-    "-e",
-    `const native = require(${JSON.stringify(addonPath)}); ${source}`,
-  ]);
+  const inside = await lab.exec(pod, scriptCommand(source));
   expect(inside.stdout).toBe(`{"holder":${process.pid}}\n`);
   expect(native.lockDirectory(directory)).toEqual({ holder: process.pid });
   lock.close();

@@ -13,7 +13,7 @@ import { type BpfError, type BpfObject, loadNative } from "../../native/index.js
 export const native = loadNative(packageRoot());
 
 /** For worker threads and child processes, which load it themselves. */
-export const addonPath = process.env.WEFT_ADDON ?? join(packageRoot(), "build", "weft_native.node");
+const addonPath = process.env.WEFT_ADDON ?? join(packageRoot(), "build", "weft_native.node");
 
 // The sanitizer's runtime is for processes that load the addon, not for every ip, sh and nsenter.
 const preload = process.env.LD_PRELOAD;
@@ -98,8 +98,13 @@ const load = (name) => { const object = native.openObject(path(name)); object.lo
 
 /** Runs CommonJS with \`native\`, \`path(NAME)\` and \`load(NAME)\` in a Node process of its own. */
 export function runScript(source: string, nodeOptions: readonly string[] = []): Promise<RunResult> {
-  const env = preload === undefined ? process.env : { ...process.env, LD_PRELOAD: preload };
-  return run([process.execPath, ...nodeOptions, "-e", prelude + source], { env });
+  return run(scriptCommand(source, nodeOptions));
+}
+
+/** The command of such a process, to be run inside a pod for one. */
+export function scriptCommand(source: string, nodeOptions: readonly string[] = []): string[] {
+  const sanitizer = preload === undefined ? [] : ["env", `LD_PRELOAD=${preload}`];
+  return [...sanitizer, process.execPath, ...nodeOptions, "-e", prelude + source];
 }
 
 /** The same in a worker thread; \`parent\` is its parentPort, \`data\` its workerData. */
