@@ -80,6 +80,7 @@ FORCE:
 generate: $(STAMPS)/build-packages node_modules/.package-lock.json ## write the generated sources anew
 	@$(MAKE) -C bpf generate
 	@$(MAKE) -C proto
+	@$(VITEST) --project unit daemon/admin/api-page.spec.ts --update
 
 # ---- run ----
 

@@ -4,9 +4,8 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadNative, type Native } from "../native/index.js";
-import type { VersionResponse } from "./admin/responses.js";
-import { adminRoutes, metricsRoutes, readyRoutes } from "./admin/routes.js";
-import { type Listener, listen } from "./admin/server.js";
+import type { VersionResponse } from "./admin/answers.js";
+import { openPorts } from "./admin/ports.js";
 import { Deferred } from "./base/deferred.js";
 import { describe, failed, ok, type Result, startFailed, type WeftError } from "./base/errors.js";
 import { collectSoon } from "./base/heap.js";
@@ -108,12 +107,13 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     build: version,
     legacyNames: config.legacyMetricNames,
   });
-  const listening = await listenAll(config, logs, view, metrics, open);
-  if (!listening.ok) return listening;
+  open.add(view.watch());
+  const ports = await openPorts({ ...config, view, metrics, log: logs.logger("admin"), open });
+  if (!ports.ok) return ports;
   xds.start();
   open.add(startHousekeeping(config, enforcement));
   open.add(warnWhenLate(config, dataplane, logs));
-  log.info({ version: version.version, ...placesOf(config, environment, listening.value) }, "weftd serves");
+  log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   return ok(daemonOf(open, log, writer, failure));
 }
 
@@ -231,29 +231,6 @@ async function enrollPods(config: Config, { reconciler, pods }: Enforcement): Pr
     if (!enrolled.ok) warnings.push(describe(enrolled.error));
   }
   return warnings;
-}
-
-/** Listens on every address; gives each as it is bound. */
-async function listenAll(
-  config: Config,
-  logs: Logs,
-  view: DaemonView,
-  metrics: ReturnType<typeof createMetrics>,
-  open: OpenParts,
-): Promise<Result<Record<string, string>>> {
-  const bound: Record<string, string> = {};
-  for (const [name, address, routes] of [
-    ["admin", config.adminAddress, adminRoutes(view)],
-    ["metrics", config.metricsAddress, metricsRoutes(metrics)],
-    ["ready", config.readyAddress, readyRoutes(view)],
-  ] as const) {
-    const options = { log: logs.logger("admin"), localOnly: name === "admin" };
-    const listener: Result<Listener> = await listen(name, address, routes, options);
-    if (!listener.ok) return listener;
-    open.add(() => listener.value.close());
-    bound[name] = formatHostPort(listener.value.address);
-  }
-  return ok(bound);
 }
 
 /** Tells once of a control plane that has not said enough in time; gives what ends the watch. */

@@ -1,77 +1,116 @@
-// Owns the way to the admin port: requests, refusals, an absent daemon. Must not know what is asked.
+// Owns the way to the admin port: requests, refusals, an absent daemon, answers that are none.
+// Must not know what is asked.
 
-import type { ErrorResponse } from "../../daemon/admin/responses.js";
-import { adminUnreachable, describe } from "../../daemon/base/errors.js";
+import { error as refusal } from "../../daemon/admin/answers.js";
+import type { AnswerOf, BodyOf, Call, ParamsOf, QueryOf } from "../../daemon/admin/api.js";
+import { adminAnswerInvalid, adminUnreachable, describe, messageOf } from "../../daemon/base/errors.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 
 const TIMEOUT_MS = 60_000;
 
-export interface AdminRequest {
-  readonly method?: "GET" | "POST" | "DELETE";
-  readonly query?: Readonly<Record<string, string>>;
-  readonly body?: unknown;
-  /** Status codes whose JSON is an answer although they are no success. */
-  readonly accept?: readonly number[];
+/** What goes with a request; which of them, its row of the API says. */
+export interface Given<C extends Call> {
+  readonly params?: ParamsOf<C>;
+  readonly query?: QueryOf<C>;
+  readonly body?: BodyOf<C>;
 }
 
-/** Talks to one daemon. Every method throws CommandFailure with the daemon's own reason. */
+/** Talks to one daemon. Every method throws CommandFailure: with the daemon's own reason, or why there is none. */
 export class AdminClient {
   constructor(readonly base: string) {}
 
-  /** The answer's JSON. Its shape is that of daemon/admin/responses.ts, which is built together with this. */
-  async json<T>(path: string, request: AdminRequest = {}): Promise<T> {
-    const response = await this.#send(path, request, AbortSignal.timeout(TIMEOUT_MS));
-    const body: unknown = await response.json().catch(() => undefined);
-    if (response.ok || request.accept?.includes(response.status)) return body as T;
-    throw new CommandFailure(reasonOf(body) ?? `${this.base}${path} answered ${response.status}`);
+  /** The answer, when it is one: fields that this weftctl does not know are left in it. */
+  async call<C extends Call>(call: C, given: Given<C> = {}): Promise<AnswerOf<C>> {
+    const { response, url } = await this.#send(call, given, AbortSignal.timeout(TIMEOUT_MS));
+    const body = await this.#json(response, url);
+    if (!response.ok) throw this.#refused(response, body, url);
+    const { success, error } = call.answer.safeParse(body);
+    if (success) return body as AnswerOf<C>;
+    const [issue] = error.issues;
+    throw this.#invalid(url, `${issue?.path.join(".") || "the whole"}: ${issue?.message}`);
   }
 
-  /** Text as it comes, until the daemon ends it or `signal` aborts. */
-  async *stream(path: string, request: AdminRequest, signal: AbortSignal): AsyncGenerator<string> {
-    const response = await this.#send(path, request, signal);
-    if (!response.ok || response.body === null) {
-      const body: unknown = await response.json().catch(() => undefined);
-      throw new CommandFailure(reasonOf(body) ?? `${this.base}${path} answered ${response.status}`);
-    }
+  /** Whole lines of an endless answer as they come, until the daemon ends it or `signal` aborts. */
+  async *stream<C extends Call>(call: C, given: Given<C>, signal: AbortSignal): AsyncGenerator<string> {
+    const { response, url } = await this.#send(call, given, signal);
+    if (!response.ok) throw this.#refused(response, await this.#json(response, url), url);
     const decoder = new TextDecoder();
+    let rest = "";
     try {
-      for await (const chunk of response.body as AsyncIterable<Uint8Array>)
-        yield decoder.decode(chunk, { stream: true });
+      for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+        const text = rest + decoder.decode(chunk, { stream: true });
+        const end = text.lastIndexOf("\n") + 1;
+        rest = text.slice(end);
+        if (end > 0) yield text.slice(0, end);
+      }
     } catch (error) {
-      if (!signal.aborted) throw this.#unreachable(error);
+      if (!signal.aborted) throw this.#invalid(url, `it broke off: ${messageOf(causeOf(error))}`);
     }
   }
 
-  async #send(path: string, request: AdminRequest, signal: AbortSignal): Promise<Response> {
-    const query = new URLSearchParams(request.query).toString();
-    const init: RequestInit = { method: request.method ?? "GET", signal };
-    if (request.body !== undefined) {
-      init.body = JSON.stringify(request.body);
+  async #send<C extends Call>(
+    call: C,
+    { params, query, body }: Given<C>,
+    signal: AbortSignal,
+  ): Promise<{ response: Response; url: string }> {
+    const names: Readonly<Record<string, string>> = params ?? {};
+    const path = call.path.replaceAll(/:(\w+)/g, (_, name: string) => encodeURIComponent(names[name] ?? ""));
+    const entries = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
+    const search = new URLSearchParams(entries as [string, string][]).toString();
+    const url = `${this.base}${path}${search === "" ? "" : `?${search}`}`;
+    const init: RequestInit = { method: call.method, signal };
+    if (body !== undefined) {
+      init.body = JSON.stringify(body);
       init.headers = { "content-type": "application/json" };
     }
     try {
-      return await fetch(`${this.base}${path}${query === "" ? "" : `?${query}`}`, init);
+      return { response: await fetch(url, init), url };
     } catch (error) {
-      throw this.#unreachable(error);
+      throw new CommandFailure(describe(adminUnreachable(this.base, causeOf(error))), ExitCode.unreachable);
     }
   }
 
-  #unreachable(error: unknown): CommandFailure {
-    // fetch hides what went wrong (ECONNREFUSED) in the cause.
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return new CommandFailure(describe(adminUnreachable(this.base, cause)), ExitCode.unreachable);
+  /** The body as JSON. What is cut off, or is none, is no answer of weftd. */
+  async #json(response: Response, url: string): Promise<unknown> {
+    let text: string;
+    try {
+      text = await response.text();
+    } catch (error) {
+      throw this.#invalid(url, `it broke off: ${messageOf(causeOf(error))}`);
+    }
+    try {
+      return JSON.parse(text);
+    } catch {
+      const type = response.headers.get("content-type") ?? "no type";
+      throw this.#invalid(
+        url,
+        `status ${response.status} with ${text.length} characters of ${type}, no JSON`,
+      );
+    }
+  }
+
+  #refused(response: Response, body: unknown, url: string): CommandFailure {
+    const { success, data } = refusal.safeParse(body);
+    return success
+      ? new CommandFailure(data.reason)
+      : this.#invalid(url, `status ${response.status}, no reason`);
+  }
+
+  #invalid(url: string, reason: string): CommandFailure {
+    return new CommandFailure(describe(adminAnswerInvalid(url, reason)), ExitCode.unreachable);
   }
 }
 
-/** Reads `--admin`: a URL, or `HOST:PORT`. */
+/** Reads `--admin`: a URL, perhaps with a path before those of weftd, or `HOST:PORT`. */
 export function parseAdminUrl(text: string): string {
   const url = /^https?:\/\//.test(text) ? text : `http://${text}`;
-  if (!URL.canParse(url))
+  if (!URL.canParse(url) || /[?#]/.test(url))
     throw new CommandFailure(`"${text}" is no URL such as http://127.0.0.1:15200`, ExitCode.usage);
-  return new URL(url).origin;
+  const { origin, pathname } = new URL(url);
+  return origin + pathname.replace(/\/+$/, "");
 }
 
-function reasonOf(body: unknown): string | undefined {
-  if (typeof body !== "object" || body === null || !("reason" in body)) return undefined;
-  return String((body as ErrorResponse).reason);
+/** fetch hides what went wrong (ECONNREFUSED) in the cause. */
+function causeOf(error: unknown): unknown {
+  return error instanceof Error && error.cause instanceof Error ? error.cause : error;
 }

@@ -23,7 +23,7 @@ export interface Context {
 const DEFAULT_ADMIN = "http://127.0.0.1:15200";
 
 interface GlobalOptions {
-  readonly admin: string;
+  readonly admin?: string;
   readonly output: OutputFormat;
 }
 
@@ -31,7 +31,7 @@ interface GlobalOptions {
 export function addGlobalOptions(command: Command): Command {
   return command
     .addOption(
-      new Option("--admin <URL>", "admin address of the daemon").env("WEFT_ADMIN").default(DEFAULT_ADMIN),
+      new Option("--admin <URL>", `admin address of the daemon (default: WEFT_ADMIN, else ${DEFAULT_ADMIN})`),
     )
     .addOption(
       new Option("-o, --output <FORMAT>", "form of the data").choices(OUTPUT_FORMATS).default("table"),
@@ -41,9 +41,11 @@ export function addGlobalOptions(command: Command): Command {
 /** Reads the shared options of the verb that runs. */
 export function contextOf(command: Command, terminal: Terminal): Context {
   const options = command.optsWithGlobals<GlobalOptions>();
+  // Set and empty is as good as not set, for weftd too.
+  const admin = options.admin ?? (terminal.env.WEFT_ADMIN || DEFAULT_ADMIN);
   const colour = terminal.stdout.isTTY === true && !terminal.env.NO_COLOR;
   return {
-    client: new AdminClient(parseAdminUrl(options.admin)),
+    client: new AdminClient(parseAdminUrl(admin)),
     out: new Output(options.output, colour, terminal.stdout, terminal.stderr),
     interruption: () => terminal.interruption(),
   };

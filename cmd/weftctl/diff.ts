@@ -1,6 +1,7 @@
 // Owns `weftctl diff`: the daemon's belief against the kernel's maps.
 
-import type { Difference, DiffResponse } from "../../daemon/admin/responses.js";
+import type { Difference } from "../../daemon/admin/answers.js";
+import { api } from "../../daemon/admin/api.js";
 import type { Context } from "./context.js";
 import { fields } from "./dump.js";
 import { CommandFailure } from "./failure.js";
@@ -15,7 +16,7 @@ const columns: readonly Column<Difference>[] = [
 
 /** Fails when there is a difference, after all are printed. */
 export async function diff({ client, out }: Context): Promise<void> {
-  const answer = await client.json<DiffResponse>("/debug/config_dump/diff");
+  const answer = await client.call(api.diff);
   const count = answer.differences.length;
   out.data(answer, () => (count === 0 ? "" : out.table(columns, answer.differences, "")));
   if (count > 0)

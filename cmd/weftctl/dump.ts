@@ -2,12 +2,12 @@
 
 import type {
   BpfDumpResponse,
-  ConfigDumpResponse,
   Decoded,
   PolicyDump,
   ServiceDump,
   WorkloadDump,
-} from "../../daemon/admin/responses.js";
+} from "../../daemon/admin/answers.js";
+import { api } from "../../daemon/admin/api.js";
 import type { Context } from "./context.js";
 import { CommandFailure } from "./failure.js";
 import type { Column } from "./output.js";
@@ -75,15 +75,14 @@ export async function dump(
   options: DumpOptions,
 ): Promise<void> {
   if (kind === "bpf") {
-    const query: Record<string, string> = map === undefined ? {} : { map };
-    const answer = await client.json<BpfDumpResponse>("/debug/config_dump/bpf/workload", { query });
+    const answer = await client.call(api.bpfDump, { query: { map } });
     if (map !== undefined && Object.keys(answer.maps).length === 0) {
       throw new CommandFailure(`map ${map} is not loaded: see weftctl status`);
     }
     out.data(answer, () => bpfTables({ out }, answer, map !== undefined));
     return;
   }
-  const answer = await client.json<ConfigDumpResponse>("/debug/config_dump/workload");
+  const answer = await client.call(api.configDump);
   const wanted = <T extends { readonly namespace: string }>(items: readonly T[]) =>
     items.filter(({ namespace }) => options.namespace === undefined || namespace === options.namespace);
   if (kind === "workload") {

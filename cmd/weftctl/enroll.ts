@@ -1,44 +1,41 @@
 // Owns `weftctl enroll` and `weftctl unenroll`.
 
-import type { EnrollRequest, PodResponse, PodsResponse } from "../../daemon/admin/responses.js";
+import type { PodResponse } from "../../daemon/admin/answers.js";
+import { api } from "../../daemon/admin/api.js";
+import { type Parsed, parsePod, parsePodName } from "../../daemon/base/parse.js";
 import type { Context } from "./context.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 
+/** Says which pods were enrolled, also when one of them is refused and ends it. */
 export async function enroll({ client, out }: Context, specs: readonly string[]): Promise<void> {
-  for (const body of specs.map(parseSpec)) {
-    const pod = await client.json<PodResponse>("/pods", { method: "POST", body });
-    out.data(
-      pod,
-      () =>
-        `${pod.namespace}/${pod.name} enrolled${pod.workload === null ? ", not known to the control plane yet" : ""}`,
-    );
+  const pods: PodResponse[] = [];
+  try {
+    for (const body of specs.map((spec) => given(parsePod(spec))))
+      pods.push(await client.call(api.enroll, { body }));
+  } finally {
+    if (pods.length > 0) out.data({ pods }, () => pods.map(enrolled).join("\n"));
   }
 }
 
+/** Answers with the pods that are left, also when one of those named is refused and ends it. */
 export async function unenroll({ client, out }: Context, names: readonly string[]): Promise<void> {
-  for (const [namespace, name] of names.map(parseName)) {
-    const path = `/pods/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
-    const answer = await client.json<PodsResponse>(path, { method: "DELETE" });
-    out.data(answer, () => `${namespace}/${name} unenrolled`);
+  const done: string[] = [];
+  let left: readonly PodResponse[] = [];
+  try {
+    for (const params of names.map((name) => given(parsePodName(name)))) {
+      left = (await client.call(api.unenroll, { params })).pods;
+      done.push(`${params.namespace}/${params.name} unenrolled`);
+    }
+  } finally {
+    if (done.length > 0) out.data({ pods: left }, () => done.join("\n"));
   }
 }
 
-function parseSpec(text: string): EnrollRequest {
-  const equals = text.indexOf("=");
-  if (equals === -1) {
-    throw new CommandFailure(
-      `"${text}" is no NAMESPACE/NAME=NETNS_PATH such as default/web=/run/netns/web`,
-      ExitCode.usage,
-    );
-  }
-  const [namespace, name] = parseName(text.slice(0, equals));
-  return { namespace, name, netns: text.slice(equals + 1) };
+function enrolled({ namespace, name, workload }: PodResponse): string {
+  return `${namespace}/${name} enrolled${workload === null ? ", not known to the control plane yet" : ""}`;
 }
 
-function parseName(text: string): [string, string] {
-  const [namespace, name, ...more] = text.split("/");
-  if (!namespace || !name || more.length > 0) {
-    throw new CommandFailure(`"${text}" is no NAMESPACE/NAME such as default/web`, ExitCode.usage);
-  }
-  return [namespace, name];
+function given<T>(parsed: Parsed<T>): T {
+  if (parsed.ok) return parsed.value;
+  throw new CommandFailure(parsed.reason, ExitCode.usage);
 }

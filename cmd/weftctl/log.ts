@@ -1,6 +1,7 @@
 // Owns `weftctl log`: levels of the daemon's subsystems.
 
-import type { LoggerResponse, LoggersResponse } from "../../daemon/admin/responses.js";
+import type { LoggerResponse } from "../../daemon/admin/answers.js";
+import { api } from "../../daemon/admin/api.js";
 import type { Context } from "./context.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import type { Column } from "./output.js";
@@ -17,10 +18,9 @@ export async function log(
   changes: readonly string[],
 ): Promise<void> {
   for (const body of changes.map(parseChange)) {
-    await client.json<LoggersResponse>("/debug/loggers", { method: "POST", body });
+    await client.call(api.setLogger, { body });
   }
-  const query: Record<string, string> = name === undefined ? {} : { name };
-  const answer = await client.json<LoggersResponse>("/debug/loggers", { query });
+  const answer = await client.call(api.loggers, { query: { name } });
   out.data(answer, () => out.table(columns, answer.loggers, "no loggers"));
 }
 

@@ -1,7 +1,7 @@
 // Owns how answers look: aligned tables, JSON, YAML, colours on a terminal only. Must not know what they say.
 
 import type { Writable } from "node:stream";
-import { stringify } from "yaml";
+import { Document, visit } from "yaml";
 
 export const OUTPUT_FORMATS = ["table", "wide", "json", "yaml"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
@@ -19,6 +19,8 @@ export type Paint = "bold" | "dim" | "red" | "green" | "yellow";
 
 const CODES: Readonly<Record<Paint, string>> = { bold: "1", dim: "2", red: "31", green: "32", yellow: "33" };
 
+const PAINTED_OR_LINE_END = new RegExp(`(\x1b\\[(?:0|${Object.values(CODES).join("|")})m|\n)`);
+
 /** Where a verb writes: data to standard output, messages to standard error. */
 export class Output {
   constructor(
@@ -34,13 +36,18 @@ export class Output {
 
   /** Writes an answer as JSON or YAML when that was asked for; otherwise leaves it to `asTable`. */
   data(answer: unknown, asTable: () => string): void {
-    if (this.format === "json") this.text(JSON.stringify(answer, null, 2));
-    else if (this.format === "yaml") this.text(stringify(answer).trimEnd());
-    else this.text(asTable());
+    if (this.format === "json") this.#write(escapedJson(JSON.stringify(answer, null, 2)));
+    else if (this.format === "yaml") this.#write(yamlOf(answer).trimEnd());
+    else this.#write(harmless(asTable(), this.colour));
   }
 
-  /** Text as it is, ended by a line end; nothing when empty. */
-  text(text: string): void {
+  /** Whole lines of an endless answer, in text or JSON. */
+  piece(text: string): void {
+    this.#write(this.format === "json" ? escapedJson(text) : harmless(text, false));
+  }
+
+  /** Ended by a line end; nothing when empty. */
+  #write(text: string): void {
     if (text !== "") this.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
   }
 
@@ -77,6 +84,30 @@ export class Output {
     );
     return [this.paint("dim", head.trimEnd()), ...lines].join("\n");
   }
+}
+
+/** Text of several lines without control characters, but for colours of our own. */
+function harmless(text: string, colour: boolean): string {
+  return text
+    .split(colour ? PAINTED_OR_LINE_END : /(\n)/)
+    .map((part, index) => (index % 2 === 1 ? part : printable(part)))
+    .join("");
+}
+
+/** The same JSON with escapes in place of the control characters that JSON allows in a string. */
+function escapedJson(json: string): string {
+  return json.replace(/[\x7f-\x9f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`);
+}
+
+/** YAML in which every string with a control character is quoted and escaped. */
+function yamlOf(answer: unknown): string {
+  const document = new Document(answer);
+  visit(document, {
+    Scalar(_key, node) {
+      if (typeof node.value === "string" && /\p{Cc}/u.test(node.value)) node.type = "QUOTE_DOUBLE";
+    },
+  });
+  return escapedJson(document.toString({ lineWidth: 0 }));
 }
 
 /** Names come from a control plane: control characters must not reach the terminal. */

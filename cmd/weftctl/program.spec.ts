@@ -20,7 +20,7 @@ let url = "";
 
 beforeEach(async () => {
   view = testView();
-  const result = await listen("admin", { host: "127.0.0.1", port: 0 }, adminRoutes(view), {
+  const result = await listen("admin", { host: "127.0.0.1", port: 0 }, adminRoutes(view, log), {
     log,
     localOnly: true,
   });
@@ -212,7 +212,7 @@ describe("switches", () => {
     for (let round = 0; round < 200 && view.tails.length === 0; round++) await pause(5);
     await listener.close();
     expect(await running).toMatchObject({ code: ExitCode.unreachable });
-    const again = await listen("admin", listener.address, adminRoutes(view), { log, localOnly: true });
+    const again = await listen("admin", listener.address, adminRoutes(view, log), { log, localOnly: true });
     if (again.ok) listener = again.value;
   });
 

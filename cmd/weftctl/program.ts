@@ -2,7 +2,8 @@
 // Must not know how a verb does its work.
 
 import { Argument, Command, CommanderError, Option } from "commander";
-import { LOGGER_LEVELS, LOGGER_NAMES, MAP_NAMES } from "../../daemon/admin/responses.js";
+import { LOG_LEVELS, SUBSYSTEMS } from "../../daemon/base/log-levels.js";
+import { maps } from "../../daemon/bpf/maps.gen.js";
 import { accessLogStatus, switchAccessLog, tailAccessLog } from "./accesslog.js";
 import { COMPLETE_COMMAND, candidates, completionScript, SHELLS, type Shell } from "./completion.js";
 import { addGlobalOptions, type Context, contextOf, type Terminal } from "./context.js";
@@ -11,15 +12,16 @@ import { DUMP_KINDS, type DumpKind, type DumpOptions, dump } from "./dump.js";
 import { enroll, unenroll } from "./enroll.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { log } from "./log.js";
+import { printable } from "./output.js";
 import { status } from "./status.js";
-import { version } from "./version.js";
+import { type VersionOptions, version } from "./version.js";
 
 const EXIT_CODES = `
 Exit codes:
   0  done
   1  the daemon refused, is not ready (status), or differs from the kernel (diff)
   2  wrong usage
-  3  no daemon answers`;
+  3  no daemon answers, or what answers is none`;
 
 /** Runs one command line (without node and script) and gives the exit code. */
 export async function run(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
@@ -30,7 +32,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
     if (!(error instanceof CommandFailure)) throw error;
-    terminal.stderr.write(`weftctl: ${error.message}\n`);
+    terminal.stderr.write(`weftctl: ${printable(error.message)}\n`);
     return error.exitCode;
   }
 }
@@ -62,9 +64,9 @@ function buildProgram(terminal: Terminal): Command {
       return action(contextOf(command, terminal), command);
     };
 
-  verb(program, "version", "versions of client and daemon", ["version", "version -o json"]).action(
-    act(version),
-  );
+  verb(program, "version", "versions of client and daemon", ["version", "version --client -o json"])
+    .option("--client", "of this client only: no daemon is asked")
+    .action(act((context, command) => version(context, command.opts<VersionOptions>())));
   verb(program, "status", "readiness, warnings, hooks, control plane, pods, maps", [
     "status",
     "status -o wide",
@@ -76,7 +78,7 @@ function buildProgram(terminal: Terminal): Command {
     "dump bpf frontends -o yaml",
   ])
     .addArgument(new Argument("<KIND>", "what to show").choices(DUMP_KINDS))
-    .addArgument(new Argument("[MAP]", "with bpf: this map only").choices(MAP_NAMES))
+    .addArgument(new Argument("[MAP]", "with bpf: this map only").choices(Object.keys(maps)))
     .option("-n, --namespace <NAMESPACE>", "only resources of this namespace")
     .action(
       act((context, command) => {
@@ -95,12 +97,9 @@ function buildProgram(terminal: Terminal): Command {
     "log xds",
     "log --set xds:debug --set bpf:trace",
   ])
-    .addArgument(new Argument("[NAME]", "this logger only").choices(LOGGER_NAMES))
+    .addArgument(new Argument("[NAME]", "this logger only").choices(SUBSYSTEMS))
     .addOption(
-      new Option(
-        "--set <SUBSYSTEM:LEVEL>",
-        `change a level (${LOGGER_LEVELS.join(", ")}); default: means all`,
-      )
+      new Option("--set <SUBSYSTEM:LEVEL>", `change a level (${LOG_LEVELS.join(", ")}); default: means all`)
         .argParser((value: string, before: string[] | undefined) => [...(before ?? []), value])
         .default([], "none"),
     )

@@ -9,14 +9,15 @@ import type {
   StatusResponse,
   XdsStatus,
   XdsTypeStatus,
-} from "../../daemon/admin/responses.js";
+} from "../../daemon/admin/answers.js";
+import { api } from "../../daemon/admin/api.js";
 import type { Context } from "./context.js";
 import { CommandFailure } from "./failure.js";
 import { age, type Column, type Output, printable } from "./output.js";
 
 /** Fails when the daemon is not ready, after everything is printed. */
 export async function status({ client, out }: Context): Promise<void> {
-  const answer = await client.json<StatusResponse>("/status");
+  const answer = await client.call(api.status);
   out.data(answer, () => page(answer, out));
   if (!answer.ready) throw new CommandFailure("the daemon is not ready");
 }

@@ -1,22 +1,22 @@
 // Owns the comparison of what the daemon believes with what the kernel holds. Must not know how either is kept.
 
 import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
+import type { Difference } from "./answers.js";
 import { decodeKey, decodeValue } from "./dump-maps.js";
 import type { ExpectedEntry, KernelNames, RawMap } from "./operator-view.js";
-import type { Difference } from "./responses.js";
 
 /**
  * Differences of one map, in the order of the expected entries, then what should not be there; an entry that is
  * leaving may be there or not. Of an array only the expected indexes are compared: the others are reachable by
  * nothing.
  */
-export function diffMap(
+export function* diffMap(
   map: MapName,
   expected: Iterable<ExpectedEntry>,
   leaving: Iterable<Uint8Array>,
   actual: RawMap["entries"],
   names: KernelNames,
-): Difference[] {
+): Generator<Difference> {
   const description: MapDescription = maps[map];
   const held = new Map<string, Buffer>();
   const keySize = description.key.size;
@@ -26,27 +26,27 @@ export function diffMap(
     held.set(key.toString("latin1"), actual.values.subarray(index * valueSize, (index + 1) * valueSize));
   }
 
-  const differences: Difference[] = [];
-  const report = (key: Uint8Array, wanted: Uint8Array | undefined, found: Uint8Array | undefined) => {
-    differences.push({
-      map,
-      key: decodeKey(map, key, names),
-      expected: wanted === undefined ? null : decodeValue(map, wanted, names),
-      actual: found === undefined ? null : decodeValue(map, found, names),
-    });
-  };
+  const difference = (
+    key: Uint8Array,
+    wanted: Uint8Array | undefined,
+    found: Uint8Array | undefined,
+  ): Difference => ({
+    map,
+    key: decodeKey(map, key, names),
+    expected: wanted === undefined ? null : decodeValue(map, wanted, names),
+    actual: found === undefined ? null : decodeValue(map, found, names),
+  });
   for (const { key, value } of expected) {
     const text = textOf(key);
     const found = held.get(text);
     held.delete(text);
     // The kernel rounds values up to 8 bytes when it hands them over in some types.
     if (found === undefined || !found.subarray(0, description.value.size).equals(value))
-      report(key, value, found);
+      yield difference(key, value, found);
   }
-  if (description.type === "ARRAY") return differences;
+  if (description.type === "ARRAY") return;
   for (const key of leaving) held.delete(textOf(key));
-  for (const [text, found] of held) report(Buffer.from(text, "latin1"), undefined, found);
-  return differences;
+  for (const [text, found] of held) yield difference(Buffer.from(text, "latin1"), undefined, found);
 }
 
 function textOf(key: Uint8Array): string {

@@ -4,7 +4,7 @@
 import type { Policy } from "../model/policy.js";
 import type { Service } from "../model/service.js";
 import type { GatewayAddress, Port, Workload } from "../model/workload.js";
-import type { PolicyDump, PortDump, ServiceDump, WorkloadDump } from "./responses.js";
+import type { PolicyDump, PortDump, ServiceDump, WorkloadDump } from "./answers.js";
 
 export function dumpWorkload(workload: Workload): WorkloadDump {
   return {
@@ -77,10 +77,12 @@ function dumpPort(port: Port): PortDump {
 
 function gatewayText(gateway: GatewayAddress | undefined): string {
   if (gateway === undefined) return "";
-  const { destination, hbonePort } = gateway;
-  const host =
-    destination.kind === "hostname"
-      ? `${destination.namespace}/${destination.hostname}`
-      : `${destination.network}/${destination.address}`;
-  return hbonePort === 0 ? host : `${host}:${hbonePort}`;
+  return gateway.hbonePort === 0 ? gatewayName(gateway) : `${gatewayName(gateway)}:${gateway.hbonePort}`;
+}
+
+/** `namespace/hostname` or `network/address`, the form in which istioctl looks for the service. */
+export function gatewayName({ destination }: Pick<GatewayAddress, "destination">): string {
+  return destination.kind === "hostname"
+    ? `${destination.namespace}/${destination.hostname}`
+    : `${destination.network}/${destination.address}`;
 }

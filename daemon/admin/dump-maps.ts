@@ -17,8 +17,8 @@ import {
 import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
 import { serviceKey } from "../model/service.js";
+import type { Decoded } from "./answers.js";
 import type { KernelNames, RawMap } from "./operator-view.js";
-import { type Decoded, MAP_NAMES } from "./responses.js";
 
 type EnumNames = Readonly<Record<number, string>>;
 
@@ -46,10 +46,8 @@ const RESOURCE_FIELDS: Readonly<Record<string, "workload" | "service" | "policy"
   policy: "policy",
 };
 
-/** MAP_NAMES of the answers, as names of the generated codecs. */
-export const LISTED_MAPS: readonly MapName[] = MAP_NAMES.filter((name): name is MapName =>
-  Object.hasOwn(maps, name),
-);
+/** Every map, in the order of definition. */
+export const LISTED_MAPS = Object.keys(maps) as MapName[];
 
 export function isListedMap(name: string): name is MapName {
   return LISTED_MAPS.some((known) => known === name);

@@ -11,11 +11,11 @@ import type { TailOptions } from "../telemetry/access-log.js";
 import type {
   AccessLogStatus,
   ComponentStatus,
-  EnrollRequest,
   PodResponse,
   StatusFacts,
   VersionResponse,
-} from "./responses.js";
+} from "./answers.js";
+import type { EnrollRequest } from "./api.js";
 
 /** A kernel map as read: `count` keys and values laid end to end (native's Entries), per-CPU values unsummed. */
 export interface RawMap {

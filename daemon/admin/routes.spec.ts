@@ -23,7 +23,7 @@ async function serve(routes: readonly Route[], localOnly = true): Promise<string
 
 beforeEach(async () => {
   view = testView();
-  base = await serve(adminRoutes(view));
+  base = await serve(adminRoutes(view, log));
 });
 
 afterEach(async () => {
@@ -341,7 +341,7 @@ describe("the other listeners", () => {
       expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
       expect(await response.text()).toBe("# HELP a b\n# TYPE a gauge\na 1\n");
     }
-    const ready = await serve(readyRoutes(view), false);
+    const ready = await serve(readyRoutes(view, log), false);
     expect((await fetch(`${ready}/healthz/ready`)).status).toBe(200);
     expect((await fetch(`${ready}/version`)).status).toBe(404);
   });

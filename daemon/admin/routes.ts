@@ -1,117 +1,121 @@
-// Owns the paths of the three listeners and what each answers. Must not know HTTP's mechanics.
+// Owns what each request of the admin API answers, and the routes of the metrics and ready ports.
+// Must not know HTTP's mechanics.
 
-import { z } from "zod";
+import { once } from "node:events";
 import { describe, type WeftError } from "../base/errors.js";
-import type { MapName } from "../bpf/maps.gen.js";
-import { type MapDescription, maps } from "../bpf/maps.gen.js";
+import type { Logger } from "../base/log.js";
+import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
 import { serviceKey } from "../model/service.js";
 import { EXPOSITION_TYPE } from "../telemetry/exposition.js";
 import { parseFilter } from "../telemetry/record.js";
+import type { ComponentStatus, ConfigDumpResponse, Difference, ErrorResponse } from "./answers.js";
+import type { api, CallName } from "./api.js";
+import { type Answered, type Asked, apiRoutes, type CallHandlers } from "./api-routes.js";
 import { diffMap } from "./diff.js";
 import { dumpPolicy, dumpService, dumpWorkload } from "./dump-config.js";
 import { decodeEntries, isListedMap, LISTED_MAPS } from "./dump-maps.js";
 import type { OperatorView } from "./operator-view.js";
-import type {
-  AccessLogResponse,
-  ComponentStatus,
-  Difference,
-  DiffResponse,
-  LoggersResponse,
-  PodsResponse,
-  ReadyResponse,
-  StatusResponse,
-} from "./responses.js";
-import { badRequest, type Handler, type Reply, type Route, type RouteRequest, refuse } from "./server.js";
-import { arrayText, gather, jsonOfArrays, lines, objectText } from "./streams.js";
+import { badRequest, type Reply, type Route, refuse } from "./server.js";
+import { arrayText, gather, jsonOfArrays, lines, objectText, sharedPage } from "./streams.js";
 import { warningsOf } from "./warnings.js";
 import { ztunnelPolicy, ztunnelService, ztunnelWorkload } from "./ztunnel-dump.js";
 
-const JSON_TYPE = "application/json; charset=utf-8";
+type Api = typeof api;
 
-/** Listener of --admin-address. */
-export function adminRoutes(view: OperatorView): Route[] {
-  const configDump: Handler = () =>
-    ok200Pieces(
-      jsonOfArrays({
-        workloads: mapEach(view.workloads(), dumpWorkload),
-        services: mapEach(view.services(), dumpService),
-        policies: mapEach(view.policies(), dumpPolicy),
-      }),
-    );
-  const ztunnelDump: Handler = () =>
-    ok200Pieces(
-      jsonOfArrays({
-        workloads: mapEach(view.workloads(), ztunnelWorkload),
-        services: mapEach(view.services(), (service) =>
-          ztunnelService(service, view.endpoints(serviceKey(service))),
-        ),
-        policies: mapEach(view.policies(), ztunnelPolicy),
-        // weftd holds none: it terminates no TLS.
-        certificates: [],
-      }),
-    );
-  const bpfDump: Handler = (request) => dumpBpf(view, request);
-  return [
-    get("/version", () => ok200(view.version())),
-    get("/status", () => ok200(statusOf(view))),
-    get("/config_dump", ztunnelDump),
-    get("/debug/config_dump/workload", configDump),
-    get("/debug/config_dump/dual-engine", configDump),
-    get("/debug/config_dump/bpf/workload", bpfDump),
-    get("/debug/config_dump/bpf/dual-engine", bpfDump),
-    get("/debug/config_dump/diff", () => diffAll(view)),
-    {
-      path: "/debug/loggers",
-      methods: {
-        GET: (request) => getLoggers(view, request),
-        POST: (request) => setLogger(view, request),
-      },
+/** Milliseconds for which a page of metrics serves all who scrape. */
+const METRICS_FRESH_MS = 1000;
+
+/** Listener of --admin-address. `log` gets a line for each request that may change something. */
+export function adminRoutes(view: OperatorView, log: Logger): Route[] {
+  const handlers: CallHandlers<CallName> = {
+    version: () => ({ json: view.version() }),
+    status: () => ({ json: statusOf(view) }),
+    ready: () => readyOf(view),
+    configDump: () => ({ pieces: dumpConfig(view) }),
+    ztunnelDump: () => ({ pieces: dumpAsZtunnel(view) }),
+    bpfDump: ({ query }) => dumpBpf(view, query.map),
+    diff: ({ signal }) => diffAll(view, signal),
+    loggers: ({ query }) => loggersOf(view, query.name),
+    setLogger: ({ body }) => {
+      const result = view.setLogLevel(body.name, body.level);
+      return result.ok ? { json: { loggers: view.loggers() } } : badRequest(result.reason);
     },
-    {
-      path: "/accesslog",
-      methods: { GET: () => ok200(accessLog(view)), POST: (request) => switchAccessLog(view, request) },
+    accessLog: () => ({ json: view.accessLog() }),
+    switchAccessLog: ({ query }) => {
+      const result = view.setAccessLog(query.enable === "true");
+      return result.ok ? { json: view.accessLog() } : refused(500, result.error);
     },
-    get("/accesslog/tail", (request) => tail(view, request)),
-    {
-      path: "/pods",
-      methods: {
-        GET: () => ok200({ pods: view.pods() } satisfies PodsResponse),
-        POST: (request) => enroll(view, request),
-      },
+    tailAccessLog: (asked) => tail(view, asked),
+    pods: () => ({ json: { pods: view.pods() } }),
+    enroll: async ({ body }) => {
+      const result = await view.enroll(body);
+      return result.ok ? { json: result.value } : refused(409, result.error);
     },
-    { path: "/pods/:namespace/:name", methods: { DELETE: (request) => unenroll(view, request) } },
-    ...readyRoutes(view),
-  ];
+    unenroll: async ({ params }) => {
+      const result = await view.unenroll(params.namespace, params.name);
+      if (result.ok) return { json: { pods: view.pods() } };
+      return refused(result.error.code === "POD_UNKNOWN" ? 404 : 409, result.error);
+    },
+  };
+  return apiRoutes(handlers, log);
 }
 
 /** Listener of --metrics-address. */
 export function metricsRoutes(metrics: { render(): AsyncIterable<string> }): Route[] {
-  const scrape: Handler = () => ({ status: 200, type: EXPOSITION_TYPE, pieces: metrics.render() });
-  return ["/metrics", "/status/metric", "/stats/prometheus"].map((path) => get(path, scrape));
+  const page = sharedPage(() => metrics.render(), METRICS_FRESH_MS);
+  const scrape = (): Reply => ({ status: 200, type: EXPOSITION_TYPE, pieces: page() });
+  return ["/metrics", "/status/metric", "/stats/prometheus"].map((path) => ({
+    path,
+    methods: { GET: scrape },
+  }));
 }
 
-/** Listener of --ready-address; on the admin port too. */
-export function readyRoutes(view: Pick<OperatorView, "components">): Route[] {
-  const ready: Handler = () => {
-    const components = view.components();
-    const response: ReadyResponse = { ready: allReady(components), components };
-    return { status: response.ready ? 200 : 503, json: response };
-  };
-  return [get("/debug/ready", ready), get("/healthz/ready", ready)];
+/** Listener of --ready-address. */
+export function readyRoutes(view: Pick<OperatorView, "components">, log: Logger): Route[] {
+  return apiRoutes({ ready: () => readyOf(view) }, log);
 }
 
-function statusOf(view: OperatorView): StatusResponse {
+function readyOf(view: Pick<OperatorView, "components">): Answered<Api["ready"]> {
+  const components = view.components();
+  const ready = allReady(components);
+  return { status: ready ? 200 : 503, json: { ready, components } };
+}
+
+function statusOf(view: OperatorView) {
   const facts = view.status();
   return { ready: allReady(facts.components), ...facts, warnings: warningsOf(facts) };
 }
 
-function dumpBpf(view: OperatorView, { url }: RouteRequest): Reply {
-  const wanted = url.searchParams.get("map");
-  if (wanted !== null && !isListedMap(wanted)) return unknownMap(wanted);
-  const chosen = wanted === null ? LISTED_MAPS : [wanted].filter(isListedMap);
-  return ok200Pieces(
-    gather(objectText([["maps", chosen]], (names) => objectText(mapsOf(view, names), (text) => text))),
-  );
+function allReady(components: readonly ComponentStatus[]): boolean {
+  return components.every((component) => component.ready);
+}
+
+function dumpConfig(view: OperatorView): Iterable<string> {
+  return jsonOfArrays<ConfigDumpResponse>({
+    workloads: mapEach(view.workloads(), dumpWorkload),
+    services: mapEach(view.services(), dumpService),
+    policies: mapEach(view.policies(), dumpPolicy),
+  });
+}
+
+function dumpAsZtunnel(view: OperatorView): Iterable<string> {
+  return jsonOfArrays({
+    workloads: mapEach(view.workloads(), ztunnelWorkload),
+    services: mapEach(view.services(), (service) =>
+      ztunnelService(service, view.endpoints(serviceKey(service))),
+    ),
+    policies: mapEach(view.policies(), ztunnelPolicy),
+    certificates: [],
+  });
+}
+
+function dumpBpf(view: OperatorView, wanted: string | undefined): Answered<Api["bpfDump"]> {
+  if (wanted !== undefined && !isListedMap(wanted)) {
+    return refuse(404, "not found", `there is no map "${wanted}": use one of ${LISTED_MAPS.join(", ")}`);
+  }
+  const chosen = wanted === undefined ? LISTED_MAPS : [wanted];
+  const document = objectText([["maps", chosen]], (names) => objectText(mapsOf(view, names), (text) => text));
+  return { pieces: gather(document) };
 }
 
 /** Each map's text, read when its turn comes, so that only one map's bytes are held. */
@@ -132,9 +136,11 @@ function* mapsOf(
   }
 }
 
-async function diffAll(view: OperatorView): Promise<Reply> {
-  const differences = await view.betweenUpdates(() => [...allDifferences(view)]);
-  return ok200({ differences } satisfies DiffResponse);
+/** The wait ends when the client has left: nothing is compared for it then, nor written to it. */
+async function diffAll(view: OperatorView, signal: AbortSignal): Promise<Answered<Api["diff"]>> {
+  const compared = view.betweenUpdates(() => (signal.aborted ? [] : [...allDifferences(view)]));
+  const left = once(signal, "abort").then((): Difference[] => []);
+  return { pieces: jsonOfArrays({ differences: await Promise.race([compared, left]) }) };
 }
 
 function* allDifferences(view: OperatorView): Generator<Difference> {
@@ -146,95 +152,30 @@ function* allDifferences(view: OperatorView): Generator<Difference> {
   }
 }
 
-function getLoggers(view: OperatorView, { url }: RouteRequest): Reply {
-  const name = url.searchParams.get("name");
-  const loggers = view.loggers().filter((logger) => name === null || logger.name === name);
+function loggersOf(view: OperatorView, name: string | undefined): Answered<Api["loggers"]> {
+  const loggers = view.loggers().filter((logger) => name === undefined || logger.name === name);
   if (loggers.length === 0) return refuse(404, "not found", `there is no logger "${name}"`);
-  return ok200({ loggers } satisfies LoggersResponse);
+  return { json: { loggers } };
 }
 
-const loggerRequest = z.strictObject({ name: z.string(), level: z.string() });
-
-function setLogger(view: OperatorView, { body }: RouteRequest): Reply {
-  const request = loggerRequest.safeParse(body);
-  if (!request.success) return badRequest('expected {"name": SUBSYSTEM, "level": LEVEL}');
-  const result = view.setLogLevel(request.data.name, request.data.level);
-  return result.ok ? ok200({ loggers: view.loggers() } satisfies LoggersResponse) : badRequest(result.reason);
-}
-
-function accessLog(view: OperatorView): AccessLogResponse {
-  return view.accessLog();
-}
-
-function switchAccessLog(view: OperatorView, { url }: RouteRequest): Reply {
-  const value = url.searchParams.get("enable");
-  if (value !== "true" && value !== "false") {
-    return badRequest(
-      `enable is ${value === null ? "missing" : `"${value}"`}: use ?enable=true or ?enable=false`,
-    );
-  }
-  const result = view.setAccessLog(value === "true");
-  return result.ok ? ok200(accessLog(view)) : refused(500, result.error);
-}
-
-function tail(view: OperatorView, { url, signal }: RouteRequest): Reply {
-  const filter = parseFilter(url.searchParams.get("filter") ?? "");
+function tail(
+  view: OperatorView,
+  { query, signal }: Asked<Api["tailAccessLog"]>,
+): Answered<Api["tailAccessLog"]> {
+  const { format = "json" } = query;
+  const filter = parseFilter(query.filter ?? "");
   if (!filter.ok) return badRequest(filter.reason);
-  const format = url.searchParams.get("format") ?? "json";
-  if (format !== "json" && format !== "text") return badRequest(`format is "${format}": use text or json`);
-  const options = { format, filter: filter.filter } as const;
+  const options = { format, filter: filter.filter };
   const lost = (count: number) =>
     format === "json" ? `{"lost":${count}}` : `accesslog: ${count} lines lost, this reader is too slow`;
   return {
-    status: 200,
     type: format === "json" ? "application/x-ndjson; charset=utf-8" : "text/plain; charset=utf-8",
     pieces: lines((onLine) => view.tailAccessLog(options, onLine), signal, lost),
   };
 }
 
-const enrollRequest = z.strictObject({
-  namespace: z.string().regex(/^[^/\s]+$/),
-  name: z.string().regex(/^[^/\s]+$/),
-  netns: z.string().startsWith("/"),
-});
-
-async function enroll(view: OperatorView, { body }: RouteRequest): Promise<Reply> {
-  const request = enrollRequest.safeParse(body);
-  if (!request.success) {
-    return badRequest('expected {"namespace": NAMESPACE, "name": NAME, "netns": "/run/netns/NAME"}');
-  }
-  const result = await view.enroll(request.data);
-  return result.ok ? { status: 201, json: result.value } : refused(409, result.error);
-}
-
-async function unenroll(view: OperatorView, { params }: RouteRequest): Promise<Reply> {
-  const result = await view.unenroll(params.namespace ?? "", params.name ?? "");
-  if (result.ok) return ok200({ pods: view.pods() } satisfies PodsResponse);
-  return refused(result.error.code === "POD_UNKNOWN" ? 404 : 409, result.error);
-}
-
-function unknownMap(name: string): Reply {
-  return refuse(404, "not found", `there is no map "${name}": use one of ${LISTED_MAPS.join(", ")}`);
-}
-
-function refused(status: number, error: WeftError): Reply {
+function refused(status: number, error: WeftError): Reply<ErrorResponse> {
   return refuse(status, error.code, describe(error));
-}
-
-function allReady(components: readonly ComponentStatus[]): boolean {
-  return components.every((component) => component.ready);
-}
-
-function get(path: string, handler: Handler): Route {
-  return { path, methods: { GET: handler } };
-}
-
-function ok200(json: unknown): Reply {
-  return { status: 200, json };
-}
-
-function ok200Pieces(pieces: Iterable<string>): Reply {
-  return { status: 200, type: JSON_TYPE, pieces };
 }
 
 function* mapEach<T, U>(items: Iterable<T>, convert: (item: T) => U): Generator<U> {

@@ -23,7 +23,7 @@ async function serve(routes: readonly Route[], localOnly = true): Promise<string
 
 beforeEach(async () => {
   view = testView();
-  base = await serve(adminRoutes(view));
+  base = await serve(adminRoutes(view, log));
 });
 
 afterEach(async () => {

@@ -5,13 +5,15 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
-import { addressInUse, failed, messageOf, ok, type Result } from "../base/errors.js";
+import { failed, listenFailed, messageOf, ok, type Result } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { formatHostPort, type HostPort } from "../base/parse.js";
-import type { ErrorResponse } from "./responses.js";
+import type { ErrorResponse } from "./answers.js";
+import type { Method } from "./api.js";
 
 /** Far above any body that a route takes. */
 const MAX_BODY_BYTES = 64 * 1024;
+const MAX_CONNECTIONS = 256;
 
 export interface RouteRequest {
   readonly url: URL;
@@ -19,12 +21,14 @@ export interface RouteRequest {
   readonly params: Readonly<Record<string, string>>;
   /** The parsed JSON body; undefined when there was none. */
   readonly body: unknown;
+  /** Address and port of who asks. */
+  readonly peer: string;
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal;
 }
 
-export type Reply =
-  | { readonly status: number; readonly json: unknown }
+export type Reply<Json = unknown> =
+  | { readonly status: number; readonly json: Json }
   /** Pieces are written as the client takes them; an empty one only gives others a turn. */
   | {
       readonly status: number;
@@ -33,7 +37,6 @@ export type Reply =
     };
 
 export type Handler = (request: RouteRequest) => Reply | Promise<Reply>;
-export type Method = "GET" | "POST" | "DELETE";
 
 export interface Route {
   /** Segments; one that begins with a colon matches any text. */
@@ -48,23 +51,33 @@ export interface Listener {
 }
 
 /** A refusal in the one form that all have. */
-export function refuse(status: number, error: string, reason: string): Reply {
-  return { status, json: { error, reason } satisfies ErrorResponse };
+export function refuse(status: number, error: string, reason: string): Reply<ErrorResponse> {
+  return { status, json: { error, reason } };
 }
 
-export function badRequest(reason: string): Reply {
+export function badRequest(reason: string): Reply<ErrorResponse> {
   return refuse(400, "bad request", reason);
 }
 
-/**
- * Serves routes on an address. `name` is admin, metrics or ready. With `localOnly`, requests are refused that a
- * browser sent on behalf of a page elsewhere (DNS rebinding, cross-site posts): the port has no authentication.
- */
+export interface ListenOptions {
+  readonly log: Logger;
+  /**
+   * Refuses what a browser sent on behalf of a page elsewhere (DNS rebinding, cross-site posts): for a port without
+   * authentication.
+   */
+  readonly localOnly?: boolean;
+  /** What comes beyond it is not accepted. */
+  readonly maxConnections?: number;
+  /** Milliseconds after which an answer that its reader has not taken is cut off; absent: never. */
+  readonly answerWithin?: number;
+}
+
+/** Serves routes on an address. `name` is admin, metrics or ready. */
 export async function listen(
   name: string,
   address: HostPort,
   routes: readonly Route[],
-  options: { readonly log: Logger; readonly localOnly?: boolean },
+  options: ListenOptions,
 ): Promise<Result<Listener>> {
   const server = createServer((request, response) => {
     serve(routes, request, response, options).catch((error: unknown) => {
@@ -75,14 +88,16 @@ export async function listen(
   server.headersTimeout = 10_000;
   server.requestTimeout = 15_000;
   server.keepAliveTimeout = 30_000;
-  server.maxConnections = 256;
+  server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
   server.on("clientError", refuseMalformed);
   server.listen(address.port, address.host);
   try {
     await once(server, "listening");
   } catch (error) {
-    return failed(addressInUse(name, formatHostPort(address), error));
+    return failed(listenFailed(name, formatHostPort(address), error));
   }
+  // An accept that fails, for want of descriptors for one, must not end the daemon.
+  server.on("error", (error) => options.log.error({ err: error, port: name }, "cannot accept a connection"));
   const { port } = server.address() as AddressInfo;
   return ok({
     address: { host: address.host, port },
@@ -111,10 +126,17 @@ async function serve(
   routes: readonly Route[],
   request: IncomingMessage,
   response: ServerResponse,
-  options: { readonly log: Logger; readonly localOnly?: boolean },
+  options: ListenOptions,
 ): Promise<void> {
   const gone = new AbortController();
-  response.on("close", () => gone.abort());
+  const deadline =
+    options.answerWithin === undefined
+      ? undefined
+      : setTimeout(() => response.destroy(), options.answerWithin);
+  response.on("close", () => {
+    clearTimeout(deadline);
+    gone.abort();
+  });
   let reply: Reply;
   try {
     reply =
@@ -149,7 +171,9 @@ async function answer(
   }
   const body = await readBody(request);
   if (!body.ok) return body.reply;
-  return handler({ url, params, body: body.value, signal });
+  const { remoteAddress = "", remotePort = 0 } = request.socket;
+  const peer = formatHostPort({ host: remoteAddress, port: remotePort });
+  return handler({ url, params, body: body.value, peer, signal });
 }
 
 function parseTarget(target: string): URL | undefined {

@@ -1,10 +1,17 @@
-// Owns large and endless answers: JSON written piece by piece, lines as they come. Must not know HTTP.
+// Owns large and endless answers: JSON written piece by piece, pages for many readers, lines as they come.
+// Must not know HTTP.
+
+import { setImmediate as turn } from "node:timers/promises";
 
 const PIECE_LENGTH = 32_768;
 
 /** A JSON object whose fields are arrays of any length, without ever holding its whole text. */
-export function* jsonOfArrays(fields: Readonly<Record<string, Iterable<unknown>>>): Generator<string> {
-  yield* gather(objectText(Object.entries(fields), arrayText));
+export function* jsonOfArrays<T extends Readonly<Record<keyof T, readonly unknown[]>>>(
+  fields: {
+    readonly [K in keyof T]: Iterable<T[K][number]>;
+  },
+): Generator<string> {
+  yield* gather(objectText(Object.entries<Iterable<unknown>>(fields), arrayText));
 }
 
 /** A JSON object whose fields are written by `write`; an entry's value is made only when its turn comes. */
@@ -41,6 +48,73 @@ export function* gather(pieces: Iterable<string>): Generator<string> {
     }
   }
   yield `${text}\n`;
+}
+
+/**
+ * Pages of `render`, one at a time: each is shared by all who ask while it is rendered, and for `freshMs` after.
+ * Many readers cost no more than one.
+ */
+export function sharedPage(
+  render: () => AsyncIterable<string>,
+  freshMs: number,
+): () => AsyncGenerator<string> {
+  let current: Page | undefined;
+  return async function* () {
+    if (current === undefined) {
+      const page = new Page(render());
+      current = page;
+      void page.whole.then(() => {
+        setTimeout(() => {
+          current = undefined;
+        }, freshMs).unref();
+      });
+    }
+    yield* current.read();
+  };
+}
+
+/** Pieces of a page as they are rendered, for any number of readers, each at its own pace. */
+class Page {
+  /** Resolves when no piece follows any more; never rejects: those who read meet the failure. */
+  readonly whole: Promise<void>;
+  readonly #pieces: string[] = [];
+  #isWhole = false;
+  #failure: { readonly error: unknown } | undefined;
+  #wake: (() => void)[] = [];
+
+  constructor(source: AsyncIterable<string>) {
+    this.whole = this.#render(source);
+  }
+
+  async *read(): AsyncGenerator<string> {
+    for (let index = 0; ; index++) {
+      while (index >= this.#pieces.length && !this.#isWhole) {
+        await new Promise<void>((resolve) => this.#wake.push(resolve));
+      }
+      const piece = this.#pieces[index];
+      if (piece === undefined) break;
+      yield piece;
+    }
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  async #render(source: AsyncIterable<string>): Promise<void> {
+    try {
+      for await (const piece of source) {
+        this.#pieces.push(piece);
+        this.#wakeAll();
+        await turn();
+      }
+    } catch (error) {
+      this.#failure = { error };
+    }
+    this.#isWhole = true;
+    this.#wakeAll();
+  }
+
+  #wakeAll(): void {
+    for (const wake of this.#wake.splice(0)) wake();
+  }
 }
 
 /**

@@ -16,8 +16,8 @@ import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
 import { pod, service } from "../model/test-samples.js";
 import type { TailOptions } from "../telemetry/access-log.js";
+import type { PodResponse, StatusFacts, VersionResponse } from "./answers.js";
 import type { ExpectedEntry, OperatorView, RawMap } from "./operator-view.js";
-import type { PodResponse, StatusFacts, VersionResponse } from "./responses.js";
 
 export const version: VersionResponse = {
   version: "0.1.0",
@@ -68,6 +68,7 @@ export const facts: StatusFacts = {
   pods: [webPod],
   accessLog: { enabled: false, file: null, written: 0, dropped: 0, dropReason: null },
   eventsDropped: 0,
+  recent: { minutes: 10, eventsDropped: 0, linesDropped: 0, nacks: { Address: 0 } },
   authzEnforced: true,
   warnings: [],
 };

@@ -1,10 +1,23 @@
 import { expect, it } from "vitest";
-import type { StatusFacts } from "./responses.js";
+import type { StatusFacts } from "./answers.js";
 import { facts, webPod } from "./test-operator-view.js";
 import { warningsOf } from "./warnings.js";
 
 it("has nothing to say of a daemon that is well", () => {
   expect(warningsOf(facts)).toEqual([]);
+});
+
+it("has nothing to say of what was lost or refused long ago", () => {
+  const old: StatusFacts = {
+    ...facts,
+    xds: {
+      ...facts.xds,
+      types: [{ type: "Address", resources: 3, synced: true, responses: 9, nacks: 2 }],
+    },
+    accessLog: { enabled: true, file: null, written: 1, dropped: 3, dropReason: "nobody reads it" },
+    eventsDropped: 4,
+  };
+  expect(warningsOf(old)).toEqual([]);
 });
 
 it("names each thing that is wrong, and what to do", () => {
@@ -14,7 +27,6 @@ it("names each thing that is wrong, and what to do", () => {
       ...facts.xds,
       state: "waiting",
       lastError: "ECONNREFUSED",
-      types: [{ type: "Address", resources: 0, synced: true, responses: 1, nacks: 2 }],
     },
     hooks: facts.hooks.map((hook) => ({ ...hook, attached: false })),
     maps: [
@@ -24,8 +36,8 @@ it("names each thing that is wrong, and what to do", () => {
       { name: "settings", entries: 1, capacity: 1 },
     ],
     pods: [{ ...webPod, workload: null }],
-    accessLog: { enabled: true, file: null, written: 1, dropped: 3, dropReason: "nobody reads it" },
-    eventsDropped: 4,
+    accessLog: { enabled: true, file: null, written: 1, dropped: 30, dropReason: "nobody reads it" },
+    recent: { minutes: 10, eventsDropped: 4, linesDropped: 3, nacks: { Address: 2, Authorization: 0 } },
     authzEnforced: false,
     warnings: ["of the daemon itself"],
   };
@@ -34,12 +46,12 @@ it("names each thing that is wrong, and what to do", () => {
   for (const expected of [
     "of the daemon itself",
     "no control plane at 127.0.0.1:15010",
-    "2 Address responses",
+    "2 Address responses in the last 10 minutes",
     "connect4 is not attached",
     "map slots is 97 % full",
     "does not know pod default/web",
-    "4 access log records",
-    "3 access log lines did not reach standard output: nobody reads it",
+    "4 access log records in the last 10 minutes",
+    "3 access log lines in the last 10 minutes did not reach standard output: nobody reads it",
     "authorization is not enforced",
   ]) {
     expect(

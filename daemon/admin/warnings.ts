@@ -1,7 +1,7 @@
 // Owns what in a status deserves an operator's attention. Must not know where the facts come from.
 
 import { type MapDescription, maps } from "../bpf/maps.gen.js";
-import type { StatusFacts } from "./responses.js";
+import type { StatusFacts } from "./answers.js";
 
 /** Share of a map's capacity from which on it is a warning: one that may grow has done so before. */
 const FULL = 0.9;
@@ -9,16 +9,19 @@ const FULL = 0.9;
 /** Sentences that say what is wrong and what to do, the daemon's own first. */
 export function warningsOf(facts: StatusFacts): string[] {
   const warnings = [...facts.warnings];
-  const { xds, accessLog } = facts;
+  const { xds, accessLog, recent } = facts;
+  const lately = `in the last ${recent.minutes} minutes`;
   if (xds.state !== "connected") {
     const because = xds.lastError === null ? "" : ` (${xds.lastError})`;
     warnings.push(
       `no control plane at ${xds.address} since ${xds.since}${because}: the kernel keeps the last configuration`,
     );
   }
-  for (const { type, nacks } of xds.types) {
+  for (const [type, nacks] of Object.entries(recent.nacks)) {
     if (nacks > 0)
-      warnings.push(`${nacks} ${type} responses held a resource that was refused: see the log of xds`);
+      warnings.push(
+        `${nacks} ${type} responses ${lately} held a resource that was refused: see the log of xds`,
+      );
   }
   for (const { hook, target, attached } of facts.hooks) {
     if (!attached) warnings.push(`${hook} is not attached to ${target}: restart weftd`);
@@ -37,11 +40,12 @@ export function warningsOf(facts: StatusFacts): string[] {
       );
     }
   }
-  if (facts.eventsDropped > 0)
-    warnings.push(`${facts.eventsDropped} access log records were lost in the ring buffer`);
-  if (accessLog.dropped > 0) {
+  if (recent.eventsDropped > 0)
+    warnings.push(`${recent.eventsDropped} access log records ${lately} were lost in the ring buffer`);
+  if (recent.linesDropped > 0) {
+    const file = accessLog.file ?? "standard output";
     warnings.push(
-      `${accessLog.dropped} access log lines did not reach ${accessLog.file ?? "standard output"}: ${accessLog.dropReason}`,
+      `${recent.linesDropped} access log lines ${lately} did not reach ${file}: ${accessLog.dropReason}`,
     );
   }
   if (!facts.authzEnforced) warnings.push("authorization is not enforced: every verdict is allow");

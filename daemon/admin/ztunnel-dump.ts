@@ -21,6 +21,7 @@ import type {
   TunnelProtocol,
   Workload,
 } from "../model/workload.js";
+import { gatewayName } from "./dump-config.js";
 
 /** ztunnel's names of what the control plane names in capitals. */
 const PROTOCOL: Readonly<Record<TunnelProtocol, string>> = {
@@ -65,7 +66,6 @@ const SCOPE: Readonly<Record<PolicyScope, string>> = {
 };
 const ACTION: Readonly<Record<PolicyAction, string>> = { ALLOW: "Allow", DENY: "Deny" };
 
-/** A gateway: `namespace/hostname` or `network/address`, the form in which istioctl looks for the service. */
 export interface ZtunnelGateway {
   readonly destination: string;
   /** 0: not given. */
@@ -257,12 +257,7 @@ function stringMatch(match: StringMatch): Readonly<Record<string, unknown>> {
 
 function gateway(address: GatewayAddress | undefined): ZtunnelGateway | undefined {
   if (address === undefined) return undefined;
-  const { destination, hbonePort } = address;
-  const name =
-    destination.kind === "hostname"
-      ? `${destination.namespace}/${destination.hostname}`
-      : `${destination.network}/${destination.address}`;
-  return { destination: name, hboneMtlsPort: hbonePort };
+  return { destination: gatewayName(address), hboneMtlsPort: address.hbonePort };
 }
 
 function portNumbers(ports: readonly Port[]): ZtunnelPorts {

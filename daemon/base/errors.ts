@@ -4,6 +4,8 @@
 /** Codes are part of the operator's surface: append, never rename. */
 export type ErrorCode =
   | "ADDRESS_IN_USE"
+  | "ADDRESS_UNAVAILABLE"
+  | "ADMIN_ANSWER_INVALID"
   | "ADMIN_UNREACHABLE"
   | "ALREADY_RUNNING"
   | "BPF_ATTACH_FAILED"
@@ -221,11 +223,39 @@ export function podUnknown(pod: string): WeftError {
   return new WeftError("POD_UNKNOWN", `pod ${pod} is not enrolled: 'weftctl status' lists those that are`);
 }
 
-export function addressInUse(what: string, address: string, cause?: unknown): WeftError {
+/** `what` is the port's name: admin, metrics or ready. `cause` is what listening failed with. */
+export function listenFailed(what: string, address: string, cause: unknown): WeftError {
+  const flag = `--${what}-address`;
+  const start = `cannot listen on ${address} for ${what}`;
+  const unavailable = (reason: string) => new WeftError("ADDRESS_UNAVAILABLE", `${start}: ${reason}`, cause);
+  switch (cause instanceof Error && "code" in cause ? cause.code : undefined) {
+    case "EADDRINUSE":
+      return new WeftError(
+        "ADDRESS_IN_USE",
+        `${start}: another process has it, name another with ${flag}`,
+        cause,
+      );
+    case "EADDRNOTAVAIL":
+      return unavailable(`it is no address of this machine, name one that is, or 0.0.0.0, with ${flag}`);
+    case "EACCES":
+      return unavailable(
+        `a port this low needs CAP_NET_BIND_SERVICE, give it or name a port from 1024 on with ${flag}`,
+      );
+    case "EAFNOSUPPORT":
+      return unavailable(`the kernel does not speak this kind of address, name another with ${flag}`);
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return unavailable(`its name cannot be resolved, name an address with ${flag}`);
+    default:
+      return unavailable(`see the cause, or name another with ${flag}`);
+  }
+}
+
+/** Two of the daemon's own ports are to have one address. */
+export function listenTwice(what: string, address: string, other: string): WeftError {
   return new WeftError(
     "ADDRESS_IN_USE",
-    `cannot listen on ${address} for ${what}: another process has it, name another with --${what}-address`,
-    cause,
+    `cannot listen on ${address} for ${what}: the ${other} port has it, give each its own with --${what}-address and --${other}-address`,
   );
 }
 
@@ -259,5 +289,13 @@ export function adminUnreachable(url: string, cause: unknown): WeftError {
     "ADMIN_UNREACHABLE",
     `no weftd answers at ${url}: is it running on this node? name its admin address with --admin or WEFT_ADMIN`,
     cause,
+  );
+}
+
+/** Something answered, and not with what this weftctl asked for; `reason` is a clause. */
+export function adminAnswerInvalid(url: string, reason: string): WeftError {
+  return new WeftError(
+    "ADMIN_ANSWER_INVALID",
+    `the answer of ${url} is none of weftd's: ${reason}; is that the admin address of a weftd of this version?`,
   );
 }

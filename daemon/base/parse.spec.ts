@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatHostPort, parseDuration, parseHostPort, parsePod } from "./parse.js";
+import { formatHostPort, parseDuration, parseHostPort, parsePod, parsePodName } from "./parse.js";
 
 describe("parsers", () => {
   it("reads durations with units only", () => {
@@ -21,12 +21,29 @@ describe("parsers", () => {
     }
   });
 
+  it("reads names of pods", () => {
+    expect(parsePodName("a/b")).toEqual({ ok: true, value: { namespace: "a", name: "b" } });
+    for (const text of ["", "a", "a/", "/b", "a/b/c", "a/b=c", "a b/c", "a/b\x1b"]) {
+      expect(parsePodName(text).ok, text).toBe(false);
+    }
+  });
+
   it("reads pods", () => {
     expect(parsePod("a/b=/run/netns/x=y")).toEqual({
       ok: true,
       value: { namespace: "a", name: "b", netns: "/run/netns/x=y" },
     });
-    for (const text of ["", "a/b", "a=/x", "/b=/x", "a/=/x", "a/b=x", "a/b/c=/x"]) {
+    for (const text of [
+      "",
+      "a/b",
+      "a=/x",
+      "/b=/x",
+      "a/=/x",
+      "a/b=x",
+      "a/b/c=/x",
+      "a/b\u009b=/x",
+      "a/b=/x\n",
+    ]) {
       expect(parsePod(text).ok, text).toBe(false);
     }
   });

@@ -12,10 +12,13 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** A pod named by the operator: --pod NAMESPACE/NAME=NETNS_PATH. */
-export interface PodSpec {
+export interface PodName {
   readonly namespace: string;
   readonly name: string;
+}
+
+/** A pod named by the operator: --pod NAMESPACE/NAME=NETNS_PATH. */
+export interface PodSpec extends PodName {
   readonly netns: string;
 }
 
@@ -52,15 +55,35 @@ export function formatHostPort({ host, port }: HostPort): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** True for the namespace or the name of a pod. */
+export function isPodWord(text: string): boolean {
+  return /^[^/=\s\p{Cc}]+$/u.test(text);
+}
+
+/** True for what may be the path of a network namespace; whether there is one, the kernel tells. */
+export function isNetnsPath(text: string): boolean {
+  return text.startsWith("/") && !/\p{Cc}/u.test(text);
+}
+
+/** Reads `NAMESPACE/NAME`. */
+export function parsePodName(text: string): Parsed<PodName> {
+  const [namespace = "", name = "", ...more] = text.split("/");
+  if (!isPodWord(namespace) || !isPodWord(name) || more.length > 0) {
+    return { ok: false, reason: `"${text}" is no NAMESPACE/NAME such as default/web` };
+  }
+  return { ok: true, value: { namespace, name } };
+}
+
 /** Reads `NAMESPACE/NAME=NETNS_PATH`. */
 export function parsePod(text: string): Parsed<PodSpec> {
-  const match = /^([^/=\s]+)\/([^/=\s]+)=(\/.*)$/.exec(text);
-  const [, namespace, name, netns] = match ?? [];
-  if (namespace === undefined || name === undefined || netns === undefined) {
+  const equals = text.indexOf("=");
+  const pod = parsePodName(text.slice(0, Math.max(equals, 0)));
+  const netns = text.slice(equals + 1);
+  if (!pod.ok || !isNetnsPath(netns)) {
     return {
       ok: false,
       reason: `"${text}" is no NAMESPACE/NAME=NETNS_PATH such as default/web=/run/netns/web`,
     };
   }
-  return { ok: true, value: { namespace, name, netns } };
+  return { ok: true, value: { ...pod.value, netns } };
 }

@@ -1,22 +1,27 @@
 // Owns the answers to what the admin port asks of a running daemon.
 // Must not know HTTP; must not change anything that it is not asked to change.
 
-import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/operator-view.js";
 import type {
   AccessLogStatus,
   ComponentStatus,
-  EnrollRequest,
   PodResponse,
   StatusFacts,
   VersionResponse,
-} from "../admin/responses.js";
+} from "../admin/answers.js";
+import type { EnrollRequest } from "../admin/api.js";
+import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/operator-view.js";
 import { ok, type Result } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "../bpf/capacity.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import { kernelNames } from "./kernel-names.js";
 import type { Parts } from "./parts.js";
 import { componentsOf } from "./readiness.js";
-import { accessLogOf, factsOf, podOf } from "./status.js";
+import { RecentGains } from "./recent-gains.js";
+import { accessLogOf, factsOf, podOf, recentOf } from "./status.js";
+
+/** What was lost or refused within it deserves a warning. */
+const RECENT_MS = 10 * 60_000;
+const SAMPLE_MS = 60_000;
 
 /** Long-lived maps of which the compiler is the only writer. */
 const COMPILED_STATE: ReadonlySet<MapName> = new Set(["pods"]);
@@ -24,10 +29,19 @@ const COMPILED_STATE: ReadonlySet<MapName> = new Set(["pods"]);
 export class DaemonView implements OperatorView {
   readonly names: KernelNames;
   readonly #parts: Parts;
+  readonly #gains = new RecentGains(RECENT_MS);
 
   constructor(parts: Parts) {
     this.#parts = parts;
     this.names = kernelNames(parts.compiler);
+  }
+
+  /** Begins to look at what is lost or refused; gives what ends it. */
+  watch(): () => void {
+    const look = () => recentOf(this.#parts, this.#gains);
+    look();
+    const timer = setInterval(look, SAMPLE_MS);
+    return () => clearInterval(timer);
   }
 
   version(): VersionResponse {
@@ -39,7 +53,7 @@ export class DaemonView implements OperatorView {
   }
 
   status(): StatusFacts {
-    return factsOf(this.#parts);
+    return factsOf(this.#parts, this.#gains);
   }
 
   workloads() {

@@ -2,7 +2,7 @@
 // Must not know what is asked.
 
 import type { Native } from "../../native/index.js";
-import type { VersionResponse } from "../admin/responses.js";
+import type { VersionResponse } from "../admin/answers.js";
 import type { LineWriter } from "../base/line-writer.js";
 import type { Logs } from "../base/log.js";
 import type { Dataplane } from "../bpf/dataplane.js";

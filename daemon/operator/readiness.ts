@@ -1,7 +1,7 @@
 // Owns when the daemon is ready: each component's state, and a clause that says why.
 // Must not know who asks.
 
-import type { ComponentStatus } from "../admin/responses.js";
+import type { ComponentStatus } from "../admin/answers.js";
 import { type Parts, pendingPods } from "./parts.js";
 
 export function componentsOf(

@@ -1,15 +1,15 @@
 // Owns the facts of the status page. Must not know which of them deserve a warning, nor how they are shown.
 
-import type { AccessLogStatus, HookStatus, PodResponse, StatusFacts, XdsStatus } from "../admin/responses.js";
+import type { AccessLogStatus, HookStatus, PodResponse, StatusFacts, XdsStatus } from "../admin/answers.js";
 import type { Enrollment } from "../bpf/enrollment.js";
 import { Reason } from "../bpf/maps.gen.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
 import { componentsOf } from "./readiness.js";
+import type { RecentGains } from "./recent-gains.js";
 
-export function factsOf(parts: Parts): StatusFacts {
+export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
   const { config, version, started, dataplane } = parts;
   const { workloads, services, policies } = parts.store;
-  const dropped = dataplane.reasons().find(({ reason }) => reason === Reason.EVENT_DROPPED);
   return {
     version,
     node: config.nodeName,
@@ -22,7 +22,8 @@ export function factsOf(parts: Parts): StatusFacts {
     maps: mapFills(parts),
     pods: parts.pods.enrolled.map((pod) => podOf(parts, pod)),
     accessLog: accessLogOf(parts),
-    eventsDropped: Number(dropped?.count ?? 0n),
+    eventsDropped: eventsDropped(dataplane),
+    recent: recentOf(parts, gains),
     authzEnforced: dataplane.settings.authzOff === 0,
     warnings: [
       ...parts.startWarnings,
@@ -31,6 +32,26 @@ export function factsOf(parts: Parts): StatusFacts {
       ...missingPolicies(parts),
     ],
   };
+}
+
+/** Also to be called between two looks at the status, so that what is recent is not what is new to the reader. */
+export function recentOf(
+  { dataplane, xds, accessLogWriter }: Pick<Parts, "dataplane" | "xds" | "accessLogWriter">,
+  gains: RecentGains,
+): StatusFacts["recent"] {
+  return {
+    minutes: gains.windowMs / 60_000,
+    eventsDropped: gains.gain("events", eventsDropped(dataplane)),
+    linesDropped: gains.gain("lines", accessLogWriter.dropped),
+    nacks: Object.fromEntries(
+      xds.state().types.map(({ type, nacks }) => [type, gains.gain(`nacks of ${type}`, nacks)]),
+    ),
+  };
+}
+
+function eventsDropped(dataplane: Parts["dataplane"]): number {
+  const dropped = dataplane.reasons().find(({ reason }) => reason === Reason.EVENT_DROPPED);
+  return Number(dropped?.count ?? 0n);
 }
 
 export function accessLogOf({

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { release } from "node:os";
 import type { Native } from "../../native/index.js";
-import type { VersionResponse } from "../admin/responses.js";
+import type { VersionResponse } from "../admin/answers.js";
 import { readBuild } from "../base/version.js";
 import { maps } from "../bpf/maps.gen.js";
 import { STATE_MAPS } from "../bpf/pins.js";

@@ -4,8 +4,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { pino } from "pino";
 import { expect } from "vitest";
+import type { ConfigDumpResponse } from "../../daemon/admin/answers.js";
 import { dumpPolicy, dumpService, dumpWorkload } from "../../daemon/admin/dump-config.js";
-import type { ConfigDumpResponse } from "../../daemon/admin/responses.js";
 import { createStore } from "../../daemon/model/store.js";
 import { createXdsClient, type XdsClient } from "../../daemon/xds/client.js";
 import type { LabMesh } from "../../lab/mesh.js";

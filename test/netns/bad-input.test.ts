@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { StatusResponse } from "../../daemon/admin/responses.js";
+import type { StatusResponse } from "../../daemon/admin/answers.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "../../daemon/xds/resource.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
-import type { StatusResponse } from "../../daemon/admin/responses.js";
+import type { StatusResponse } from "../../daemon/admin/answers.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "../../daemon/xds/resource.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, meshWithPlane, startMesh } from "../../lab/mesh.js";

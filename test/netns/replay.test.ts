@@ -4,8 +4,8 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { type ControlPlane, startControlPlane } from "../../cmd/weft-xds/control-plane.js";
 import type { Served } from "../../cmd/weft-xds/served.js";
+import type { ConfigDumpResponse } from "../../daemon/admin/answers.js";
 import { dumpPolicy, dumpService, dumpWorkload } from "../../daemon/admin/dump-config.js";
-import type { ConfigDumpResponse } from "../../daemon/admin/responses.js";
 import { RESOURCE_TYPES } from "../../daemon/xds/resource.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";

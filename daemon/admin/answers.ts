@@ -1,0 +1,241 @@
+// Owns the shape of every JSON text of the admin port: as schemas, and as the types that follow from them.
+// Must not know how an answer comes about.
+
+import { z } from "zod";
+
+/** What was parsed, or is to be sent: nobody changes it. */
+export type Frozen<T> = T extends readonly (infer E)[]
+  ? readonly Frozen<E>[]
+  : T extends object
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T;
+type Of<S extends z.ZodType> = Frozen<z.output<S>>;
+
+const text = (description: string) => z.string().describe(description);
+const count = (description: string) => z.int().describe(description);
+const list = z.array(z.string());
+
+export const error = z.object({
+  error: text("short and stable: `not found`, `bad request`, or a code such as POD_UNKNOWN"),
+  reason: text("for a person"),
+});
+export type ErrorResponse = Of<typeof error>;
+
+// ---- status ----
+
+export const version = z.object({
+  version: z.string(),
+  commit: z.string(),
+  node: text("name of the node"),
+  kernel: z.string(),
+  libbpf: z.string(),
+  layout: text("hash of the layout of the long-lived maps"),
+});
+export type VersionResponse = Of<typeof version>;
+
+export const component = z.object({
+  name: text("xds, policies, programs, pods"),
+  ready: z.boolean(),
+  detail: text("why not, or what it is at"),
+});
+export type ComponentStatus = Of<typeof component>;
+
+export const ready = z.object({ ready: z.boolean(), components: z.array(component) });
+export type ReadyResponse = Of<typeof ready>;
+
+const xdsType = z.object({
+  type: text("Address, Authorization"),
+  resources: count("in force"),
+  synced: z.boolean().describe("a first response has been applied"),
+  responses: z.int(),
+  nacks: count("responses since the start that held a rejected resource"),
+});
+export type XdsTypeStatus = Of<typeof xdsType>;
+
+const xds = z.object({
+  address: z.string(),
+  transport: z.enum(["tls", "plaintext"]),
+  serverName: z.string().nullable().describe("what the server's certificate must be for; null in plain text"),
+  rootExpires: z
+    .string()
+    .nullable()
+    .describe("RFC 3339, when the root certificate expires; null in plain text and before the first stream"),
+  state: z.enum(["connecting", "connected", "waiting"]),
+  since: text("RFC 3339, when the state began"),
+  lastMessage: z.string().nullable().describe("RFC 3339; null before the first message"),
+  lastError: z.string().nullable(),
+  messages: z.int(),
+  bytes: z.int(),
+  streams: count("opened so far"),
+  faults: z.record(z.string(), z.int()).describe("rejected resources by class of fault"),
+  types: z.array(xdsType),
+});
+export type XdsStatus = Of<typeof xds>;
+
+const hook = z.object({
+  hook: text("connect4, sockops, guard ..."),
+  program: z.string(),
+  programId: z.int(),
+  target: text("path of the cgroup, or of the network namespace with its pod"),
+  attached: z.boolean(),
+});
+export type HookStatus = Of<typeof hook>;
+
+const mapFill = z.object({ name: z.string(), entries: z.int(), capacity: z.int() });
+export type MapStatus = Of<typeof mapFill>;
+
+export const pod = z.object({
+  namespace: z.string(),
+  name: z.string(),
+  netns: text("path of its network namespace"),
+  cookie: text("SO_NETNS_COOKIE, decimal"),
+  workload: z
+    .string()
+    .nullable()
+    .describe("its workload's uid; null while the control plane has not named it"),
+});
+export type PodResponse = Of<typeof pod>;
+
+export const pods = z.object({ pods: z.array(pod) });
+
+export const accessLog = z.object({
+  enabled: z.boolean(),
+  file: z.string().nullable().describe("path, or null for standard output"),
+  written: z.int(),
+  dropped: count("lines that did not reach it, since the start"),
+  dropReason: z.string().nullable().describe("why, of the last of them: a clause; null while there is none"),
+});
+export type AccessLogStatus = Of<typeof accessLog>;
+
+const facts = z.object({
+  version,
+  node: z.string(),
+  pid: z.int(),
+  started: text("RFC 3339"),
+  components: z.array(component),
+  xds,
+  hooks: z.array(hook),
+  resources: z.object({ workloads: z.int(), services: z.int(), policies: z.int() }),
+  maps: z.array(mapFill),
+  pods: z.array(pod),
+  accessLog,
+  eventsDropped: count("access log records that the ring buffer had no room for, ever"),
+  recent: z
+    .object({
+      minutes: z.int(),
+      eventsDropped: z.int(),
+      linesDropped: z.int(),
+      nacks: z.record(z.string(), z.int()),
+    })
+    .describe("what the last minutes added"),
+  authzEnforced: z.boolean(),
+  warnings: list.describe("what is wrong and what to do, a sentence each"),
+});
+/** What the daemon knows of itself; the server adds the warnings that follow from it. */
+export type StatusFacts = Of<typeof facts>;
+
+export const status = z.object({ ready: z.boolean(), ...facts.shape });
+export type StatusResponse = Of<typeof status>;
+
+// ---- dumps ----
+
+const port = z.object({ service_port: z.int(), target_port: z.int() });
+export type PortDump = Of<typeof port>;
+
+const workload = z.object({
+  uid: z.string(),
+  addresses: list,
+  waypoint: text("`namespace/hostname` or `network/address`, with `:port`; empty: none"),
+  protocol: z.string(),
+  name: z.string(),
+  namespace: z.string(),
+  serviceAccount: z.string(),
+  workloadName: z.string(),
+  workloadType: z.string(),
+  canonicalName: z.string(),
+  canonicalRevision: z.string(),
+  clusterId: z.string(),
+  trustDomain: z.string(),
+  locality: z.object({ region: z.string(), zone: z.string(), subzone: z.string() }),
+  node: z.string(),
+  network: z.string(),
+  status: z.string(),
+  capacity: z.int(),
+  hostname: z.string(),
+  networkMode: z.string(),
+  networkGateway: z.string(),
+  services: list.describe("keys of the services it serves"),
+  servicePorts: z.record(z.string(), z.array(port)),
+  authorizationPolicies: list,
+});
+export type WorkloadDump = Of<typeof workload>;
+
+const service = z.object({
+  name: z.string(),
+  namespace: z.string(),
+  hostname: z.string(),
+  vips: list.describe("`network/address`, with `/prefix` when it is a block"),
+  ports: z.array(port),
+  loadBalancer: z.object({ mode: z.string(), routingPreferences: list, healthPolicy: z.string() }),
+  waypoint: z.object({ destination: z.string() }),
+  subjectAltNames: list,
+  ipFamilies: z.string(),
+  canonical: z.boolean(),
+  visibility: z.string(),
+});
+export type ServiceDump = Of<typeof service>;
+
+const policy = z.object({
+  name: z.string(),
+  namespace: z.string(),
+  scope: z.string(),
+  action: z.string(),
+  dryRun: z.boolean(),
+  rules: z.array(z.unknown()).describe("rules of clauses of matches"),
+});
+export type PolicyDump = Of<typeof policy>;
+
+export const configDump = z.object({
+  workloads: z.array(workload),
+  services: z.array(service),
+  policies: z.array(policy),
+});
+export type ConfigDumpResponse = Of<typeof configDump>;
+
+/** Its inner layout is ztunnel's own (ztunnel-dump.ts), for istioctl to read. */
+export const ztunnelDump = z.object({
+  workloads: z.array(z.unknown()),
+  services: z.array(z.unknown()),
+  policies: z.array(z.unknown()),
+  certificates: z.array(z.unknown()).describe("always empty: weftd terminates no TLS"),
+});
+
+const decoded = z
+  .record(z.string(), z.unknown())
+  .describe("numbers with names beside them, addresses as text");
+export type Decoded = Of<typeof decoded>;
+
+export const bpfDump = z.object({
+  maps: z.record(
+    z.string(),
+    z.object({
+      type: z.string(),
+      capacity: z.int(),
+      entries: z.array(z.object({ key: decoded, value: decoded })),
+    }),
+  ),
+});
+export type BpfDumpResponse = Of<typeof bpfDump>;
+
+export const difference = z.object({
+  map: z.string(),
+  key: decoded,
+  expected: decoded.nullable().describe("what the daemon believes; null: nothing should be there"),
+  actual: decoded.nullable().describe("what the kernel holds; null: nothing is there"),
+});
+export type Difference = Of<typeof difference>;
+
+// ---- switches ----
+
+export const logger = z.object({ name: z.string(), level: z.string() });
+export type LoggerResponse = Of<typeof logger>;

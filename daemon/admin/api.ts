@@ -1,0 +1,166 @@
+// Owns the admin API: a row for each request, from which the routes, weftctl's client and docs/admin-api.md come.
+// Must not know how an answer comes about. A new request is a row here and its handler in routes.ts.
+
+import { z } from "zod";
+import { isNetnsPath, isPodWord } from "../base/parse.js";
+import * as answers from "./answers.js";
+
+export type Method = "GET" | "POST" | "DELETE";
+
+/** One request that the admin port takes. */
+export interface Call {
+  readonly method: Method;
+  /** Segments; one that begins with a colon stands for any text. */
+  readonly path: string;
+  /** Other paths that answer the same. */
+  readonly alsoAt?: readonly string[];
+  /** A sentence for the documentation. */
+  readonly summary: string;
+  /** Without one the query is not looked at. */
+  readonly query?: z.ZodType<Readonly<Record<string, string | undefined>>>;
+  readonly body?: z.ZodType;
+  readonly answer: z.ZodType;
+  /** The answer is lines of text as they happen, and `answer` the shape of one. */
+  readonly isEndless?: true;
+  /** The status that carries the answer when nothing is wrong; 200 unless said. */
+  readonly status?: number;
+  /** Status codes of refusals of its own, each with its reason. */
+  readonly refusals?: Readonly<Record<number, string>>;
+}
+
+type PathNames<Path extends string> = Path extends `${string}/:${infer Name}/${infer Rest}`
+  ? Name | PathNames<`/${Rest}`>
+  : Path extends `${string}/:${infer Name}`
+    ? Name
+    : never;
+
+/** What stands for each `:name` of the path. */
+export type ParamsOf<C extends Call> = Readonly<Record<PathNames<C["path"]>, string>>;
+export type QueryOf<C extends Call> = C["query"] extends z.ZodType<infer Q> ? Q : undefined;
+export type BodyOf<C extends Call> = C extends { readonly body: infer S extends z.ZodType }
+  ? answers.Frozen<z.output<S>>
+  : undefined;
+export type AnswerOf<C extends Call> = answers.Frozen<z.output<C["answer"]>>;
+
+const podWord = z.string().refine(isPodWord, "is a name without slash, equals sign or space");
+
+export const enrollRequest = z.strictObject({
+  namespace: podWord,
+  name: podWord,
+  netns: z.string().refine(isNetnsPath, "is a path such as /run/netns/web"),
+});
+export type EnrollRequest = answers.Frozen<z.output<typeof enrollRequest>>;
+
+const loggers = z.object({ loggers: z.array(answers.logger) });
+
+export const api = {
+  version: {
+    method: "GET",
+    path: "/version",
+    summary: "Which build runs, and on what.",
+    answer: answers.version,
+  },
+  status: {
+    method: "GET",
+    path: "/status",
+    summary: "Readiness, warnings, the control plane, hooks, pods and the fill of the maps.",
+    answer: answers.status,
+  },
+  ready: {
+    method: "GET",
+    path: "/debug/ready",
+    alsoAt: ["/healthz/ready"],
+    summary: "Readiness by component. The ready port answers the same.",
+    answer: answers.ready,
+    refusals: { 503: "not ready; the body is the answer all the same" },
+  },
+  configDump: {
+    method: "GET",
+    path: "/debug/config_dump/workload",
+    alsoAt: ["/debug/config_dump/dual-engine"],
+    summary: "The configuration as received from the control plane.",
+    answer: answers.configDump,
+  },
+  ztunnelDump: {
+    method: "GET",
+    path: "/config_dump",
+    summary: "The same in ztunnel's layout, which `istioctl ztunnel-config` reads.",
+    answer: answers.ztunnelDump,
+  },
+  bpfDump: {
+    method: "GET",
+    path: "/debug/config_dump/bpf/workload",
+    alsoAt: ["/debug/config_dump/bpf/dual-engine"],
+    summary: "The kernel's maps, read at that moment. Counters of several CPUs are summed.",
+    query: z.strictObject({ map: z.string().optional().describe("this map only") }),
+    answer: answers.bpfDump,
+    refusals: { 404: "there is no such map" },
+  },
+  diff: {
+    method: "GET",
+    path: "/debug/config_dump/diff",
+    summary:
+      "What the daemon believes against what the kernel holds, as soon as nothing waits to be deleted.",
+    answer: z.object({ differences: z.array(answers.difference) }),
+  },
+  loggers: {
+    method: "GET",
+    path: "/debug/loggers",
+    summary: "Levels of the daemon's loggers.",
+    query: z.strictObject({ name: z.string().optional().describe("this logger only") }),
+    answer: loggers,
+    refusals: { 404: "there is no such logger" },
+  },
+  setLogger: {
+    method: "POST",
+    path: "/debug/loggers",
+    summary: "Sets the level of a logger, until the next restart; `default` stands for all.",
+    body: z.strictObject(answers.logger.shape),
+    answer: loggers,
+  },
+  accessLog: {
+    method: "GET",
+    path: "/accesslog",
+    summary: "Whether the access log is on, and what it has written.",
+    answer: answers.accessLog,
+  },
+  switchAccessLog: {
+    method: "POST",
+    path: "/accesslog",
+    summary: "Turns the access log on or off; this outlives a restart.",
+    query: z.strictObject({
+      enable: z.enum(["true", "false"], { error: "use ?enable=true or ?enable=false" }),
+    }),
+    answer: answers.accessLog,
+  },
+  tailAccessLog: {
+    method: "GET",
+    path: "/accesslog/tail",
+    summary: "Connections as they end, until the reader leaves, whether or not the access log is on.",
+    query: z.strictObject({
+      filter: z.string().optional().describe("FIELD=TEXT or FIELD!=TEXT, * for any text; all must hold"),
+      format: z.enum(["json", "text"], { error: "use json or text" }).optional().describe("json unless said"),
+    }),
+    answer: z.string().describe("a record as in the access log"),
+    isEndless: true,
+  },
+  pods: { method: "GET", path: "/pods", summary: "Enrolled pods.", answer: answers.pods },
+  enroll: {
+    method: "POST",
+    path: "/pods",
+    summary: "Puts a pod under the mesh, or moves the pod of that name to another network namespace.",
+    body: enrollRequest,
+    answer: answers.pod,
+    status: 201,
+    refusals: { 409: "it cannot be enrolled; `error` is the code of what is in the way" },
+  },
+  unenroll: {
+    method: "DELETE",
+    path: "/pods/:namespace/:name",
+    summary: "Takes a pod out of the mesh; answers with those that are left.",
+    answer: answers.pods,
+    refusals: { 404: "it is not enrolled", 409: "it cannot be taken out" },
+  },
+} as const satisfies Readonly<Record<string, Call>>;
+
+export type CallName = keyof typeof api;
