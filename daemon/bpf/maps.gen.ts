@@ -1307,6 +1307,6 @@ export type RingBufferName = keyof typeof ringBuffers;
 
 /** What BPF programs hang on sockets; `layout` a hash of the value. */
 export const socketStorages = {
-  flows: { name: "flows", layout: "0aea86c2" },
+  flows: { name: "flows", layout: "6c5335bc" },
 } as const;
 export type SocketStorageName = keyof typeof socketStorages;
