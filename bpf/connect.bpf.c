@@ -19,7 +19,7 @@ static __always_inline void remember_connection(struct bpf_sock_addr *ctx, const
 	    .original_port = original->port,
 	    .direction = DIRECTION_OUTBOUND,
 	    .routed = route->action == ROUTE_REWRITE,
-	    .source = pod->workload,
+	    .source = pod->workload.number,
 	    .destination = route->workload,
 	    .service = route->service,
 	};

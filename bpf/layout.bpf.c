@@ -12,6 +12,7 @@ LAYOUT_ENUM(frontend_flag);
 LAYOUT_ENUM(address_flag);
 LAYOUT_ENUM(table_flag);
 LAYOUT_ENUM(table_number);
+LAYOUT_ENUM(workload_id);
 LAYOUT_ENUM(term_flag);
 LAYOUT_ENUM(authz_lock);
 LAYOUT_ENUM(direction);

@@ -6,6 +6,7 @@
  * connection is not counted, and that is counted; nothing here can hold a connection up.
  */
 #include "lib/flow.h"
+#include "lib/node.h"
 #include <bpf/bpf_core_read.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -82,17 +83,13 @@ static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	const struct pod *pod = bpf_map_lookup_elem(&pods, &cookie);
 	struct connection connection = {.direction = DIRECTION_INBOUND};
-	const struct workload_address *source;
-	struct address_key key;
 	__u64 socket;
 
 	if (!pod)
 		return DONE;
-	read_remote(ctx, key.address);
-	source = bpf_map_lookup_elem(&addresses, &key);
-	connection.source = source ? source->workload : 0;
-	connection.destination = pod->workload;
-	connection.service = pod->service;
+	connection.source = name_peer(ctx);
+	connection.destination = pod->workload.number;
+	connection.service = pod->service.number;
 	opened(&connection);
 	socket = bpf_get_socket_cookie(ctx);
 	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY)) {
@@ -207,6 +204,7 @@ static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 SEC("sockops")
 int weft_sockops(struct bpf_sock_ops *ctx)
 {
+	follow_node(ctx);
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] != BPF_TCP_CLOSE)

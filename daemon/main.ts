@@ -1,8 +1,8 @@
 // Owns the composition of a running daemon: build the parts, wire them, start and stop.
 // Must not decide anything that one of the parts could.
 
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { loadNative, type Native } from "../native/index.js";
 import type { VersionResponse } from "./admin/answers.js";
 import { openPorts } from "./admin/ports.js";
@@ -15,7 +15,7 @@ import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
 import { Dataplane } from "./bpf/dataplane.js";
-import { checkEnvironment, type Environment } from "./bpf/environment.js";
+import { checkEnvironment, type Environment, findCgroup2 } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock } from "./bpf/lock.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
@@ -25,16 +25,14 @@ import { DaemonView } from "./operator/daemon-view.js";
 import { counterSource, stateSource } from "./operator/metric-sources.js";
 import { controlPlaneOf } from "./start/control-plane.js";
 import { startHousekeeping } from "./start/housekeeping.js";
-import { exemptAddresses, nodeIdentity } from "./start/node.js";
+import { nodeIdentity } from "./start/node.js";
+import { nodeSettings } from "./start/node-exemption.js";
 import { describeVersion } from "./start/version.js";
 import { AccessLog } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
 import { Instruments } from "./telemetry/instruments.js";
 import { createMetrics } from "./telemetry/metrics.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
-
-/** Milliseconds: far longer than a hook can be between reading one entry and the next that it leads to. */
-const GRACE_MS = 100;
 
 /** Responses from this size on leave garbage that is worth a collection. */
 const LARGE_RESPONSE_BYTES = 4 * 1024 * 1024;
@@ -70,7 +68,11 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   if (!ground.ok) return ground;
   const { native, dataplane, environment } = ground.value;
   const version = describeVersion(config.nodeName, native);
-  const compiler = createCompiler({ node: config.nodeName, cluster: config.clusterId });
+  const compiler = createCompiler({
+    node: config.nodeName,
+    cluster: config.clusterId,
+    rootNamespace: config.rootNamespace,
+  });
   const written = openAccessLog(config, compiler, dataplane, open);
   if (!written.ok) return written;
   const { accessLog, writer } = written.value;
@@ -78,7 +80,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const enforcement = createEnforcement({
     compiler,
     kernel: dataplane,
-    waitForReaders: () => sleep(GRACE_MS),
+    waitForReaders: () => native.waitForReaders(),
     log: logs.logger("bpf"),
     onMapWriteFailed: (map) => instruments.mapWriteFailed(map),
     onMapOperations: (map, kind, count) => instruments.mapOperations(map, kind, count),
@@ -111,7 +113,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const ports = await openPorts({ ...config, view, metrics, log: logs.logger("admin"), open });
   if (!ports.ok) return ports;
   xds.start();
-  open.add(startHousekeeping(config, enforcement));
+  open.add(startHousekeeping(enforcement));
   open.add(warnWhenLate(config, dataplane, logs));
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   return ok(daemonOf(open, log, writer, failure));
@@ -154,6 +156,9 @@ function openKernel(config: Config, open: OpenParts): Result<Kernel> {
   const objects = join(packageRoot(), "build", "bpf");
   const dataplane = Dataplane.open(native, environment.value, objects, config.mapLimit);
   if (!dataplane.ok) return dataplane;
+  const node = nodeSettings(native, config, findCgroup2(readFileSync("/proc/self/mountinfo", "utf8")));
+  if (!node.ok) return node;
+  dataplane.value.changeSettings(node.value);
   return ok({ native, dataplane: dataplane.value, environment: environment.value });
 }
 
@@ -222,8 +227,7 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
 }
 
 /** Enrolls the pods that an earlier daemon left, and those of the configuration; gives what went wrong. */
-async function enrollPods(config: Config, { reconciler, pods }: Enforcement): Promise<string[]> {
-  await reconciler.applyLocal({ nodeAddresses: exemptAddresses(config) });
+async function enrollPods(config: Config, { pods }: Enforcement): Promise<string[]> {
   await pods.restore();
   const warnings: string[] = [];
   for (const pod of config.pod) {

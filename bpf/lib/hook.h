@@ -61,7 +61,7 @@ static __always_inline int refuse(const struct pod *pod, const struct destinatio
 {
 	struct connection_event *event;
 
-	count_failure(pod->workload, route->workload, route->service, DIRECTION_OUTBOUND,
+	count_failure(pod->workload.number, route->workload, route->service, DIRECTION_OUTBOUND,
 		      OUTCOME_NO_ENDPOINT);
 	if (access_log_enabled()) {
 		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -75,7 +75,7 @@ static __always_inline int refuse(const struct pod *pod, const struct destinatio
 			event->original_port = destination->port;
 			event->kind = EVENT_FAILED;
 			event->direction = DIRECTION_OUTBOUND;
-			event->source = pod->workload;
+			event->source = pod->workload.number;
 			event->destination = route->workload;
 			event->service = route->service;
 			event->reason = route->reason;

@@ -8,6 +8,7 @@
 #define WEFT_ROUTE_H
 
 #include "flow.h"
+#include "word.h"
 
 enum route_action {
 	ROUTE_PASS,    /* leave the destination alone */
@@ -64,20 +65,17 @@ static __always_inline const struct frontend *find_frontend(const struct destina
 static __always_inline void route_address(const struct destination *destination, __u32 protocol,
 					  struct route *route)
 {
-	const struct workload_address *owner;
-	struct address_key key;
+	struct address_numbers owner;
 
 	route->action = ROUTE_PASS;
 	route->reason = REASON_PASSTHROUGH;
-	copy_address(key.address, destination->address);
-	owner = bpf_map_lookup_elem(&addresses, &key);
-	if (!owner)
+	if (!read_owner(destination->address, &owner))
 		return;
-	route->workload = owner->workload;
-	if (owner->flags & ADDRESS_REMOTE_NETWORK) {
+	route->workload = owner.workload;
+	if (owner.flags & ADDRESS_REMOTE_NETWORK) {
 		route->action = ROUTE_REFUSE;
 		route->reason = REASON_REMOTE_NETWORK;
-	} else if (owner->flags & ADDRESS_WAYPOINT && protocol == IPPROTO_TCP) {
+	} else if (owner.flags & ADDRESS_WAYPOINT && protocol == IPPROTO_TCP) {
 		route->action = ROUTE_REFUSE;
 		route->reason = REASON_WAYPOINT_UNSUPPORTED;
 	}

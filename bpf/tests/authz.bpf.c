@@ -2,36 +2,37 @@
 /* Owns nothing: hands a struct verdict_case to lib/authz.h. Run by BPF_PROG_TEST_RUN only, as XDP
  * because such a packet may be changed in place. Returns XDP_PASS, XDP_ABORTED for a short packet.
  */
-#include "lib/authz.h"
+#include "lib/authz_report.h"
 #include "cases.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-static __always_inline void read_inbound(const struct verdict_case *packet, struct inbound *inbound)
+static __always_inline void read_case(const struct verdict_case *packet, struct verdict *verdict)
 {
-	copy_address(inbound->source, packet->source_address);
-	copy_address(inbound->destination, packet->destination_address);
-	inbound->source_port = packet->source_port;
-	inbound->port = packet->port;
+	copy_address(verdict->source, packet->source_address);
+	copy_address(verdict->destination, packet->destination_address);
+	verdict->source_port = packet->source_port;
+	verdict->port = packet->port;
 }
 
-/* The verdict alone. */
+/* The verdict alone, with all that can be told of it. */
 SEC("xdp")
 int test_judge(struct xdp_md *ctx)
 {
 	struct verdict_case *packet = CASE_OF(ctx, verdict_case);
-	struct inbound inbound;
-	struct verdict verdict;
+	struct verdict verdict = {};
 
 	if (!packet)
 		return XDP_ABORTED;
-	read_inbound(packet, &inbound);
-	judge(&inbound, &verdict);
+	read_case(packet, &verdict);
+	judge(packet->pod, &verdict);
 	packet->allowed = verdict.allowed;
 	packet->reason = verdict.reason;
-	packet->policy = verdict.policy;
-	packet->source = verdict.source;
-	packet->destination = verdict.destination;
+	packet->policy = name_policy(&verdict);
+	packet->source = source_of(&verdict);
+	packet->destination = verdict.workload;
+	packet->identity = verdict.identity;
+	packet->tag = tag_of_address(packet->source_address);
 	return XDP_PASS;
 }
 
@@ -40,11 +41,11 @@ SEC("xdp")
 int test_authorize(struct xdp_md *ctx)
 {
 	struct verdict_case *packet = CASE_OF(ctx, verdict_case);
-	struct inbound inbound;
+	struct verdict verdict = {};
 
 	if (!packet)
 		return XDP_ABORTED;
-	read_inbound(packet, &inbound);
-	packet->allowed = authorize(&inbound);
+	read_case(packet, &verdict);
+	packet->allowed = authorize(packet->pod, &verdict);
 	return XDP_PASS;
 }

@@ -28,8 +28,9 @@ struct route_case {
 	__u32 picks[CASE_PICKS]; /* workload -> how often, over all runs */
 };
 
-/* bpf/lib/authz.h: inbound connection in, verdict out. */
+/* bpf/lib/authz.h: pod and inbound connection in, verdict out. */
 struct verdict_case {
+	__u64 pod; /* netns cookie */
 	__be32 source_address[4];
 	__be32 destination_address[4];
 	__be16 source_port;
@@ -40,6 +41,8 @@ struct verdict_case {
 	__u32 policy;
 	__u32 source;
 	__u32 destination;
+	__u32 identity;
+	__u32 tag; /* of the source address' words */
 };
 
 /* The struct that the packet is; the program must leave when it is shorter. */

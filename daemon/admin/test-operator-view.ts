@@ -128,6 +128,8 @@ export interface TestView extends OperatorView {
   readonly tails: readonly TailOptions[];
 }
 
+const word = (number: number) => ({ number, tag: 0 });
+
 export function testView(): TestView {
   const parsed = { default: "info", subsystems: new Map() } as const;
   const logs = createLogs({
@@ -148,13 +150,14 @@ export function testView(): TestView {
           identity: terms(),
           address: terms(0),
           port: terms(),
+          destination: terms(),
           flags: TableFlag.BY_IDENTITY,
           words: 2,
         }),
       ],
     ],
     ["authz_identity", [entry("authz_identity", { table: 2, identity: 3 }, terms(0))]],
-    ["pods", [entry("pods", 2n ** 60n, { workload: 1, service: 9 })]],
+    ["pods", [entry("pods", 2n ** 60n, { guard: word(2), workload: word(1), service: word(9) })]],
     [
       "pod_info",
       [entry("pod_info", 4097n, { name: padded("default/web", 320), netns: padded("/run/netns/web", 256) })],

@@ -20,6 +20,7 @@ export type ErrorCode =
   | "NO_BTF"
   | "NO_CGROUP2"
   | "NO_PRIVILEGES"
+  | "NODE_UNKNOWN"
   | "POD_NETNS_MISSING"
   | "POD_TEXT_TOO_LONG"
   | "POD_UNKNOWN"
@@ -192,6 +193,16 @@ export function xdsSyncTimeout(address: string, milliseconds: number, types: rea
   return new WeftError(
     "XDS_SYNC_TIMEOUT",
     `${address} accepts the stream but has sent no ${types.join(" or ")} resources for ${milliseconds / 1000} s: is it istiod with PILOT_ENABLE_AMBIENT=true?`,
+  );
+}
+
+export function nodeUnknown(netns: string, cgroup: string | undefined, cause?: unknown): WeftError {
+  const paths =
+    cgroup === undefined ? `--host-netns ${netns}` : `--host-netns ${netns} or --pods-cgroup ${cgroup}`;
+  return new WeftError(
+    "NODE_UNKNOWN",
+    `${paths} cannot be opened, so that probes of the node could not be told from others: name the node's network namespace and the cgroup of its pods`,
+    cause,
   );
 }
 

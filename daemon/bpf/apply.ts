@@ -22,7 +22,7 @@ export interface ApplyFailure {
 
 /**
  * Applies operations in order, bulks and neighbours of one map and kind as one batch. An entry that the kernel
- * refuses does not stop those after it: each is reported. A frontend that cannot be written is removed; a verdict
+ * refuses does not stop those after it: each is reported. A frontend or an address that cannot be written is removed; a verdict
  * table that a refused entry belongs to is taken out of `authz_tables` at once and not put there by what follows: a
  * missing table denies, one that lacks a row may not.
  */
@@ -37,6 +37,8 @@ export function applyOperations(
     const { map, key, table } = failure.operation;
     // What a frontend said before leads to slots that will be used for something else.
     if (map === "frontends") maps.frontends.delete(key);
+    // Whoever had the address before must not lend an identity to whoever has it now.
+    if (map === "addresses") maps.addresses.delete(key);
     if (table === undefined) return;
     incomplete.add(table);
     maps.authz_tables.delete(U32.encode(table));

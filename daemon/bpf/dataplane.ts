@@ -37,7 +37,7 @@ import {
 } from "./generation.js";
 import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "./hooks.js";
 import { type MapName, maps, type Settings } from "./maps.gen.js";
-import { Pins, type StateMapName } from "./pins.js";
+import { Pins } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
 
 /** A hook as it is attached now. */
@@ -130,17 +130,12 @@ export class Dataplane {
     if (!loaded.ok) return loaded;
     const generation = loaded.value;
     const failures: ApplyFailure[] = [];
-    const pods = new Set<string>();
     for (const operations of lists) {
       for (const failure of applyOperations(generation.maps, operations)) failures.push(failure);
-      for (const operation of operations) {
-        if (operation.map === "pods" && operation.kind === "put") pods.add(textOf(operation.key));
-      }
       yield;
     }
-    this.#removeStrays("pods", pods);
     onFilled(failures);
-    const swapped = swapIn(this.#native, this.#pins, generation, this.#environment.cgroup);
+    const swapped = swapIn(this.#native, this.#pins, this.#state, generation, this.#environment.cgroup);
     if (!swapped.ok) {
       generation.close();
       return swapped;
@@ -169,16 +164,6 @@ export class Dataplane {
     return this.#generation?.maps[name] ?? (this.#state as Partial<Record<MapName, BpfMap>>)[name];
   }
 
-  /** Deletes entries of a long-lived map that an earlier daemon left and that are not wanted, by their keys. */
-  #removeStrays(name: StateMapName, wanted: ReadonlySet<string>): void {
-    const { keySize } = this.#state[name].info;
-    const { count, keys } = this.#state[name].entries();
-    for (let index = 0; index < count; index++) {
-      const key = keys.subarray(index * keySize, (index + 1) * keySize);
-      if (!wanted.has(textOf(key))) this.#state[name].delete(key);
-    }
-  }
-
   // ---- pods ----
 
   enrollments(): Enrollment[] {
@@ -199,10 +184,9 @@ export class Dataplane {
     return writeEnrollment(this.#state.pod_info, enrollment);
   }
 
-  /** Puts the verdict hook on an enrolled pod. */
+  /** Puts the verdict hook on an enrolled pod: what governs judges it, or refuses what it does not know. */
   guard(enrollment: Enrollment): Result<void> {
-    if (this.#generation === undefined) return ok(undefined);
-    return attachGuard(this.#native, this.#pins, this.#generation, enrollment.cookie, enrollment.netns);
+    return attachGuard(this.#native, this.#pins, this.#state, enrollment.cookie, enrollment.netns);
   }
 
   /** Takes the verdict hook and the names off a namespace. */
@@ -299,8 +283,4 @@ export class Dataplane {
   programRuns(): ProgramRuns[] {
     return readProgramRuns(this.#generation?.programs ?? new Map());
   }
-}
-
-function textOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }

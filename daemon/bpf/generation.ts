@@ -15,10 +15,14 @@ import {
   type Result,
 } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
+import { type GuardMaps, loadStub } from "./guard-stub.js";
 import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM, OBJECTS } from "./hooks.js";
-import type { MapName } from "./maps.gen.js";
+import { type MapName, maps } from "./maps.gen.js";
 import type { Pins } from "./pins.js";
 import type { StateMaps } from "./state.js";
+
+/** The one entry of `guards`. */
+const FIRST = maps.guards.key.encode(0);
 
 export interface Generation {
   readonly number: number;
@@ -119,26 +123,25 @@ function loadObject(
 }
 
 /**
- * Puts a generation's programs behind the hooks of the cgroup and of each pod that has a guard link: one atomic
- * step a hook (BPF_LINK_UPDATE). From here on it governs.
+ * Puts a generation's programs behind the hooks: one step for the verdicts of all pods, then one for each hook of
+ * the cgroup (BPF_LINK_UPDATE). Who judges goes first: what is routed anew is judged by the new tables. From here on
+ * the generation governs.
  */
-export function swapIn(native: Native, pins: Pins, generation: Generation, cgroup: string): Result<void> {
+export function swapIn(
+  native: Native,
+  pins: Pins,
+  state: GuardMaps,
+  generation: Generation,
+  cgroup: string,
+): Result<void> {
+  try {
+    state.guards.updateProgram(FIRST, programOf(generation, GUARD_PROGRAM));
+  } catch (error) {
+    return failed(bpfAttachFailed("guard", "every pod", error));
+  }
   for (const hook of CGROUP_HOOKS) {
     const swapped = swapCgroupHook(native, pins, generation, hook, cgroup);
     if (!swapped.ok) return swapped;
-  }
-  for (const cookie of pins.guards()) {
-    const path = pins.guard(cookie);
-    const link = native.openPinnedLink(path);
-    try {
-      // A link whose namespace is gone cannot be updated and guards nobody any more.
-      if (link.info.netnsInode === 0) pins.remove(path);
-      else link.update(programOf(generation, GUARD_PROGRAM));
-    } catch (error) {
-      return failed(bpfAttachFailed("guard", path, error));
-    } finally {
-      link.close();
-    }
   }
   return ok(undefined);
 }
@@ -171,22 +174,27 @@ function swapCgroupHook(
   }
 }
 
-/** Puts the verdict hook of a generation on a pod's namespace; replaces the program where one is there. */
+/**
+ * Puts a pod's stub on its namespace; replaces the one that is there. It is judged by what governs: by nothing, and
+ * so refused, before any generation does.
+ */
 export function attachGuard(
   native: Native,
   pins: Pins,
-  generation: Generation,
+  state: GuardMaps,
   cookie: bigint,
   netnsPath: string,
 ): Result<void> {
   const path = pins.guard(cookie);
-  const program = programOf(generation, GUARD_PROGRAM);
+  let stub: BpfProgram | undefined;
   try {
-    const link = existsSync(path)
+    stub = loadStub(native, state, cookie);
+    const isThere = existsSync(path);
+    const link = isThere
       ? native.openPinnedLink(path)
-      : native.linkNetns(program, netnsPath, AttachType.skLookup);
+      : native.linkNetns(stub, netnsPath, AttachType.skLookup);
     try {
-      if (existsSync(path)) link.update(program);
+      if (isThere) link.update(stub);
       else link.pin(path);
     } finally {
       link.close();
@@ -194,6 +202,8 @@ export function attachGuard(
     return ok(undefined);
   } catch (error) {
     return failed(bpfAttachFailed("guard", netnsPath, error));
+  } finally {
+    stub?.close();
   }
 }
 

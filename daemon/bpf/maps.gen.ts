@@ -51,14 +51,12 @@ export const frontendFlagNames: Readonly<Record<number, string>> = {
 
 /** enum address_flag */
 export const AddressFlag = {
-  NODE: 1,
   REMOTE_NETWORK: 2,
   WAYPOINT: 4,
 } as const;
 export type AddressFlag = (typeof AddressFlag)[keyof typeof AddressFlag];
 /** `AddressFlag` in lower case, for labels and logs. */
 export const addressFlagNames: Readonly<Record<number, string>> = {
-  1: "node",
   2: "remote_network",
   4: "waypoint",
 };
@@ -69,7 +67,7 @@ export const TableFlag = {
   BY_IDENTITY: 2,
   BY_ADDRESS: 4,
   BY_PORT: 8,
-  DENY_ALL: 16,
+  BY_DESTINATION: 16,
 } as const;
 export type TableFlag = (typeof TableFlag)[keyof typeof TableFlag];
 /** `TableFlag` in lower case, for labels and logs. */
@@ -78,20 +76,36 @@ export const tableFlagNames: Readonly<Record<number, string>> = {
   2: "by_identity",
   4: "by_address",
   8: "by_port",
-  16: "deny_all",
+  16: "by_destination",
 };
 
 /** enum table_number */
 export const TableNumber = {
-  NONE: 0,
+  UNKNOWN: 0,
   DENY: 1,
-  FIRST: 2,
+  OPEN: 2,
+  FIRST: 3,
 } as const;
 export type TableNumber = (typeof TableNumber)[keyof typeof TableNumber];
 /** `TableNumber` in lower case, for labels and logs. */
 export const tableNumberNames: Readonly<Record<number, string>> = {
-  0: "none",
+  0: "unknown",
   1: "deny",
+  2: "open",
+  3: "first",
+};
+
+/** enum workload_id */
+export const WorkloadId = {
+  UNKNOWN: 0,
+  NODE: 1,
+  FIRST: 2,
+} as const;
+export type WorkloadId = (typeof WorkloadId)[keyof typeof WorkloadId];
+/** `WorkloadId` in lower case, for labels and logs. */
+export const workloadIdNames: Readonly<Record<number, string>> = {
+  0: "unknown",
+  1: "node",
   2: "first",
 };
 
@@ -190,16 +204,17 @@ export const Reason = {
   AUTHZ_ALLOWED: 20,
   AUTHZ_DENIED: 21,
   AUTHZ_NO_ALLOW: 22,
-  AUTHZ_UNKNOWN_WORKLOAD: 23,
+  AUTHZ_UNKNOWN_POD: 23,
   AUTHZ_NO_TABLE: 24,
   AUTHZ_DENY_ALL: 25,
   AUTHZ_OFF: 26,
   AUTHZ_NOT_TCP: 27,
   CONNECT_FAILED: 28,
+  AUTHZ_UNNAMED: 29,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** How many values `Reason` has. */
-export const REASON_COUNT = 29;
+export const REASON_COUNT = 30;
 /** `Reason` in lower case, for labels and logs. */
 export const reasonNames: Readonly<Record<number, string>> = {
   0: "not_enrolled",
@@ -225,12 +240,13 @@ export const reasonNames: Readonly<Record<number, string>> = {
   20: "authz_allowed",
   21: "authz_denied",
   22: "authz_no_allow",
-  23: "authz_unknown_workload",
+  23: "authz_unknown_pod",
   24: "authz_no_table",
   25: "authz_deny_all",
   26: "authz_off",
   27: "authz_not_tcp",
   28: "connect_failed",
+  29: "authz_unnamed",
 };
 
 function putU64Array(view: Buffer, offset: number, values: readonly bigint[], length: number, field: string): void {
@@ -367,27 +383,115 @@ export const ConnectionEvent: Codec<ConnectionEvent> = {
   },
 };
 
-/** struct pod, 8 bytes */
-export interface Pod {
-  readonly workload: number;
-  readonly service: number;
+/** struct word, 8 bytes */
+export interface Word {
+  readonly number: number;
+  readonly tag: number;
 }
-export const Pod: Codec<Pod> = {
+export const Word: Codec<Word> = {
   size: 8,
   encode(value) {
     const view = Buffer.allocUnsafe(8);
-    Pod.encodeInto(value, view, 0);
+    Word.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    view.writeUInt32LE(value.workload, offset);
-    view.writeUInt32LE(value.service, offset + 4);
+    view.writeUInt32LE(value.number, offset);
+    view.writeUInt32LE(value.tag, offset + 4);
   },
   decode(bytes, offset = 0) {
     const view = viewOf(bytes, offset, 8);
     return {
-      workload: view.readUInt32LE(offset),
-      service: view.readUInt32LE(offset + 4),
+      number: view.readUInt32LE(offset),
+      tag: view.readUInt32LE(offset + 4),
+    };
+  },
+};
+
+/** struct pod, 24 bytes */
+export interface Pod {
+  readonly guard: Word;
+  readonly workload: Word;
+  readonly service: Word;
+}
+export const Pod: Codec<Pod> = {
+  size: 24,
+  encode(value) {
+    const view = Buffer.allocUnsafe(24);
+    Pod.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    Word.encodeInto(value.guard, view, offset);
+    Word.encodeInto(value.workload, view, offset + 8);
+    Word.encodeInto(value.service, view, offset + 16);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 24);
+    return {
+      guard: Word.decode(view, offset),
+      workload: Word.decode(view, offset + 8),
+      service: Word.decode(view, offset + 16),
+    };
+  },
+};
+
+/** struct guarded_pod, 16 bytes */
+export interface GuardedPod {
+  readonly cookie: bigint;
+  readonly index: number;
+}
+export const GuardedPod: Codec<GuardedPod> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    GuardedPod.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.cookie, offset);
+    view.writeUInt32LE(value.index, offset + 8);
+    view[offset + 12] = 0;
+    view[offset + 13] = 0;
+    view[offset + 14] = 0;
+    view[offset + 15] = 0;
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      cookie: view.readBigUInt64LE(offset),
+      index: view.readUInt32LE(offset + 8),
+    };
+  },
+};
+
+/** struct node_open, 36 bytes */
+export interface NodeOpen {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+}
+export const NodeOpen: Codec<NodeOpen> = {
+  size: 36,
+  encode(value) {
+    const view = Buffer.allocUnsafe(36);
+    NodeOpen.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    putBytes(view, offset, value.source, 16, "node_open.source");
+    putBytes(view, offset + 16, value.destination, 16, "node_open.destination");
+    view.writeUInt16BE(value.sourcePort, offset + 32);
+    view.writeUInt16BE(value.destinationPort, offset + 34);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 36);
+    return {
+      source: takeBytes(view, offset, offset + 16),
+      destination: takeBytes(view, offset + 16, offset + 32),
+      sourcePort: view.readUInt16BE(offset + 32),
+      destinationPort: view.readUInt16BE(offset + 34),
     };
   },
 };
@@ -417,16 +521,19 @@ export const PodInfo: Codec<PodInfo> = {
   },
 };
 
-/** struct settings, 16 bytes */
+/** struct settings, 32 bytes */
 export interface Settings {
   readonly accessLog: number;
   readonly authzOff: number;
   readonly authzLocked: number;
+  readonly authzNode: number;
+  readonly hostNetns: bigint;
+  readonly podsCgroup: bigint;
 }
 export const Settings: Codec<Settings> = {
-  size: 16,
+  size: 32,
   encode(value) {
-    const view = Buffer.allocUnsafe(16);
+    const view = Buffer.allocUnsafe(32);
     Settings.encodeInto(value, view, 0);
     return view;
   },
@@ -434,17 +541,19 @@ export const Settings: Codec<Settings> = {
     view.writeUInt32LE(value.accessLog, offset);
     view.writeUInt32LE(value.authzOff, offset + 4);
     view.writeUInt32LE(value.authzLocked, offset + 8);
-    view[offset + 12] = 0;
-    view[offset + 13] = 0;
-    view[offset + 14] = 0;
-    view[offset + 15] = 0;
+    view.writeUInt32LE(value.authzNode, offset + 12);
+    view.writeBigUInt64LE(value.hostNetns, offset + 16);
+    view.writeBigUInt64LE(value.podsCgroup, offset + 24);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 16);
+    const view = viewOf(bytes, offset, 32);
     return {
       accessLog: view.readUInt32LE(offset),
       authzOff: view.readUInt32LE(offset + 4),
       authzLocked: view.readUInt32LE(offset + 8),
+      authzNode: view.readUInt32LE(offset + 12),
+      hostNetns: view.readBigUInt64LE(offset + 16),
+      podsCgroup: view.readBigUInt64LE(offset + 24),
     };
   },
 };
@@ -648,33 +757,30 @@ export const AddressKey: Codec<AddressKey> = {
   },
 };
 
-/** struct workload_address, 16 bytes */
+/** struct workload_address, 24 bytes */
 export interface WorkloadAddress {
-  readonly workload: number;
-  readonly identity: number;
-  readonly table: number;
-  readonly flags: number;
+  readonly workload: Word;
+  readonly identity: Word;
+  readonly flags: Word;
 }
 export const WorkloadAddress: Codec<WorkloadAddress> = {
-  size: 16,
+  size: 24,
   encode(value) {
-    const view = Buffer.allocUnsafe(16);
+    const view = Buffer.allocUnsafe(24);
     WorkloadAddress.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    view.writeUInt32LE(value.workload, offset);
-    view.writeUInt32LE(value.identity, offset + 4);
-    view.writeUInt32LE(value.table, offset + 8);
-    view.writeUInt32LE(value.flags, offset + 12);
+    Word.encodeInto(value.workload, view, offset);
+    Word.encodeInto(value.identity, view, offset + 8);
+    Word.encodeInto(value.flags, view, offset + 16);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 16);
+    const view = viewOf(bytes, offset, 24);
     return {
-      workload: view.readUInt32LE(offset),
-      identity: view.readUInt32LE(offset + 4),
-      table: view.readUInt32LE(offset + 8),
-      flags: view.readUInt32LE(offset + 12),
+      workload: Word.decode(view, offset),
+      identity: Word.decode(view, offset + 8),
+      flags: Word.decode(view, offset + 16),
     };
   },
 };
@@ -701,20 +807,21 @@ export const TermSet: Codec<TermSet> = {
   },
 };
 
-/** struct verdict_table, 648 bytes */
+/** struct verdict_table, 776 bytes */
 export interface VerdictTable {
   readonly deny: TermSet;
   readonly dryRun: TermSet;
   readonly identity: TermSet;
   readonly address: TermSet;
   readonly port: TermSet;
+  readonly destination: TermSet;
   readonly flags: number;
   readonly words: number;
 }
 export const VerdictTable: Codec<VerdictTable> = {
-  size: 648,
+  size: 776,
   encode(value) {
-    const view = Buffer.allocUnsafe(648);
+    const view = Buffer.allocUnsafe(776);
     VerdictTable.encodeInto(value, view, 0);
     return view;
   },
@@ -724,19 +831,21 @@ export const VerdictTable: Codec<VerdictTable> = {
     TermSet.encodeInto(value.identity, view, offset + 256);
     TermSet.encodeInto(value.address, view, offset + 384);
     TermSet.encodeInto(value.port, view, offset + 512);
-    view.writeUInt32LE(value.flags, offset + 640);
-    view.writeUInt32LE(value.words, offset + 644);
+    TermSet.encodeInto(value.destination, view, offset + 640);
+    view.writeUInt32LE(value.flags, offset + 768);
+    view.writeUInt32LE(value.words, offset + 772);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 648);
+    const view = viewOf(bytes, offset, 776);
     return {
       deny: TermSet.decode(view, offset),
       dryRun: TermSet.decode(view, offset + 128),
       identity: TermSet.decode(view, offset + 256),
       address: TermSet.decode(view, offset + 384),
       port: TermSet.decode(view, offset + 512),
-      flags: view.readUInt32LE(offset + 640),
-      words: view.readUInt32LE(offset + 644),
+      destination: TermSet.decode(view, offset + 640),
+      flags: view.readUInt32LE(offset + 768),
+      words: view.readUInt32LE(offset + 772),
     };
   },
 };
@@ -1124,7 +1233,37 @@ export const maps = {
     value: Pod,
     maxEntries: 1024,
     flags: 0,
-    layout: "82aed3c6",
+    layout: "fa0bbcc0",
+  },
+  guarded: {
+    name: "guarded",
+    type: "PERCPU_ARRAY",
+    perCpu: true,
+    key: U32,
+    value: GuardedPod,
+    maxEntries: 1,
+    flags: 0,
+    layout: "7b354320",
+  },
+  guards: {
+    name: "guards",
+    type: "PROG_ARRAY",
+    perCpu: false,
+    key: U32,
+    value: U32,
+    maxEntries: 1,
+    flags: 0,
+    layout: "7b3bc9cf",
+  },
+  node_opens: {
+    name: "node_opens",
+    type: "LRU_HASH",
+    perCpu: false,
+    key: NodeOpen,
+    value: U32,
+    maxEntries: 16384,
+    flags: 0,
+    layout: "b72d4288",
   },
   pod_info: {
     name: "pod_info",
@@ -1144,7 +1283,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "311a9d6a",
+    layout: "73ad6c45",
   },
   frontends: {
     name: "frontends",
@@ -1184,7 +1323,7 @@ export const maps = {
     value: WorkloadAddress,
     maxEntries: 16384,
     flags: 1,
-    layout: "f6299344",
+    layout: "ccce7602",
   },
   authz_tables: {
     name: "authz_tables",
@@ -1194,7 +1333,7 @@ export const maps = {
     value: VerdictTable,
     maxEntries: 1024,
     flags: 1,
-    layout: "8d8e187a",
+    layout: "8701274d",
   },
   authz_identity: {
     name: "authz_identity",
@@ -1213,6 +1352,16 @@ export const maps = {
     key: AddressRowKey,
     value: TermSet,
     maxEntries: 16384,
+    flags: 1,
+    layout: "97d1d381",
+  },
+  authz_dest: {
+    name: "authz_dest",
+    type: "LPM_TRIE",
+    perCpu: false,
+    key: AddressRowKey,
+    value: TermSet,
+    maxEntries: 4096,
     flags: 1,
     layout: "97d1d381",
   },
@@ -1272,9 +1421,9 @@ export const maps = {
     perCpu: true,
     key: U32,
     value: Counter,
-    maxEntries: 29,
+    maxEntries: 30,
     flags: 0,
-    layout: "077114dd",
+    layout: "66d5c241",
   },
   sibling_flows: {
     name: "sibling_flows",

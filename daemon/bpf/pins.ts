@@ -10,9 +10,11 @@ import { maps, ringBuffers, socketStorages } from "./maps.gen.js";
 
 /** Maps that outlive a generation; all others are configuration and belong to one. */
 export const STATE_MAPS = [
-  "pods",
   "pod_info",
   "settings",
+  "guarded",
+  "guards",
+  "node_opens",
   "connections",
   "traffic",
   "policy_hits",

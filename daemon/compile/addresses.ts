@@ -1,13 +1,14 @@
-// Owns the map `addresses`: whose an address is, and what guards it. Must not know how identities and tables are made.
+// Owns the map `addresses`: whose an address is. Must not know how identities are made, nor what guards anybody.
 
-import { AddressFlag, maps, type WorkloadAddress } from "../bpf/maps.gen.js";
+import { AddressFlag, maps } from "../bpf/maps.gen.js";
 import { KEY_BYTES, toKeyBytes, writeKeyBytes } from "../model/address.js";
 import type { ReadableStore } from "../model/store.js";
 import type { Workload } from "../model/workload.js";
 import { bulkPuts } from "./bulk.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
-import type { BulkPutOperation, DeleteOperation, MapOperation } from "./operation.js";
+import type { BulkPutOperation, DeleteOperation } from "./operation.js";
 import type { Steps } from "./steps.js";
+import { tagOfAddress, wordOf } from "./word.js";
 
 /** Addresses looked at between two places to pause. */
 const STEP_ADDRESSES = 128;
@@ -16,15 +17,25 @@ const STEP_ADDRESSES = 128;
 export interface AddressNumbers {
   workload(workload: Workload): number;
   identity(workload: Workload): number;
-  /** Verdict table of an enrolled workload at one of its addresses; 0 for one that is not enrolled. */
-  table(workload: Workload, address: string): number;
+}
+
+/** What an update comes to. */
+export interface AddressChanges {
+  readonly puts: Iterable<BulkPutOperation>;
+  readonly deletes: readonly DeleteOperation[];
+}
+
+interface Row {
+  readonly workload: number;
+  readonly identity: number;
+  /** enum address_flag, ored. */
+  readonly flags: number;
 }
 
 /** The state behind the map, and the changes to it. */
 export class AddressTable {
   readonly #numbers: AddressNumbers;
   readonly #rows = new Rows();
-  #nodeAddresses: ReadonlySet<string> = new Set();
 
   constructor(numbers: AddressNumbers) {
     this.#numbers = numbers;
@@ -39,24 +50,22 @@ export class AddressTable {
     return this.#rows.addresses();
   }
 
-  /** Looks at those that the node gained or lost again, and at `addresses` (canonical text). Gives puts, then deletes. */
-  *update(addresses: Iterable<string>, store: ReadableStore, node: NodeContext): Steps<() => MapOperation[]> {
+  /** Looks at these again, canonical text. */
+  *update(addresses: Iterable<string>, store: ReadableStore, node: NodeContext): Steps<() => AddressChanges> {
     const puts: string[] = [];
     const deletes: DeleteOperation[] = [];
     let looked = 0;
-    for (const changed of [this.#changeNode(store.nodeAddresses), addresses]) {
-      for (const address of changed) {
-        if (++looked % STEP_ADDRESSES === 0) yield;
-        const after = this.#rowFor(address, store, node);
-        if (after !== undefined) {
-          if (this.#rows.set(address, after)) puts.push(address);
-        } else if (this.#rows.delete(address)) {
-          const key = maps.addresses.key.encode({ address: toKeyBytes(address) });
-          deletes.push({ kind: "delete", map: "addresses", key });
-        }
+    for (const address of addresses) {
+      if (++looked % STEP_ADDRESSES === 0) yield;
+      const after = this.#rowFor(address, store, node);
+      if (after !== undefined) {
+        if (this.#rows.set(address, after)) puts.push(address);
+      } else if (this.#rows.delete(address)) {
+        const key = maps.addresses.key.encode({ address: toKeyBytes(address) });
+        deletes.push({ kind: "delete", map: "addresses", key });
       }
     }
-    return () => [...this.#puts(puts), ...deletes];
+    return () => ({ puts: this.#puts(puts), deletes });
   }
 
   snapshot(): Generator<BulkPutOperation> {
@@ -67,51 +76,38 @@ export class AddressTable {
     const key = { address: new Uint8Array(KEY_BYTES) };
     return bulkPuts("addresses", addresses, (address) => {
       writeKeyBytes(address, key.address);
-      return { key, value: this.#rows.get(address) };
+      const { workload, identity, flags } = this.#rows.get(address);
+      const tag = tagOfAddress(key.address);
+      const value = {
+        workload: wordOf(workload, tag),
+        identity: wordOf(identity, tag),
+        flags: wordOf(flags, tag),
+      };
+      return { key, value };
     });
   }
 
-  /** Takes the node's addresses over; gives those that came or went. */
-  #changeNode(nodeAddresses: readonly string[]): readonly string[] {
-    const before = this.#nodeAddresses;
-    const after = new Set(nodeAddresses);
-    this.#nodeAddresses = after;
-    return [
-      ...[...before].filter((address) => !after.has(address)),
-      ...[...after].filter((a) => !before.has(a)),
-    ];
-  }
-
   /**
-   * A workload with the address goes before the node itself, and one on the node's network before one on another.
-   * What guards the address is the enrolled workload's table even if the entry names another claimant: a duplicate
-   * must not take a guard away.
+   * A workload on the node's network goes before one on another. The latter has the address somewhere else: whoever
+   * has it here does not get its identity.
    */
-  #rowFor(address: string, store: ReadableStore, node: NodeContext): WorkloadAddress | undefined {
+  #rowFor(address: string, store: ReadableStore, node: NodeContext): Row | undefined {
     const claimants = store.claimants(address);
-    const owner = claimants.find((workload) => isLocalNetwork(workload.network, node)) ?? claimants[0];
-    if (owner === undefined) {
-      if (!this.#nodeAddresses.has(address)) return undefined;
-      return { workload: 0, identity: 0, table: 0, flags: AddressFlag.NODE };
-    }
-    let table = 0;
-    for (const workload of claimants) {
-      table = this.#numbers.table(workload, address);
-      if (table !== 0) break;
-    }
+    const local = claimants.find((workload) => isLocalNetwork(workload.network, node));
+    const owner = local ?? claimants[0];
+    if (owner === undefined) return undefined;
     return {
       workload: this.#numbers.workload(owner),
-      identity: this.#numbers.identity(owner),
-      table,
+      identity: local === undefined ? 0 : this.#numbers.identity(local),
       flags:
-        (isLocalNetwork(owner.network, node) ? 0 : AddressFlag.REMOTE_NETWORK) |
+        (local === undefined ? AddressFlag.REMOTE_NETWORK : 0) |
         (owner.waypoint === undefined ? 0 : AddressFlag.WAYPOINT),
     };
   }
 }
 
 /** Numbers of a row; its fields in this order. */
-const COLUMNS = 4;
+const COLUMNS = 3;
 
 /** Rows by address, as numbers side by side: an object for each of 100,000 would take five times the room. */
 class Rows {
@@ -129,19 +125,18 @@ class Rows {
   }
 
   /** The row of an address that has one. */
-  get(address: string): WorkloadAddress {
+  get(address: string): Row {
     const numbers = this.#numbers;
     const at = (this.#indexes.get(address) ?? 0) * COLUMNS;
     return {
       workload: numbers[at] ?? 0,
       identity: numbers[at + 1] ?? 0,
-      table: numbers[at + 2] ?? 0,
-      flags: numbers[at + 3] ?? 0,
+      flags: numbers[at + 2] ?? 0,
     };
   }
 
   /** False when the row was the same before. */
-  set(address: string, { workload, identity, table, flags }: WorkloadAddress): boolean {
+  set(address: string, { workload, identity, flags }: Row): boolean {
     const known = this.#indexes.get(address);
     const at = (known ?? this.#add(address)) * COLUMNS;
     const numbers = this.#numbers;
@@ -149,13 +144,11 @@ class Rows {
       known !== undefined &&
       numbers[at] === workload &&
       numbers[at + 1] === identity &&
-      numbers[at + 2] === table &&
-      numbers[at + 3] === flags;
+      numbers[at + 2] === flags;
     if (isSame) return false;
     numbers[at] = workload;
     numbers[at + 1] = identity;
-    numbers[at + 2] = table;
-    numbers[at + 3] = flags;
+    numbers[at + 2] = flags;
     return true;
   }
 

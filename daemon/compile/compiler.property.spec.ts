@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { maps } from "../bpf/maps.gen.js";
+import { maps, TableNumber } from "../bpf/maps.gen.js";
 import type { Policy } from "../model/policy.js";
 import { type Service, serviceKey } from "../model/service.js";
 import { createStore, type ReadableStore } from "../model/store.js";
@@ -118,7 +118,6 @@ const updates: fc.Arbitrary<Update> = fc.record(
       maxLength: 1,
     }),
     pods: enrolled,
-    nodeAddresses: fc.uniqueArray(fc.constantFrom("10.0.0.3", "192.168.0.1"), { maxLength: 2 }),
     policiesSynced: fc.boolean(),
   },
   { requiredKeys: ["workloads"] },
@@ -226,7 +225,7 @@ describe("compiler", () => {
                 if (now !== before[index]) expect(now).toBe(after[index]);
               }
             }
-            if (operation.map.startsWith("authz") || operation.map === "addresses") expectTables(kernel);
+            if (operation.map.startsWith("authz") || operation.map === "pods") expectTables(kernel);
           }
           compiler.takeRetired()?.();
         }
@@ -236,12 +235,14 @@ describe("compiler", () => {
   });
 });
 
-/** Every address names a verdict table that is there. */
+/** Every pod is guarded by a verdict table that is there, or by a number that needs none. */
 function expectTables(kernel: TestMaps): void {
   for (const [map, , value] of kernel.entries()) {
-    if (map !== "addresses") continue;
-    const { table } = maps.addresses.value.decode(value);
-    if (table !== 0) expect(kernel.get("authz_tables", maps.authz_tables.key.encode(table))).toBeDefined();
+    if (map !== "pods") continue;
+    const { number } = maps.pods.value.decode(value).guard;
+    expect(number).not.toBe(TableNumber.UNKNOWN);
+    if (number < TableNumber.FIRST) continue;
+    expect(kernel.get("authz_tables", maps.authz_tables.key.encode(number))).toBeDefined();
   }
 }
 

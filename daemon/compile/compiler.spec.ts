@@ -42,9 +42,7 @@ describe("frontends", () => {
 
   it("of a headless service are none", () => {
     const mesh = createMesh();
-    expect(mesh.push({ workloads: [], services: [service("web")] }).operations.map(({ map }) => map)).toEqual(
-      ["authz_tables"],
-    );
+    expect(mesh.push({ workloads: [], services: [service("web")] }).operations).toEqual([]);
   });
 
   it("go each to the addresses of its family", () => {
@@ -181,13 +179,13 @@ describe("work", () => {
     expect(summary(filled().push({ workloads: [moved] }))).toEqual({ "put slots": 2, "put frontends": 1 });
   });
 
-  it("of a new endpoint is its address too, and slots come first", () => {
+  it("of a new endpoint is its address first, then slots, then what leads there", () => {
     const compilation = filled().push({ workloads: [pod("c", { addresses: ["10.0.0.3"], serves })] });
     expect([...singly(compilation.operations)].map(({ map }) => map)).toEqual([
+      "addresses",
       ...new Array<MapName>(6).fill("slots"),
       "frontends",
       "frontends",
-      "addresses",
     ]);
   });
 
@@ -251,17 +249,16 @@ describe("addresses", () => {
         pod("guarded", { addresses: ["2001:db8::3"], waypoint, node: "node-b" }),
         pod("host", { addresses: ["192.168.0.1"], networkMode: "HOST_NETWORK", network: "net-1" }),
       ],
-      nodeAddresses: ["192.168.0.1", "10.0.0.1"],
     });
     const identity = "cluster.local/ns/default/sa/default";
     const workload = (address: string): string | undefined =>
       mesh.compiler.names.workload(mesh.view().addresses[address]?.workload ?? 0)?.name;
     expect(mesh.view().addresses).toMatchObject({
-      "10.0.0.1": { identity, table: "none", flags: 0 },
-      "10.0.0.2": { identity, flags: AddressFlag.REMOTE_NETWORK },
+      "10.0.0.1": { identity, flags: 0 },
+      "10.0.0.2": { identity: "none", flags: AddressFlag.REMOTE_NETWORK },
       "2001:db8::3": { identity, flags: AddressFlag.WAYPOINT },
-      "192.168.0.1": { workload: 0, identity: "none", flags: AddressFlag.NODE },
     });
+    expect(mesh.view().addresses["192.168.0.1"]).toBeUndefined();
     expect(["10.0.0.1", "10.0.0.2", "2001:db8::3"].map(workload)).toEqual(["x", "far", "guarded"]);
   });
 
@@ -286,55 +283,66 @@ describe("addresses", () => {
     expect([...singly(operations)].map(({ kind, map }) => `${kind} ${map}`)).toEqual(["put addresses"]);
     expect(mesh.kernel.get("addresses", key("10.0.0.1"))).toBeDefined();
   });
-
-  it("of a node come and go with it", () => {
-    const mesh = createMesh();
-    mesh.push({ nodeAddresses: ["192.168.0.1"] });
-    mesh.push({ nodeAddresses: ["192.168.0.2"] });
-    expect(Object.keys(mesh.view().addresses)).toEqual(["192.168.0.2"]);
-  });
 });
 
 describe("guards", () => {
   const denyAll = policy("deny", [[[match({ principals: [text("*")] })]]], { action: "DENY" });
   const pods = [{ cookie: 7n, namespace: "default", name: "a" }];
 
-  it("stand at the addresses of enrolled pods only", () => {
+  const guardOf = (mesh: TestMesh): string | undefined => mesh.view().pods[7]?.guard;
+
+  it("stand at enrolled pods, whatever claims their addresses", () => {
     const mesh = createMesh();
-    mesh.push({ workloads: [a, b], policies: [denyAll], pods, policiesSynced: true });
-    const { addresses } = mesh.view();
-    expect(addresses["10.0.0.1"]?.table).toContain("byIdentity");
-    expect(addresses["10.0.0.2"]?.table).toBe("none");
+    const rival = pod("0", { addresses: ["10.0.0.1"] });
+    mesh.push({ workloads: [a, b, rival], policies: [denyAll], pods, policiesSynced: true });
+    expect(guardOf(mesh)).toContain("byIdentity");
     mesh.push({ pods: [] });
-    expect(mesh.view().addresses["10.0.0.1"]?.table).toBe("none");
-    expect(mesh.view().tables).toHaveLength(1);
+    expect([mesh.view().pods, mesh.view().tables]).toEqual([{}, []]);
   });
 
-  it("stay when another workload claims the address", () => {
+  it("are open where no policy applies, and deny a pod that two clusters name", () => {
+    const mesh = createMesh({ node: "elsewhere" });
+    mesh.push({ workloads: [a], pods, policiesSynced: true });
+    expect(guardOf(mesh)).toBe("open");
+    const { warnings } = mesh.push({ workloads: [pod("a", { clusterId: "Alpha", node: "node-b" })] });
+    expect([guardOf(mesh), mesh.view().pods[7]?.workload]).toEqual(["deny", 0]);
+    expect(warnings).toEqual([expect.stringContaining("Alpha//Pod/default/a and Kubernetes//Pod/default/a")]);
+  });
+
+  it("of a pod that no workload names are the policies of the mesh", () => {
     const mesh = createMesh();
-    mesh.push({
-      workloads: [a, pod("0", { addresses: ["10.0.0.1"] })],
-      policies: [denyAll],
-      pods,
+    mesh.push({ workloads: [b], policies: [denyAll], pods, policiesSynced: true });
+    expect(guardOf(mesh)).toContain("byIdentity");
+    mesh.push({ removedPolicies: ["istio-system/deny"], policiesSynced: true });
+    expect(guardOf(mesh)).toBe("open");
+  });
+
+  it("are written after what they name, before any frontend, and tables go last", () => {
+    const mesh = createMesh();
+    mesh.push({ workloads: [b], policies: [denyAll], pods, policiesSynced: true });
+    const { operations } = mesh.push({
+      workloads: [pod("a", { addresses: ["10.0.0.1"], serves: { "default/web": "80:8080" } })],
+      services: [service("web", { vips: ["10.96.0.1"] })],
+      policies: [{ ...denyAll, dryRun: true }],
       policiesSynced: true,
     });
-    const row = mesh.view().addresses["10.0.0.1"];
-    expect(mesh.compiler.names.workload(row?.workload ?? 0)?.name).toBe("0");
-    expect(row?.table).toContain("byIdentity");
+    const order = [...singly(operations)].map(({ kind, map }) => `${kind} ${map}`);
+    const at = (operation: string): number => order.indexOf(operation);
+    expect(at("put authz_tables")).toBeLessThan(at("put pods"));
+    expect(at("put addresses")).toBeLessThan(at("put frontends"));
+    expect(at("put pods")).toBeLessThan(at("put frontends"));
+    expect(at("delete authz_tables")).toBeGreaterThan(order.lastIndexOf("put frontends"));
   });
 
   it("deny when their table cannot be stored, until the policies change", () => {
     const mesh = createMesh();
     mesh.push({ workloads: [a], policies: [denyAll], pods, policiesSynced: true });
     const stored = mesh.view();
-    const value = mesh.kernel.get(
-      "addresses",
-      maps.addresses.key.encode({ address: toKeyBytes("10.0.0.1") }),
-    );
+    const value = mesh.kernel.get("pods", maps.pods.key.encode(7n));
     if (value === undefined) throw new Error("unreachable");
-    mesh.apply(mesh.compiler.deny(maps.addresses.value.decode(value).table));
-    expect(mesh.view().addresses["10.0.0.1"]?.table).toContain('"flags":16');
-    expect([mesh.view().tables.length, mesh.view().orphans]).toEqual([1, 0]);
+    mesh.apply(mesh.compiler.deny(maps.pods.value.decode(value).guard.number));
+    expect(guardOf(mesh)).toBe("deny");
+    expect([mesh.view().tables.length, mesh.view().orphans]).toEqual([0, 0]);
     mesh.push({ removedPolicies: ["istio-system/deny"], policiesSynced: true });
     mesh.push({ policies: [denyAll], policiesSynced: true });
     expect(mesh.view()).toEqual(stored);
@@ -349,7 +357,8 @@ describe("pods", () => {
       { cookie: 8n, namespace: "default", name: "later" },
     ];
     mesh.push({ pods });
-    expect(mesh.view().pods).toEqual({ 7: { workload: 0, service: 0 }, 8: { workload: 0, service: 0 } });
+    const unnamed = { workload: 0, service: 0, guard: "deny" };
+    expect(mesh.view().pods).toEqual({ 7: unnamed, 8: unnamed });
     const both = { "default/web": "80", "default/api": "80" };
     mesh.push({ workloads: [pod("a", { serves: both })], services: [service("web")] });
     const names = (): (string | undefined)[] => {
@@ -361,7 +370,7 @@ describe("pods", () => {
     mesh.push({ services: [service("api")] });
     expect(names()).toEqual(["a", "api"]);
     mesh.push({ pods: pods.slice(0, 1), removedAddresses: [pod("a").uid] });
-    expect(mesh.view().pods).toEqual({ 7: { workload: 0, service: 0 } });
+    expect(mesh.view().pods).toEqual({ 7: unnamed });
   });
 
   it("of the same name in two clusters are the one on this node", () => {

@@ -9,14 +9,14 @@ import { type Service, serviceKey } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 import type { Delta, Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
-import { AddressTable } from "./addresses.js";
+import { type AddressChanges, AddressTable } from "./addresses.js";
 import { type AuthzChange, type AuthzCompiler, createAuthzCompiler } from "./authz/authz.js";
 import { sameEndpoint } from "./eligibility.js";
 import { addVirtualAddresses, type FrontendChanges, FrontendTable } from "./frontends.js";
 import { createIds } from "./ids.js";
 import { type ContextChange, type NodeContext, NodeTracker } from "./node.js";
 import type { EntryOperation, MapOperation } from "./operation.js";
-import { PodTable } from "./pods.js";
+import { type PodChanges, PodTable } from "./pods.js";
 import { atOnce, type Steps } from "./steps.js";
 
 export interface CompilerOptions {
@@ -24,7 +24,11 @@ export interface CompilerOptions {
   readonly node?: string;
   /** The node's cluster: settles equal names of nodes and pods in two clusters. */
   readonly cluster?: string;
+  /** The namespace whose selector policies reach every other; default istiod's own default. */
+  readonly rootNamespace?: string;
 }
+
+const ROOT_NAMESPACE = "istio-system";
 
 export interface Compilation {
   /** In the order in which they must reach the kernel. */
@@ -95,7 +99,7 @@ class MeshCompiler implements Compiler {
   readonly #frontends = new FrontendTable(this.#ids);
   readonly #authzEntries = new EntryCounter();
   readonly #addresses: AddressTable;
-  readonly authz = createAuthzCompiler(this.#ids.policies);
+  readonly authz: AuthzCompiler;
   #store: ReadableStore | undefined;
   /** What is to be looked at again; at first everything that the store will hold by then. */
   #frontendChanges: FrontendChanges | "all" = "all";
@@ -108,12 +112,12 @@ class MeshCompiler implements Compiler {
   };
 
   constructor(options: CompilerOptions) {
+    this.authz = createAuthzCompiler(this.#ids.policies, options.rootNamespace ?? ROOT_NAMESPACE);
     this.#node = new NodeTracker(options);
     this.#pods = new PodTable((workload) => this.#node.runsHere(workload));
     this.#addresses = new AddressTable({
       workload: (workload) => this.#ids.workloads.idOf(workload.uid),
       identity: (workload) => this.authz.identityOf(workload),
-      table: (workload, address) => this.authz.guardOf(workload.uid, address),
     });
   }
 
@@ -126,7 +130,7 @@ class MeshCompiler implements Compiler {
     const frontends = atOnce(this.#updateFrontends(store));
     const addresses = atOnce(this.#updateAddresses(store));
     return {
-      operations: [frontends.operations(), authz.before, addresses(), authz.after, pods].flat(),
+      operations: inOrder(authz, addresses(), pods, frontends.operations()),
       rejections: [...frontends.rejections, ...authz.rejections],
       warnings: authz.warnings,
       backendLost: this.#frontends.takeLoss(),
@@ -145,7 +149,7 @@ class MeshCompiler implements Compiler {
   }
 
   /** Everything but frontends and addresses, whose changes are gathered. */
-  #take(delta: Delta, store: ReadableStore): { authz: AuthzChange; pods: EntryOperation[] } {
+  #take(delta: Delta, store: ReadableStore): { authz: AuthzChange; pods: PodChanges } {
     this.#store = store;
     for (const { after } of delta.workloads) if (after !== undefined) this.#ids.workloads.acquire(after);
     for (const { after } of delta.services) if (after !== undefined) this.#ids.services.acquire(after);
@@ -153,17 +157,17 @@ class MeshCompiler implements Compiler {
     const podsConcerned = this.#pods.resolve(delta, store);
     const enrolled = this.#pods.workloads;
     const moved = this.#node.update(delta, enrolled);
-    const authz = this.authz.compile(delta, store, new Set(enrolled.map((workload) => workload.uid)));
+    const authz = this.authz.compile(delta, store, this.#pods.pods);
     this.#authzEntries.count(authz.before);
     this.#authzEntries.count(authz.after);
     if (this.#frontendChanges !== "all") addFrontendChanges(this.#frontendChanges, delta, store, moved);
-    if (this.#addressChanges !== "all")
-      this.#addAddressChanges(this.#addressChanges, delta, store, moved, authz.changed);
+    if (this.#addressChanges !== "all") this.#addAddressChanges(this.#addressChanges, delta, moved);
 
     for (const { key, after } of delta.workloads) if (after === undefined) this.#ids.workloads.retire(key);
     for (const { key, after } of delta.services) if (after === undefined) this.#ids.services.retire(key);
     for (const { key, after } of delta.policies) if (after === undefined) this.#ids.policies.retire(key);
-    return { authz, pods: podsConcerned ? this.#pods.update(store, this.#ids) : [] };
+    const isConcerned = podsConcerned || authz.changed.size > 0;
+    return { authz, pods: isConcerned ? this.#updatePods(store) : { puts: [], deletes: [] } };
   }
 
   #updateFrontends(store: ReadableStore): ReturnType<FrontendTable["update"]> {
@@ -178,12 +182,20 @@ class MeshCompiler implements Compiler {
     return this.#addresses.update(changes, store, this.node);
   }
 
+  #updatePods(store: ReadableStore): PodChanges {
+    const { services, workloads } = this.#ids;
+    return this.#pods.update(store, {
+      services,
+      workloads,
+      guardOf: (cookie) => this.authz.guardOf(cookie),
+    });
+  }
+
   deny(table: number): MapOperation[] {
     if (this.#store === undefined) return [];
-    const { changed, after } = this.authz.deny(table);
+    const { after } = this.authz.deny(table);
     this.#authzEntries.count(after);
-    if (this.#addressChanges !== "all") addAddressesOf(this.#addressChanges, changed, this.#store);
-    return [...atOnce(this.#updateAddresses(this.#store))(), ...after];
+    return [...this.#updatePods(this.#store).puts, ...after];
   }
 
   makeRoom(): void {
@@ -212,20 +224,13 @@ class MeshCompiler implements Compiler {
   }
 
   *snapshot(): Generator<readonly MapOperation[]> {
-    for (const bulk of this.#frontends.snapshot()) yield [bulk];
     yield this.authz.snapshot();
     for (const bulk of this.#addresses.snapshot()) yield [bulk];
     yield this.#pods.snapshot();
+    for (const bulk of this.#frontends.snapshot()) yield [bulk];
   }
 
-  #addAddressChanges(
-    changes: Set<string>,
-    delta: Delta,
-    store: ReadableStore,
-    moved: ContextChange,
-    guarded: ReadonlySet<string>,
-  ): void {
-    addAddressesOf(changes, guarded, store);
+  #addAddressChanges(changes: Set<string>, delta: Delta, moved: ContextChange): void {
     for (const { before, after } of delta.workloads) {
       for (const workload of [before, after]) {
         if (workload === undefined) continue;
@@ -234,6 +239,27 @@ class MeshCompiler implements Compiler {
     }
     if (moved === "network") for (const address of this.#addresses.known()) changes.add(address);
   }
+}
+
+/**
+ * What is needed first is written first: tables and rows before what names them, the owner of an address and what
+ * guards a pod before a frontend leads there. What nothing needs any more goes last, tables at the very end.
+ */
+function inOrder(
+  authz: AuthzChange,
+  addresses: AddressChanges,
+  pods: PodChanges,
+  frontends: readonly MapOperation[],
+): MapOperation[] {
+  return [
+    ...authz.before,
+    ...addresses.puts,
+    ...pods.puts,
+    ...frontends,
+    ...addresses.deletes,
+    ...pods.deletes,
+    ...authz.after,
+  ];
 }
 
 /** Entries by map, counted from the operations on them. */
@@ -255,13 +281,6 @@ class EntryCounter {
 
   sizes(): Partial<Record<MapName, number>> {
     return Object.fromEntries([...this.#keys].map(([map, keys]) => [map, keys.size]));
-  }
-}
-
-function addAddressesOf(into: Set<string>, uids: ReadonlySet<string>, store: ReadableStore): void {
-  for (const uid of uids) {
-    const workload = store.workloads.get(uid);
-    for (const address of workload === undefined ? [] : claimedAddresses(workload)) into.add(address);
   }
 }
 

@@ -1,20 +1,40 @@
-// Owns the map `pods`: which workload an enrolled network namespace is. Must not know how pods are enrolled.
+// Owns the map `pods`: which workload an enrolled network namespace is, and which table guards it. Must not know how
+// pods are enrolled, nor how tables are made.
 
-import { maps, type Pod } from "../bpf/maps.gen.js";
+import { maps } from "../bpf/maps.gen.js";
 import { podCluster } from "../model/address-index.js";
 import type { Service } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
-import type { Delta } from "../model/update.js";
+import type { Delta, EnrolledPod } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
+import type { GuardedPod } from "./authz/authz.js";
 import type { Ids } from "./ids.js";
-import type { EntryOperation, PutOperation } from "./operation.js";
+import type { DeleteOperation, PutOperation } from "./operation.js";
+import { tagOfCookie, wordOf } from "./word.js";
+
+/** Where a pod's numbers come from. */
+export interface PodNumbers {
+  readonly services: Pick<Ids<Service>, "idOf">;
+  readonly workloads: Pick<Ids<Workload>, "idOf">;
+  guardOf(cookie: bigint): number;
+}
+
+export interface PodChanges {
+  readonly puts: readonly PutOperation[];
+  readonly deletes: readonly DeleteOperation[];
+}
+
+interface Row {
+  readonly guard: number;
+  readonly workload: number;
+  readonly service: number;
+}
 
 /** The state behind the map, and the changes to it. */
 export class PodTable {
   readonly #runsHere: (workload: Workload) => boolean;
-  readonly #rows = new Map<bigint, Pod>();
-  /** Enrolled cookie to its workload, where the control plane has named it. */
-  #workloads = new Map<bigint, Workload>();
+  readonly #rows = new Map<bigint, Row>();
+  #pods: readonly GuardedPod[] = [];
   /** `<namespace>/<name>` of all enrolled pods. */
   #names: ReadonlySet<string> = new Set();
 
@@ -27,52 +47,60 @@ export class PodTable {
     return this.#rows.size;
   }
 
+  /** Every enrolled pod, with its workload where the control plane has named it. */
+  get pods(): readonly GuardedPod[] {
+    return this.#pods;
+  }
+
   /** Workloads of the enrolled pods. */
   get workloads(): readonly Workload[] {
-    return [...this.#workloads.values()];
+    return this.#pods.flatMap(({ workload }) => workload ?? []);
   }
 
   /** Finds the enrolled pods' workloads after a delta. False when it cannot have changed one of them. */
   resolve(delta: Delta, store: ReadableStore): boolean {
     if (!this.#concerns(delta)) return false;
     this.#names = new Set(store.pods.map(({ namespace, name }) => `${namespace}/${name}`));
-    this.#workloads = new Map();
-    for (const { cookie, namespace, name } of store.pods) {
-      const candidates = store.podWorkloads(namespace, name);
-      const workload = candidates.find((candidate) => this.#runsHere(candidate)) ?? candidates[0];
-      if (workload !== undefined) this.#workloads.set(cookie, workload);
-    }
+    this.#pods = store.pods.map((pod) => this.#named(pod, store));
     return true;
   }
 
-  /** Puts, then deletes. Call after resolve() said true, when the ids of its workloads are known. */
-  update(
-    store: ReadableStore,
-    ids: { readonly services: Ids<Service>; readonly workloads: Ids<Workload> },
-  ): EntryOperation[] {
-    const operations: EntryOperation[] = [];
+  /** What has changed since the last call. Call when the ids of its workloads and the guards are known. */
+  update(store: ReadableStore, numbers: PodNumbers): PodChanges {
+    const puts: PutOperation[] = [];
     const gone = new Set(this.#rows.keys());
-    for (const { cookie } of store.pods) {
+    for (const { cookie, workload } of this.#pods) {
       gone.delete(cookie);
-      const workload = this.#workloads.get(cookie);
-      const row: Pod = {
-        workload: workload === undefined ? 0 : ids.workloads.idOf(workload.uid),
-        service: workload === undefined ? 0 : ids.services.idOf(firstService(workload, store)),
+      const row: Row = {
+        guard: numbers.guardOf(cookie),
+        workload: workload === undefined ? 0 : numbers.workloads.idOf(workload.uid),
+        service: workload === undefined ? 0 : numbers.services.idOf(firstService(workload, store)),
       };
       const before = this.#rows.get(cookie);
-      if (before?.workload === row.workload && before.service === row.service) continue;
+      const isSame =
+        before?.guard === row.guard && before.workload === row.workload && before.service === row.service;
+      if (isSame) continue;
       this.#rows.set(cookie, row);
-      operations.push(putRow(cookie, row));
+      puts.push(putRow(cookie, row));
     }
-    for (const cookie of gone) {
-      this.#rows.delete(cookie);
-      operations.push({ kind: "delete", map: "pods", key: maps.pods.key.encode(cookie) });
-    }
-    return operations;
+    for (const cookie of gone) this.#rows.delete(cookie);
+    const deletes = [...gone].map(
+      (cookie): DeleteOperation => ({ kind: "delete", map: "pods", key: maps.pods.key.encode(cookie) }),
+    );
+    return { puts, deletes };
   }
 
-  snapshot(): EntryOperation[] {
+  snapshot(): PutOperation[] {
     return [...this.#rows].map(([cookie, row]) => putRow(cookie, row));
+  }
+
+  /** A name that several clusters' pods have is that of the one that runs here, or nobody's. */
+  #named({ cookie, namespace, name }: EnrolledPod, store: ReadableStore): GuardedPod {
+    const candidates = store.podWorkloads(namespace, name);
+    const here = candidates.filter((candidate) => this.#runsHere(candidate));
+    const [workload, ...others] = here.length > 0 ? here : candidates;
+    const rivals = others.length === 0 ? [] : candidates.map(({ uid }) => uid);
+    return { cookie, namespace, name, workload: others.length === 0 ? workload : undefined, rivals };
   }
 
   #concerns(delta: Delta): boolean {
@@ -98,11 +126,12 @@ function firstService(workload: Workload, store: ReadableStore): string {
   return first;
 }
 
-function putRow(cookie: bigint, row: Pod): PutOperation {
-  return {
-    kind: "put",
-    map: "pods",
-    key: maps.pods.key.encode(cookie),
-    value: maps.pods.value.encode(row),
-  };
+function putRow(cookie: bigint, { guard, workload, service }: Row): PutOperation {
+  const tag = tagOfCookie(cookie);
+  const value = maps.pods.value.encode({
+    guard: wordOf(guard, tag),
+    workload: wordOf(workload, tag),
+    service: wordOf(service, tag),
+  });
+  return { kind: "put", map: "pods", key: maps.pods.key.encode(cookie), value };
 }

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type Backend, type MapName, maps } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import { logicalView, type MapEntry } from "./view.js";
+import { tagOfAddress, wordOf } from "./word.js";
 
 const NOBODY = new Map<number, string>();
 const one: Backend = { address: toKeyBytes("10.0.0.1"), port: 8080, workload: 1 };
@@ -39,9 +40,16 @@ describe("view", () => {
       "10.0.0.1:8080 1 0.500000000",
       "missing 0.500000000",
     ]);
-    const row = maps.addresses.value.encode({ workload: 1, identity: 4, table: 7, flags: 0 });
+    const tag = tagOfAddress(toKeyBytes("10.0.0.1"));
+    const words = { workload: wordOf(1, tag), identity: wordOf(4, tag), flags: wordOf(0, tag) };
+    const row = maps.addresses.value.encode(words);
     const { addresses } = logicalView([["addresses", toKeyBytes("10.0.0.1"), row]], NOBODY);
-    expect(addresses["10.0.0.1"]).toEqual({ workload: 1, identity: "unknown", table: "missing", flags: 0 });
+    expect(addresses["10.0.0.1"]).toEqual({ workload: 1, identity: "unknown", flags: 0 });
+    const word = wordOf(7, 5);
+    const pod = maps.pods.value.encode({ guard: word, workload: word, service: word });
+    expect(logicalView([["pods", maps.pods.key.encode(5n), pod]], NOBODY).pods).toEqual({
+      5: { workload: 7, service: 7, guard: "missing" },
+    });
   });
 
   it("counts rows of tables and identities that are not there", () => {

@@ -1,8 +1,19 @@
 // Owns a picture of map contents that does not depend on where things lie: for comparing and for reading.
 // Must not know how the contents came about.
 
-import { Frontend, type MapName, maps, Slot, TableFlag, type TermSet, U32 } from "../bpf/maps.gen.js";
+import {
+  Frontend,
+  type MapName,
+  maps,
+  Slot,
+  TableFlag,
+  TableNumber,
+  type TermSet,
+  U32,
+  type Word,
+} from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
+import { tagOfAddress, tagOfCookie } from "./word.js";
 
 /** Contents of maps: name, key, value. */
 export type MapEntry = readonly [map: MapName, key: Uint8Array, value: Uint8Array];
@@ -18,9 +29,14 @@ export interface FrontendView {
 export interface AddressView {
   readonly workload: number;
   readonly identity: string;
-  /** The verdict table's content as text; "none", or "missing" for a number that is not in the map. */
-  readonly table: string;
   readonly flags: number;
+}
+
+export interface PodView {
+  readonly workload: number;
+  readonly service: number;
+  /** "unknown", "deny", "open", or the verdict table's content as text; "missing" for a number not in the map. */
+  readonly guard: string;
 }
 
 /** Keys are texts, in sorted order, so that two views can be compared as they are. */
@@ -28,7 +44,7 @@ export interface LogicalView {
   readonly frontends: Readonly<Record<string, FrontendView>>;
   readonly cidrs: Readonly<Record<string, string>>;
   readonly addresses: Readonly<Record<string, AddressView>>;
-  readonly pods: Readonly<Record<string, { readonly workload: number; readonly service: number }>>;
+  readonly pods: Readonly<Record<string, PodView>>;
   /** Content of every verdict table, referred to or not. */
   readonly tables: readonly string[];
   /** Entries of authorization that belong to no table or to no identity. */
@@ -69,16 +85,26 @@ export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<n
     ),
     addresses: sorted(
       contents.of("addresses").map(([key, value]) => {
-        const { workload, identity, table, flags } = maps.addresses.value.decode(value);
-        const text = identity === 0 ? "none" : (identities.get(identity) ?? "unknown");
         const { address } = maps.addresses.key.decode(key);
-        return [addressFromKeyBytes(address), { workload, identity: text, table: tables.text(table), flags }];
+        const row = maps.addresses.value.decode(value);
+        const [workload, identity, flags] = numbersOf(
+          [row.workload, row.identity, row.flags],
+          tagOfAddress(address),
+        );
+        const text = identity === 0 ? "none" : (identities.get(identity) ?? "unknown");
+        return [addressFromKeyBytes(address), { workload, identity: text, flags }];
       }),
     ),
     pods: sorted(
-      contents
-        .of("pods")
-        .map(([key, value]) => [String(maps.pods.key.decode(key)), maps.pods.value.decode(value)]),
+      contents.of("pods").map(([key, value]) => {
+        const cookie = maps.pods.key.decode(key);
+        const row = maps.pods.value.decode(value);
+        const [guard, workload, service] = numbersOf(
+          [row.guard, row.workload, row.service],
+          tagOfCookie(cookie),
+        );
+        return [String(cookie), { workload, service, guard: tables.text(guard) }];
+      }),
     ),
     tables: tables.all(),
     orphans: tables.orphans,
@@ -130,6 +156,7 @@ class Contents {
 interface Rows {
   readonly identity: Map<number, string>;
   readonly address: string[];
+  readonly destination: string[];
   readonly port: string[];
   readonly terms: string[];
 }
@@ -142,7 +169,7 @@ class Tables {
   constructor(contents: Contents, identities: ReadonlyMap<number, string>) {
     const rows = new Map<number, Rows>();
     for (const [key] of contents.of("authz_tables")) {
-      rows.set(U32.decode(key), { identity: new Map(), address: [], port: [], terms: [] });
+      rows.set(U32.decode(key), { identity: new Map(), address: [], destination: [], port: [], terms: [] });
     }
     const own = (table: number): Rows | undefined => {
       const found = rows.get(table);
@@ -154,10 +181,15 @@ class Tables {
       own(table)?.identity.set(identity, hex(maps.authz_identity.value.decode(value)));
       if (identity !== 0 && !identities.has(identity)) this.orphans++;
     }
-    for (const [key, value] of contents.of("authz_address")) {
-      const { table, prefixBits, address } = maps.authz_address.key.decode(key);
-      const words = hex(maps.authz_address.value.decode(value));
-      own(table)?.address.push(`${addressFromKeyBytes(address)}/${prefixBits - 32}=${words}`);
+    for (const [map, side] of [
+      ["authz_address", "address"],
+      ["authz_dest", "destination"],
+    ] as const) {
+      for (const [key, value] of contents.of(map)) {
+        const { table, prefixBits, address } = maps[map].key.decode(key);
+        const words = hex(maps[map].value.decode(value));
+        own(table)?.[side].push(`${addressFromKeyBytes(address)}/${prefixBits - 32}=${words}`);
+      }
     }
     for (const [key, value] of contents.of("authz_port")) {
       const { table, port } = maps.authz_port.key.decode(key);
@@ -176,12 +208,24 @@ class Tables {
   }
 
   text(number: number): string {
-    return number === 0 ? "none" : (this.#texts.get(number) ?? "missing");
+    return GUARD_TEXTS.get(number) ?? this.#texts.get(number) ?? "missing";
   }
 
   all(): readonly string[] {
     return [...this.#texts.values()].sort();
   }
+}
+
+const GUARD_TEXTS: ReadonlyMap<number, string> = new Map([
+  [TableNumber.UNKNOWN, "unknown"],
+  [TableNumber.DENY, "deny"],
+  [TableNumber.OPEN, "open"],
+]);
+
+/** Words as a hook takes them: those with another key's tag are 0. */
+function numbersOf(words: readonly [Word, Word, Word], tag: number): [number, number, number] {
+  const own = (word: Word): number => (word.tag === tag ? word.number : 0);
+  return [own(words[0]), own(words[1]), own(words[2])];
 }
 
 function tableText(value: Uint8Array, rows: Rows, identities: ReadonlyMap<number, string>): string {
@@ -199,8 +243,10 @@ function tableText(value: Uint8Array, rows: Rows, identities: ReadonlyMap<number
     dryRun: hex(table.dryRun),
     address: hex(table.address),
     port: hex(table.port),
+    destination: hex(table.destination),
     byIdentity: byIdentity.sort(),
     byAddress: rows.address.sort(),
+    byDestination: rows.destination.sort(),
     byPort: rows.port.sort(),
     terms: rows.terms.sort(),
   });

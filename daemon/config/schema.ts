@@ -124,6 +124,19 @@ export const schema = z.object({
     argument: "BOOL",
     text: "let the node itself (kubelet's probes) connect to its pods whatever the policies say",
   }),
+  hostNetns: path.default("/proc/self/ns/net").register(help, {
+    argument: "PATH",
+    text: "network namespace of the node: what its processes open is the node's own",
+  }),
+  podsCgroup: path.optional().register(help, {
+    argument: "PATH",
+    text: "cgroup v2 directory that all pods are below: pods on the node's network are not the node",
+    shownDefault: "kubepods.slice or kubepods",
+  }),
+  rootNamespace: name.default("istio-system").register(help, {
+    argument: "NAMESPACE",
+    text: "namespace whose selector policies reach every other, as istiod has it",
+  }),
   mapLimit: parsed(parseEntries).prefault("4194304").register(help, {
     argument: "ENTRIES",
     text: "the most entries that any configuration map may grow to",

@@ -14,7 +14,6 @@ import { match, policy } from "../compile/authz/test-mesh.js";
 import { type Compiler, createCompiler } from "../compile/compiler.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type LogicalView, logicalView, type MapEntry } from "../compile/view.js";
-import { toKeyBytes } from "../model/address.js";
 import { createStore } from "../model/store.js";
 import { pod, service } from "../model/test-samples.js";
 import type { EnrolledPod, Update } from "../model/update.js";
@@ -26,7 +25,14 @@ import { Shortage } from "./shortage.js";
 class TestDataplane {
   kernel: Record<MapName, TestMap>;
   generation = 0;
-  settings: Settings = { accessLog: 0, authzOff: 0, authzLocked: AuthzLock.NONE };
+  settings: Settings = {
+    accessLog: 0,
+    authzOff: 0,
+    authzLocked: AuthzLock.NONE,
+    authzNode: 1,
+    hostNetns: 1n,
+    podsCgroup: 0n,
+  };
   /** Locks seen when a generation was full and not yet in force. */
   readonly locksAtSwap: number[] = [];
   breakInstall = false;
@@ -166,9 +172,10 @@ const onPorts = (name: string, count: number, first = 1) =>
     scope: "NAMESPACE",
     action: "DENY",
   });
-const tableOf = (address: string) => {
-  const entry = kernel.kernel.addresses.lookup(maps.addresses.key.encode({ address: toKeyBytes(address) }));
-  return entry === undefined ? undefined : maps.addresses.value.decode(entry).table;
+/** What guards the pod of a cookie. */
+const guardOf = (cookie: bigint) => {
+  const entry = kernel.kernel.pods.lookup(maps.pods.key.encode(cookie));
+  return entry === undefined ? undefined : maps.pods.value.decode(entry).guard.number;
 };
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] }));
@@ -263,7 +270,7 @@ describe("at the limit", () => {
   it("a verdict table that does not fit denies, and others go on", async () => {
     await start(8);
     await apply({ policies: [onPorts("many", 9)], policiesSynced: true });
-    expect([tableOf("10.0.0.1"), tableOf("10.0.0.2")]).toEqual([TableNumber.DENY, TableNumber.DENY]);
+    expect([guardOf(7n), guardOf(8n)]).toEqual([TableNumber.DENY, TableNumber.DENY]);
     expect(new Set(failures)).toEqual(new Set(["authz_port"]));
     expect(kernel.settings.authzLocked).toBe(AuthzLock.NONE);
     expect(shortage.troubles()).toEqual([
@@ -281,12 +288,12 @@ describe("at the limit", () => {
   it("a verdict table that found no room is tried again when rows of others have left", async () => {
     await start(8);
     await apply({ policies: [onPorts("some", 6)], policiesSynced: true });
-    expect(tableOf("10.0.0.1")).toBeGreaterThan(TableNumber.DENY);
+    expect(guardOf(7n)).toBeGreaterThan(TableNumber.DENY);
     // The new table needs 6 rows beside the 6 of the old one.
     await apply({ policies: [onPorts("some", 6, 100)], policiesSynced: true });
-    expect(tableOf("10.0.0.1")).toBe(TableNumber.DENY);
+    expect(guardOf(7n)).toBe(TableNumber.DENY);
     await endGrace();
-    expect(tableOf("10.0.0.1")).toBeGreaterThan(TableNumber.DENY);
+    expect(guardOf(7n)).toBeGreaterThan(TableNumber.DENY);
     expect(shortage.troubles()).toEqual([]);
     // What the failed attempt left goes with the period after.
     await endGrace();
@@ -305,15 +312,16 @@ describe("at the limit", () => {
 });
 
 describe("a kernel that has no memory", () => {
-  it("for an address already known locks everything, and is asked again after a while", async () => {
+  it("for an address already known ends its identity, locks tables, and is asked again after a while", async () => {
     await start(1_000_000);
     kernel.kernel.addresses.refuse = () => "ENOMEM";
-    await apply({ policies: [onPorts("p", 1)], policiesSynced: true });
+    await apply({ workloads: [pod("db", { addresses: ["10.0.0.2"], serviceAccount: "one" })] });
     // The new generation has new maps, so that the first try mends it.
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.NONE]);
     kernel.kernel.addresses.refuse = () => "ENOMEM";
-    await apply({ policies: [onPorts("p", 2)], policiesSynced: true });
-    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.EVERYTHING]);
+    await apply({ workloads: [pod("db", { addresses: ["10.0.0.2"], serviceAccount: "two" })] });
+    expect(view().addresses["10.0.0.2"]).toBeUndefined();
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, AuthzLock.TABLES]);
     await pass(9_000);
     expect(kernel.generation).toBe(2);
     await pass(2_000);

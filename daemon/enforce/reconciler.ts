@@ -24,6 +24,7 @@ const LED_TO: ReadonlySet<MapName> = new Set([
   "authz_tables",
   "authz_identity",
   "authz_address",
+  "authz_dest",
   "authz_port",
   "authz_terms",
 ]);

@@ -1,7 +1,6 @@
 // Owns what the kernel lacks of what the compiler holds: which verdicts are locked for it, what would mend it.
 // Must not know updates, pods, nor when anything happens.
 
-import type { BpfError } from "../../native/index.js";
 import type { WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { ApplyFailure } from "../bpf/apply.js";
@@ -129,13 +128,7 @@ export class Shortage {
   }
 }
 
-/**
- * What unwritten addresses leave unknown. In a full map each is a new one: its owner has no identity, and is denied
- * as a destination. Otherwise it may be an enrolled pod's, with a guard that is out of date.
- */
+/** The owner of an unwritten address has no identity: what a rule says of identities cannot be trusted. */
 function lockOf(failures: readonly ApplyFailure[]): AuthzLock {
-  const unwritten = failures.filter(({ operation }) => operation.map === "addresses");
-  if (unwritten.length === 0) return AuthzLock.NONE;
-  const isNew = ({ error }: ApplyFailure) => (error.cause as BpfError).code === "E2BIG";
-  return unwritten.every(isNew) ? AuthzLock.TABLES : AuthzLock.EVERYTHING;
+  return failures.some(({ operation }) => operation.map === "addresses") ? AuthzLock.TABLES : AuthzLock.NONE;
 }

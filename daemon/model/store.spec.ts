@@ -36,14 +36,12 @@ describe("changes", () => {
     const delta = store.apply({
       workloads: [pod("a", { addresses: ["10.0.0.1"], serves: { "default/web": "80:8080" } })],
       pods: [{ cookie: 1n, namespace: "default", name: "a" }],
-      nodeAddresses: [],
     });
     expect(delta).toEqual({
       workloads: [],
       services: [],
       policies: [],
       pods: undefined,
-      nodeAddresses: undefined,
       policiesSynced: false,
     });
     expect(store.workloads.get(held.uid)).toBe(held);
@@ -70,12 +68,9 @@ describe("changes", () => {
     const store = createStore();
     const [one, two] = [1n, 2n].map((cookie) => ({ cookie, namespace: "default", name: `p${cookie}` }));
     if (one === undefined || two === undefined) throw new Error("unreachable");
-    expect(store.apply({ pods: [two, one], nodeAddresses: ["10.0.0.2", "10.0.0.1"] }).pods).toEqual([
-      one,
-      two,
-    ]);
-    const again = store.apply({ pods: [one, two], nodeAddresses: ["10.0.0.1", "10.0.0.2"] });
-    expect([again.pods, again.nodeAddresses]).toEqual([undefined, undefined]);
+    expect(store.apply({ pods: [two, one] }).pods).toEqual([one, two]);
+    const again = store.apply({ pods: [one, two] });
+    expect(again.pods).toBeUndefined();
     expect(store.apply({ pods: [] }).pods).toEqual([]);
   });
 });

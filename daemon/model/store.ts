@@ -17,7 +17,6 @@ export interface ReadableStore {
   /** By `<namespace>/<name>`. */
   readonly policies: ReadonlyMap<string, Policy>;
   readonly pods: readonly EnrolledPod[];
-  readonly nodeAddresses: readonly string[];
   /** Workloads that name this service, by uid; the service itself may be unknown. */
   endpoints(serviceKey: string): readonly Workload[];
   /**
@@ -58,7 +57,6 @@ class MemoryStore implements Store {
   readonly services = new Map<string, Service>();
   readonly policies = new Map<string, Policy>();
   pods: readonly EnrolledPod[] = [];
-  nodeAddresses: readonly string[] = [];
 
   readonly #endpoints = new EndpointIndex();
   readonly #addresses = new AddressIndex();
@@ -112,17 +110,12 @@ class MemoryStore implements Store {
     const pods = update.pods === undefined ? undefined : sortPods(update.pods);
     const podsChanged = pods !== undefined && !isDeepStrictEqual(pods, this.pods);
     if (podsChanged) this.pods = pods;
-    const addresses =
-      update.nodeAddresses === undefined ? undefined : [...new Set(update.nodeAddresses)].sort();
-    const addressesChanged = addresses !== undefined && !isDeepStrictEqual(addresses, this.nodeAddresses);
-    if (addressesChanged) this.nodeAddresses = addresses;
 
     return {
       workloads: workloads.list(),
       services: services.list(),
       policies: policies.list(),
       pods: podsChanged ? pods : undefined,
-      nodeAddresses: addressesChanged ? addresses : undefined,
       policiesSynced: update.policiesSynced === true,
     };
   }

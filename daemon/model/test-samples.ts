@@ -91,14 +91,12 @@ export function freshUpdate(state: {
   readonly services: ReadonlyMap<string, Service>;
   readonly policies: ReadonlyMap<string, NonNullable<Update["policies"]>[number]>;
   readonly pods: NonNullable<Update["pods"]>;
-  readonly nodeAddresses: readonly string[];
 }): Update {
   return {
     workloads: [...state.workloads.values()],
     services: [...state.services.values()],
     policies: [...state.policies.values()],
     pods: state.pods,
-    nodeAddresses: state.nodeAddresses,
     policiesSynced: true,
   };
 }

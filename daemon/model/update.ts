@@ -22,8 +22,6 @@ export interface Update {
   readonly removedPolicies?: readonly string[];
   /** Complete lists, replacing what was there. */
   readonly pods?: readonly EnrolledPod[];
-  /** Addresses of the node itself, canonical text. */
-  readonly nodeAddresses?: readonly string[];
   /** True on every applied Authorization response: a policy name still unknown now counts as absent. */
   readonly policiesSynced?: boolean;
 }
@@ -49,6 +47,5 @@ export interface Delta {
   readonly policies: readonly Change<Policy>[];
   /** The whole list when it changed. */
   readonly pods: readonly EnrolledPod[] | undefined;
-  readonly nodeAddresses: readonly string[] | undefined;
   readonly policiesSynced: boolean;
 }

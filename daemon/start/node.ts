@@ -12,11 +12,6 @@ function nodeAddresses(): string[] {
     .map(({ address }) => address);
 }
 
-/** Addresses whose connections no policy judges: the node's, or none where it is not exempt. */
-export function exemptAddresses(config: Config): string[] {
-  return config.authzNodeExempt ? nodeAddresses() : [];
-}
-
 export function nodeIdentity(config: Config, version: string): NodeIdentity {
   return {
     address: config.podAddress ?? nodeAddresses()[0] ?? "127.0.0.1",

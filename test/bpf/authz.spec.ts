@@ -2,13 +2,13 @@
 
 import { describe, expect, it } from "vitest";
 import { EventKind, Reason, reasonNames, TermFlag } from "../../daemon/bpf/maps.gen.js";
+import { tagOfAddress } from "../../daemon/compile/word.js";
 import { addressFromKeyBytes, toKeyBytes } from "../../daemon/model/address.js";
 import { VerdictCase } from "./cases.gen.js";
-import { counted, entry, loadObject, withObject } from "./fixture.js";
-import { type VerdictFixture, verdictFixtures } from "./verdict.cases.js";
-import { CLIENT, guarded, origins, SERVER } from "./verdict.tables.js";
-
-const CLIENT_PORT = 40_000;
+import { counted, loadObject, withObject } from "./fixture.js";
+import { verdictFixtures } from "./verdict.cases.js";
+import { CLIENT_PORT, type VerdictFixture } from "./verdict.fixture.js";
+import { CLIENT, guarded, origins, POD, SERVER, settings } from "./verdict.tables.js";
 
 /** A case as it goes into the kernel: the outcome is filled with what no verdict gives. */
 function caseOf({
@@ -17,6 +17,7 @@ function caseOf({
   port = 80,
 }: Pick<VerdictFixture, "from" | "to" | "port">): VerdictCase {
   return {
+    pod: POD,
     sourceAddress: toKeyBytes(from),
     destinationAddress: toKeyBytes(to),
     sourcePort: CLIENT_PORT,
@@ -26,6 +27,8 @@ function caseOf({
     policy: 0xdead,
     source: 0xdead,
     destination: 0xdead,
+    identity: 0xdead,
+    tag: 0xdead,
   };
 }
 
@@ -51,6 +54,26 @@ describe("verdict", () => {
   });
 });
 
+it.each([
+  CLIENT,
+  "255.255.255.255",
+  "2001:db8::ffff:1",
+  "::",
+])("the kernel tags the words of %s as the compiler does", (from) => {
+  const { tag } = withObject("tests/authz", [], (object) =>
+    object.run("test_judge", VerdictCase, caseOf({ from })),
+  );
+  expect(tag).toBe(tagOfAddress(toKeyBytes(from)));
+});
+
+it("a judgement leaves no trace", () => {
+  const maps = [...guarded({ deny: [0], dryRun: [1] }), settings({ accessLog: 1 })];
+  withObject("tests/authz", maps, (object) => {
+    expect(object.run("test_judge", VerdictCase, caseOf({})).allowed).toBe(0);
+    expect([object.reasons(), object.policyHits()]).toEqual([{}, []]);
+  });
+});
+
 describe("authorization counts", () => {
   it.each(verdictFixtures)("$description", (fixture) => {
     const { maps, expected } = fixture;
@@ -72,7 +95,7 @@ describe("authorization counts", () => {
 });
 
 describe("authorization records", () => {
-  const accessLog = entry("settings", 0, { accessLog: 1, authzOff: 0, authzLocked: 0 });
+  const accessLog = settings({ accessLog: 1 });
   const rules = [
     ...guarded({ dryRun: [1], deny: [0], port: { words: [3n, ...new Array<bigint>(15).fill(0n)] } }),
     ...origins(77, [0], TermFlag.DENY),

@@ -115,8 +115,9 @@ export const RouteCase: Codec<RouteCase> = {
   },
 };
 
-/** struct verdict_case, 56 bytes */
+/** struct verdict_case, 72 bytes */
 export interface VerdictCase {
+  readonly pod: bigint;
   readonly sourceAddress: Uint8Array;
   readonly destinationAddress: Uint8Array;
   readonly sourcePort: number;
@@ -126,37 +127,45 @@ export interface VerdictCase {
   readonly policy: number;
   readonly source: number;
   readonly destination: number;
+  readonly identity: number;
+  readonly tag: number;
 }
 export const VerdictCase: Codec<VerdictCase> = {
-  size: 56,
+  size: 72,
   encode(value) {
-    const view = Buffer.allocUnsafe(56);
+    const view = Buffer.allocUnsafe(72);
     VerdictCase.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    putBytes(view, offset, value.sourceAddress, 16, "verdict_case.source_address");
-    putBytes(view, offset + 16, value.destinationAddress, 16, "verdict_case.destination_address");
-    view.writeUInt16BE(value.sourcePort, offset + 32);
-    view.writeUInt16BE(value.port, offset + 34);
-    view.writeUInt32LE(value.allowed, offset + 36);
-    view.writeUInt32LE(value.reason, offset + 40);
-    view.writeUInt32LE(value.policy, offset + 44);
-    view.writeUInt32LE(value.source, offset + 48);
-    view.writeUInt32LE(value.destination, offset + 52);
+    view.writeBigUInt64LE(value.pod, offset);
+    putBytes(view, offset + 8, value.sourceAddress, 16, "verdict_case.source_address");
+    putBytes(view, offset + 24, value.destinationAddress, 16, "verdict_case.destination_address");
+    view.writeUInt16BE(value.sourcePort, offset + 40);
+    view.writeUInt16BE(value.port, offset + 42);
+    view.writeUInt32LE(value.allowed, offset + 44);
+    view.writeUInt32LE(value.reason, offset + 48);
+    view.writeUInt32LE(value.policy, offset + 52);
+    view.writeUInt32LE(value.source, offset + 56);
+    view.writeUInt32LE(value.destination, offset + 60);
+    view.writeUInt32LE(value.identity, offset + 64);
+    view.writeUInt32LE(value.tag, offset + 68);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 56);
+    const view = viewOf(bytes, offset, 72);
     return {
-      sourceAddress: takeBytes(view, offset, offset + 16),
-      destinationAddress: takeBytes(view, offset + 16, offset + 32),
-      sourcePort: view.readUInt16BE(offset + 32),
-      port: view.readUInt16BE(offset + 34),
-      allowed: view.readUInt32LE(offset + 36),
-      reason: view.readUInt32LE(offset + 40),
-      policy: view.readUInt32LE(offset + 44),
-      source: view.readUInt32LE(offset + 48),
-      destination: view.readUInt32LE(offset + 52),
+      pod: view.readBigUInt64LE(offset),
+      sourceAddress: takeBytes(view, offset + 8, offset + 24),
+      destinationAddress: takeBytes(view, offset + 24, offset + 40),
+      sourcePort: view.readUInt16BE(offset + 40),
+      port: view.readUInt16BE(offset + 42),
+      allowed: view.readUInt32LE(offset + 44),
+      reason: view.readUInt32LE(offset + 48),
+      policy: view.readUInt32LE(offset + 52),
+      source: view.readUInt32LE(offset + 56),
+      destination: view.readUInt32LE(offset + 60),
+      identity: view.readUInt32LE(offset + 64),
+      tag: view.readUInt32LE(offset + 68),
     };
   },
 };

@@ -13,6 +13,8 @@ import {
   reasonNames,
   ringBuffers,
 } from "../../daemon/bpf/maps.gen.js";
+import { tagOfAddress, tagOfCookie, wordOf } from "../../daemon/compile/word.js";
+import { toKeyBytes } from "../../daemon/model/address.js";
 import { type BpfObject, loadNative } from "../../native/index.js";
 
 type CodecType<C> = C extends Codec<infer T> ? T : never;
@@ -38,6 +40,36 @@ const objectDirectory = process.env.WEFT_BPF_OBJECTS ?? join(packageRoot(), "bui
 export function entry<Name extends MapName>(map: Name, key: Key<Name>, value: Value<Name>): Entry {
   const { key: keyCodec, value: valueCodec }: MapDescription = maps[map];
   return { map, key: keyCodec.encode(key), value: valueCodec.encode(value) };
+}
+
+/** Whose an address is, with the tag that a hook looks for unless another is given. */
+export function addressEntry(
+  address: string,
+  value: { readonly workload?: number; readonly identity?: number; readonly flags?: number },
+  tag = tagOfAddress(toKeyBytes(address)),
+): Entry {
+  return entry(
+    "addresses",
+    { address: toKeyBytes(address) },
+    {
+      workload: wordOf(value.workload ?? 0, tag),
+      identity: wordOf(value.identity ?? 0, tag),
+      flags: wordOf(value.flags ?? 0, tag),
+    },
+  );
+}
+
+/** An enrolled pod, with the tag that a hook looks for unless another is given. */
+export function podEntry(
+  cookie: bigint,
+  value: { readonly guard?: number; readonly workload?: number },
+  tag = tagOfCookie(cookie),
+): Entry {
+  return entry("pods", cookie, {
+    guard: wordOf(value.guard ?? 0, tag),
+    workload: wordOf(value.workload ?? 0, tag),
+    service: wordOf(0, tag),
+  });
 }
 
 /** Opens an object with small maps, ready to load. Throws BpfError when it is not built. */
@@ -95,6 +127,13 @@ export class LoadedObject {
   /** Runs a program that takes a context alone, such as sk_lookup. Returns its verdict. */
   runContext(program: string, context: Uint8Array): number {
     return this.#object.program(program).testRun({ context }).returnValue;
+  }
+
+  /** Says whose stub the judging program is called by, on every CPU. */
+  callFor(cookie: bigint): void {
+    const value = maps.guarded.value.encode({ cookie, index: 0 });
+    const values = Buffer.concat(Array.from({ length: native.possibleCpus() }, () => value));
+    this.#object.map("guarded").update(maps.guarded.key.encode(0), values);
   }
 
   /** How often each reason was counted, by its label; those never counted are absent. */
@@ -159,7 +198,7 @@ function isMapName(name: string): name is MapName {
   return name in maps;
 }
 
-/** Maps whose length has a meaning (enum reason, the one entry of settings). */
+/** Maps whose length has a meaning (enum reason, the one entry of settings and its like). */
 function isFixedSize({ name }: MapDescription): boolean {
-  return name === maps.reasons.name || name === maps.settings.name;
+  return [maps.reasons, maps.settings, maps.guarded, maps.guards].some((map) => map.name === name);
 }

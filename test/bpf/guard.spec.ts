@@ -2,11 +2,12 @@
 // Knows no verdict of its own.
 
 import { describe, expect, it } from "vitest";
-import { Reason, TableFlag } from "../../daemon/bpf/maps.gen.js";
+import { Reason, TableNumber } from "../../daemon/bpf/maps.gen.js";
 import { isIpv4Text, toKeyBytes } from "../../daemon/model/address.js";
 import { counted, withObject } from "./fixture.js";
-import { type VerdictFixture, verdictFixtures } from "./verdict.cases.js";
-import { CLIENT, guarded, SERVER } from "./verdict.tables.js";
+import { verdictFixtures } from "./verdict.cases.js";
+import { CLIENT_PORT, type VerdictFixture } from "./verdict.fixture.js";
+import { CLIENT, POD, peers, SERVER } from "./verdict.tables.js";
 
 const SK_DROP = 0;
 const SK_PASS = 1;
@@ -38,7 +39,7 @@ function contextOf({ from = CLIENT, to = SERVER, port = 80, protocol = TCP }: At
     context.set(toKeyBytes(from), 20);
     context.set(toKeyBytes(to), 44);
   }
-  context.writeUInt16BE(40_000, 36);
+  context.writeUInt16BE(CLIENT_PORT, 36);
   context.writeUInt32LE(port, 60);
   return context;
 }
@@ -47,10 +48,13 @@ function run(fixture: Attempt & Pick<VerdictFixture, "maps">): {
   verdict: number;
   reasons: Record<string, number>;
 } {
-  return withObject("guard", fixture.maps, (object) => ({
-    verdict: object.runContext("weft_guard", contextOf(fixture)),
-    reasons: object.reasons(),
-  }));
+  return withObject("guard", fixture.maps, (object) => {
+    object.callFor(POD);
+    return {
+      verdict: object.runContext("weft_guard", contextOf(fixture)),
+      reasons: object.reasons(),
+    };
+  });
 }
 
 describe("sk_lookup", () => {
@@ -59,10 +63,17 @@ describe("sk_lookup", () => {
     expect(run(fixture)).toEqual({ verdict: allowed ? SK_PASS : SK_DROP, reasons: counted(reason) });
   });
 
-  const locked = guarded({ flags: TableFlag.DENY_ALL });
+  const locked = peers(TableNumber.DENY);
 
-  it("denies TCP at a table that denies all", () => {
+  it("denies TCP to a pod that denies all", () => {
     expect(run({ maps: locked })).toEqual({ verdict: SK_DROP, reasons: counted(Reason.AUTHZ_DENY_ALL) });
+  });
+
+  it("denies TCP when no stub has said whose pod it is", () => {
+    const verdict = withObject("guard", peers(TableNumber.OPEN), (object) =>
+      object.runContext("weft_guard", contextOf({})),
+    );
+    expect(verdict).toBe(SK_DROP);
   });
 
   it.each([UDP, SCTP])("leaves protocol %i alone", (protocol) => {

@@ -3,7 +3,7 @@
 import { AddressFlag, type Frontend, FrontendFlag, Reason, type Slot } from "../../daemon/bpf/maps.gen.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { RouteAction } from "./cases.gen.js";
-import { type Entry, entry } from "./fixture.js";
+import { addressEntry, type Entry, entry } from "./fixture.js";
 
 export interface RouteFixture {
   readonly description: string;
@@ -53,7 +53,7 @@ function slot(index: number, primary: Backend, alias: Backend = primary, thresho
 }
 
 function owner(address: string, workload: number, flags: number): Entry {
-  return entry("addresses", { address: toKeyBytes(address) }, { workload, identity: 1, table: 0, flags });
+  return addressEntry(address, { workload, identity: 1, flags });
 }
 
 const v4Backend = backend("10.0.0.1", 8080, 3);

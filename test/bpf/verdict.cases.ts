@@ -1,133 +1,33 @@
 // Owns the fixtures of bpf/lib/authz.h: what the maps hold, who connects where, what the verdict is to be.
 
+import { TableFlag, TERM_WORDS, TermFlag, type TermSet } from "../../daemon/bpf/maps.gen.js";
+import { addressEntry, type Entry } from "./fixture.js";
 import {
-  AddressFlag,
-  Reason,
-  TableFlag,
-  TableNumber,
-  TERM_WORDS,
-  TermFlag,
-  type TermSet,
-} from "../../daemon/bpf/maps.gen.js";
-import type { Entry } from "./fixture.js";
+  ALLOWED,
+  ALLOWING,
+  denied,
+  FIRST,
+  hit,
+  NO_ALLOW,
+  NONE,
+  type VerdictFixture,
+} from "./verdict.fixture.js";
+import { guardFixtures } from "./verdict.guards.js";
 import {
   addressRow,
   CLIENT,
   CLIENT_V6,
+  destinationRow,
   guarded,
   IDENTITY,
   identityRow,
   origins,
-  owner,
-  peers,
   portRow,
   SERVER,
   SERVER_V6,
-  settings,
   TABLE,
-  table,
   terms,
 } from "./verdict.tables.js";
-
-export interface PolicyHit {
-  readonly policy: number;
-  readonly destination: number;
-  readonly dryRun: number;
-  readonly count: number;
-}
-
-export interface VerdictFixture {
-  readonly description: string;
-  readonly maps: readonly Entry[];
-  /** Default: CLIENT and SERVER, which `peers` makes workloads 1 and 2. */
-  readonly from?: string;
-  readonly to?: string;
-  /** Default: 80. */
-  readonly port?: number;
-  readonly expected: {
-    readonly allowed: boolean;
-    readonly reason: Reason;
-    readonly policy?: number;
-    /** Workload ids; default 1 and 2. */
-    readonly source?: number;
-    readonly destination?: number;
-    readonly hits?: readonly PolicyHit[];
-  };
-}
-
-const NONE = terms();
-const FIRST = terms(0);
-/** Only ALLOW policies: what satisfies no term is denied. */
-const ALLOWING = TableFlag.HAS_ALLOW;
-
-const ALLOWED = { allowed: true, reason: Reason.AUTHZ_ALLOWED } as const;
-
-function denied(policy: number): VerdictFixture["expected"] {
-  return { allowed: false, reason: Reason.AUTHZ_DENIED, policy, hits: [hit(policy, 0)] };
-}
-
-function hit(policy: number, dryRun: number, destination = 2): PolicyHit {
-  return { policy, destination, dryRun, count: 1 };
-}
-
-/** Denied because ALLOW policies apply and none matched: a hit of policy 0. */
-const NO_ALLOW = { allowed: false, reason: Reason.AUTHZ_NO_ALLOW, hits: [hit(0, 0)] } as const;
-const DENY_ALL = { allowed: false, reason: Reason.AUTHZ_DENY_ALL, hits: [hit(0, 0)] } as const;
-
-const withoutTable: VerdictFixture[] = [
-  {
-    description: "no policy applies",
-    maps: peers(TableNumber.NONE),
-    expected: { allowed: true, reason: Reason.AUTHZ_NO_POLICY },
-  },
-  {
-    description: "the table is missing",
-    maps: peers(TABLE),
-    expected: { allowed: false, reason: Reason.AUTHZ_NO_TABLE, hits: [hit(0, 0)] },
-  },
-  {
-    description: "the table stands for policies that are not known or fit no table",
-    maps: [...peers(TableNumber.DENY), table(TableNumber.DENY, { flags: TableFlag.DENY_ALL, words: 0 })],
-    expected: DENY_ALL,
-  },
-  {
-    description: "DENY_ALL is not argued with",
-    maps: guarded({ flags: TableFlag.DENY_ALL | TableFlag.HAS_ALLOW }),
-    expected: DENY_ALL,
-  },
-  {
-    description: "the destination is nobody's",
-    maps: [owner(CLIENT, { workload: 1, identity: IDENTITY })],
-    expected: { allowed: false, reason: Reason.AUTHZ_UNKNOWN_WORKLOAD, destination: 0, hits: [hit(0, 0, 0)] },
-  },
-  {
-    description: "the source is nobody's, and nothing asks who it is",
-    maps: guarded({}),
-    from: "192.0.2.9",
-    expected: { ...ALLOWED, source: 0 },
-  },
-  {
-    description: "the source is the node, whatever the table says",
-    maps: [...guarded({ flags: TableFlag.DENY_ALL }), owner("10.0.0.254", { flags: AddressFlag.NODE })],
-    from: "10.0.0.254",
-    expected: { allowed: true, reason: Reason.AUTHZ_NODE, source: 0 },
-  },
-  {
-    description: "enforcement is switched off",
-    maps: [...guarded({ flags: TableFlag.DENY_ALL }), settings({ authzOff: 1 })],
-    expected: { allowed: true, reason: Reason.AUTHZ_OFF },
-  },
-  {
-    description: "every table is locked",
-    maps: [...guarded({}), settings({ authzLocked: 1 })],
-    expected: DENY_ALL,
-  },
-  {
-    description: "every table is locked, and no policy applies",
-    maps: [...peers(TableNumber.NONE), settings({ authzLocked: 1 })],
-    expected: { allowed: true, reason: Reason.AUTHZ_NO_POLICY },
-  },
-];
 
 const actions: VerdictFixture[] = [
   {
@@ -265,6 +165,12 @@ const dimensions = [
       addressRow(which === "own" ? CLIENT : "10.0.0.3", 128, set, number),
   },
   {
+    name: "destination",
+    flag: TableFlag.BY_DESTINATION,
+    row: (which: "own" | "other", set: TermSet, number?: number) =>
+      destinationRow(which === "own" ? SERVER : "10.0.0.3", 128, set, number),
+  },
+  {
     name: "port",
     flag: TableFlag.BY_PORT,
     // The other is port 80 in the wrong byte order.
@@ -359,6 +265,15 @@ const combinations: VerdictFixture[] = [
     expected: ALLOWED,
   },
   {
+    description: "words of another address are nobody's",
+    maps: [
+      ...guarded({ identity: NONE, flags: ALLOWING | TableFlag.BY_IDENTITY }),
+      identityRow(IDENTITY, FIRST),
+      addressEntry(CLIENT, { workload: 1, identity: IDENTITY }, 9),
+    ],
+    expected: { ...NO_ALLOW, source: 0 },
+  },
+  {
     description: "an unknown source has identity 0",
     maps: [...guarded({ identity: FIRST, flags: ALLOWING | TableFlag.BY_IDENTITY }), identityRow(0, NONE)],
     from: "192.0.2.9",
@@ -372,7 +287,7 @@ const combinations: VerdictFixture[] = [
 ];
 
 export const verdictFixtures: readonly VerdictFixture[] = [
-  ...withoutTable,
+  ...guardFixtures,
   ...actions,
   ...dryRuns,
   ...edges,

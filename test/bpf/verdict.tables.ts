@@ -1,9 +1,9 @@
 // Owns the words in which verdict fixtures are written: peers, terms, tables and rows as map entries.
 // Must not know which verdict they lead to.
 
-import { TERM_WORDS, type TermSet, type WorkloadAddress } from "../../daemon/bpf/maps.gen.js";
+import { type Settings, TERM_WORDS, type TermSet } from "../../daemon/bpf/maps.gen.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
-import { type Entry, entry } from "./fixture.js";
+import { addressEntry, type Entry, entry, podEntry } from "./fixture.js";
 
 export const CLIENT = "10.0.0.1";
 export const SERVER = "10.0.0.2";
@@ -11,6 +11,8 @@ export const CLIENT_V6 = "fd00::1";
 export const SERVER_V6 = "fd00::2";
 export const IDENTITY = 11;
 export const TABLE = 5;
+/** The server's network namespace. */
+export const POD = 0x1_0000_0007n;
 
 /** Everybody, in the bits of one dimension. */
 const ALL: TermSet = { words: new Array<bigint>(TERM_WORDS).fill(0xffff_ffff_ffff_ffffn) };
@@ -24,19 +26,12 @@ export function terms(...bits: number[]): TermSet {
   return { words };
 }
 
-export function owner(address: string, value: Partial<WorkloadAddress>): Entry {
-  return entry(
-    "addresses",
-    { address: toKeyBytes(address) },
-    { workload: 0, identity: 0, table: 0, flags: 0, ...value },
-  );
-}
-
-/** Client and server, in both families, the server guarded by `table`. */
-export function peers(table: number): Entry[] {
+/** Client and server, in both families, the server guarded by `guard`. */
+export function peers(guard: number): Entry[] {
   return [CLIENT, CLIENT_V6]
-    .map((address) => owner(address, { workload: 1, identity: IDENTITY }))
-    .concat([SERVER, SERVER_V6].map((address) => owner(address, { workload: 2, identity: 22, table })));
+    .map((address) => addressEntry(address, { workload: 1, identity: IDENTITY }))
+    .concat([SERVER, SERVER_V6].map((address) => addressEntry(address, { workload: 2, identity: 22 })))
+    .concat(podEntry(POD, { guard, workload: 2 }));
 }
 
 interface Terms {
@@ -47,6 +42,7 @@ interface Terms {
   readonly identity?: TermSet;
   readonly address?: TermSet;
   readonly port?: TermSet;
+  readonly destination?: TermSet;
   /** Enum table_flag, ored. */
   readonly flags?: number;
   readonly words?: number;
@@ -54,7 +50,16 @@ interface Terms {
 
 export function table(
   number: number,
-  { deny = [], dryRun = [], identity = ALL, address = ALL, port = ALL, flags = 0, words = 1 }: Terms,
+  {
+    deny = [],
+    dryRun = [],
+    identity = ALL,
+    address = ALL,
+    port = ALL,
+    destination = ALL,
+    flags = 0,
+    words = 1,
+  }: Terms,
 ): Entry {
   return entry("authz_tables", number, {
     deny: terms(...deny),
@@ -62,6 +67,7 @@ export function table(
     identity,
     address,
     port,
+    destination,
     flags,
     words,
   });
@@ -90,6 +96,30 @@ export function portRow(port: number, row: TermSet, number = TABLE): Entry {
   return entry("authz_port", { table: number, port }, row);
 }
 
-export function settings(value: { authzOff?: number; authzLocked?: number }): Entry {
-  return entry("settings", 0, { accessLog: 0, authzOff: 0, authzLocked: 0, ...value });
+/** `bits` count from the left of the 16-byte form. */
+export function destinationRow(address: string, bits: number, row: TermSet, number = TABLE): Entry {
+  return entry("authz_dest", { prefixBits: 32 + bits, table: number, address: toKeyBytes(address) }, row);
+}
+
+/** The node has opened a connection to the server's port 80. */
+export function nodeOpen(source: string, sourcePort: number, destination = SERVER): Entry {
+  const key = {
+    source: toKeyBytes(source),
+    destination: toKeyBytes(destination),
+    sourcePort,
+    destinationPort: 80,
+  };
+  return entry("node_opens", key, 1);
+}
+
+export function settings(value: Partial<Settings>): Entry {
+  return entry("settings", 0, {
+    accessLog: 0,
+    authzOff: 0,
+    authzLocked: 0,
+    authzNode: 0,
+    hostNetns: 0n,
+    podsCgroup: 0n,
+    ...value,
+  });
 }

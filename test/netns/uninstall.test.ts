@@ -45,7 +45,8 @@ test("links, programs, maps and pins are all gone, and again is no error", async
     const program = JSON.parse(await check(["bpftool", "-j", "prog", "show", "id", String(id)]));
     for (const map of (program as { map_ids: number[] }).map_ids) maps.add(map);
   }
-  expect(programs).toHaveLength(10);
+  // Each pod has a stub of its own; the program behind them all hangs on a map, not on a link.
+  expect(programs).toHaveLength(9 + 5);
   expect(maps.size).toBeGreaterThan(15);
 
   const uninstalled = await world.mesh.uninstall();

@@ -26,8 +26,6 @@ enum frontend_flag {
 
 /* Flags of struct workload_address. */
 enum address_flag {
-	/* An address of the node itself: exempt from inbound policy (kubelet's probes). */
-	ADDRESS_NODE = 1,
 	/* Reachable only through a gateway of another network: connecting is refused. */
 	ADDRESS_REMOTE_NETWORK = 2,
 	/* Reachable for TCP only through a waypoint: connecting is refused while none is spoken. */
@@ -42,18 +40,28 @@ enum table_flag {
 	TABLE_BY_IDENTITY = 2,
 	TABLE_BY_ADDRESS = 4,
 	TABLE_BY_PORT = 8,
-	/* Stands for a table that cannot be represented or is not known yet: denies. */
-	TABLE_DENY_ALL = 16,
+	TABLE_BY_DESTINATION = 16,
 };
 
-/* Table numbers with a meaning of their own. */
+/* Table numbers with a meaning of their own; none of them is in the map `authz_tables`. */
 enum table_number {
-	/* No policy applies to the workload. */
-	TABLE_NONE = 0,
-	/* Always in the map, TABLE_DENY_ALL set. */
+	/* Nobody has said yet what guards the pod: denies. */
+	TABLE_UNKNOWN = 0,
+	/* Policies that are not known yet, cannot be represented or could not be stored: denies. */
 	TABLE_DENY = 1,
+	/* No policy applies to the pod: allows. */
+	TABLE_OPEN = 2,
 	/* The first number that the compiler may give out. */
-	TABLE_FIRST = 2,
+	TABLE_FIRST = 3,
+};
+
+/* Workload ids with a meaning of their own. */
+enum workload_id {
+	WORKLOAD_UNKNOWN = 0,
+	/* A process of the node itself: a source of counters and records, never in `addresses`. */
+	WORKLOAD_NODE = 1,
+	/* The first id that the compiler may give out. */
+	WORKLOAD_FIRST = 2,
 };
 
 /* Flags of struct term_origin. */
@@ -117,18 +125,19 @@ enum reason {
 	REASON_TRAFFIC_FULL,	     /* map `traffic` or `policy_hits` is full: not counted */
 	REASON_EVENT_DROPPED,	     /* ring buffer full: an access log record is lost */
 	REASON_AUTHZ_LOOPBACK,	     /* pod talking to itself: allowed */
-	REASON_AUTHZ_NODE,	     /* peer is the node itself: allowed */
+	REASON_AUTHZ_NODE,	     /* opened by a process of the node itself: allowed */
 	REASON_AUTHZ_NO_POLICY,	     /* no policy applies: allowed */
 	REASON_AUTHZ_ALLOWED,	     /* an ALLOW matched, or no ALLOW applies and no DENY matched */
 	REASON_AUTHZ_DENIED,	     /* a DENY matched */
 	REASON_AUTHZ_NO_ALLOW,	     /* ALLOW policies apply and none matched: denied */
-	REASON_AUTHZ_UNKNOWN_WORKLOAD, /* destination address belongs to no known workload: denied
-					*/
-	REASON_AUTHZ_NO_TABLE,	       /* verdict table missing: denied */
-	REASON_AUTHZ_DENY_ALL,	       /* policies not received yet or not representable: denied */
-	REASON_AUTHZ_OFF,	       /* enforcement switched off by the operator: allowed */
-	REASON_AUTHZ_NOT_TCP,	       /* no TCP connection: not subject to policy */
-	REASON_CONNECT_FAILED,	       /* the destination refused or did not answer */
+	REASON_AUTHZ_UNKNOWN_POD,    /* nobody has said yet what guards the pod: denied */
+	REASON_AUTHZ_NO_TABLE,	     /* verdict table missing: denied */
+	REASON_AUTHZ_DENY_ALL,	     /* policies not received yet or not representable: denied */
+	REASON_AUTHZ_OFF,	     /* enforcement switched off by the operator: allowed */
+	REASON_AUTHZ_NOT_TCP,	     /* no TCP connection: not subject to policy */
+	REASON_CONNECT_FAILED,	     /* the destination refused or did not answer */
+	REASON_AUTHZ_UNNAMED, /* the control plane has not named the pod, and a policy might select
+				 it: denied */
 	REASON_COUNT,
 };
 

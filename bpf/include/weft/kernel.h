@@ -44,6 +44,25 @@ enum sock_flags {
 	SOCK_DONE,
 };
 
+struct kernfs_node {
+	__u64 id;
+} __attribute__((preserve_access_index));
+
+struct cgroup {
+	int level;
+	struct kernfs_node *kn;
+	struct cgroup *ancestors[0]; /* since 6.1 */
+} __attribute__((preserve_access_index));
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	struct sock_common __sk_common;
+	struct sock_cgroup_data sk_cgrp_data; /* the cgroup that the socket was made in */
+} __attribute__((preserve_access_index));
+
 struct minmax_sample {
 	__u32 t;
 	__u32 v;

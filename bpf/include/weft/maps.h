@@ -12,13 +12,39 @@
 #include "flows.h"
 #include "types.h"
 
-/* netns cookie -> enrolled pod */
+/* netns cookie -> enrolled pod. Preallocated, so that the entry of a pod can always be replaced:
+ * the daemon denies a pod by writing here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u64);
 	__type(value, struct pod);
 } pods SEC(".maps");
+
+/* 0 -> the pod whose stub runs on this CPU */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct guarded_pod);
+} guarded SEC(".maps");
+
+/* 0 -> the program that judges for every pod. The kernel empties it when the last user space
+ * reference goes: it must be pinned before the first stub calls through it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} guards SEC(".maps");
+
+/* connection that the node itself opened -> 1. An entry goes with its socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct node_open);
+	__type(value, __u32);
+} node_opens SEC(".maps");
 
 /* netns cookie -> its names; read by the daemon only */
 struct {
@@ -63,7 +89,7 @@ struct {
 	__type(value, struct slot);
 } slots SEC(".maps");
 
-/* address -> workload, identity, verdict table */
+/* address -> workload, identity */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -98,6 +124,15 @@ struct {
 	__type(key, struct address_row_key);
 	__type(value, struct term_set);
 } authz_address SEC(".maps");
+
+/* (table, destination block) -> terms it satisfies */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address_row_key);
+	__type(value, struct term_set);
+} authz_dest SEC(".maps");
 
 /* (table, destination port) -> terms it satisfies */
 struct {

@@ -11,12 +11,23 @@
 #include <linux/types.h>
 #include "consts.h"
 
-/* ---- pods: long-lived ---- */
+/* A number that a hook decides by, and whose it is: eight bytes that are read and written whole.
+ * The kernel reuses a hash element at once, so that a reader may be left with another key's
+ * (lib/word.h).
+ */
+struct word {
+	__u32 number;
+	__u32 tag; /* of the key that the element belongs to */
+} __attribute__((aligned(8)));
 
-/* An enrolled network namespace. Key: its cookie (SO_NETNS_COOKIE), __u64. */
+/* ---- pods ---- */
+
+/* An enrolled network namespace. Key: its cookie (SO_NETNS_COOKIE), __u64. Tag of the words: the
+ * low half of the cookie. */
 struct pod {
-	__u32 workload; /* id, 0 while the control plane has not named it */
-	__u32 service;	/* id of the first service it serves, for inbound metrics; 0: none */
+	struct word guard;    /* verdict table, enum table_number and up */
+	struct word workload; /* id, 0 while the control plane has not named it */
+	struct word service;  /* id of the first service it serves, for inbound metrics; 0: none */
 };
 
 /* What an operator called an enrolled namespace. Key: its cookie. Texts are UTF-8, NUL-padded. */
@@ -30,7 +41,24 @@ struct settings {
 	__u32 access_log;   /* not 0: connection events go to the ring buffer */
 	__u32 authz_off;    /* 1: verdicts are not enforced */
 	__u32 authz_locked; /* enum authz_lock */
+	__u32 authz_node;   /* 1: connections that the node itself opens pass */
+	__u64 host_netns;   /* cookie of the node's own network namespace, 0: not known */
+	__u64 pods_cgroup;  /* id of the cgroup that all pods are below, 0: none known */
+};
+
+/* The pod that the verdict hook is asked for: from its stub to the program, on one CPU. */
+struct guarded_pod {
+	__u64 cookie; /* of its network namespace */
+	__u32 index; /* into `guards`, always 0: read from memory, so that a swap patches no text */
 	__u32 pad;
+};
+
+/* A TCP connection that a process of the node itself has opened. */
+struct node_open {
+	__be32 source[4];
+	__be32 destination[4];
+	__be16 source_port;
+	__be16 destination_port;
 };
 
 /* ---- routing: one generation ---- */
@@ -80,13 +108,12 @@ struct slot {
 
 /* ---- addresses: one generation ---- */
 
-/* Key: 16-byte address. Who owns an address. */
+/* Key: 16-byte address. Who owns an address. Tag of the words: a hash of the address. */
 struct workload_address {
-	__u32 workload; /* id, 0: the node itself */
-	__u32 identity; /* number of (trust domain, namespace, service account), 0: none */
-	__u32
-	    table; /* verdict table that guards it, enum table_number; set for enrolled pods only */
-	__u32 flags; /* enum address_flag */
+	struct word workload; /* id */
+	struct word identity; /* number of (trust domain, namespace, service account), 0: none, or
+				 of another network */
+	struct word flags;    /* enum address_flag */
 };
 
 struct address_key {
@@ -100,15 +127,18 @@ struct term_set {
 	__u64 words[TERM_WORDS];
 };
 
+/* Never changed once a pod names it. */
 struct verdict_table {
 	struct term_set deny; /* terms of enforced DENY policies */
 	struct term_set
 	    dry_run; /* terms of dry-run policies; what is in neither is an enforced ALLOW */
 	struct term_set identity; /* terms satisfied by identities without a row of their own */
-	struct term_set address;  /* terms satisfied by addresses outside every block */
+	struct term_set address;  /* terms satisfied by source addresses outside every block */
 	struct term_set port;	  /* terms satisfied by ports without a row of their own */
-	__u32 flags;		  /* enum table_flag */
-	__u32 words;		  /* words in use, 0-TERM_WORDS */
+	struct term_set
+	    destination; /* terms satisfied by destination addresses outside every block */
+	__u32 flags;	 /* enum table_flag */
+	__u32 words;	 /* words in use, 0-TERM_WORDS */
 };
 
 struct identity_row_key {

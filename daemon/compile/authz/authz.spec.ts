@@ -1,7 +1,7 @@
 // Owns the cases of the compiler's life: what is absent, changed, shared, too large, not storable.
 
 import { describe, expect, it } from "vitest";
-import { type MapName, TableFlag, TableNumber, TERM_BITS, U32, VerdictTable } from "../../bpf/maps.gen.js";
+import { type MapName, TableNumber, TERM_BITS, U32 } from "../../bpf/maps.gen.js";
 import type { Policy } from "../../model/policy.js";
 import type { EntryOperation } from "../operation.js";
 import { block, match, policy, TestMesh, text, workload } from "./test-mesh.js";
@@ -16,8 +16,12 @@ const selector: Partial<Policy> = { scope: "WORKLOAD_SELECTOR", namespace: "defa
 const denyAll = policy("deny", [[]], { ...selector, action: "DENY" });
 const allowAll = policy("allow", [[]], selector);
 
-function allowed(mesh: TestMesh): boolean {
-  return mesh.kernelDecision(CLIENT, SERVER, 80).allowed;
+function decision(mesh: TestMesh, source = CLIENT, port = 80) {
+  return mesh.kernelDecision(server.uid, { source, destination: SERVER, port });
+}
+
+function allowed(mesh: TestMesh, source = CLIENT, port = 80): boolean {
+  return decision(mesh, source, port).allowed;
 }
 
 function started(...policies: Policy[]): TestMesh {
@@ -34,10 +38,10 @@ describe("policies that are not there", () => {
   it("denies every enrolled workload until the first Authorization response", () => {
     const mesh = new TestMesh();
     mesh.update({ workloads: [client, server] }, [server]);
-    expect(mesh.compiler.guardOf(server.uid, SERVER)).toBe(TableNumber.DENY);
+    expect(mesh.guardOf(server)).toBe(TableNumber.DENY);
     expect(allowed(mesh)).toBe(false);
     expect(mesh.compiler.statistics().waitingWorkloads).toBe(1);
-    expect(mesh.update({ policiesSynced: true }).changed).toEqual(new Set([server.uid]));
+    expect(mesh.update({ policiesSynced: true }).changed).toEqual(new Set([mesh.cookieOf(server.uid)]));
     expect(allowed(mesh)).toBe(true);
   });
 
@@ -55,7 +59,7 @@ describe("policies that are not there", () => {
     mesh.update({ workloads: [naming("default/deny")] });
     expect(allowed(mesh)).toBe(false);
     expect(mesh.update({ workloads: [naming("default/late")] }).warnings).toEqual([]);
-    expect(mesh.kernelDecision(CLIENT, SERVER, 80).policy).toBe("default/deny");
+    expect(decision(mesh).policy).toBe("default/deny");
     mesh.update({ policies: [policy("late", [[]], selector)], policiesSynced: true });
     expect(allowed(mesh)).toBe(true);
   });
@@ -82,14 +86,14 @@ describe("policies that are not there", () => {
     const mesh = started();
     mesh.update({ workloads: [naming("default/nowhere")], policiesSynced: true });
     mesh.update({ workloads: [{ ...naming("default/nowhere"), status: "UNHEALTHY" }] });
-    expect(mesh.compiler.guardOf(server.uid, SERVER)).toBe(TableNumber.NONE);
+    expect(mesh.guardOf(server)).toBe(TableNumber.OPEN);
   });
 
   it("enrols a workload whose policies were settled before without waiting", () => {
     const mesh = new TestMesh();
     mesh.update({ workloads: [client, naming("default/nowhere")], policiesSynced: true });
     mesh.update({}, [server]);
-    expect(mesh.compiler.guardOf(server.uid, SERVER)).toBe(TableNumber.NONE);
+    expect(mesh.guardOf(server)).toBe(TableNumber.OPEN);
   });
 
   it("enrols a workload whose policies are still on their way with a denial", () => {
@@ -97,7 +101,7 @@ describe("policies that are not there", () => {
     mesh.update({ policiesSynced: true });
     mesh.update({ workloads: [client, naming("default/deny")] });
     mesh.update({}, [server]);
-    expect(mesh.compiler.guardOf(server.uid, SERVER)).toBe(TableNumber.DENY);
+    expect(mesh.guardOf(server)).toBe(TableNumber.DENY);
   });
 
   it("follows istiod's order when a policy is added, moved and deleted", () => {
@@ -112,7 +116,7 @@ describe("policies that are not there", () => {
     expect(allowed(mesh)).toBe(false);
     mesh.update({ removedPolicies: ["default/deny"], policiesSynced: true });
     expect(allowed(mesh)).toBe(true);
-    expect(mesh.kernel.count("authz_tables")).toBe(1);
+    expect(mesh.kernel.count("authz_tables")).toBe(0);
   });
 
   it("ends a policy at once when it is removed while still named", () => {
@@ -130,14 +134,14 @@ describe("changes", () => {
 
   it("fills a new table beside the old one and enters it last", () => {
     const mesh = started(byNamespace);
-    const old = mesh.compiler.guardOf(server.uid, SERVER);
+    const old = mesh.guardOf(server);
     const { before, after, changed } = mesh.update({
       policies: [{ ...byNamespace, action: "DENY" }],
       policiesSynced: true,
     });
-    const fresh = mesh.compiler.guardOf(server.uid, SERVER);
+    const fresh = mesh.guardOf(server);
     expect(fresh).not.toBe(old);
-    expect(changed).toEqual(new Set([server.uid]));
+    expect(changed).toEqual(new Set([mesh.cookieOf(server.uid)]));
     expect(before.every((operation) => operation.kind === "put" && operation.table === fresh)).toBe(true);
     expect(before.at(-1)).toMatchObject({ map: "authz_tables", key: U32.encode(fresh) });
     expect(after[0]).toEqual({ kind: "delete", map: "authz_tables", key: U32.encode(old) });
@@ -160,7 +164,7 @@ describe("changes", () => {
     const local = policy("local", [[]], { scope: "NAMESPACE", namespace: "second", action: "DENY" });
     mesh.update({ workloads: [second], policies: [local], policiesSynced: true }, [second]);
     const { changed } = mesh.update({ policies: [{ ...local, dryRun: true }], policiesSynced: true });
-    expect(changed).toEqual(new Set([second.uid]));
+    expect(changed).toEqual(new Set([mesh.cookieOf(second.uid)]));
   });
 
   it("shares one table between workloads with the same policies, and frees it after the last", () => {
@@ -168,25 +172,33 @@ describe("changes", () => {
     const twin = workload("default", "twin", ["10.0.0.9"]);
     const { before } = mesh.update({ workloads: [twin] }, [twin]);
     expect(before).toEqual([]);
-    const number = mesh.compiler.guardOf(server.uid, SERVER);
-    expect(mesh.compiler.guardOf(twin.uid, "10.0.0.9")).toBe(number);
+    const number = mesh.guardOf(server);
+    expect(mesh.guardOf(twin)).toBe(number);
     expect(mesh.compiler.statistics().tables).toBe(1);
-    mesh.update({ removedAddresses: [server.uid] });
-    expect(mesh.kernel.count("authz_tables")).toBe(2);
-    mesh.enrolled.delete(twin.uid);
-    expect(mesh.update({}).changed).toEqual(new Set([twin.uid]));
+    mesh.unenrol(server.uid);
+    mesh.update({});
     expect(mesh.kernel.count("authz_tables")).toBe(1);
+    const cookie = mesh.cookieOf(twin.uid);
+    mesh.unenrol(twin.uid);
+    expect(mesh.update({}).changed).toEqual(new Set([cookie]));
+    expect(mesh.kernel.count("authz_tables")).toBe(0);
     expect(mesh.compiler.describe(number)).toBeUndefined();
   });
 
-  it("guards each address of a dual-stack pod by what its destination conditions say", () => {
+  it("guards all addresses of a pod by one table, and asks the packet which of them it came to", () => {
     const dual = workload("default", "dual", ["10.0.0.7", "fd00::7"]);
     const mesh = started();
     const onlyV4 = policy("v4", [[[match({ destinationIps: [block("10.0.0.0/8")] })]]], { action: "DENY" });
     mesh.update({ workloads: [dual], policies: [onlyV4], policiesSynced: true }, [dual]);
-    expect(mesh.compiler.guardOf(dual.uid, "10.0.0.7")).toBeGreaterThanOrEqual(TableNumber.FIRST);
-    expect(mesh.compiler.guardOf(dual.uid, "fd00::7")).toBe(TableNumber.NONE);
-    expect(mesh.compiler.guardOf(dual.uid, "fd00::8")).toBe(TableNumber.DENY);
+    const at = (source: string, destination: string) =>
+      mesh.kernelDecision(dual.uid, { source, destination, port: 80 }).allowed;
+    expect([at(CLIENT, "10.0.0.7"), at(CLIENT, "10.9.9.9"), at(CLIENT, "192.168.50.11")]).toEqual([
+      false,
+      false,
+      true,
+    ]);
+    expect([at("fd00::1", "fd00::7"), at("fe80::1", "fe80::7")]).toEqual([true, true]);
+    expect(mesh.compiler.statistics().tables).toBe(1);
   });
 
   it("writes the rows of a new identity before its address and removes them after the last workload", () => {
@@ -201,11 +213,12 @@ describe("changes", () => {
     mesh.onOperation = ({ map }) => operations.push(map);
     mesh.update({ workloads: [first] });
     mesh.update({ workloads: [second] });
-    expect(operations).toEqual(["authz_identity", "addresses", "addresses"]);
-    expect(mesh.kernelDecision("10.0.0.5", SERVER, 80).allowed).toBe(true);
+    const rows = () => operations.filter((map) => map !== "pods");
+    expect(rows()).toEqual(["authz_identity", "addresses", "addresses"]);
+    expect(allowed(mesh, "10.0.0.5", 80)).toBe(true);
     mesh.update({ removedAddresses: [first.uid] });
     mesh.update({ removedAddresses: [second.uid] });
-    expect(operations.slice(3)).toEqual(["addresses", "addresses", "authz_identity"]);
+    expect(rows().slice(3)).toEqual(["addresses", "addresses", "authz_identity"]);
   });
 
   it("keeps an identity that leaves with one pod and comes with another in one delta", () => {
@@ -217,7 +230,7 @@ describe("changes", () => {
       removedAddresses: ["Kubernetes//Pod/default/x"],
     });
     expect([...before, ...after]).toEqual([]);
-    expect(mesh.kernelDecision("10.0.0.5", SERVER, 80).allowed).toBe(true);
+    expect(allowed(mesh, "10.0.0.5", 80)).toBe(true);
   });
 });
 
@@ -236,8 +249,8 @@ describe("what does not fit", () => {
     expect(mesh.compiler.statistics()).toMatchObject({ terms: TERM_BITS, oversizedWorkloads: 0 });
     const peer = workload(`ns-${TERM_BITS - 1}`, "peer", ["10.0.0.8"]);
     mesh.update({ workloads: [peer] });
-    expect(mesh.kernelDecision("10.0.0.8", SERVER, TERM_BITS).allowed).toBe(true);
-    expect(mesh.kernelDecision("10.0.0.8", SERVER, 1).allowed).toBe(false);
+    expect(allowed(mesh, "10.0.0.8", TERM_BITS)).toBe(true);
+    expect(allowed(mesh, "10.0.0.8", 1)).toBe(false);
   });
 
   it("denies and says why when there are more, and recovers", () => {
@@ -247,7 +260,7 @@ describe("what does not fit", () => {
       { name: "istio-system/large", reason: expect.stringContaining(`need ${TERM_BITS + 1} terms`) },
     ]);
     expect(allowed(mesh)).toBe(false);
-    expect(mesh.compiler.guardOf(server.uid, SERVER)).toBe(TableNumber.DENY);
+    expect(mesh.guardOf(server)).toBe(TableNumber.DENY);
     expect(mesh.compiler.statistics().oversizedWorkloads).toBe(1);
     mesh.update({ policies: [large(1)], policiesSynced: true });
     expect(mesh.compiler.statistics().oversizedWorkloads).toBe(0);
@@ -273,38 +286,21 @@ describe("what does not fit", () => {
     const own: Partial<Policy> = { scope: "NAMESPACE", namespace: "default" };
     const mesh = started(policy("p", [[[match({ destinationPorts: [80] })]]], own));
     expect(allowed(mesh)).toBe(true);
-    const number = mesh.compiler.guardOf(server.uid, SERVER);
+    const number = mesh.guardOf(server);
     const { changed, after } = mesh.compiler.deny(number);
-    expect(changed).toEqual(new Set([server.uid]));
-    mesh.kernel.apply(after.slice(0, 1));
+    expect(changed).toEqual(new Set([mesh.cookieOf(server.uid)]));
+    mesh.kernel.apply(mesh.podPuts());
     expect(allowed(mesh)).toBe(false);
-    mesh.kernel.apply([...mesh.addressPuts(changed), ...after]);
-    expect(mesh.compiler.guardOf(server.uid, SERVER)).toBe(TableNumber.DENY);
+    mesh.kernel.apply(after);
+    expect(mesh.guardOf(server)).toBe(TableNumber.DENY);
     expect(mesh.kernel.count("authz_port")).toBe(0);
     expect(mesh.compiler.statistics()).toMatchObject({ tables: 0, unstoredWorkloads: 1 });
     mesh.update({ policiesSynced: true });
-    expect(mesh.compiler.guardOf(server.uid, SERVER)).toBe(TableNumber.DENY);
+    expect(mesh.guardOf(server)).toBe(TableNumber.DENY);
     mesh.compiler.makeRoom();
     mesh.update({});
     expect(allowed(mesh)).toBe(true);
     expect(mesh.compiler.deny(12345)).toEqual({ changed: new Set(), after: [] });
-  });
-
-  it("always holds the table that denies", () => {
-    const mesh = new TestMesh();
-    const denies = {
-      kind: "put",
-      map: "authz_tables",
-      key: U32.encode(TableNumber.DENY),
-      table: TableNumber.DENY,
-    };
-    const [first] = mesh.update({}).before;
-    expect(first).toMatchObject(denies);
-    expect(mesh.update({}).before).toEqual([]);
-    const [entry] = mesh.compiler.snapshot();
-    expect(entry).toMatchObject(denies);
-    if (entry?.kind !== "put") throw new Error("a put");
-    expect(VerdictTable.decode(entry.value).flags).toBe(TableFlag.DENY_ALL);
   });
 });
 
@@ -331,9 +327,11 @@ describe("cost", () => {
       return took;
     };
     mesh.update({ workloads: [server], policiesSynced: true }, [server]);
+    const { namespace, name, uid } = server;
+    const pod = { cookie: mesh.cookieOf(uid), namespace, name, workload: server, rivals: [] };
     const update = (next: Parameters<TestMesh["update"]>[0]) => mesh.store.apply(next);
     const compile = (delta: ReturnType<typeof update>) => () =>
-      mesh.compiler.compile(delta, mesh.store, mesh.enrolled);
+      mesh.compiler.compile(delta, mesh.store, [pod]);
     const first = update({ policies: [policy("p", rules)], policiesSynced: true });
     const added = update({ workloads });
     const again = update({ policies: [policy("p", rules.slice(1))], policiesSynced: true });

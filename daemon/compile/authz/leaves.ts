@@ -1,5 +1,5 @@
 // Owns the leaves of policy expressions: how a condition on one value is spelt, and which spelt ones hold for
-// an identity, a block of source addresses, a port. Must not know policies or rows.
+// an identity, a block of addresses, a port. Must not know policies or rows.
 
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../../model/address.js";
 import type { AddressBlock, ServiceAccountMatch, StringMatch } from "../../model/policy.js";
@@ -22,7 +22,7 @@ export function serviceAccountLeaf(match: ServiceAccountMatch): string {
 
 const OPERATORS = { exact: "=", prefix: "^", suffix: "$" } as const;
 
-/** A leaf on a source address: family, then the block in the 16-byte form, so that equal blocks are one leaf. */
+/** A leaf on an address: family, then the block in the 16-byte form, so that equal blocks are one leaf. */
 export function addressLeaf(block: AddressBlock): string {
   const family = isIpv4Text(block.address) ? "4" : "6";
   const bits = keyPrefixLength(block);

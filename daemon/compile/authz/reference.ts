@@ -27,14 +27,48 @@ export interface Decision {
 /** Which policies apply to a destination: its own namespace and what it lists. */
 export interface Destination {
   readonly namespace: string;
-  readonly authorizationPolicies: readonly string[];
+  /** `undefined`: the control plane has not named it yet, so that nobody knows what it lists. */
+  readonly authorizationPolicies: readonly string[] | undefined;
 }
 
 /** True when a policy applies: GLOBAL, NAMESPACE of the destination's own, or a selector policy it lists. */
 export function applies(policy: Policy, destination: Destination): boolean {
   if (policy.scope === "GLOBAL") return true;
   if (policy.scope === "NAMESPACE") return policy.namespace === destination.namespace;
-  return destination.authorizationPolicies.includes(policyKey(policy));
+  return destination.authorizationPolicies?.includes(policyKey(policy)) === true;
+}
+
+/**
+ * True when a policy could turn out to select a pod of this namespace. `isRoot` knows the namespaces whose selectors
+ * reach all others.
+ */
+export function maySelect(
+  policy: Policy,
+  namespace: string,
+  isRoot: (namespace: string) => boolean,
+): boolean {
+  if (policy.scope !== "WORKLOAD_SELECTOR" || policy.dryRun) return false;
+  return policy.namespace === namespace || isRoot(policy.namespace);
+}
+
+/** The verdict of all policies of a mesh on a connection to one destination; `rootNamespace` as istiod has it. */
+export function decideFor(
+  policies: readonly Policy[],
+  destination: Destination,
+  rootNamespace: string,
+  inbound: Inbound,
+): Decision {
+  // Only the root namespace can have GLOBAL policies.
+  const isRoot = (namespace: string): boolean =>
+    namespace === rootNamespace ||
+    policies.some((policy) => policy.scope === "GLOBAL" && policy.namespace === namespace);
+  const isUnnamed = destination.authorizationPolicies === undefined;
+  if (isUnnamed && policies.some((policy) => maySelect(policy, destination.namespace, isRoot)))
+    return { allowed: false, policy: undefined, dryRun: [] };
+  return decide(
+    policies.filter((policy) => applies(policy, destination)),
+    inbound,
+  );
 }
 
 /** The verdict of the policies that apply to a destination. */

@@ -26,21 +26,6 @@ type Words = readonly bigint[];
 const TABLE_BITS = 32;
 const NO_TERMS: Words = new Array<bigint>(TERM_WORDS).fill(0n);
 
-/** The entry of a table that denies everything. */
-export function putDenyAll(number: number): PutOperation {
-  const none = { words: NO_TERMS };
-  const value = VerdictTable.encode({
-    deny: none,
-    dryRun: none,
-    identity: none,
-    address: none,
-    port: none,
-    flags: TableFlag.DENY_ALL,
-    words: 0,
-  });
-  return { kind: "put", map: "authz_tables", key: U32.encode(number), value, table: number };
-}
-
 /**
  * One verdict table. Its number, terms and default sets never change; identities come and go, each with a row
  * of its own where the default is wrong for it.
@@ -51,6 +36,7 @@ export class Table {
   readonly #identity: RowSet;
   readonly #address: RowSet;
   readonly #port: RowSet;
+  readonly #destination: RowSet;
   readonly #identityTruth: (identity: Identity | undefined) => Set<string>;
   readonly #identityDefault: Words;
 
@@ -61,6 +47,7 @@ export class Table {
     this.#identity = new RowSet(list.terms, "identity");
     this.#address = new RowSet(list.terms, "address");
     this.#port = new RowSet(list.terms, "port");
+    this.#destination = new RowSet(list.terms, "destination");
     this.#identityTruth = identityTruth(this.#identity.leaves);
     this.#identityDefault = this.#commonestRow(identities);
   }
@@ -71,7 +58,10 @@ export class Table {
     policyId: (policy: string) => number,
   ): Generator<PutOperation> {
     yield* this.#putIdentities(identities);
-    for (const [key, row] of this.#addressRows()) yield this.#put("authz_address", key, encodeRow(row));
+    for (const [key, row] of this.#blockRows(this.#address))
+      yield this.#put("authz_address", key, encodeRow(row));
+    for (const [key, row] of this.#blockRows(this.#destination))
+      yield this.#put("authz_dest", key, encodeRow(row));
     for (const [key, row] of this.#portRows()) yield this.#put("authz_port", key, encodeRow(row));
     for (const [index, term] of this.list.terms.entries()) {
       const origin = TermOrigin.encode({ policy: policyId(term.policy), flags: TERM_FLAGS[term.effect] });
@@ -80,12 +70,13 @@ export class Table {
     yield this.#put("authz_tables", U32.encode(this.number), this.#encodeEntry());
   }
 
-  /** Removes what puts() and putIdentity() wrote: the entry first, so that what is left of it denies. */
+  /** Removes what puts() and putIdentity() wrote: once nothing names the table, and no hook is in it. */
   *deletes(identities: Iterable<InternedIdentity>): Generator<DeleteOperation> {
     yield { kind: "delete", map: "authz_tables", key: U32.encode(this.number) };
     for (const { key } of this.#putIdentities(identities))
       yield { kind: "delete", map: "authz_identity", key };
-    for (const [key] of this.#addressRows()) yield { kind: "delete", map: "authz_address", key };
+    for (const [key] of this.#blockRows(this.#address)) yield { kind: "delete", map: "authz_address", key };
+    for (const [key] of this.#blockRows(this.#destination)) yield { kind: "delete", map: "authz_dest", key };
     for (const [key] of this.#portRows()) yield { kind: "delete", map: "authz_port", key };
     for (const index of this.list.terms.keys())
       yield { kind: "delete", map: "authz_terms", key: this.#termKey(index) };
@@ -122,14 +113,14 @@ export class Table {
     );
   }
 
-  *#addressRows(): Generator<[key: Uint8Array, row: Words]> {
-    if (!this.#address.isUsed) return;
-    const truth = addressTruth(this.#address.leaves);
+  *#blockRows(rows: RowSet): Generator<[key: Uint8Array, row: Words]> {
+    if (!rows.isUsed) return;
+    const truth = addressTruth(rows.leaves);
     // Without a row for all of IPv4, ::/0 would decide for it.
-    for (const leaf of new Set([...this.#address.leaves, ALL_IPV4])) {
+    for (const leaf of new Set([...rows.leaves, ALL_IPV4])) {
       const { bytes, bits } = blockOf(leaf);
       const key = AddressRowKey.encode({ prefixBits: TABLE_BITS + bits, table: this.number, address: bytes });
-      yield [key, this.#address.row(truth(leaf))];
+      yield [key, rows.row(truth(leaf))];
     }
   }
 
@@ -159,13 +150,15 @@ export class Table {
       (hasAllow ? TableFlag.HAS_ALLOW : 0) |
       (this.#identity.isUsed ? TableFlag.BY_IDENTITY : 0) |
       (this.#address.isUsed ? TableFlag.BY_ADDRESS : 0) |
-      (this.#port.isUsed ? TableFlag.BY_PORT : 0);
+      (this.#port.isUsed ? TableFlag.BY_PORT : 0) |
+      (this.#destination.isUsed ? TableFlag.BY_DESTINATION : 0);
     return VerdictTable.encode({
       deny: { words: wordsWhere(terms, (term) => term.effect === "DENY") },
       dryRun: { words: wordsWhere(terms, (term) => term.effect === "DRY_RUN") },
       identity: { words: this.#identityDefault },
       address: { words: this.#address.base },
       port: { words: this.#port.base },
+      destination: { words: this.#destination.base },
       flags,
       words: Math.ceil(terms.length / 64),
     });

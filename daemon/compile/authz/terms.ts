@@ -1,17 +1,17 @@
-// Owns the way from policies to terms: conjunctions of one expression each on the source's identity, the
-// source's address and the destination's port. Must not know identities that exist, tables or maps.
+// Owns the way from policies to terms: conjunctions of one expression each on the source's identity, the source's
+// address, the destination's port and address. Must not know identities that exist, tables or maps.
 
 import { TERM_BITS } from "../../bpf/maps.gen.js";
-import type { AddressBlock, Match, Policy } from "../../model/policy.js";
+import type { Match, Policy } from "../../model/policy.js";
 import { policyKey } from "../../model/policy.js";
 import { all, any, type Expression, FALSE, leaf, not, TRUE } from "./expression.js";
 import { addressLeaf, namespaceLeaf, portLeaf, principalLeaf, serviceAccountLeaf } from "./leaves.js";
-import { blockContains, isEmptyMatch } from "./reference.js";
+import { isEmptyMatch } from "./reference.js";
 
-export const DIMENSIONS = ["identity", "address", "port"] as const;
+export const DIMENSIONS = ["identity", "address", "port", "destination"] as const;
 export type Dimension = (typeof DIMENSIONS)[number];
 
-/** What a source and a port must satisfy, one condition a dimension. */
+/** What a connection must satisfy, one condition a dimension. */
 type Conjunction = Readonly<Record<Dimension, Expression>>;
 
 export interface Term extends Conjunction {
@@ -35,18 +35,18 @@ export type TermResult =
 /** Conjunctions in the making of one rule beyond which it is given up: 64 times what a table holds. */
 const CONJUNCTION_LIMIT = 64 * TERM_BITS;
 
-const EVERYTHING: Conjunction = { identity: TRUE, address: TRUE, port: TRUE };
+const EVERYTHING: Conjunction = { identity: TRUE, address: TRUE, port: TRUE, destination: TRUE };
 
 /**
- * The terms of the policies that apply to a destination, for connections to its address `destination`
- * (canonical text). Dry-run policies stand first, then DENY, then ALLOW, each by key: the lowest term that
- * matches names the policy. Fails, naming the largest policy, when there are more than a table holds.
+ * The terms of the policies that apply to a pod. Dry-run policies stand first, then DENY, then ALLOW, each by key:
+ * the lowest term that matches names the policy. Fails, naming the largest policy, when there are more than a table
+ * holds.
  */
-export function compileTerms(policies: readonly Policy[], destination: string): TermResult {
+export function compileTerms(policies: readonly Policy[]): TermResult {
   const terms: Term[] = [];
   const sizes: { policy: string; terms: number }[] = [];
   for (const policy of inOrder(policies)) {
-    const conjunctions = conjunctionsOf(policy, destination);
+    const conjunctions = conjunctionsOf(policy);
     const key = policyKey(policy);
     if (conjunctions === undefined) {
       const reason = `a rule of ${key} multiplies out to more than ${CONJUNCTION_LIMIT} combinations`;
@@ -62,17 +62,12 @@ export function compileTerms(policies: readonly Policy[], destination: string): 
     return { ok: false, policy: largest.policy, reason };
   }
   const hasAllow = policies.some((policy) => effectOf(policy) === "ALLOW");
-  const spelt = terms.map((t) => [t.effect, t.policy, t.identity.key, t.address.key, t.port.key]);
+  const spelt = terms.map((term) => [
+    term.effect,
+    term.policy,
+    ...DIMENSIONS.map((dimension) => term[dimension].key),
+  ]);
   return { ok: true, list: { terms, hasAllow, content: JSON.stringify([hasAllow, ...spelt]) } };
-}
-
-/** True when a policy asks for the destination's address, so that two addresses of a pod can differ. */
-export function asksDestination(policy: Policy): boolean {
-  return policy.rules.some((rule) =>
-    rule.clauses.some((matches) =>
-      matches.some((match) => match.destinationIps.length > 0 || match.notDestinationIps.length > 0),
-    ),
-  );
 }
 
 function effectOf(policy: Policy): Term["effect"] {
@@ -86,12 +81,12 @@ function inOrder(policies: readonly Policy[]): Policy[] {
   );
 }
 
-function conjunctionsOf(policy: Policy, destination: string): readonly Conjunction[] | undefined {
+function conjunctionsOf(policy: Policy): readonly Conjunction[] | undefined {
   const result: Conjunction[] = [];
   for (const rule of policy.rules) {
     let product: readonly Conjunction[] = [EVERYTHING];
     for (const matches of rule.clauses) {
-      const clause = conjunctionsOfClause(matches, destination);
+      const clause = conjunctionsOfClause(matches);
       if (product.length * clause.length > CONJUNCTION_LIMIT) return undefined;
       product = merge(product.flatMap((left) => clause.map((right) => both(left, right)).filter(isPossible)));
     }
@@ -100,12 +95,10 @@ function conjunctionsOf(policy: Policy, destination: string): readonly Conjuncti
   return merge(result);
 }
 
-function conjunctionsOfClause(matches: readonly Match[], destination: string): readonly Conjunction[] {
+function conjunctionsOfClause(matches: readonly Match[]): readonly Conjunction[] {
   if (matches.length === 0) return [EVERYTHING];
   // An empty match beside others is skipped; alone it matches nothing, and so do several of them.
-  const meant = matches.filter((match) => !isEmptyMatch(match));
-  const possible = meant.filter((match) => destinationMatches(match, destination));
-  return merge(possible.map(conjunctionOf));
+  return merge(matches.filter((match) => !isEmptyMatch(match)).map(conjunctionOf));
 }
 
 function conjunctionOf(match: Match): Conjunction {
@@ -120,6 +113,10 @@ function conjunctionOf(match: Match): Conjunction {
     ]),
     address: all([oneOf(match.sourceIps, addressLeaf), noneOf(match.notSourceIps, addressLeaf)]),
     port: all([oneOf(match.destinationPorts, portLeaf), noneOf(match.notDestinationPorts, portLeaf)]),
+    destination: all([
+      oneOf(match.destinationIps, addressLeaf),
+      noneOf(match.notDestinationIps, addressLeaf),
+    ]),
   };
 }
 
@@ -131,17 +128,12 @@ function noneOf<T>(values: readonly T[], spell: (value: T) => string): Expressio
   return not(any(values.map((value) => leaf(spell(value)))));
 }
 
-function destinationMatches(match: Match, destination: string): boolean {
-  const inside = (block: AddressBlock): boolean => blockContains(block, destination);
-  if (match.destinationIps.length > 0 && !match.destinationIps.some(inside)) return false;
-  return !match.notDestinationIps.some(inside);
-}
-
 function both(left: Conjunction, right: Conjunction): Conjunction {
   return {
     identity: all([left.identity, right.identity]),
     address: all([left.address, right.address]),
     port: all([left.port, right.port]),
+    destination: all([left.destination, right.destination]),
   };
 }
 

@@ -6,6 +6,7 @@ import {
   AddressRowKey,
   IdentityRowKey,
   type MapName,
+  Pod,
   PortRowKey,
   Reason,
   TableFlag,
@@ -14,11 +15,13 @@ import {
   TermOrigin,
   TermSet,
   U32,
+  U64,
   VerdictTable,
   WorkloadAddress,
 } from "../../bpf/maps.gen.js";
 import { maskBytes, toKeyBytes } from "../../model/address.js";
 import type { EntryOperation } from "../operation.js";
+import { tagOfAddress, tagOfCookie, wordOf } from "../word.js";
 
 export interface KernelVerdict {
   readonly allowed: boolean;
@@ -29,9 +32,19 @@ export interface KernelVerdict {
   readonly dryRun: ReadonlySet<number>;
 }
 
+/** A SYN as the destination sees it. */
+export interface Connection {
+  readonly source: string;
+  readonly destination: string;
+  /** Host order. */
+  readonly port: number;
+}
+
+const BLOCK_MAPS: ReadonlySet<MapName> = new Set(["authz_address", "authz_dest"]);
+
 export class TestKernel {
   readonly #maps = new Map<MapName, Map<string, Uint8Array>>();
-  /** Lengths that an address row ever had, the longest first: the only ones worth trying. */
+  /** Lengths that a row of blocks ever had, the longest first: the only ones worth trying. */
   #prefixes: readonly number[] = [];
   readonly #decoded = new WeakMap<Uint8Array, VerdictTable>();
 
@@ -41,7 +54,7 @@ export class TestKernel {
       this.#maps.set(operation.map, entries);
       if (operation.kind === "put") entries.set(hex(operation.key), operation.value);
       else entries.delete(hex(operation.key));
-      if (operation.kind !== "put" || operation.map !== "authz_address") continue;
+      if (operation.kind !== "put" || !BLOCK_MAPS.has(operation.map)) continue;
       const { prefixBits } = AddressRowKey.decode(operation.key);
       this.#prefixes = [...new Set([...this.#prefixes, prefixBits])].sort((a, b) => b - a);
     }
@@ -59,43 +72,48 @@ export class TestKernel {
     );
   }
 
-  /** The verdict on a SYN. Addresses are canonical text. */
-  judge(source: string, destination: string, port: number): KernelVerdict {
-    const remote = this.#addressOf(source);
-    const local = this.#addressOf(destination);
-    if (local === undefined) return verdict(false, Reason.AUTHZ_UNKNOWN_WORKLOAD);
-    if (local.table === TableNumber.NONE) return verdict(true, Reason.AUTHZ_NO_POLICY);
-    const entry = this.#lookup("authz_tables", U32.encode(local.table));
+  /** The verdict on a SYN to the pod of a network namespace. Addresses are canonical text. */
+  judge(cookie: bigint, { source, destination, port }: Connection): KernelVerdict {
+    const pod = this.#podOf(cookie);
+    switch (pod.guard) {
+      case TableNumber.UNKNOWN:
+        return verdict(false, Reason.AUTHZ_UNKNOWN_POD);
+      case TableNumber.DENY:
+        return verdict(false, pod.workload === 0 ? Reason.AUTHZ_UNNAMED : Reason.AUTHZ_DENY_ALL);
+      case TableNumber.OPEN:
+        return verdict(true, Reason.AUTHZ_NO_POLICY);
+    }
+    const entry = this.#lookup("authz_tables", U32.encode(pod.guard));
     if (entry === undefined) return verdict(false, Reason.AUTHZ_NO_TABLE);
     const table = this.#decoded.get(entry) ?? VerdictTable.decode(entry);
     this.#decoded.set(entry, table);
-    if (table.flags & TableFlag.DENY_ALL) return verdict(false, Reason.AUTHZ_DENY_ALL);
-    return this.#judgeTerms(local.table, table, remote?.identity ?? 0, source, port);
+    return this.#judgeTerms(pod.guard, table, { source, destination, port });
   }
 
-  #judgeTerms(
-    number: number,
-    table: VerdictTable,
-    identity: number,
-    source: string,
-    port: number,
-  ): KernelVerdict {
+  #judgeTerms(number: number, table: VerdictTable, { source, destination, port }: Connection): KernelVerdict {
+    const identity = table.flags & TableFlag.BY_IDENTITY ? this.#identityAt(source) : 0;
     const identityKey = IdentityRowKey.encode({ table: number, identity });
     const portKey = PortRowKey.encode({ table: number, port });
     const byIdentity = this.#row(table, TableFlag.BY_IDENTITY, "authz_identity", identityKey);
     const byPort = this.#row(table, TableFlag.BY_PORT, "authz_port", portKey);
-    const byAddress = table.flags & TableFlag.BY_ADDRESS ? this.#longestPrefix(number, source) : undefined;
+    const byAddress =
+      table.flags & TableFlag.BY_ADDRESS ? this.#longestPrefix("authz_address", number, source) : undefined;
+    const byDestination =
+      table.flags & TableFlag.BY_DESTINATION
+        ? this.#longestPrefix("authz_dest", number, destination)
+        : undefined;
     const dryRun = new Set<number>();
     let allowMatched = false;
     for (let word = 0; word < table.words; word++) {
       let hits =
-        wordOf(byIdentity ?? table.identity, word) &
-        wordOf(byAddress ?? table.address, word) &
-        wordOf(byPort ?? table.port, word);
-      const dry = hits & wordOf(table.dryRun, word);
+        wordAt(byIdentity ?? table.identity, word) &
+        wordAt(byAddress ?? table.address, word) &
+        wordAt(byPort ?? table.port, word) &
+        wordAt(byDestination ?? table.destination, word);
+      const dry = hits & wordAt(table.dryRun, word);
       for (const bit of bitsOf(dry)) dryRun.add(this.#policyOf(number, word * 64 + bit));
       hits &= ~dry;
-      const [first] = bitsOf(hits & wordOf(table.deny, word));
+      const [first] = bitsOf(hits & wordAt(table.deny, word));
       if (first !== undefined) {
         const policy = this.#policyOf(number, word * 64 + first);
         return { allowed: false, reason: Reason.AUTHZ_DENIED, policy, dryRun };
@@ -114,12 +132,12 @@ export class TestKernel {
   }
 
   /** BPF_MAP_TYPE_LPM_TRIE: tries every prefix, the longest first. */
-  #longestPrefix(table: number, source: string): TermSet | undefined {
-    const bytes = toKeyBytes(source);
+  #longestPrefix(map: "authz_address" | "authz_dest", table: number, wanted: string): TermSet | undefined {
+    const bytes = toKeyBytes(wanted);
     for (const prefixBits of this.#prefixes) {
       const address = maskBytes(bytes, prefixBits - 32);
       const key = AddressRowKey.encode({ prefixBits, table, address });
-      const value = this.#lookup("authz_address", key);
+      const value = this.#lookup(map, key);
       if (value !== undefined) return TermSet.decode(value);
     }
     return undefined;
@@ -130,9 +148,18 @@ export class TestKernel {
     return origin === undefined ? 0 : TermOrigin.decode(origin).policy;
   }
 
-  #addressOf(address: string): WorkloadAddress | undefined {
-    const value = this.#lookup("addresses", AddressKey.encode({ address: toKeyBytes(address) }));
-    return value && WorkloadAddress.decode(value);
+  #podOf(cookie: bigint): { guard: number; workload: number } {
+    const value = this.#lookup("pods", U64.encode(cookie));
+    const pod = value && Pod.decode(value);
+    const own = pod?.guard.tag === tagOfCookie(cookie);
+    return own ? { guard: pod.guard.number, workload: pod.workload.number } : { guard: 0, workload: 0 };
+  }
+
+  #identityAt(address: string): number {
+    const bytes = toKeyBytes(address);
+    const value = this.#lookup("addresses", AddressKey.encode({ address: bytes }));
+    const identity = value && WorkloadAddress.decode(value).identity;
+    return identity?.tag === tagOfAddress(bytes) ? identity.number : 0;
   }
 
   #lookup(map: MapName, key: Uint8Array): Uint8Array | undefined {
@@ -141,10 +168,31 @@ export class TestKernel {
 }
 
 /** The entry of `addresses` for one address, as the compiler's other half writes it. */
-export function putAddress(address: string, identity: number, table: number): EntryOperation {
-  const zero = WorkloadAddress.decode(new Uint8Array(WorkloadAddress.size));
-  const value = WorkloadAddress.encode({ ...zero, workload: 1, identity, table });
-  return { kind: "put", map: "addresses", key: AddressKey.encode({ address: toKeyBytes(address) }), value };
+export function putAddress(address: string, identity: number): EntryOperation {
+  const bytes = toKeyBytes(address);
+  const tag = tagOfAddress(bytes);
+  const value = WorkloadAddress.encode({
+    workload: wordOf(1, tag),
+    identity: wordOf(identity, tag),
+    flags: wordOf(0, tag),
+  });
+  return { kind: "put", map: "addresses", key: AddressKey.encode({ address: bytes }), value };
+}
+
+/** The entry of `pods` for one pod; workload 0 for one that is not named. */
+export function putPod(cookie: bigint, guard: number, workload: number): EntryOperation {
+  const tag = tagOfCookie(cookie);
+  const value = Pod.encode({
+    guard: wordOf(guard, tag),
+    workload: wordOf(workload, tag),
+    service: wordOf(0, tag),
+  });
+  return { kind: "put", map: "pods", key: U64.encode(cookie), value };
+}
+
+/** Removes the entry of `pods` for one pod. */
+export function deletePod(cookie: bigint): EntryOperation {
+  return { kind: "delete", map: "pods", key: U64.encode(cookie) };
 }
 
 /** Removes the entry of `addresses` for one address. */
@@ -156,7 +204,7 @@ function verdict(allowed: boolean, reason: number): KernelVerdict {
   return { allowed, reason, policy: 0, dryRun: new Set() };
 }
 
-function wordOf(set: TermSet, word: number): bigint {
+function wordAt(set: TermSet, word: number): bigint {
   return set.words[word] ?? 0n;
 }
 

@@ -8,9 +8,12 @@ import type { Update } from "../../model/update.js";
 import { DEFAULT_CAPACITY, type Workload } from "../../model/workload.js";
 import { createIds } from "../ids.js";
 import type { EntryOperation } from "../operation.js";
-import { type AuthzChange, createAuthzCompiler } from "./authz.js";
-import { applies, type Decision, decide } from "./reference.js";
-import { deleteAddress, putAddress, TestKernel } from "./test-kernel.js";
+import { type AuthzChange, createAuthzCompiler, type GuardedPod } from "./authz.js";
+import { type Decision, decideFor } from "./reference.js";
+import { type Connection, deleteAddress, deletePod, putAddress, putPod, TestKernel } from "./test-kernel.js";
+
+/** The namespace whose selectors reach all others. */
+export const ROOT = "root";
 
 const EMPTY_MATCH: Match = {
   namespaces: [],
@@ -105,24 +108,58 @@ export function workload(
 export class TestMesh {
   readonly store = createStore();
   readonly ids = createIds(policyKey);
-  readonly compiler = createAuthzCompiler(this.ids);
+  readonly compiler = createAuthzCompiler(this.ids, ROOT);
   readonly kernel = new TestKernel();
-  readonly enrolled = new Set<string>();
+  /** Enrolled pods by uid; each is named by the workload of that uid while there is one. */
+  readonly #enrolled = new Map<string, { cookie: bigint; namespace: string; name: string }>();
+  #lastCookie = 0n;
   /** Called after every single operation. */
   onOperation: (operation: EntryOperation) => void = () => undefined;
+
+  /** Enrols a pod that has this uid, this namespace and name, whether the store knows it or not. */
+  enrol({ uid, namespace, name }: Pick<Workload, "uid" | "namespace" | "name">): void {
+    if (!this.#enrolled.has(uid)) this.#enrolled.set(uid, { cookie: ++this.#lastCookie, namespace, name });
+  }
+
+  unenrol(uid: string): void {
+    this.#enrolled.delete(uid);
+  }
+
+  unenrolAll(): void {
+    this.#enrolled.clear();
+  }
+
+  /** Cookie of an enrolled pod, 0 for one that is not. */
+  cookieOf(uid: string): bigint {
+    return this.#enrolled.get(uid)?.cookie ?? 0n;
+  }
+
+  /** What guards the pod: enum table_number, or a table. */
+  guardOf(pod: Pick<Workload, "uid">): number {
+    return this.compiler.guardOf(this.cookieOf(pod.uid));
+  }
 
   /** Applies an update the way the daemon does, and enrols the workloads named. Returns what the compiler said. */
   update(update: Update, enrol: readonly Workload[] = []): AuthzChange {
     const before = new Map(this.store.workloads);
-    for (const { uid } of enrol) this.enrolled.add(uid);
+    for (const workload of enrol) this.enrol(workload);
     const delta = this.store.apply(update);
-    const change = this.compiler.compile(delta, this.store, this.enrolled);
-    const touched = new Set([...delta.workloads.map(({ key }) => key), ...change.changed]);
-    const puts = this.addressPuts(touched);
+    const pods = this.#pods();
+    const change = this.compiler.compile(delta, this.store, pods);
+    const touched = new Set(delta.workloads.map(({ key }) => key));
     const held = new Set([...this.store.workloads.values()].flatMap(({ addresses }) => addresses));
     const gone = [...touched].flatMap((uid) => before.get(uid)?.addresses ?? []);
     const deletes = gone.filter((address) => !held.has(address)).map(deleteAddress);
-    for (const operation of [...change.before, ...puts, ...deletes, ...change.after]) {
+    const enrolled = new Set(pods.map(({ cookie }) => cookie));
+    const ended = [...change.changed].filter((cookie) => !enrolled.has(cookie)).map(deletePod);
+    for (const operation of [
+      ...change.before,
+      ...this.addressPuts(touched),
+      ...this.podPuts(),
+      ...deletes,
+      ...ended,
+      ...change.after,
+    ]) {
       this.kernel.apply([operation]);
       this.onOperation(operation);
     }
@@ -135,29 +172,43 @@ export class TestMesh {
       const owner = this.store.workloads.get(uid);
       if (owner === undefined) return [];
       const identity = this.compiler.identityOf(owner);
-      return owner.addresses.map((address) =>
-        putAddress(address, identity, this.compiler.guardOf(uid, address)),
-      );
+      return owner.addresses.map((address) => putAddress(address, identity));
     });
   }
 
-  /** What the policies of the store mean for a connection, without tables. `undefined` without such a destination. */
-  reference(source: string, destination: string, port: number): Decision | undefined {
-    const guarded = this.store.ownerOf(destination);
-    if (guarded === undefined) return undefined;
-    if (!this.enrolled.has(guarded.uid)) return { allowed: true, policy: undefined, dryRun: [] };
-    const policies = [...this.store.policies.values()].filter((candidate) => applies(candidate, guarded));
-    return decide(policies, { identity: this.store.ownerOf(source), source, destination, port });
+  /** Entries of `pods`. */
+  podPuts(): EntryOperation[] {
+    return this.#pods().map(({ cookie, workload }) =>
+      putPod(cookie, this.compiler.guardOf(cookie), workload === undefined ? 0 : 1),
+    );
+  }
+
+  /** What the policies of the store mean for a connection, without tables. A pod that is not enrolled denies. */
+  reference(uid: string, connection: Connection): Decision {
+    const pod = this.#enrolled.get(uid);
+    if (pod === undefined) return { allowed: false, policy: undefined, dryRun: [] };
+    const workload = this.store.workloads.get(uid);
+    const destination = workload ?? { namespace: pod.namespace, authorizationPolicies: undefined };
+    const identity = this.store.ownerOf(connection.source);
+    return decideFor([...this.store.policies.values()], destination, ROOT, { identity, ...connection });
   }
 
   /** The verdict that the kernel reaches, in the reference's words. */
-  kernelDecision(source: string, destination: string, port: number, kernel = this.kernel): Decision {
-    const { allowed, policy: id, dryRun } = kernel.judge(source, destination, port);
+  kernelDecision(uid: string, connection: Connection, kernel = this.kernel): Decision {
+    const { allowed, policy: id, dryRun } = kernel.judge(this.cookieOf(uid), connection);
     const keyOf = (number: number): string => {
       const found = this.ids.get(number);
       return found === undefined ? `unknown policy ${number}` : policyKey(found);
     };
     const matched = [...dryRun].map(keyOf).sort();
     return { allowed, policy: id === 0 ? undefined : keyOf(id), dryRun: matched };
+  }
+
+  #pods(): GuardedPod[] {
+    return [...this.#enrolled].map(([uid, pod]) => ({
+      ...pod,
+      workload: this.store.workloads.get(uid),
+      rivals: [],
+    }));
   }
 }

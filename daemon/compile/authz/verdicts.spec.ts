@@ -25,9 +25,9 @@ function judge(policies: readonly Policy[], attempt: Attempt = {}, destination =
   const from = attempt.from ?? client;
   const sameFamily = (address: string): boolean => address.includes(":") === to.includes(":");
   const source = typeof from === "string" ? from : (from.addresses.find(sameFamily) ?? "");
-  const reference = mesh.reference(source, to, attempt.port ?? 80);
-  expect(mesh.kernelDecision(source, to, attempt.port ?? 80)).toEqual(reference);
-  if (reference === undefined) throw new Error("no destination");
+  const connection = { source, destination: to, port: attempt.port ?? 80 };
+  const reference = mesh.reference(destination.uid, connection);
+  expect(mesh.kernelDecision(destination.uid, connection)).toEqual(reference);
   return reference;
 }
 
@@ -85,10 +85,11 @@ describe("which policies apply", () => {
     expect(judge([selector]).allowed).toBe(true);
     expect(judge([{ ...selector, name: "q" }], {}, listing).allowed).toBe(true);
   });
-  it("none for a workload that is not enrolled", () => {
+  it("a pod that is not enrolled denies: nobody has said what guards it", () => {
     const mesh = new TestMesh();
-    mesh.update({ workloads: [server], policies: [denial({})], policiesSynced: true });
-    expect(mesh.kernelDecision(STRANGER, "10.0.0.1", 80).allowed).toBe(true);
+    mesh.update({ workloads: [server], policiesSynced: true });
+    const connection = { source: STRANGER, destination: "10.0.0.1", port: 80 };
+    expect(mesh.kernelDecision(server.uid, connection).allowed).toBe(false);
   });
 });
 
@@ -223,7 +224,13 @@ describe("addresses and ports", () => {
     expect(verdict("2001:db8::1", "fd00::1")).toBe(true);
     expect(verdict("fd00::9", "fd00::1")).toBe(false);
   });
-  it("destination blocks are judged by the address reached, so by family of a dual-stack pod", () => {
+  it("destination blocks are judged by the address reached, listed by the control plane or not", () => {
+    const second = match({ destinationIps: [block("192.168.50.11")] });
+    expect(allows([second], { to: "192.168.50.11" })).toBe(true);
+    expect(allows([second], { to: "10.0.0.1" })).toBe(false);
+    expect(allows([match({ notDestinationIps: [block("10.0.0.0/8")] })], { to: "192.168.50.11" })).toBe(true);
+  });
+  it("destination blocks are judged by family of a dual-stack pod", () => {
     const v4 = match({ destinationIps: [block("10.0.0.0/8")] });
     expect(allows([v4], { to: "10.0.0.1" })).toBe(true);
     expect(allows([v4], { to: "fd00::1" })).toBe(false);
@@ -311,7 +318,8 @@ describe("what istiod sends", () => {
     const mesh = new TestMesh();
     const rule = [[[match({ serviceAccounts: [{ namespace: "a/b", serviceAccount: "c" }] })]]];
     mesh.update({ workloads: [server, odd], policies: [policy("p", rule)], policiesSynced: true }, [server]);
-    expect(mesh.kernelDecision("10.0.0.4", "10.0.0.1", 80).allowed).toBe(false);
+    const connection = { source: "10.0.0.4", destination: "10.0.0.1", port: 80 };
+    expect(mesh.kernelDecision(server.uid, connection).allowed).toBe(false);
   });
   it("values and notValues of a when stand in one match", () => {
     const when = match({ namespaces: [text("*")], notNamespaces: [text("client-ns")] });

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns the words that a hook decides by, and the reading of `pods` and
+ * `addresses`, which consist of them. Knows no decision.
+ *
+ * The kernel reuses a hash element as soon as its key is replaced or deleted, also under a reader.
+ * An aligned word is read whole; its tag tells whose it is. A word of another key is read again.
+ */
+#ifndef WEFT_WORD_H
+#define WEFT_WORD_H
+
+#include <weft/maps.h>
+#include <stdbool.h>
+
+/* Lookups before a key counts as absent although it is there: each fails once in some 100,000 under
+ * a writer that never rests. */
+#define WORD_TRIES 3
+
+/* The tag of a pod's words. */
+static __always_inline __u32 tag_of_cookie(__u64 cookie)
+{
+	return (__u32)cookie;
+}
+
+/* The tag of an address' words; daemon/compile/word.ts spells it too, and a test holds the two
+ * together. */
+static __always_inline __u32 tag_of_address(const __be32 *address)
+{
+	__u32 tag = 0;
+
+	for (int i = 0; i < 4; i++) {
+		tag = (tag ^ address[i]) * 0x9e3779b1;
+		tag ^= tag >> 15;
+	}
+	return tag;
+}
+
+/* Reads a word once. False when it belongs to another key. */
+static __always_inline bool read_word(const struct word *word, __u32 tag, __u32 *number)
+{
+	__u64 whole = *(const volatile __u64 *)word;
+	struct word value;
+
+	__builtin_memcpy(&value, &whole, sizeof(value));
+	*number = value.number;
+	return value.tag == tag;
+}
+
+/* struct pod, taken out of the map. */
+struct pod_numbers {
+	__u32 guard;
+	__u32 workload;
+	__u32 service;
+};
+
+/* The numbers of an enrolled namespace. False, and all of them 0, when there is none. */
+static __always_inline bool read_pod(__u64 cookie, struct pod_numbers *numbers)
+{
+	__u32 tag = tag_of_cookie(cookie);
+	const struct pod *pod;
+	bool own;
+
+	for (int i = 0; i < WORD_TRIES; i++) {
+		pod = bpf_map_lookup_elem(&pods, &cookie);
+		if (!pod)
+			break;
+		own = read_word(&pod->guard, tag, &numbers->guard);
+		own &= read_word(&pod->workload, tag, &numbers->workload);
+		own &= read_word(&pod->service, tag, &numbers->service);
+		if (own)
+			return true;
+	}
+	*numbers = (struct pod_numbers){};
+	return false;
+}
+
+/* struct workload_address, taken out of the map. */
+struct address_numbers {
+	__u32 workload;
+	__u32 identity;
+	__u32 flags;
+};
+
+/* Who owns an address. False, and all numbers 0, when nobody does. */
+static __always_inline bool read_owner(const __be32 *address, struct address_numbers *numbers)
+{
+	__u32 tag = tag_of_address(address);
+	const struct workload_address *owner;
+	struct address_key key;
+	bool own;
+
+	key.address[0] = address[0];
+	key.address[1] = address[1];
+	key.address[2] = address[2];
+	key.address[3] = address[3];
+	for (int i = 0; i < WORD_TRIES; i++) {
+		owner = bpf_map_lookup_elem(&addresses, &key);
+		if (!owner)
+			break;
+		own = read_word(&owner->workload, tag, &numbers->workload);
+		own &= read_word(&owner->identity, tag, &numbers->identity);
+		own &= read_word(&owner->flags, tag, &numbers->flags);
+		if (own)
+			return true;
+	}
+	*numbers = (struct address_numbers){};
+	return false;
+}
+
+#endif
