@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadNative, type Native } from "../native/index.js";
+import type { Native } from "../native/index.js";
 import type { VersionResponse } from "./admin/answers.js";
 import { openPorts } from "./admin/ports.js";
 import { Deferred } from "./base/deferred.js";
@@ -15,7 +15,7 @@ import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
 import { Dataplane } from "./bpf/dataplane.js";
-import { checkEnvironment, type Environment, findCgroup2 } from "./bpf/environment.js";
+import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock } from "./bpf/lock.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
@@ -149,7 +149,9 @@ interface Kernel {
 function openKernel(config: Config, open: OpenParts): Result<Kernel> {
   const environment = checkEnvironment({ bpffs: config.bpffs, cgroup: config.cgroup });
   if (!environment.ok) return environment;
-  const native = loadNative(packageRoot());
+  const addon = loadAddon(packageRoot());
+  if (!addon.ok) return addon;
+  const native = addon.value;
   const lock = takeLock(native, config.bpffs);
   if (!lock.ok) return lock;
   open.add(() => lock.value.close());

@@ -1,10 +1,9 @@
 // Owns the taking away of weft from a host. Must not know a running daemon, but that there is none.
 
 import { existsSync } from "node:fs";
-import { loadNative } from "../native/index.js";
 import { failed, ok, type Result, uninstallFailed } from "./base/errors.js";
 import { packageRoot } from "./base/package-root.js";
-import { checkAccess } from "./bpf/environment.js";
+import { checkAccess, loadAddon } from "./bpf/environment.js";
 import { uninstall } from "./bpf/generation.js";
 import { takeLock } from "./bpf/lock.js";
 import { Pins } from "./bpf/pins.js";
@@ -23,8 +22,10 @@ export function uninstallFrom(bpffs: string): Result<Uninstalled> {
   const pins = new Pins(bpffs);
   const { root } = pins;
   if (!existsSync(root)) return ok({ root, links: undefined });
+  const addon = loadAddon(packageRoot());
+  if (!addon.ok) return addon;
+  const native = addon.value;
   try {
-    const native = loadNative(packageRoot());
     const lock = takeLock(native, bpffs);
     if (!lock.ok) return lock;
     try {

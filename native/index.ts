@@ -258,10 +258,10 @@ export interface Native {
 
 /**
  * Loads the addon from `build/` below `root`, the package's directory; WEFT_ADDON names another build of it (the
- * sanitizer's). Throws with the way to build it when it is missing.
+ * sanitizer's). Throws when it is missing, and what dlopen(3) says when a library is that it is linked to.
  */
 export function loadNative(root: string): Native {
   const path = process.env.WEFT_ADDON ?? join(root, "build", "weft_native.node");
-  if (!existsSync(path)) throw new Error(`native addon ${path} is missing: run make build`);
+  if (!existsSync(path)) throw new Error(`${path} is missing`);
   return createRequire(import.meta.url)(path) as Native;
 }

@@ -3,6 +3,7 @@
 
 /** Codes are part of the operator's surface: append, never rename. */
 export type ErrorCode =
+  | "ADDON_UNUSABLE"
   | "ADDRESS_IN_USE"
   | "ADDRESS_UNAVAILABLE"
   | "ADMIN_ANSWER_INVALID"
@@ -77,6 +78,15 @@ export function causesOf(error: Error): string {
     cause = cause instanceof Error ? cause.cause : undefined;
   }
   return causes.join(": ");
+}
+
+/** The cause names the file: the addon itself, or a library that it is linked to. */
+export function addonUnusable(cause: unknown): WeftError {
+  return new WeftError(
+    "ADDON_UNUSABLE",
+    "the native addon cannot be loaded: install libbpf 1.1 or newer and run 'make build'",
+    cause,
+  );
 }
 
 export function noPrivileges(cause?: unknown): WeftError {

@@ -1,8 +1,18 @@
-// Owns what a host must offer before anything is loaded: privileges, BTF, a BPF file system, cgroup v2.
+// Owns what a host must offer before anything is loaded: the addon, privileges, BTF, a BPF file system, cgroup v2.
 // Must not know maps or programs.
 
 import { readFileSync, statfsSync, statSync } from "node:fs";
-import { failed, noBpffs, noBtf, noCgroup2, noPrivileges, ok, type Result } from "../base/errors.js";
+import { loadNative, type Native } from "../../native/index.js";
+import {
+  addonUnusable,
+  failed,
+  noBpffs,
+  noBtf,
+  noCgroup2,
+  noPrivileges,
+  ok,
+  type Result,
+} from "../base/errors.js";
 
 /** f_type of statfs(2), linux/magic.h. */
 const BPF_FS_MAGIC = 0xcafe4a11;
@@ -18,6 +28,15 @@ export interface Environment {
   readonly bpffs: string;
   /** cgroup v2 directory whose processes are governed. */
   readonly cgroup: string;
+}
+
+/** Loads the addon that was built below `root`. It, or a library that it needs, may not be there. */
+export function loadAddon(root: string): Result<Native> {
+  try {
+    return ok(loadNative(root));
+  } catch (error) {
+    return failed(addonUnusable(error));
+  }
 }
 
 /** Checks what it takes to see and remove what weft has put on a host: less than to run it. */

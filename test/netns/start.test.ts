@@ -1,4 +1,6 @@
+import { mkdirSync } from "node:fs";
 import { createServer, type Server } from "node:net";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { freePort, program } from "../../lab/mesh.js";
@@ -50,6 +52,21 @@ describe("weftd says in one line what it lacks and how to mend it, and ends", ()
     const argv = [...program("weftd"), ...ground()];
     const readOnly = await without(`mount -o remount,bind,ro ${lab.bpffs}`, argv);
     expectOneLine(readOnly, 1, "BPF_PIN_FAILED", `${lab.bpffs}/weft`, "writable");
+  });
+
+  test("the addon", async () => {
+    const env = { ...process.env, WEFT_ADDON: "/nowhere/weft_native.node" };
+    const lacking = await run([...program("weftd"), ...ground()], { env });
+    expectOneLine(lacking, 1, "ADDON_UNUSABLE", "/nowhere/weft_native.node is missing", "make build");
+    mkdirSync(join(lab.bpffs, "weft"), { recursive: true });
+    const left = await run([...program("weftd"), "uninstall", "--bpffs", lab.bpffs], { env });
+    expectOneLine(left, 1, "ADDON_UNUSABLE", "/nowhere/weft_native.node is missing");
+  });
+
+  test("libbpf", async () => {
+    const hide = `mount --bind /dev/null "$(ldconfig -p | sed -n 's/.*libbpf[.]so[.]1 .*=> //p' | head -1)"`;
+    const lacking = await without(hide, [...program("weftd"), ...ground()]);
+    expectOneLine(lacking, 1, "ADDON_UNUSABLE", "libbpf.so.1: file too short", "install libbpf");
   });
 
   test("privileges to uninstall", async () => {
