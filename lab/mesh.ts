@@ -30,7 +30,7 @@ export async function startMesh(lab: Lab, options: MeshOptions): Promise<LabMesh
   return mesh;
 }
 
-/** A mesh whose control plane on port `xds` of loopback is the caller's; launchDaemon() is still to be called. */
+/** A mesh whose control plane, on port `xds` of loopback, is the caller's. Starts nothing: launchDaemon() does. */
 export async function meshWithPlane(lab: Lab, xds: number, options: DaemonOptions = {}): Promise<LabMesh> {
   return new LabMesh(lab, options, { ...(await freePorts()), xds });
 }

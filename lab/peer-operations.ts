@@ -10,7 +10,7 @@ export interface SocketAddress {
   readonly port: number;
 }
 
-/** What became of one question. Times are milliseconds from connect to the end; limits given count times slowness. */
+/** What became of one question. Times are milliseconds from connect to the end. */
 export type Answer =
   | {
       readonly ok: true;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Process 1 of a guest after init: mounts what weft needs, runs /mnt/out/command, leaves its exit code and output
-# beside it, and switches the guest off. Must not know what the command does.
+# Process 1 of a guest after init: mounts what weft needs, runs /mnt/out/command, leaves its exit code and
+# output beside it, and switches the guest off. Must not know what the command does.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -4,6 +4,7 @@ import { createServer, type Server } from "node:net";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { createLab } from "../../lab/lab.js";
+import { slowness } from "../../lab/wait.js";
 import { type BpfMap, UpdateFlag } from "../../native/index.js";
 import { loadObject, native, nextMessage, pack, startWorker, thrownBy } from "./support.js";
 
@@ -258,7 +259,7 @@ describe("a map", () => {
       { pin, odd, stop },
     );
     await nextMessage(worker);
-    for (let round = 0; round < 50; round++) {
+    for (let round = 0; round < 50 / slowness; round++) {
       const found = entriesOf(map);
       // A hash is walked bucket by bucket under its lock. The kernel's walk of a trie may lose its way
       // when a node above is replaced, so only the absence of duplicates is promised there.
