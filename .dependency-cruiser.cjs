@@ -69,14 +69,13 @@ module.exports = {
       "daemon/admin/answers\\.ts",
       "native/",
     ]),
-    rule("uninstall", "daemon/uninstall\\.ts", [BASE, "daemon/bpf/", "native/"]),
     rule("native", "native/", []),
     rule("proto", "proto/", []),
     rule("weftd", "cmd/weftd(/|\\.ts)", [
       BASE,
       "daemon/config/",
       "daemon/main\\.ts",
-      "daemon/uninstall\\.ts",
+      "daemon/bpf/uninstall\\.ts",
     ]),
     rule("weftctl", "cmd/weftctl(/|\\.ts)", [
       BASE,

@@ -63,7 +63,7 @@ It looks below the BPF file system of --bpffs, WEFT_BPFFS or --config FILE, foun
   )
   .action(async (_options: unknown, command: Command) => {
     const { bpffs } = configOf(command.optsWithGlobals());
-    const { uninstallFrom } = await import("../daemon/uninstall.js");
+    const { uninstallFrom } = await import("../daemon/bpf/uninstall.js");
     const uninstalled = uninstallFrom(bpffs);
     if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
     const { root, links } = uninstalled.value;

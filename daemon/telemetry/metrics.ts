@@ -7,7 +7,7 @@ import { policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
 import type { Instruments } from "./instruments.js";
-import type { CounterSource, StateSource, XdsCounts } from "./sources.js";
+import type { ControlPlaneCounters, CounterSource, StateSource } from "./sources.js";
 import { trafficMetrics } from "./traffic-metrics.js";
 
 export interface MetricsOptions {
@@ -109,7 +109,7 @@ function addLines(registry: Registry, name: string, what: string, lines: LineCou
   addCounter(registry, name, help, "result", () => ({ written: lines.written, dropped: lines.dropped }));
 }
 
-function addXds(registry: Registry, xds: () => XdsCounts): void {
+function addXds(registry: Registry, xds: () => ControlPlaneCounters): void {
   const registers = [registry];
   new Gauge({
     name: "weft_xds_connected",

@@ -20,7 +20,7 @@ export interface CounterSource {
 }
 
 /** The stream to the control plane, counted since the daemon started. */
-export interface XdsCounts {
+export interface ControlPlaneCounters {
   readonly connected: boolean;
   readonly messages: number;
   readonly bytes: number;
@@ -31,7 +31,7 @@ export interface XdsCounts {
 
 /** What of the daemon's own state is a metric, read at each scrape. */
 export interface StateSource {
-  xds(): XdsCounts;
+  xds(): ControlPlaneCounters;
   /** Resources held, by type: workload, service, policy. */
   resources(): Readonly<Record<string, number>>;
   enrolledPods(): { readonly total: number; readonly pending: number };

@@ -23,7 +23,7 @@ const STEADY_MS = 1000;
 const SILENCE_MS = 30_000;
 
 /** How the control plane is doing. Plain JSON; times are Unix milliseconds, type names such as `Address`. */
-export interface XdsState {
+export interface ControlPlaneState {
   readonly address: string;
   readonly transport: "tls" | "plaintext";
   /** What the server's certificate must be for; null in plain text, as the next. */
@@ -44,12 +44,12 @@ export interface XdsState {
   readonly faults: Readonly<Record<string, number>>;
   /** One line; null while nothing failed since the last good stream began. */
   readonly lastError: string | null;
-  readonly types: readonly XdsTypeState[];
+  readonly types: readonly ResourceTypeState[];
   /** Rejected policies without a good version: what they may cover denies everything. */
   readonly standIns: readonly string[];
 }
 
-export interface XdsTypeState {
+export interface ResourceTypeState {
   readonly type: string;
   /** In force. */
   readonly resources: number;
@@ -88,7 +88,7 @@ export interface XdsClient {
   start(): void;
   /** Ends the stream; resolves when nothing is being applied any more. */
   stop(): Promise<void>;
-  state(): XdsState;
+  state(): ControlPlaneState;
 }
 
 /** A client that has not begun. Losing the control plane is never an error of it: it reconnects for ever. */
@@ -137,7 +137,7 @@ class Client implements XdsClient {
     this.#open?.close();
   }
 
-  state(): XdsState {
+  state(): ControlPlaneState {
     return {
       address: this.#options.address,
       transport: this.#options.tls === undefined ? "plaintext" : "tls",

@@ -65,7 +65,7 @@ it("says of each place what the import rules say", () => {
   expect(rules.map(([place]) => [place, plan.get(place)])).toEqual(rules);
 });
 
-it("has nothing beside rooms in the root of daemon/ but where the programs begin", () => {
+it("has nothing beside rooms in the root of daemon/ but where the daemon begins", () => {
   const files = readdirSync(join(root, "daemon"), { withFileTypes: true }).filter((entry) => entry.isFile());
-  expect(files.map((file) => file.name).sort()).toEqual(["main.ts", "uninstall.ts"]);
+  expect(files.map((file) => file.name).sort()).toEqual(["main.ts"]);
 });

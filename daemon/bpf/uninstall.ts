@@ -1,12 +1,12 @@
 // Owns the taking away of weft from a host. Must not know a running daemon, but that there is none.
 
 import { existsSync } from "node:fs";
-import { failed, ok, type Result, uninstallFailed } from "./base/errors.js";
-import { packageRoot } from "./base/package-root.js";
-import { checkAccess, loadAddon } from "./bpf/environment.js";
-import { uninstall } from "./bpf/generation.js";
-import { takeLock } from "./bpf/lock.js";
-import { Pins } from "./bpf/pins.js";
+import { failed, ok, type Result, uninstallFailed } from "../base/errors.js";
+import { packageRoot } from "../base/package-root.js";
+import { checkAccess, loadAddon } from "./environment.js";
+import { uninstall } from "./generation.js";
+import { takeLock } from "./lock.js";
+import { Pins } from "./pins.js";
 
 export interface Uninstalled {
   /** The directory that was looked at. */
