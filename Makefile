@@ -108,7 +108,7 @@ test: build packages ## every test: unit, property, BPF, addon (also sanitized a
 	$(call report,all) $(VITEST) --project unit --project kernel || status=1; \
 	$(call report,addon-asan) $(MAKE) -C native test-asan || status=1; \
 	$(call report,addon-node24) $(MAKE) -C native test-node24 || status=1; \
-	$(call report,unit-node24) build/node24/bin/node $(VITEST_MODULE) run --project unit || status=1; \
+	$(call report,unit-node24) build/node24/bin/node $(VITEST_MODULE) run --project unit --coverage || status=1; \
 	npx --no-install tsx test/summary.ts out/test/*.json || status=1; \
 	exit $$status
 

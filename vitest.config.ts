@@ -7,6 +7,14 @@ const report = process.env.WEFT_TEST_REPORT;
 
 export default defineConfig({
   test: {
+    // Only with --coverage: of what needs no kernel, for test/summary.ts.
+    coverage: {
+      provider: "v8",
+      include: ["daemon/{model,compile,xds,telemetry,admin,base,config,enforce}/**/*.ts"],
+      exclude: ["**/*.spec.ts", "**/test-*.ts"],
+      reporter: ["json-summary"],
+      reportsDirectory: "out/test/coverage",
+    },
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     projects: [
       {
