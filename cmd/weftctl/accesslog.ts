@@ -2,6 +2,7 @@
 
 import type { AccessLogStatus } from "../../daemon/admin/answers.js";
 import { api } from "../../daemon/admin/api.js";
+import { printable } from "../../daemon/base/printable.js";
 import type { Context } from "./context.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 
@@ -26,6 +27,6 @@ export async function tailAccessLog({ client, out, interruption }: Context, filt
 }
 
 function describe({ enabled, file, written, dropped }: AccessLogStatus): string {
-  const where = enabled ? ` to ${file ?? "the daemon's standard output"}` : "";
+  const where = enabled ? ` to ${printable(file ?? "the daemon's standard output")}` : "";
   return `access log ${enabled ? "enabled" : "disabled"}${where}, ${written} lines written, ${dropped} dropped`;
 }

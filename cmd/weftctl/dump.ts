@@ -8,6 +8,7 @@ import type {
   WorkloadDump,
 } from "../../daemon/admin/answers.js";
 import { api } from "../../daemon/admin/api.js";
+import { printable } from "../../daemon/base/printable.js";
 import type { Context } from "./context.js";
 import { CommandFailure } from "./failure.js";
 import type { Column } from "./output.js";
@@ -108,7 +109,7 @@ function bpfTables({ out }: Pick<Context, "out">, answer: BpfDumpResponse, evenE
   return Object.entries(answer.maps)
     .filter(([, { entries }]) => evenEmpty || entries.length > 0)
     .map(([name, { type, capacity, entries }]) => {
-      const head = out.paint("bold", `${name}: ${entries.length} of ${capacity} (${type})`);
+      const head = out.paint("bold", printable(`${name}: ${entries.length} of ${capacity} (${type})`));
       return `${head}\n${out.table(columns, entries, "empty")}`;
     })
     .join("\n\n");

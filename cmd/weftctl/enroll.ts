@@ -3,6 +3,7 @@
 import type { PodResponse } from "../../daemon/admin/answers.js";
 import { api } from "../../daemon/admin/api.js";
 import { type Parsed, parsePod, parsePodName } from "../../daemon/base/parse.js";
+import { printable } from "../../daemon/base/printable.js";
 import type { Context } from "./context.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 
@@ -32,7 +33,7 @@ export async function unenroll({ client, out }: Context, names: readonly string[
 }
 
 function enrolled({ namespace, name, workload }: PodResponse): string {
-  return `${namespace}/${name} enrolled${workload === null ? ", not known to the control plane yet" : ""}`;
+  return `${printable(`${namespace}/${name}`)} enrolled${workload === null ? ", not known to the control plane yet" : ""}`;
 }
 
 function given<T>(parsed: Parsed<T>): T {

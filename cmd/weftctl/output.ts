@@ -2,6 +2,7 @@
 
 import type { Writable } from "node:stream";
 import { Document, visit } from "yaml";
+import { printable } from "../../daemon/base/printable.js";
 
 export const OUTPUT_FORMATS = ["table", "wide", "json", "yaml"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
@@ -96,7 +97,10 @@ function harmless(text: string, colour: boolean): string {
 
 /** The same JSON with escapes in place of the control characters that JSON allows in a string. */
 function escapedJson(json: string): string {
-  return json.replace(/[\x7f-\x9f]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`);
+  return json.replace(
+    /[^\P{Cc}\n]/gu,
+    (character) => `\\u00${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
 }
 
 /** YAML in which every string with a control character is quoted and escaped. */
@@ -108,14 +112,6 @@ function yamlOf(answer: unknown): string {
     },
   });
   return escapedJson(document.toString({ lineWidth: 0 }));
-}
-
-/** Names come from a control plane: control characters must not reach the terminal. */
-export function printable(text: string): string {
-  return text.replace(
-    /\p{Cc}/gu,
-    (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
 }
 
 /** `3d4h`, `2h5m`, `12s`: the two largest units. */

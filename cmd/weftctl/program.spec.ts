@@ -1,5 +1,4 @@
 import { spawnSync } from "node:child_process";
-import { Writable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { adminRoutes } from "../../daemon/admin/routes.js";
@@ -8,7 +7,7 @@ import { facts, type TestView, testView } from "../../daemon/admin/test-operator
 import { createLogs } from "../../daemon/base/log.js";
 import { SHELLS } from "./completion.js";
 import { ExitCode } from "./failure.js";
-import { run } from "./program.js";
+import { type RunOptions, runWeftctl } from "./test-terminal.js";
 
 const log = createLogs({ levels: { default: "silent", subsystems: new Map() }, format: "json" }).logger(
   "admin",
@@ -31,36 +30,7 @@ beforeEach(async () => {
 
 afterEach(() => listener.close());
 
-class Sink extends Writable {
-  text = "";
-  isTTY = false;
-  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    this.text += chunk.toString();
-    done();
-  }
-}
-
-interface Ran {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function weftctl(
-  args: string[],
-  options: { tty?: boolean; env?: Record<string, string>; interrupt?: AbortSignal } = {},
-): Promise<Ran> {
-  const stdout = new Sink();
-  stdout.isTTY = options.tty ?? false;
-  const stderr = new Sink();
-  const code = await run(["--admin", url, ...args], {
-    stdout,
-    stderr,
-    env: options.env ?? {},
-    interruption: () => options.interrupt ?? new AbortController().signal,
-  });
-  return { code, out: stdout.text, err: stderr.text };
-}
+const weftctl = (args: string[], options: RunOptions = {}) => runWeftctl(["--admin", url, ...args], options);
 
 describe("reading", () => {
   it("shows versions of both sides", async () => {
@@ -125,7 +95,7 @@ describe("reading", () => {
     };
     const { out } = await weftctl(["status"]);
     expect(out).toContain("a\\x1b[2Jb");
-    expect(out).toContain("x\\x0ay");
+    expect(out).toContain("x\\ny");
     expect(out).toContain("\\x9b");
   });
 
@@ -227,6 +197,11 @@ describe("switches", () => {
       "weftctl: pod default/db is not enrolled: 'weftctl status' lists those that are [POD_UNKNOWN]\n",
     ]);
     expect((await weftctl(["enroll", "default/db=/nowhere"])).err).toContain("[POD_NETNS_MISSING]");
+    const two = await weftctl(["enroll", "default/a=/run/netns/a", "default/b=/run/netns/b", "-o", "json"]);
+    expect(JSON.parse(two.out).pods.map((each: { name: string }) => each.name)).toEqual(["a", "b"]);
+    const half = await weftctl(["unenroll", "default/a", "default/gone", "-o", "json"]);
+    expect(half.code).toBe(ExitCode.failure);
+    expect(JSON.parse(half.out).pods.map((each: { name: string }) => each.name)).toEqual(["web", "b"]);
     for (const bad of ["default/db", "db=/run/netns/db", "a/b/c=/x"]) {
       expect(await weftctl(["enroll", bad]), bad).toMatchObject({ code: ExitCode.usage });
     }
@@ -234,6 +209,21 @@ describe("switches", () => {
 });
 
 describe("usage", () => {
+  it("knows its own version without a daemon", async () => {
+    const own = await weftctl(["--admin", "127.0.0.1:1", "version", "--client", "-o", "json"]);
+    expect([own.code, own.err]).toEqual([ExitCode.ok, ""]);
+    expect(Object.keys(JSON.parse(own.out))).toEqual(["client"]);
+    expect((await weftctl(["version", "--client"])).out).toMatch(/^client {2}\d+\.\d+\.\d+ \(\w+\)\n$/);
+  });
+
+  it("takes an empty WEFT_ADMIN for none", async () => {
+    const ask = async (env: Record<string, string>) => (await runWeftctl(["accesslog"], { env })).err;
+    expect(await ask({ WEFT_ADMIN: "" })).not.toContain("is no URL");
+    expect(await ask({ WEFT_ADMIN: "http://127.0.0.1:1" })).toMatch(
+      /^weftctl: no weftd answers at http:\/\/127\.0\.0\.1:1:/,
+    );
+  });
+
   it("tells apart wrong usage and an absent daemon", async () => {
     for (const args of [
       ["nothing"],

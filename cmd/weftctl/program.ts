@@ -3,6 +3,7 @@
 
 import { Argument, Command, CommanderError, Option } from "commander";
 import { LOG_LEVELS, SUBSYSTEMS } from "../../daemon/base/log-levels.js";
+import { printable } from "../../daemon/base/printable.js";
 import { maps } from "../../daemon/bpf/maps.gen.js";
 import { accessLogStatus, switchAccessLog, tailAccessLog } from "./accesslog.js";
 import { COMPLETE_COMMAND, candidates, completionScript, SHELLS, type Shell } from "./completion.js";
@@ -12,7 +13,6 @@ import { DUMP_KINDS, type DumpKind, type DumpOptions, dump } from "./dump.js";
 import { enroll, unenroll } from "./enroll.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { log } from "./log.js";
-import { printable } from "./output.js";
 import { status } from "./status.js";
 import { type VersionOptions, version } from "./version.js";
 

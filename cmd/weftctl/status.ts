@@ -11,9 +11,10 @@ import type {
   XdsTypeStatus,
 } from "../../daemon/admin/answers.js";
 import { api } from "../../daemon/admin/api.js";
+import { printable } from "../../daemon/base/printable.js";
 import type { Context } from "./context.js";
 import { CommandFailure } from "./failure.js";
-import { age, type Column, type Output, printable } from "./output.js";
+import { age, type Column, type Output } from "./output.js";
 
 /** Fails when the daemon is not ready, after everything is printed. */
 export async function status({ client, out }: Context): Promise<void> {
@@ -83,7 +84,7 @@ const maps: readonly Column<MapStatus>[] = [
 
 function page(answer: StatusResponse, out: Output): string {
   const { version, xds, resources, accessLog } = answer;
-  const who = `weftd ${version.version} (${version.commit}) on ${printable(answer.node)}, pid ${answer.pid}`;
+  const who = printable(`weftd ${version.version} (${version.commit}) on ${answer.node}, pid ${answer.pid}`);
   const state = answer.ready ? out.paint("green", "READY") : out.paint("red", "NOT READY");
   const sections = [
     `${out.paint("bold", who)}, up ${age(answer.started)}: ${state}`,
@@ -112,18 +113,18 @@ function xdsLine(xds: XdsStatus, out: Output): string {
   const paint = xds.state === "connected" ? "green" : "red";
   const error = xds.lastError === null ? "" : `, last error: ${printable(xds.lastError)}`;
   const state = `${out.paint(paint, xds.state)} for ${age(xds.since)}`;
-  return `Control plane ${xds.address} (${transportOf(xds)}): ${state}${error}`;
+  return `Control plane ${printable(xds.address)} (${transportOf(xds)}): ${state}${error}`;
 }
 
 function transportOf({ transport, serverName, address, rootExpires }: XdsStatus): string {
   if (transport === "plaintext") return "plain text";
   const name =
     serverName === null || address.startsWith(`${serverName}:`) ? "" : ` as ${printable(serverName)}`;
-  return `TLS${name}${rootExpires === null ? "" : `, root certificate until ${rootExpires.slice(0, 10)}`}`;
+  return `TLS${name}${rootExpires === null ? "" : `, root certificate until ${printable(rootExpires.slice(0, 10))}`}`;
 }
 
 function accessLogLine({ enabled, file, written, dropped }: AccessLogStatus, eventsDropped: number): string {
-  const where = file ?? "standard output";
+  const where = printable(file ?? "standard output");
   return `Access log ${enabled ? `on, to ${where}` : "off"}: ${written} written, ${dropped + eventsDropped} lost`;
 }
 

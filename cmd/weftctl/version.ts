@@ -2,6 +2,7 @@
 
 import type { VersionResponse } from "../../daemon/admin/answers.js";
 import { api } from "../../daemon/admin/api.js";
+import { printable } from "../../daemon/base/printable.js";
 import { type Build, readBuild } from "../../daemon/base/version.js";
 import type { Context } from "./context.js";
 import { CommandFailure } from "./failure.js";
@@ -41,5 +42,5 @@ function daemonLines(daemon: VersionResponse | null): string[] {
   return [
     `daemon  ${version} (${commit})`,
     `        node ${node}, kernel ${kernel}, libbpf ${libbpf}, layout ${layout}`,
-  ];
+  ].map(printable);
 }

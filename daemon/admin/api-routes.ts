@@ -36,8 +36,9 @@ const JSON_TYPE = "application/json; charset=utf-8";
 
 /** Routes for the rows that have a handler. `log` gets a line for each request that may change something. */
 export function apiRoutes<Name extends CallName>(handlers: CallHandlers<Name>, log: Logger): Route[] {
-  // A child keeps its level: whoever silences the log by a request cannot silence the line about it.
+  // It keeps the level of the start: whoever silences the log by a request cannot silence the line about it.
   const audit = log.child({ audit: true });
+  audit.level = log.level;
   const byPath = new Map<string, Partial<Record<Call["method"], Handler>>>();
   for (const name of Object.keys(handlers) as Name[]) {
     const call: Call = api[name];

@@ -3,7 +3,7 @@ import { createLogs } from "../base/log.js";
 import { Direction, maps, Outcome } from "../bpf/maps.gen.js";
 import { adminRoutes, metricsRoutes, readyRoutes } from "./routes.js";
 import { type Listener, listen, type Route } from "./server.js";
-import { entry, facts, frontend, type TestView, testView, version } from "./test-operator-view.js";
+import { entry, facts, type TestView, testView, version } from "./test-operator-view.js";
 
 const log = createLogs({
   levels: { default: "silent", subsystems: new Map() },
@@ -186,66 +186,6 @@ describe("reading", () => {
       status: 503,
       body: { ready: false, components: [{ name: "xds", ready: false, detail: "no addresses yet" }] },
     });
-  });
-});
-
-describe("diff", () => {
-  it("is empty when both sides agree", async () => {
-    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
-  });
-
-  it("tells what is missing, what differs and what should not be there, decoded", async () => {
-    const other = entry(
-      "frontends",
-      { address: Buffer.alloc(16, 1), port: 81, prefixLength: 128 },
-      maps.frontends.value.decode(frontend.value),
-    );
-    const changed = {
-      key: frontend.key,
-      value: maps.frontends.value.encode({ service: 9, firstSlot: 3, slots: 1, run: 0, flags: 0, reason: 0 }),
-    };
-    view.kernel.set("frontends", [changed, other]);
-    view.kernel.set("authz_identity", []);
-    const { body } = await ask("/debug/config_dump/diff");
-    expect(body).toMatchObject({
-      differences: [
-        {
-          map: "frontends",
-          key: { address: "10.96.0.1" },
-          expected: { firstSlot: 2 },
-          actual: { firstSlot: 3 },
-        },
-        { map: "frontends", key: { port: 81 }, expected: null, actual: { serviceName: "default/web" } },
-        { map: "authz_identity", key: { table: 2 }, expected: { terms: [0] }, actual: null },
-      ],
-    });
-  });
-
-  it("lets what is leaving be there or not", async () => {
-    const key = maps.authz_identity.key.encode({ table: 9, identity: 3 });
-    view.leaving.set("authz_identity", [key]);
-    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
-    const left = { key, value: Buffer.alloc(maps.authz_identity.value.size) };
-    view.kernel.set("authz_identity", [...(view.believed.get("authz_identity") ?? []), left]);
-    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
-    view.leaving.clear();
-    expect((await ask("/debug/config_dump/diff")).body).toMatchObject({ differences: [{ actual: {} }] });
-  });
-
-  it("tells everything when the kernel has lost a whole map", async () => {
-    const lost = Array.from({ length: 150_000 }, (_, index) => ({
-      key: maps.authz_identity.key.encode({ table: 2, identity: index }),
-      value: Buffer.alloc(maps.authz_identity.value.size),
-    }));
-    view.believed.set("authz_identity", lost);
-    view.kernel.set("authz_identity", []);
-    const { status, body } = await ask("/debug/config_dump/diff");
-    expect([status, (body as { differences: unknown[] }).differences.length]).toEqual([200, lost.length]);
-  });
-
-  it("ignores slots that nothing refers to", async () => {
-    view.believed.set("slots", []);
-    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
   });
 });
 

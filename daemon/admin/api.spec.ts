@@ -1,0 +1,100 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createLogs } from "../base/log.js";
+import { api, type Call, type CallName } from "./api.js";
+import { adminRoutes } from "./routes.js";
+import { type Listener, listen, type Route } from "./server.js";
+import { type TestView, testView } from "./test-operator-view.js";
+
+const log = createLogs({
+  levels: { default: "silent", subsystems: new Map() },
+  format: "json",
+}).logger("admin");
+
+let view: TestView;
+let base = "";
+const listeners: Listener[] = [];
+
+async function serve(routes: readonly Route[], localOnly = true): Promise<string> {
+  const listener = await listen("admin", { host: "127.0.0.1", port: 0 }, routes, { log, localOnly });
+  if (!listener.ok) throw listener.error;
+  listeners.push(listener.value);
+  return `http://127.0.0.1:${listener.value.address.port}`;
+}
+
+beforeEach(async () => {
+  view = testView();
+  base = await serve(adminRoutes(view, log));
+});
+
+afterEach(async () => {
+  await Promise.all(listeners.splice(0).map((listener) => listener.close()));
+});
+
+async function ask(
+  path: string,
+  init?: RequestInit,
+): Promise<{ status: number; body: unknown; headers: Headers }> {
+  const response = await fetch(base + path, init);
+  const text = await response.text();
+  return {
+    status: response.status,
+    body: text === "" ? undefined : JSON.parse(text),
+    headers: response.headers,
+  };
+}
+
+const post = (body: unknown): RequestInit => ({ method: "POST", body: JSON.stringify(body) });
+
+describe("the audit", () => {
+  it("says who asked for what change, and what came of it", async () => {
+    const lines: Record<string, unknown>[] = [];
+    const output = {
+      write: (line: string) => void lines.push(JSON.parse(line)),
+      written: 0,
+      dropped: 0,
+      close: async () => undefined,
+    };
+    const logs = createLogs({ levels: { default: "info", subsystems: new Map() }, format: "json", output });
+    base = await serve(adminRoutes(view, logs.logger("admin")));
+    await ask("/pods");
+    await ask("/accesslog?enable=true", { method: "POST" });
+    await ask("/pods/default/none", { method: "DELETE" });
+    logs.setLevel("default", "silent");
+    const spec = { namespace: "default", name: "db", netns: "/run/netns/db" };
+    await ask("/pods", post(spec));
+    await ask("/debug/loggers", post({ name: "xds" }));
+    await until(() => lines.length === 4);
+    const peer = expect.stringMatching(/^127\.0\.0\.1:\d+$/);
+    expect(lines).toMatchObject([
+      { msg: "change asked for", peer, call: "switchAccessLog", query: { enable: "true" }, status: 200 },
+      { call: "unenroll", params: { namespace: "default", name: "none" }, status: 404, error: "POD_UNKNOWN" },
+      { call: "enroll", body: spec, status: 201 },
+      { call: "setLogger", status: 400, error: "bad request" },
+    ]);
+  });
+});
+
+describe("what is answered", () => {
+  it.each(Object.entries(api))("%s is of the shape that its row tells", async (name, call: Call) => {
+    const given: Partial<Record<CallName, [string, RequestInit?]>> = {
+      setLogger: ["", post({ name: "xds", level: "info" })],
+      switchAccessLog: ["?enable=false", { method: "POST" }],
+      enroll: ["", post({ namespace: "default", name: "db", netns: "/run/netns/db" })],
+      unenroll: ["", { method: "DELETE" }],
+    };
+    const [query = "", init] = given[name as CallName] ?? [];
+    const path = call.path.replace(":namespace", "default").replace(":name", "web");
+    if (call.isEndless) return expect(name).toBe("tailAccessLog");
+    for (const each of [path, ...(call.alsoAt ?? [])]) {
+      const { status, body } = await ask(each + query, init);
+      expect(status).toBe(call.status ?? 200);
+      expect(call.answer.parse(body)).toEqual(body);
+    }
+  });
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let round = 0; round < 200 && !condition(); round++)
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(condition()).toBe(true);
+}

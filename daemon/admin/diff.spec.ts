@@ -1,0 +1,152 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createLogs } from "../base/log.js";
+import { maps } from "../bpf/maps.gen.js";
+import { adminRoutes } from "./routes.js";
+import { type Listener, listen, type Route } from "./server.js";
+import { entry, frontend, type TestView, testView } from "./test-operator-view.js";
+
+const log = createLogs({
+  levels: { default: "silent", subsystems: new Map() },
+  format: "json",
+}).logger("admin");
+
+let view: TestView;
+let base = "";
+const listeners: Listener[] = [];
+
+async function serve(routes: readonly Route[], localOnly = true): Promise<string> {
+  const listener = await listen("admin", { host: "127.0.0.1", port: 0 }, routes, { log, localOnly });
+  if (!listener.ok) throw listener.error;
+  listeners.push(listener.value);
+  return `http://127.0.0.1:${listener.value.address.port}`;
+}
+
+beforeEach(async () => {
+  view = testView();
+  base = await serve(adminRoutes(view, log));
+});
+
+afterEach(async () => {
+  await Promise.all(listeners.splice(0).map((listener) => listener.close()));
+});
+
+async function ask(
+  path: string,
+  init?: RequestInit,
+): Promise<{ status: number; body: unknown; headers: Headers }> {
+  const response = await fetch(base + path, init);
+  const text = await response.text();
+  return {
+    status: response.status,
+    body: text === "" ? undefined : JSON.parse(text),
+    headers: response.headers,
+  };
+}
+
+describe("diff", () => {
+  it("is empty when both sides agree", async () => {
+    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
+  });
+
+  it("tells what is missing, what differs and what should not be there, decoded", async () => {
+    const other = entry(
+      "frontends",
+      { address: Buffer.alloc(16, 1), port: 81, prefixLength: 128 },
+      maps.frontends.value.decode(frontend.value),
+    );
+    const changed = {
+      key: frontend.key,
+      value: maps.frontends.value.encode({ service: 9, firstSlot: 3, slots: 1, run: 0, flags: 0, reason: 0 }),
+    };
+    view.kernel.set("frontends", [changed, other]);
+    view.kernel.set("authz_identity", []);
+    const { body } = await ask("/debug/config_dump/diff");
+    expect(body).toMatchObject({
+      differences: [
+        {
+          map: "frontends",
+          key: { address: "10.96.0.1" },
+          expected: { firstSlot: 2 },
+          actual: { firstSlot: 3 },
+        },
+        { map: "frontends", key: { port: 81 }, expected: null, actual: { serviceName: "default/web" } },
+        { map: "authz_identity", key: { table: 2 }, expected: { terms: [0] }, actual: null },
+      ],
+    });
+  });
+
+  it("lets what is leaving be there or not", async () => {
+    const key = maps.authz_identity.key.encode({ table: 9, identity: 3 });
+    view.leaving.set("authz_identity", [key]);
+    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
+    const left = { key, value: Buffer.alloc(maps.authz_identity.value.size) };
+    view.kernel.set("authz_identity", [...(view.believed.get("authz_identity") ?? []), left]);
+    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
+    view.leaving.clear();
+    expect((await ask("/debug/config_dump/diff")).body).toMatchObject({ differences: [{ actual: {} }] });
+  });
+
+  it("tells everything when the kernel has lost a whole map", async () => {
+    const lost = Array.from({ length: 150_000 }, (_, index) => ({
+      key: maps.authz_identity.key.encode({ table: 2, identity: index }),
+      value: Buffer.alloc(maps.authz_identity.value.size),
+    }));
+    view.believed.set("authz_identity", lost);
+    view.kernel.set("authz_identity", []);
+    const { status, body } = await ask("/debug/config_dump/diff");
+    expect([status, (body as { differences: unknown[] }).differences.length]).toEqual([200, lost.length]);
+  });
+
+  it("tells of as many entries as a kernel that lost its maps lacks", async () => {
+    const count = 150_000;
+    const value = maps.slots.value.encode(
+      maps.slots.value.decode(view.believed.get("slots")?.[0]?.value ?? new Uint8Array()),
+    );
+    const slots = Array.from({ length: count }, (_, index) => ({ key: maps.slots.key.encode(index), value }));
+    view.believed.set("slots", slots);
+    view.kernel.set("slots", []);
+    const { status, body } = await ask("/debug/config_dump/diff");
+    expect(status).toBe(200);
+    expect((body as { differences: unknown[] }).differences).toHaveLength(count);
+  });
+
+  it("is not waited for, nor made, once its reader has left", async () => {
+    let release: (() => void) | undefined;
+    let compared = 0;
+    view.expectedMap = () => {
+      compared++;
+      return undefined;
+    };
+    const ended = new Promise<void>((resolve) => {
+      view.betweenUpdates = async (work) => {
+        await new Promise<void>((go) => {
+          release = go;
+        });
+        const value = work();
+        resolve();
+        return value;
+      };
+    });
+    const stop = new AbortController();
+    const asked = fetch(`${base}/debug/config_dump/diff`, { signal: stop.signal });
+    await until(() => release !== undefined);
+    stop.abort();
+    await expect(asked).rejects.toThrow();
+    // The server learns of it a moment later.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    release?.();
+    await ended;
+    expect(compared).toBe(0);
+  });
+
+  it("ignores slots that nothing refers to", async () => {
+    view.believed.set("slots", []);
+    expect((await ask("/debug/config_dump/diff")).body).toEqual({ differences: [] });
+  });
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let round = 0; round < 200 && !condition(); round++)
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(condition()).toBe(true);
+}
