@@ -98,15 +98,13 @@ export const tableNumberNames: Readonly<Record<number, string>> = {
 /** enum workload_id */
 export const WorkloadId = {
   UNKNOWN: 0,
-  NODE: 1,
-  FIRST: 2,
+  NODE: 2147483647,
 } as const;
 export type WorkloadId = (typeof WorkloadId)[keyof typeof WorkloadId];
 /** `WorkloadId` in lower case, for labels and logs. */
 export const workloadIdNames: Readonly<Record<number, string>> = {
   0: "unknown",
-  1: "node",
-  2: "first",
+  2147483647: "node",
 };
 
 /** enum term_flag */

@@ -1,11 +1,16 @@
 // Owns the 32-bit numbers by which the kernel knows workloads, services and policies. Must not know any map.
 
+import { WorkloadId } from "../bpf/maps.gen.js";
+
+/** Numbers with a meaning of their own. */
+const RESERVED: ReadonlySet<number> = new Set(Object.values(WorkloadId));
+
 /** Resources that are gone and still known by number: counters and log records name them for a while. */
 const KEPT_AFTER_REMOVAL = 4096;
 
 /**
  * Numbers for one kind of resource. A number is the FNV-1a hash of the resource's key, so it is the same after a
- * restart; on a collision the next free one. 0 is never given out.
+ * restart; on a collision the next free one. Those of WorkloadId are never given out.
  */
 export interface Ids<T> {
   /** Number of the resource, known from now on; remembers this version of it for get(). */
@@ -36,7 +41,7 @@ export function createIds<T>(keyOf: (resource: T) => string, hash: (key: string)
   function give(key: string): number {
     const wanted = hash(key) | 0;
     let id = wanted;
-    while (id === 0 || resources.has(id)) id = (id + 1) | 0;
+    while (RESERVED.has(id) || resources.has(id)) id = (id + 1) | 0;
     if (id !== wanted) moved.set(key, id);
     return id;
   }

@@ -1,10 +1,11 @@
 // Owns the label sets of the traffic metrics, from ids to text. Must not know the counters.
 
-import { Direction, Outcome, type TrafficKey } from "../bpf/maps.gen.js";
+import { Direction, Outcome, type TrafficKey, WorkloadId } from "../bpf/maps.gen.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { label } from "./exposition.js";
+import { NODE_NAME } from "./record.js";
 
 /** What stands for an absent value: `-` in Kmesh's metrics, `unknown` in Istio's (Kiali looks for it). */
 export type Absent = "-" | "unknown";
@@ -35,7 +36,7 @@ export class TrafficLabeller {
   /** Labels of SRC, SVC and DST in the words of the operator's surface, joined by commas. */
   labels(key: TrafficKey): string {
     const source = memo(this.#sources, key.source, (id) =>
-      this.#workload("source", this.#names.workload(id)),
+      this.#workload("source", this.#names.workload(id), id === WorkloadId.NODE ? NODE_NAME : undefined),
     );
     const destination = memo(this.#destinations, key.destination, (id) =>
       this.#workload("destination", this.#names.workload(id)),
@@ -49,10 +50,14 @@ export class TrafficLabeller {
     );
   }
 
-  #workload(side: "source" | "destination", workload: Workload | undefined): string {
+  #workload(
+    side: "source" | "destination",
+    workload: Workload | undefined,
+    name = workload?.workloadName,
+  ): string {
     const value = (text: string | undefined) => (text === undefined || text === "" ? this.#absent : text);
     return [
-      label(`${side}_workload`, value(workload?.workloadName)),
+      label(`${side}_workload`, value(name)),
       label(`${side}_canonical_service`, value(workload?.canonicalName)),
       label(`${side}_canonical_revision`, value(workload?.canonicalRevision)),
       label(`${side}_workload_namespace`, value(workload?.namespace)),

@@ -2,7 +2,14 @@
 // Must not know where lines go.
 
 import { printable } from "../base/printable.js";
-import { ConnectionEvent, Direction, EventKind, eventKindNames, reasonNames } from "../bpf/maps.gen.js";
+import {
+  ConnectionEvent,
+  Direction,
+  EventKind,
+  eventKindNames,
+  reasonNames,
+  WorkloadId,
+} from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
@@ -58,6 +65,9 @@ const TCP_STATES = [
   "NEW_SYN_RECV",
 ] as const;
 
+/** What a source is called that is a process of the node itself. */
+export const NODE_NAME = "node";
+
 /** Reads one record of the ring buffer `events`. @throws RangeError when it is too short. */
 export function readRecord(bytes: Uint8Array, names: ResourcesById, clock: WallClock): AccessRecord {
   const event = ConnectionEvent.decode(bytes);
@@ -69,7 +79,7 @@ export function readRecord(bytes: Uint8Array, names: ResourcesById, clock: WallC
   return {
     timeNs: clock(event.timeNs),
     sourceAddress: socketAddress(event.sourceAddress, event.sourcePort),
-    sourceWorkload: source?.name ?? "-",
+    sourceWorkload: event.source === WorkloadId.NODE ? NODE_NAME : (source?.name ?? "-"),
     sourceNamespace: source?.namespace ?? "-",
     destinationAddress: socketAddress(event.destinationAddress, event.destinationPort),
     destinationService: names.service(event.service)?.hostname ?? "-",

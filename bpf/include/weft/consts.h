@@ -55,13 +55,11 @@ enum table_number {
 	TABLE_FIRST = 3,
 };
 
-/* Workload ids with a meaning of their own. */
+/* Workload ids with a meaning of their own; the daemon gives them to nobody. */
 enum workload_id {
 	WORKLOAD_UNKNOWN = 0,
 	/* A process of the node itself: a source of counters and records, never in `addresses`. */
-	WORKLOAD_NODE = 1,
-	/* The first id that the compiler may give out. */
-	WORKLOAD_FIRST = 2,
+	WORKLOAD_NODE = 0x7fffffff,
 };
 
 /* Flags of struct term_origin. */
