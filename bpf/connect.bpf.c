@@ -25,6 +25,13 @@ static __always_inline void remember_connection(struct bpf_sock_addr *ctx, const
 	};
 	__u64 socket = bpf_get_socket_cookie(ctx);
 
+	/* What leads to no service is found again at its end; the access log wants its start too.
+	 */
+	if (!route->service && !access_log_enabled()) {
+		if (bpf_map_lookup_elem(&connections, &socket))
+			bpf_map_delete_elem(&connections, &socket);
+		return;
+	}
 	copy_address(connection.original_address, original->address);
 	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY))
 		count_reason(REASON_STORAGE_FULL);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Hook sockops: count TCP connections when they open, close and fail; write access log records.
  *
- * Only enrolled pods' connections are remembered; every other socket leaves after one lookup.
+ * Enrolled pods' connections bear a mark on their socket; every other socket leaves after a lookup.
  * Callbacks that nobody asked for leave on the first comparison. When something is missing the
  * connection is not counted, and that is counted; nothing here can hold a connection up.
  */
@@ -39,64 +39,146 @@ static __always_inline struct connection *find_connection(struct bpf_sock_ops *c
 	return bpf_map_lookup_elem(&connections, &socket);
 }
 
-static __always_inline struct traffic *traffic_of(const struct connection *connection, __u8 outcome)
-{
-	struct traffic_key key = {
-	    .source = connection->source,
-	    .destination = connection->destination,
-	    .service = connection->service,
-	    .direction = connection->direction,
-	    .outcome = outcome,
-	};
+/* Whose connection a socket is, written on the socket itself: no memory can lose it. These
+ * callbacks come rarely, and on_closed is told which by their flags. */
+enum mark {
+	MARK_OUTBOUND = BPF_SOCK_OPS_RTO_CB_FLAG,
+	MARK_INBOUND = BPF_SOCK_OPS_RETRANS_CB_FLAG,
+	/* Outbound to a service, or opened by the node: what it is stands in `connections`. */
+	MARK_REMEMBERED = MARK_OUTBOUND | MARK_INBOUND,
+};
 
-	return get_traffic(&key);
+static __always_inline int mark_of(const struct bpf_sock_ops *ctx)
+{
+	return ctx->bpf_sock_ops_cb_flags & MARK_REMEMBERED;
 }
 
-static __always_inline void opened(struct connection *connection)
+/* Writes all flags, since a socket may bear marks of an earlier life: connected before, or born of
+ * a listener that was once a client. */
+static __always_inline void set_mark(struct bpf_sock_ops *ctx, int mark)
 {
-	struct traffic *counters = traffic_of(connection, OUTCOME_OK);
+	if (mark)
+		bpf_sock_ops_cb_flags_set(ctx, mark | BPF_SOCK_OPS_STATE_CB_FLAG);
+	else if (mark_of(ctx))
+		bpf_sock_ops_cb_flags_set(ctx, 0);
+}
 
-	connection->opened_ns = bpf_ktime_get_ns();
+static __always_inline bool find_pod(struct bpf_sock_ops *ctx, struct pod_numbers *pod)
+{
+	return read_pod(bpf_get_netns_cookie(ctx), pod);
+}
+
+/* Id of the workload that a pod has connected to, 0: unknown. */
+static __always_inline __u32 name_remote(const struct bpf_sock_ops *ctx)
+{
+	struct address_numbers owner;
+	__be32 address[4];
+
+	read_remote(ctx, address);
+	read_owner(address, &owner);
+	return owner.workload;
+}
+
+/* Who talks to whom, for counting and the log. False when it cannot be told: the service was
+ * forgotten, which is counted, or the pod is enrolled no more. */
+static __always_inline bool read_parties(struct bpf_sock_ops *ctx, int mark,
+					 const struct connection *connection,
+					 struct traffic_key *parties)
+{
+	struct pod_numbers pod;
+
+	__builtin_memset(parties, 0, sizeof(*parties));
+	parties->direction = mark == MARK_INBOUND ? DIRECTION_INBOUND : DIRECTION_OUTBOUND;
+	if (connection) {
+		parties->direction = connection->direction;
+		parties->source = connection->source;
+		parties->destination = connection->destination;
+		parties->service = connection->service;
+		return true;
+	}
+	if (mark == MARK_REMEMBERED) {
+		count_reason(REASON_CONNECTION_EVICTED);
+		return false;
+	}
+	if (!find_pod(ctx, &pod))
+		return false;
+	if (mark == MARK_INBOUND) {
+		parties->source = name_peer(ctx);
+		parties->destination = pod.workload;
+		parties->service = pod.service;
+	} else {
+		parties->source = pod.workload;
+		parties->destination = name_remote(ctx);
+	}
+	return true;
+}
+
+static __always_inline void count_opened(const struct traffic_key *parties)
+{
+	struct traffic *counters = get_traffic(parties);
+
 	if (counters)
-		counters->opened++;
+		__sync_fetch_and_add(&counters->opened, 1);
 }
 
-/* A SYN is about to leave. The connect hook has remembered the connections of pods. */
+/* A SYN is about to leave. The connect hook has remembered connections to services. */
 static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 {
-	if (find_connection(ctx))
-		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+	const struct connection *connection = find_connection(ctx);
+	struct pod_numbers pod;
+
+	if (connection && connection->service)
+		set_mark(ctx, MARK_REMEMBERED);
+	else
+		set_mark(ctx, connection || find_pod(ctx, &pod) ? MARK_OUTBOUND : 0);
 	return DONE;
 }
 
 static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 {
-	struct connection *connection = find_connection(ctx);
+	struct connection *connection = NULL;
+	struct traffic_key parties;
+	bool logged;
+	int mark = mark_of(ctx);
 
-	if (connection)
-		opened(connection);
+	if (!(mark & MARK_OUTBOUND))
+		return DONE;
+	logged = access_log_enabled();
+	if (mark == MARK_REMEMBERED || logged)
+		connection = find_connection(ctx);
+	if (connection && logged)
+		connection->opened_ns = bpf_ktime_get_ns();
+	if (read_parties(ctx, mark, connection, &parties))
+		count_opened(&parties);
 	return DONE;
 }
 
 static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 {
-	__u64 cookie = bpf_get_netns_cookie(ctx);
-	const struct pod *pod = bpf_map_lookup_elem(&pods, &cookie);
 	struct connection connection = {.direction = DIRECTION_INBOUND};
+	struct traffic_key parties;
+	bool by_node;
 	__u64 socket;
 
-	if (!pod)
-		return DONE;
-	connection.source = name_peer(ctx);
-	connection.destination = pod->workload.number;
-	connection.service = pod->service.number;
-	opened(&connection);
-	socket = bpf_get_socket_cookie(ctx);
-	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY)) {
-		count_reason(REASON_STORAGE_FULL);
+	if (!read_parties(ctx, MARK_INBOUND, NULL, &parties)) {
+		set_mark(ctx, 0);
 		return DONE;
 	}
-	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+	count_opened(&parties);
+	set_mark(ctx, MARK_INBOUND);
+	/* The node's own socket may be gone, and with it who it was, before this one is closed. */
+	by_node = parties.source == WORKLOAD_NODE;
+	if (!by_node && !access_log_enabled())
+		return DONE;
+	connection.source = parties.source;
+	connection.destination = parties.destination;
+	connection.service = parties.service;
+	connection.opened_ns = bpf_ktime_get_ns();
+	socket = bpf_get_socket_cookie(ctx);
+	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY))
+		count_reason(REASON_STORAGE_FULL);
+	else if (by_node)
+		set_mark(ctx, MARK_REMEMBERED);
 	return DONE;
 }
 
@@ -120,9 +202,16 @@ static __always_inline struct payload payload_of(const struct tcp_sock *tcp)
 	return payload;
 }
 
+/* What has ended. */
+struct ending {
+	struct traffic_key parties;
+	struct payload payload;
+	__u32 state;  /* before the end */
+	__u32 reason; /* enum reason when it was never established, else 0 */
+};
+
 static __always_inline void record(struct bpf_sock_ops *ctx, const struct connection *connection,
-				   const struct tcp_sock *tcp, const struct payload *payload,
-				   __u32 state)
+				   const struct tcp_sock *tcp, const struct ending *ending)
 {
 	struct connection_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	__be16 remote_port = (__be16)(ctx->remote_port >> 16);
@@ -133,7 +222,7 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 		return;
 	}
 	stamp_event(event);
-	if (connection->direction == DIRECTION_OUTBOUND) {
+	if (ending->parties.direction == DIRECTION_OUTBOUND) {
 		read_local(ctx, event->source_address);
 		read_remote(ctx, event->destination_address);
 		event->source_port = local_port;
@@ -144,23 +233,24 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 		event->source_port = remote_port;
 		event->destination_port = local_port;
 	}
-	if (connection->routed) {
+	if (connection && connection->routed) {
 		copy_address(event->original_address, connection->original_address);
 		event->original_port = connection->original_port;
 	} else {
 		copy_address(event->original_address, event->destination_address);
 		event->original_port = event->destination_port;
 	}
-	event->kind = connection->opened_ns ? EVENT_CLOSED : EVENT_FAILED;
-	event->reason = connection->opened_ns ? 0 : REASON_CONNECT_FAILED;
-	event->direction = connection->direction;
-	event->duration_ns = connection->opened_ns ? event->time_ns - connection->opened_ns : 0;
-	event->sent_bytes = payload->sent;
-	event->received_bytes = payload->received;
-	event->source = connection->source;
-	event->destination = connection->destination;
-	event->service = connection->service;
-	event->state = state;
+	event->kind = ending->reason ? EVENT_FAILED : EVENT_CLOSED;
+	event->reason = ending->reason;
+	event->direction = ending->parties.direction;
+	if (connection && connection->opened_ns)
+		event->duration_ns = event->time_ns - connection->opened_ns;
+	event->sent_bytes = ending->payload.sent;
+	event->received_bytes = ending->payload.received;
+	event->source = ending->parties.source;
+	event->destination = ending->parties.destination;
+	event->service = ending->parties.service;
+	event->state = ending->state;
 	event->srtt_us = tcp->srtt_us >> 3;
 	/* ~0 stands for no sample yet (tcp_init_sock). */
 	event->min_rtt_us = tcp->rtt_min.s[0].v == ~0U ? 0 : tcp->rtt_min.s[0].v;
@@ -169,35 +259,69 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 	bpf_ringbuf_submit(event, 0);
 }
 
+/* Why a connect came to nothing: the socket's error tells whose doing it was. */
+static __always_inline __u32 failure_of(const struct tcp_sock *tcp)
+{
+	int error = ((const struct sock *)tcp)->sk_err;
+
+	if (!error)
+		return REASON_CONNECT_GIVEN_UP;
+	return error == ECONNREFUSED ? REASON_CONNECT_REFUSED : REASON_CONNECT_TIMED_OUT;
+}
+
+static __always_inline void count_ending(struct ending *ending)
+{
+	struct traffic *counters;
+
+	if (ending->reason) {
+		count_reason(ending->reason);
+		ending->parties.outcome = ending->reason == REASON_CONNECT_REFUSED ? OUTCOME_CONNECT
+					  : ending->reason == REASON_CONNECT_GIVEN_UP
+					      ? OUTCOME_GIVEN_UP
+					      : OUTCOME_TIMEOUT;
+	}
+	counters = get_traffic(&ending->parties);
+	if (!counters)
+		return;
+	if (ending->reason) {
+		__sync_fetch_and_add(&counters->failed, 1);
+		return;
+	}
+	__sync_fetch_and_add(&counters->closed, 1);
+	__sync_fetch_and_add(&counters->sent_bytes, ending->payload.sent);
+	__sync_fetch_and_add(&counters->received_bytes, ending->payload.received);
+}
+
 /* The connection has ended: closed if it was ever established, failed if not. */
 static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 {
-	__u64 socket = bpf_get_socket_cookie(ctx);
-	struct connection *connection = bpf_map_lookup_elem(&connections, &socket);
+	struct connection *connection = NULL;
 	struct bpf_sock *sk = ctx->sk;
-	struct payload payload;
-	struct traffic *counters;
+	bool logged = access_log_enabled();
+	struct ending ending = {.state = old_state};
+	int mark = mark_of(ctx);
 	struct tcp_sock *tcp;
+	__u64 socket;
 
-	if (!sk || !connection)
+	if (!sk || !mark || old_state == BPF_TCP_LISTEN)
 		return DONE;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
 		return DONE;
-	payload = payload_of(tcp);
-	counters = traffic_of(connection, connection->opened_ns ? OUTCOME_OK : OUTCOME_CONNECT);
-	if (counters && connection->opened_ns) {
-		counters->closed++;
-		counters->sent_bytes += payload.sent;
-		counters->received_bytes += payload.received;
-	} else if (counters) {
-		counters->failed++;
+	socket = bpf_get_socket_cookie(ctx);
+	if (mark == MARK_REMEMBERED || logged)
+		connection = bpf_map_lookup_elem(&connections, &socket);
+	if (read_parties(ctx, mark, connection, &ending.parties)) {
+		ending.payload = payload_of(tcp);
+		if (ending.parties.direction == DIRECTION_OUTBOUND &&
+		    (old_state == BPF_TCP_SYN_SENT || old_state == BPF_TCP_SYN_RECV))
+			ending.reason = failure_of(tcp);
+		count_ending(&ending);
+		if (logged)
+			record(ctx, connection, tcp, &ending);
 	}
-	if (!connection->opened_ns)
-		count_reason(REASON_CONNECT_FAILED);
-	if (access_log_enabled())
-		record(ctx, connection, tcp, &payload, old_state);
-	bpf_map_delete_elem(&connections, &socket);
+	if (connection)
+		bpf_map_delete_elem(&connections, &socket);
 	return DONE;
 }
 

@@ -56,7 +56,7 @@ static __always_inline void count_policy_hit(__u32 policy, __u32 destination, bo
 		counter = bpf_map_lookup_elem(&policy_hits, &key);
 	}
 	if (counter)
-		counter->count++;
+		__sync_fetch_and_add(&counter->count, 1);
 	else
 		count_reason(REASON_TRAFFIC_FULL);
 }

@@ -44,7 +44,7 @@ static __always_inline void count_reason(__u32 reason)
 	struct counter *counter = bpf_map_lookup_elem(&reasons, &reason);
 
 	if (counter)
-		counter->count++;
+		__sync_fetch_and_add(&counter->count, 1);
 }
 
 static __always_inline const struct settings *get_settings(void)
@@ -61,7 +61,7 @@ static __always_inline bool access_log_enabled(void)
 	return current && current->access_log;
 }
 
-/* The counters of a key on this CPU, made when missing. NULL, counted, when the map is full. */
+/* The counters of a key, made when missing. NULL, counted, when the map is full. */
 static __always_inline struct traffic *get_traffic(const struct traffic_key *key)
 {
 	struct traffic *counters = bpf_map_lookup_elem(&traffic, key);
@@ -89,7 +89,7 @@ static __always_inline void count_failure(__u32 source, __u32 destination, __u32
 	struct traffic *counters = get_traffic(&key);
 
 	if (counters)
-		counters->failed++;
+		__sync_fetch_and_add(&counters->failed, 1);
 }
 
 /* Zeroes and stamps a record that the caller has reserved, compared with NULL once, and counted as

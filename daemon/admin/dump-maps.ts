@@ -54,7 +54,7 @@ export function isListedMap(name: string): name is MapName {
 }
 
 /**
- * Decodes the entries of a map one by one. Per-CPU values are summed. Of an array, entries that are all zero are
+ * Decodes the entries of a map one by one. Of an array, entries that are all zero are
  * left out: nothing was ever written there.
  */
 export function* decodeEntries(
@@ -84,22 +84,8 @@ export function decodeKey(map: MapName, bytes: Uint8Array, names: KernelNames): 
 }
 
 export function decodeValue(map: MapName, bytes: Uint8Array, names: KernelNames): Decoded {
-  const { value: codec, perCpu } = maps[map] as MapDescription;
-  if (!perCpu) return view(map, asRecord(codec.decode(bytes)), names);
-  return view(map, sumPerCpu(codec, bytes), names);
-}
-
-/** Adds up the 64-bit counters of a per-CPU value, whose parts are each rounded up to 8 bytes. */
-function sumPerCpu(codec: Codec<unknown>, bytes: Uint8Array): Record<string, unknown> {
-  const stride = Math.ceil(codec.size / 8) * 8;
-  const total: Record<string, unknown> = {};
-  for (let offset = 0; offset + codec.size <= bytes.length; offset += stride) {
-    for (const [field, value] of Object.entries(asRecord(codec.decode(bytes, offset)))) {
-      const before = total[field];
-      total[field] = typeof before === "bigint" && typeof value === "bigint" ? before + value : value;
-    }
-  }
-  return total;
+  const { value: codec } = maps[map] as MapDescription;
+  return view(map, asRecord(codec.decode(bytes)), names);
 }
 
 function view(map: MapName, record: Readonly<Record<string, unknown>>, names: KernelNames): Decoded {

@@ -269,15 +269,15 @@ export class Dataplane {
   }
 
   traffic(): TrafficCount[] {
-    return readTraffic(this.#native, this.#state.traffic);
+    return readTraffic(this.#state.traffic);
   }
 
   reasons(): ReasonCount[] {
-    return readReasons(this.#native, this.#state.reasons);
+    return readReasons(this.#state.reasons);
   }
 
   policyHits(): PolicyHitCount[] {
-    return readPolicyHits(this.#native, this.#state.policy_hits);
+    return readPolicyHits(this.#state.policy_hits);
   }
 
   programRuns(): ProgramRuns[] {

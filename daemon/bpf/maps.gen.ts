@@ -151,6 +151,8 @@ export const Outcome = {
   DENY: 1,
   CONNECT: 2,
   NO_ENDPOINT: 3,
+  TIMEOUT: 4,
+  GIVEN_UP: 5,
 } as const;
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 /** `Outcome` in lower case, for labels and logs. */
@@ -159,6 +161,8 @@ export const outcomeNames: Readonly<Record<number, string>> = {
   1: "deny",
   2: "connect",
   3: "no_endpoint",
+  4: "timeout",
+  5: "given_up",
 };
 
 /** enum event_kind */
@@ -207,12 +211,15 @@ export const Reason = {
   AUTHZ_DENY_ALL: 25,
   AUTHZ_OFF: 26,
   AUTHZ_NOT_TCP: 27,
-  CONNECT_FAILED: 28,
+  CONNECT_REFUSED: 28,
   AUTHZ_UNNAMED: 29,
+  CONNECT_TIMED_OUT: 30,
+  CONNECT_GIVEN_UP: 31,
+  CONNECTION_EVICTED: 32,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** How many values `Reason` has. */
-export const REASON_COUNT = 30;
+export const REASON_COUNT = 33;
 /** `Reason` in lower case, for labels and logs. */
 export const reasonNames: Readonly<Record<number, string>> = {
   0: "not_enrolled",
@@ -243,8 +250,11 @@ export const reasonNames: Readonly<Record<number, string>> = {
   25: "authz_deny_all",
   26: "authz_off",
   27: "authz_not_tcp",
-  28: "connect_failed",
+  28: "connect_refused",
   29: "authz_unnamed",
+  30: "connect_timed_out",
+  31: "connect_given_up",
+  32: "connection_evicted",
 };
 
 function putU64Array(view: Buffer, offset: number, values: readonly bigint[], length: number, field: string): void {
@@ -1395,33 +1405,33 @@ export const maps = {
   },
   traffic: {
     name: "traffic",
-    type: "PERCPU_HASH",
-    perCpu: true,
+    type: "HASH",
+    perCpu: false,
     key: TrafficKey,
     value: Traffic,
     maxEntries: 65536,
     flags: 1,
-    layout: "fb20600b",
+    layout: "7cd96b0e",
   },
   policy_hits: {
     name: "policy_hits",
-    type: "PERCPU_HASH",
-    perCpu: true,
+    type: "HASH",
+    perCpu: false,
     key: PolicyHitKey,
     value: Counter,
     maxEntries: 16384,
     flags: 1,
-    layout: "7fc96d28",
+    layout: "9432e056",
   },
   reasons: {
     name: "reasons",
-    type: "PERCPU_ARRAY",
-    perCpu: true,
+    type: "ARRAY",
+    perCpu: false,
     key: U32,
     value: Counter,
-    maxEntries: 30,
+    maxEntries: 33,
     flags: 0,
-    layout: "66d5c241",
+    layout: "41af8492",
   },
   sibling_flows: {
     name: "sibling_flows",

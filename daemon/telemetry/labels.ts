@@ -15,6 +15,8 @@ const RESPONSE_FLAGS: Readonly<Record<number, string>> = {
   [Outcome.DENY]: "DENY",
   [Outcome.CONNECT]: "CONNECT",
   [Outcome.NO_ENDPOINT]: "NO_ENDPOINT",
+  [Outcome.TIMEOUT]: "TIMEOUT",
+  [Outcome.GIVEN_UP]: "GIVEN_UP",
 };
 
 /**

@@ -202,7 +202,7 @@ test("an answer that arrives at a socket sharing the port comes from the virtual
 test.each([
   9, 54, 65_535,
 ])("connect to port %s, which the service lacks, succeeds and counts nothing", async (port) => {
-  const failed = () => world.mesh.metric("kmesh_tcp_connections_failed_total");
+  const failed = () => world.freshMetric("kmesh_tcp_connections_failed_total");
   const before = { failed: await failed(), lines: world.mesh.accessLog().length };
   const socket = await client.open("udp 4");
   await socket.must("connect", `${vip.dns.ipv4} ${port}`);
@@ -212,7 +212,7 @@ test.each([
 });
 
 test("datagrams to a service without endpoints are refused and counted by reason only", async () => {
-  const failed = () => world.mesh.metric("kmesh_tcp_connections_failed_total");
+  const failed = () => world.freshMetric("kmesh_tcp_connections_failed_total");
   const before = {
     failed: await failed(),
     lines: world.mesh.accessLog().length,

@@ -5,7 +5,7 @@
  *   open N udp|tcp|mptcp 4|6 [shared]   new socket N; shared: SO_REUSEPORT
  *   bind N PORT          connect N HOST PORT      disconnect N (connect to AF_UNSPEC)
  *   send N               sendto N HOST PORT       recv N MILLISECONDS ("text address port")
- *   peer N               own N                    close N
+ *   peer N               own N                    close N               listen N
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
  *
  * An answer is `ok`, what was asked for, or the name of the error.
@@ -160,6 +160,8 @@ static void obey(char **words, int count)
 			say(-1);
 		else
 			print_address(&address);
+	} else if (!strcmp(command, "listen")) {
+		say(listen(fd, 16));
 	} else if (!strcmp(command, "close")) {
 		say(close(fd));
 	} else if (!strcmp(command, "churn")) {

@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => world?.remove());
 
-const metric = (name: string, labels: Record<string, string>) => world.mesh.metric(name, labels);
+const metric = (name: string, labels: Record<string, string>) => world.freshMetric(name, labels);
 
 test.each([
   "kmesh",

@@ -5,7 +5,7 @@ import { stringify } from "yaml";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, type MeshOptions, startMesh } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
-import { until } from "../../lab/wait.js";
+import { sleep, until } from "../../lab/wait.js";
 
 /** Addresses that nobody has. `block` stands for all of 10.97.0.0/16. */
 export const vip = {
@@ -86,6 +86,9 @@ export function worldYaml({ weights = {}, unhealthy = [], policies = [] }: Knobs
   });
 }
 
+/** Milliseconds: longer than one page of metrics is given to all who ask. */
+const PAGE_MS = 1_200;
+
 export class World {
   constructor(
     readonly lab: Lab,
@@ -113,6 +116,12 @@ export class World {
   async reason(name: string): Promise<number> {
     const entry = (await this.#map("reasons")).find(({ key }) => key.reasonName === name);
     return Number(entry?.value.count ?? 0);
+  }
+
+  /** A metric as it is now, and not as an earlier reader was told. */
+  async freshMetric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+    await sleep(PAGE_MS);
+    return this.mesh.metric(name, labels);
   }
 
   async frontends(): Promise<string> {

@@ -88,10 +88,14 @@ enum outcome {
 	OUTCOME_OK = 0,
 	/* Denied by authorization at the destination: `DENY`. */
 	OUTCOME_DENY = 1,
-	/* Refused or timed out while connecting: `CONNECT`. */
+	/* Refused by the destination: `CONNECT`. */
 	OUTCOME_CONNECT = 2,
 	/* The service had nowhere to send it: `NO_ENDPOINT`. */
 	OUTCOME_NO_ENDPOINT = 3,
+	/* The destination did not answer or could not be reached: `TIMEOUT`. */
+	OUTCOME_TIMEOUT = 4,
+	/* The application closed the socket before the destination had answered: `GIVEN_UP`. */
+	OUTCOME_GIVEN_UP = 5,
 };
 
 /* Kind of a struct connection_event. */
@@ -133,9 +137,12 @@ enum reason {
 	REASON_AUTHZ_DENY_ALL,	     /* policies not received yet or not representable: denied */
 	REASON_AUTHZ_OFF,	     /* enforcement switched off by the operator: allowed */
 	REASON_AUTHZ_NOT_TCP,	     /* no TCP connection: not subject to policy */
-	REASON_CONNECT_FAILED,	     /* the destination refused or did not answer */
+	REASON_CONNECT_REFUSED,	     /* the destination refused */
 	REASON_AUTHZ_UNNAMED, /* the control plane has not named the pod, and a policy might select
 				 it: denied */
+	REASON_CONNECT_TIMED_OUT,  /* the destination did not answer or was unreachable */
+	REASON_CONNECT_GIVEN_UP,   /* the application closed before there was an answer */
+	REASON_CONNECTION_EVICTED, /* a connection's parties were forgotten: its end not counted */
 	REASON_COUNT,
 };
 

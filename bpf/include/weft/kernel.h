@@ -59,6 +59,7 @@ struct sock_cgroup_data {
 } __attribute__((preserve_access_index));
 
 struct sock {
+	int sk_err;
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data; /* the cgroup that the socket was made in */
 } __attribute__((preserve_access_index));

@@ -152,8 +152,9 @@ struct {
 	__type(value, struct term_origin);
 } authz_terms SEC(".maps");
 
-/* socket cookie -> its TCP connection. An entry goes when the connection ends; the least recently
- * used one goes when the map is full, since a connect that fails before its SYN ends unseen. */
+/* socket cookie -> its TCP connection, outbound ones to a service only, and every one while the
+ * access log is on. An entry goes when the connection ends; the least recently used one goes when
+ * the map is full, since a connect that fails before its SYN ends unseen. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -163,7 +164,7 @@ struct {
 
 /* (source, destination, service, direction, outcome) -> counters */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct traffic_key);
@@ -172,7 +173,7 @@ struct {
 
 /* (policy, destination) -> denials and dry-run matches */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct policy_hit_key);
@@ -181,7 +182,7 @@ struct {
 
 /* enum reason -> how often */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, REASON_COUNT);
 	__type(key, __u32);
 	__type(value, struct counter);

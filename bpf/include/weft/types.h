@@ -171,7 +171,8 @@ struct term_origin {
 
 /* ---- connections and counters: long-lived ---- */
 
-/* A TCP connection of a pod. Key: its socket's cookie (SO_COOKIE). */
+/* What cannot be found again when a pod's TCP connection ends. Key: its socket's cookie
+ * (SO_COOKIE). */
 struct connection {
 	__be32 original_address[4]; /* what the application asked for */
 	__be16 original_port;
@@ -180,7 +181,7 @@ struct connection {
 	__u32 source;	/* workload id, 0: unknown */
 	__u32 destination;
 	__u32 service;	 /* id, 0: none */
-	__u64 opened_ns; /* CLOCK_MONOTONIC when established, 0: not yet */
+	__u64 opened_ns; /* CLOCK_MONOTONIC when established while the access log was on, else 0 */
 };
 
 struct traffic_key {
@@ -192,7 +193,7 @@ struct traffic_key {
 	__u16 pad;
 };
 
-/* Per CPU; sums are the counters of the metrics. Bytes are payload, seen from the reporter. */
+/* Added to atomically. Bytes are payload, seen from the reporter. */
 struct traffic {
 	__u64 opened;
 	__u64 closed;
@@ -208,7 +209,7 @@ struct policy_hit_key {
 	__u32 pad;
 };
 
-/* Value of the per-CPU maps `policy_hits` and `reasons`. */
+/* Value of the maps `policy_hits` and `reasons`; added to atomically. */
 struct counter {
 	__u64 count;
 };

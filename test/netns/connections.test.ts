@@ -1,0 +1,112 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import { until } from "../../lab/wait.js";
+import { type BpfMap, loadNative } from "../../native/index.js";
+import { openSockets, type Sockets } from "./sockets.js";
+import { createWorld, targetPort, vip, type World, web, webPort } from "./world.js";
+
+let world: World;
+let client: Sockets;
+beforeAll(async () => {
+  world = await createWorld({}, { accessLog: false });
+  client = await openSockets(world.lab, world.peers.client.pod);
+}, 60_000);
+afterAll(() => world?.remove());
+
+const fresh = (name: string, labels: Record<string, string>) =>
+  world.freshMetric(`kmesh_tcp_connections_${name}_total`, labels);
+const opened = (labels: Record<string, string>) => fresh("opened", labels);
+const closed = (labels: Record<string, string>) => fresh("closed", labels);
+const failed = (flag: string) => fresh("failed", { reporter: "source", response_flags: flag });
+
+/** The kernel's memory of connections. */
+function connections(): BpfMap {
+  const state = join(world.lab.bpffs, "weft", "state");
+  const name = readdirSync(state).find((file) => file.startsWith("connections-"));
+  if (name === undefined) throw new Error(`no map connections in ${state}`);
+  return loadNative(packageRoot()).openPinnedMap(join(state, name));
+}
+
+test("only an outbound connection to a service is remembered, and every one is counted at both ends", async () => {
+  const map = connections();
+  const toService = { reporter: "source", destination_service: web, source_workload: "client" };
+  const toPod = { reporter: "source", source_workload: "client", destination_workload: "web-b" };
+  const inbound = { reporter: "destination", source_workload: "client" };
+  const before = {
+    service: await opened(toService),
+    pod: await opened(toPod),
+    inbound: await closed(inbound),
+  };
+  const held = map.entries().count;
+
+  const id = await world.peers.client.call("hold", { host: vip.web.ipv4, port: webPort });
+  expect(map.entries().count).toBe(held + 1);
+  const direct = await world.peers.client.call("hold", { host: "10.77.0.22", port: targetPort });
+  expect(map.entries().count).toBe(held + 1);
+  expect(await opened(toService)).toBe(before.service + 1);
+  expect(await opened(toPod)).toBeGreaterThan(before.pod);
+
+  await world.peers.client.call("drop", { id });
+  await world.peers.client.call("drop", { id: direct });
+  await until("both inbound ends counted", async () => (await closed(inbound)) === before.inbound + 2);
+  expect(map.entries().count).toBe(held);
+  map.close();
+});
+
+test("a connection whose service was forgotten is counted as such when it ends", async () => {
+  const before = await world.reason("connection_evicted");
+  const id = await world.peers.client.call("hold", { host: vip.web.ipv4, port: webPort });
+  const map = connections();
+  const { count, keys } = map.entries();
+  expect(map.deleteBatch(keys, count).done).toBe(count);
+  map.close();
+  await world.peers.client.call("drop", { id });
+  await until("the end of it", async () => (await world.reason("connection_evicted")) === before + 1);
+});
+
+test("what a listener that once was a client accepts is inbound", async () => {
+  const socket = await client.open("tcp 4");
+  await socket.must("connect", `${vip.web.ipv4} ${webPort}`);
+  await socket.must("disconnect");
+  await socket.must("bind", 7070);
+  await socket.must("listen");
+  const inbound = { reporter: "destination", destination_workload: "client", source_workload: "other" };
+  const outbound = { reporter: "source", source_workload: "client" };
+  const before = { inbound: await closed(inbound), outbound: await closed(outbound) };
+  const id = await world.peers.other.call("hold", { host: "10.77.0.11", port: 7070 });
+  const dropped = world.peers.other.call("drop", { id });
+  // Nobody has accepted it, so it ends with the listener.
+  await socket.must("close");
+  await dropped;
+  await until("its end", async () => (await closed(inbound)) === before.inbound + 1);
+  expect(await closed(outbound)).toBe(before.outbound);
+});
+
+test("refused, unanswered and given up are three outcomes of a connect", async () => {
+  const reasons = ["connect_refused", "connect_timed_out", "connect_given_up"];
+  const flags = ["CONNECT", "TIMEOUT", "GIVEN_UP"];
+  const read = async () => ({
+    reasons: await Promise.all(reasons.map((name) => world.reason(name))),
+    failed: await Promise.all(flags.map(failed)),
+  });
+  const before = await read();
+  const gained = async () => {
+    const after = await read();
+    return {
+      reasons: after.reasons.map((count, index) => count - (before.reasons[index] ?? 0)),
+      failed: after.failed.map((count, index) => count - (before.failed[index] ?? 0)),
+    };
+  };
+  const ask = (host: string, timeoutMs: number) =>
+    world.peers.client.call("ask", { host, port: 9, timeoutMs });
+  expect(await ask("10.77.0.22", 2_000)).toMatchObject({ code: "ECONNREFUSED" });
+  expect(await gained()).toEqual({ reasons: [1, 0, 0], failed: [1, 0, 0] });
+  // Nobody has this address, so nothing answers.
+  expect(await ask("10.77.0.98", 200)).toMatchObject({ code: "TIMEOUT" });
+  await until("the closing of the socket", async () => (await gained()).reasons[2] === 1);
+  expect(await gained()).toEqual({ reasons: [1, 0, 1], failed: [1, 0, 1] });
+  expect(await ask("10.77.0.97", 20_000)).toMatchObject({ code: "EHOSTUNREACH" });
+  expect(await gained()).toEqual({ reasons: [1, 1, 1], failed: [1, 1, 1] });
+});
