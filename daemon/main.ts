@@ -10,7 +10,7 @@ import { Deferred } from "./base/deferred.js";
 import { describe, failed, ok, type Result, startFailed, type WeftError } from "./base/errors.js";
 import { collectSoon } from "./base/heap.js";
 import { LineWriter } from "./base/line-writer.js";
-import { createLogs, type Logger, type Logs } from "./base/log.js";
+import { createLogs, type Logger, type Logs, logVerifier } from "./base/log.js";
 import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
@@ -18,6 +18,7 @@ import { Dataplane } from "./bpf/dataplane.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock } from "./bpf/lock.js";
+import { checkProgramTypes, lackOfClosing } from "./bpf/program-types.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
 import { createEnforcement, type Enforcement } from "./enforce/enforcement.js";
@@ -89,8 +90,11 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const failure = new Deferred<WeftError>();
   const xds = subscribe(config, logs, { native, dataplane, enforcement, instruments, version }, failure);
   open.add(() => xds.stop());
-  const startWarnings = await enrollPods(config, enforcement);
-  for (const warning of startWarnings) log.error(warning);
+  const lack = lackOfClosing();
+  if (lack !== undefined) log.warn(describe(lack));
+  const unenrolled = await enrollPods(config, enforcement);
+  for (const warning of unenrolled) log.error(warning);
+  const startWarnings = [...(lack === undefined ? [] : [describe(lack)]), ...unenrolled];
 
   const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, xds, accessLog };
   const view = new DaemonView({
@@ -152,6 +156,8 @@ function openKernel(config: Config, open: OpenParts): Result<Kernel> {
   const addon = loadAddon(packageRoot());
   if (!addon.ok) return addon;
   const native = addon.value;
+  const types = checkProgramTypes(native);
+  if (!types.ok) return types;
   const lock = takeLock(native, config.bpffs);
   if (!lock.ok) return lock;
   open.add(() => lock.value.close());
@@ -216,7 +222,12 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
         failure.resolve(installed.error);
         return false;
       }
-      logs.logger("bpf").info({ generation: dataplane.generation }, "new generation governs");
+      const log = logs.logger("bpf");
+      log.info({ generation: dataplane.generation }, "new generation governs");
+      for (const lack of dataplane.lacks) {
+        log.warn(describe(lack));
+        logVerifier(log, lack);
+      }
       pods.guardAll();
       collectSoon(trim);
       return true;

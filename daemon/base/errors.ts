@@ -14,8 +14,11 @@ export type ErrorCode =
   | "BPF_MAP_FULL"
   | "BPF_MAP_WRITE_FAILED"
   | "BPF_OBJECT_MISSING"
+  | "BPF_OBJECT_STALE"
   | "BPF_PIN_FAILED"
+  | "BPF_TYPE_REFUSED"
   | "CONFIG_INVALID"
+  | "KERNEL_LACKS"
   | "LOG_FILE_UNWRITABLE"
   | "NO_BPFFS"
   | "NO_BTF"
@@ -136,13 +139,46 @@ export function bpfObjectMissing(path: string): WeftError {
   return new WeftError("BPF_OBJECT_MISSING", `BPF object ${path} is missing: run 'make build'`);
 }
 
-/** The verifier's whole log belongs to the cause (BpfError.verifierLog). */
-export function bpfLoadFailed(object: string, cause: unknown): WeftError {
+/** It is there, but is no object, or was built for other maps than those that weftd has. */
+export function bpfObjectStale(path: string, cause: unknown): WeftError {
   return new WeftError(
-    "BPF_LOAD_FAILED",
-    `the kernel refused ${object}: weft needs Linux 6.1 or newer; the verifier's log follows at log level debug`,
+    "BPF_OBJECT_STALE",
+    `BPF object ${path} does not fit this weftd: run 'make build'`,
     cause,
   );
+}
+
+/** The verifier's whole log belongs to the cause (BpfError.verifierLog), where it was the verifier. */
+export function bpfLoadFailed(object: string, cause: unknown): WeftError {
+  const message =
+    verifierLogOf(cause) === undefined
+      ? `the kernel did not load ${object}: see what it lacks`
+      : `the kernel's verifier refused ${object}: weft needs Linux 6.1 or newer; the whole log follows at log level debug`;
+  return new WeftError("BPF_LOAD_FAILED", message, cause);
+}
+
+/** What the verifier said of a program, where an error or one of its causes has it. */
+export function verifierLogOf(error: unknown): string | undefined {
+  let link = error;
+  for (let depth = 0; link instanceof Error && depth < 5; depth++) {
+    if ("verifierLog" in link && typeof link.verifierLog === "string") return link.verifierLog;
+    link = link.cause;
+  }
+  return undefined;
+}
+
+/** `consequence` is a clause: what weft cannot do without it; of the next as well. */
+export function programTypeRefused(type: string, consequence: string, cause: unknown): WeftError {
+  return new WeftError(
+    "BPF_TYPE_REFUSED",
+    `the kernel refuses BPF programs of type ${type}, so ${consequence}: weft needs Linux 6.1 or newer, and a lockdown or security module that lets them be loaded`,
+    cause,
+  );
+}
+
+/** Something that weft goes on without. */
+export function kernelLacks(what: string, consequence: string, cause?: unknown): WeftError {
+  return new WeftError("KERNEL_LACKS", `the kernel has not, or refuses, ${what}: ${consequence}`, cause);
 }
 
 export function bpfAttachFailed(hook: string, target: string, cause: unknown): WeftError {

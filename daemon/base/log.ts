@@ -2,7 +2,7 @@
 // Must not know what is logged, nor the access log.
 
 import { type DestinationStream, type Logger, pino, stdSerializers } from "pino";
-import { causesOf, WeftError } from "./errors.js";
+import { causesOf, verifierLogOf, WeftError } from "./errors.js";
 import { LineWriter } from "./line-writer.js";
 import {
   ALL_SUBSYSTEMS,
@@ -75,6 +75,12 @@ export function createLogs(options: { levels: LogLevels; format: LogFormat; outp
     lines: output,
     close: () => output.close(),
   };
+}
+
+/** Says at level debug, line by line, what the verifier said where it was the verifier that refused. */
+export function logVerifier(log: Logger, error: WeftError): void {
+  if (!log.isLevelEnabled("debug")) return;
+  for (const line of verifierLogOf(error)?.trimEnd().split("\n") ?? []) log.debug(`verifier: ${line}`);
 }
 
 /** A failure that was expected needs no stack; all else is a fault of weft's own, and has one. */

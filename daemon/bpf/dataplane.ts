@@ -107,6 +107,11 @@ export class Dataplane {
     return this.#generation?.number ?? 0;
   }
 
+  /** What the generation that governs goes on without, because the kernel refuses it. */
+  get lacks(): readonly WeftError[] {
+    return this.#generation?.lacks ?? [];
+  }
+
   /**
    * Start, restart, upgrade and growth: loads a new generation sized for `needed`, fills it with `lists` of
    * operations, puts it behind every hook in one step each, and removes the old ones. Until the swap the old one

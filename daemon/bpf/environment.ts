@@ -18,7 +18,7 @@ import {
 const BPF_FS_MAGIC = 0xcafe4a11;
 const CGROUP2_SUPER_MAGIC = 0x63677270;
 
-const BTF_PATH = "/sys/kernel/btf/vmlinux";
+export const BTF_PATH = "/sys/kernel/btf/vmlinux";
 const CAP_SYS_ADMIN = 21n;
 const CAP_NET_ADMIN = 12n;
 

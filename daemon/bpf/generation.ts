@@ -3,22 +3,26 @@
 
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { BpfError, BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
+import type { BpfError, BpfLink, BpfMap, BpfObject, BpfProgram, Native } from "../../native/index.js";
 import { AttachType } from "../../native/index.js";
 import {
   bpfAttachFailed,
   bpfLoadFailed,
   bpfObjectMissing,
+  bpfObjectStale,
   bpfPinFailed,
   failed,
   ok,
   type Result,
+  verifierLogOf,
+  type WeftError,
 } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
 import { type GuardMaps, loadStub } from "./guard-stub.js";
-import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM, OBJECTS } from "./hooks.js";
+import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM, OBJECTS, SWEEP_OBJECT } from "./hooks.js";
 import { type MapName, maps } from "./maps.gen.js";
 import type { Pins } from "./pins.js";
+import { sweepRefused } from "./program-types.js";
 import type { StateMaps } from "./state.js";
 
 /** The one entry of `guards`. */
@@ -29,6 +33,8 @@ export interface Generation {
   /** Every map that operations can name, long-lived ones included. */
   readonly maps: Readonly<Record<MapName, BpfMap>>;
   readonly programs: ReadonlyMap<string, BpfProgram>;
+  /** What the kernel refused and the generation goes on without. */
+  readonly lacks: readonly WeftError[];
   /** Closes the handles; what is pinned or linked stays. */
   close(): void;
 }
@@ -48,6 +54,7 @@ export function* loadGeneration(
 ): Generator<void, Result<Generation>> {
   const shared = new Map<string, BpfMap>(Object.entries(state));
   const programs = new Map<string, BpfProgram>();
+  const lacks: WeftError[] = [];
   const close = () => {
     for (const name of CONFIGURATION_MAPS) shared.get(name)?.close();
     for (const program of programs.values()) program.close();
@@ -62,12 +69,30 @@ export function* loadGeneration(
     const loaded = existsSync(path)
       ? loadObject(native, path, shared, programs, capacities)
       : failed(bpfObjectMissing(path));
-    if (!loaded.ok) return undo(loaded);
+    if (!loaded.ok && name === SWEEP_OBJECT && isRefusal(loaded.error))
+      lacks.push(sweepRefused(loaded.error));
+    else if (!loaded.ok) return undo(loaded);
     yield;
   }
   const pinned = pinGeneration(pins, number, shared, programs);
   if (!pinned.ok) return undo(pinned);
-  return ok({ number, maps: Object.fromEntries(shared) as Record<MapName, BpfMap>, programs, close });
+  return ok({ number, maps: Object.fromEntries(shared) as Record<MapName, BpfMap>, programs, lacks, close });
+}
+
+/** What bpf(2) and libbpf answer where a kernel has not, or does not allow, what a program is made of. */
+const REFUSALS: ReadonlySet<unknown> = new Set([
+  "EPERM",
+  "EACCES",
+  "EINVAL",
+  "ENOENT",
+  "ESRCH",
+  "EOPNOTSUPP",
+]);
+
+/** Not for want of memory or of the object itself. */
+function isRefusal(error: WeftError): boolean {
+  if (error.code !== "BPF_LOAD_FAILED") return false;
+  return verifierLogOf(error) !== undefined || REFUSALS.has((error.cause as BpfError).code);
 }
 
 function pinGeneration(
@@ -92,6 +117,29 @@ function pinGeneration(
   }
 }
 
+/** Opens an object, with the maps that exist already in place of its own, and sizes those that it will make. */
+function prepareObject(
+  native: Native,
+  path: string,
+  shared: ReadonlyMap<string, BpfMap>,
+  capacities: ReadonlyMap<MapName, number>,
+): Result<BpfObject> {
+  let object: BpfObject | undefined;
+  try {
+    object = native.openObject(path);
+    for (const map of object.mapNames) {
+      const existing = shared.get(map);
+      const entries = capacities.get(map as MapName);
+      if (existing !== undefined) object.reuseMap(map, existing);
+      else if (entries !== undefined) object.setMaxEntries(map, entries);
+    }
+    return ok(object);
+  } catch (error) {
+    object?.close();
+    return failed(bpfObjectStale(path, error));
+  }
+}
+
 /** Loads one object with the maps that exist already; adds the maps it made and its programs. */
 function loadObject(
   native: Native,
@@ -100,17 +148,11 @@ function loadObject(
   programs: Map<string, BpfProgram>,
   capacities: ReadonlyMap<MapName, number>,
 ): Result<void> {
-  const object = native.openObject(path);
+  const prepared = prepareObject(native, path, shared, capacities);
+  if (!prepared.ok) return prepared;
+  const object = prepared.value;
+  const own = object.mapNames.filter((map) => !shared.has(map));
   try {
-    const own = object.mapNames.filter((map) => !shared.has(map));
-    for (const map of object.mapNames) {
-      const existing = shared.get(map);
-      if (existing !== undefined) object.reuseMap(map, existing);
-    }
-    for (const map of own) {
-      const entries = capacities.get(map as MapName);
-      if (entries !== undefined) object.setMaxEntries(map, entries);
-    }
     object.load();
     for (const map of own) shared.set(map, object.map(map));
     for (const program of object.programNames) programs.set(program, object.program(program));

@@ -5,6 +5,9 @@ import { AttachType } from "../../native/index.js";
 /** Objects of one generation, in the order they are loaded; the first creates the maps. */
 export const OBJECTS = ["connect", "datagram", "sockops", "guard", "sweep"] as const;
 
+/** The one of them that a generation may be without: its type of program is not allowed everywhere. */
+export const SWEEP_OBJECT: (typeof OBJECTS)[number] = "sweep";
+
 export interface CgroupHook {
   /** Name of the link's pin and in `status`. */
   readonly hook: string;

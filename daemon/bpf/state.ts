@@ -3,8 +3,16 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { BpfMap, Native } from "../../native/index.js";
-import { bpfLoadFailed, bpfObjectMissing, bpfPinFailed, failed, ok, type Result } from "../base/errors.js";
+import type { BpfMap, BpfObject, Native } from "../../native/index.js";
+import {
+  bpfLoadFailed,
+  bpfObjectMissing,
+  bpfObjectStale,
+  bpfPinFailed,
+  failed,
+  ok,
+  type Result,
+} from "../base/errors.js";
 import { type Pins, STATE_NAMES, type StateName } from "./pins.js";
 
 /** Open handles of every long-lived map. */
@@ -18,7 +26,9 @@ export function openState(native: Native, pins: Pins, objects: string): Result<S
   const path = join(objects, "layout.o");
   if (!existsSync(path)) return failed(bpfObjectMissing(path));
   const opened: Partial<Record<StateName, BpfMap>> = {};
-  const object = native.openObject(path);
+  const prepared = openLayout(native, path);
+  if (!prepared.ok) return prepared;
+  const object = prepared.value;
   try {
     for (const name of STATE_NAMES) {
       if (!existsSync(pins.state(name))) continue;
@@ -40,6 +50,14 @@ export function openState(native: Native, pins: Pins, objects: string): Result<S
     object.close();
   }
   return ok(opened as StateMaps);
+}
+
+function openLayout(native: Native, path: string): Result<BpfObject> {
+  try {
+    return ok(native.openObject(path));
+  } catch (error) {
+    return failed(bpfObjectStale(path, error));
+  }
 }
 
 function pin(map: BpfMap, path: string): Result<void> {

@@ -3,7 +3,7 @@
 
 import type { Result } from "../base/errors.js";
 import { ok } from "../base/errors.js";
-import type { Logger } from "../base/log.js";
+import { type Logger, logVerifier } from "../base/log.js";
 import { inSlices } from "../base/slices.js";
 import type { ApplyFailure } from "../bpf/apply.js";
 import type { MapName } from "../bpf/maps.gen.js";
@@ -226,13 +226,16 @@ export class Reconciler {
    * beyond what is held now.
    */
   *#install(atLeast: Entries = {}): Steps<Result<void>> {
-    const { compiler, kernel, shortage, store } = this.#options;
+    const { compiler, kernel, log, shortage, store } = this.#options;
     this.#tell(yield* compiler.catchUp(store));
     compiler.compact();
     const needed = { ...compiler.needed(), ...atLeast };
     const lock = (failures: readonly ApplyFailure[]) => shortage.lockFor(failures);
     const installed = yield* kernel.install(needed, this.#counted(compiler.snapshot()), lock);
-    if (!installed.ok) return installed;
+    if (!installed.ok) {
+      logVerifier(log, installed.error);
+      return installed;
+    }
     this.#leaving.clear();
     this.#expected = undefined;
     shortage.end(installed.value);

@@ -1,6 +1,7 @@
 // Owns the facts of the status page. Must not know which of them deserve a warning, nor how they are shown.
 
 import type { AccessLogStatus, HookStatus, PodResponse, StatusFacts, XdsStatus } from "../admin/answers.js";
+import { describe } from "../base/errors.js";
 import type { Enrollment } from "../bpf/enrollment.js";
 import { Reason } from "../bpf/maps.gen.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
@@ -27,6 +28,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
     authzEnforced: dataplane.settings.authzOff === 0,
     warnings: [
       ...parts.startWarnings,
+      ...dataplane.lacks.map(describe),
       ...parts.shortage.troubles(),
       ...rejectedPolicies(parts),
       ...missingPolicies(parts),

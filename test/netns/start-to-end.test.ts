@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { freePort, LabMesh, meshWithPlane, program } from "../../lab/mesh.js";
 import { run } from "../../lab/process.js";
@@ -69,6 +70,72 @@ test("a first configuration that cannot govern is not acknowledged, and ends the
   const answers = now.log("weft-xds").match(/\b(SENT|ACK|NACK) /g) ?? [];
   expect(answers.filter((answer) => answer === "SENT ")).toHaveLength(2);
   expect(answers.filter((answer) => answer === "ACK ")).toHaveLength(1);
+});
+
+/** Runs what starts weftd with an addon whose functions `changes`, a JavaScript object literal, stand in for. */
+async function withAddon(changes: string, action: () => Promise<void>): Promise<void> {
+  const file = join(lab.directory, "addon.cjs");
+  const root = packageRoot();
+  writeFileSync(
+    file,
+    `const real = require(${JSON.stringify(join(root, "build", "weft_native.node"))});
+     const testdata = ${JSON.stringify(join(root, "build", "native-testdata"))};
+     const refuse = () => { throw Object.assign(new Error("load: EPERM"), { code: "EPERM", errno: 1 }); };
+     module.exports = { ...real, ...${changes} };`,
+  );
+  process.env.WEFT_ADDON = file;
+  try {
+    await action();
+  } finally {
+    delete process.env.WEFT_ADDON;
+  }
+}
+
+test("a kernel that refuses a type of program which is needed is told of in one line", async () => {
+  const refusing = "{ loadProgram: (raw) => (raw.type === 30 ? refuse() : real.loadProgram(raw)) }";
+  await withAddon(refusing, async () => {
+    const ended = await run(mesh.daemonCommand());
+    expect(ended.code).toBe(1);
+    expect(ended.stderr).toMatch(
+      /^weftd: .* of type sk_lookup, so no policy .*EPERM\) \[BPF_TYPE_REFUSED\]\n$/,
+    );
+  });
+});
+
+test("a kernel that refuses the iterator of UDP sockets is governed all the same, and told of", async () => {
+  const now = withFlags([], await freePort());
+  now.edit("workloads: []\n");
+  await now.startXds();
+  const refusing = `{ openObject: (path) => path.endsWith("/sweep.o")
+    ? { mapNames: [], programNames: [], load: refuse, close() {} } : real.openObject(path) }`;
+  await withAddon(refusing, async () => void (await now.startDaemon()));
+  const { warnings } = (await now.admin("/status")) as { warnings: string[] };
+  const said = /BPF programs of type iter\/udp: connected UDP sockets keep .*\[KERNEL_LACKS\]/;
+  expect(warnings.filter((warning) => said.test(warning))).toHaveLength(1);
+  expect(
+    now
+      .log("weftd")
+      .split("\n")
+      .filter((line) => said.test(line)),
+  ).toHaveLength(1);
+  expect(await now.endDaemon("SIGTERM")).toBe(0);
+});
+
+test("what the verifier said of a program is in the log at level debug, and nothing of it above", async () => {
+  const broken = `{ openObject: (path) =>
+    real.openObject(path.endsWith("/sockops.o") ? testdata + "/broken.bpf.o" : path) }`;
+  const now = withFlags(["--log-level", "bpf:debug"], await freePort());
+  now.edit("workloads: []\n");
+  await now.startXds();
+  await withAddon(broken, async () => {
+    now.launchDaemon();
+    expect(await now.daemon.exited).toBe(1);
+  });
+  const lines = now.log("weftd").trimEnd().split("\n");
+  expect(lines.at(-1)).toMatch(/^weftd: .*verifier refused .*sockops\.o.*Linux 6\.1.*\[BPF_LOAD_FAILED\]$/);
+  const verifier = lines.filter((line) => / DEBUG bpf +verifier: /.test(line));
+  expect(verifier.length).toBeGreaterThan(1000);
+  expect(verifier.join("\n")).toContain("R0 invalid mem access 'map_value_or_null'");
 });
 
 test("uninstalling looks where environment and file say that the daemon pins", async () => {

@@ -1,0 +1,39 @@
+// Owns the proof that a kernel which refuses what weft asks for is told of with its consequence.
+
+import { expect, it } from "vitest";
+import type { BpfProgram, RawProgram } from "../../native/index.js";
+import { checkProgramTypes, lackOfClosing, NEEDED } from "./program-types.js";
+
+const program = { close: () => undefined } as unknown as BpfProgram;
+
+it.each(NEEDED)("$name refused is a failure that names it and what it is for", ({
+  name,
+  type,
+  consequence,
+}) => {
+  const refused = Object.assign(new Error("load: EPERM (Operation not permitted)"), { code: "EPERM" });
+  const native = {
+    loadProgram(raw: RawProgram) {
+      if (raw.type === type) throw refused;
+      return program;
+    },
+  };
+  const checked = checkProgramTypes(native);
+  expect(checked).toMatchObject({ ok: false, error: { code: "BPF_TYPE_REFUSED", cause: refused } });
+  expect(checked.ok ? "" : checked.error.message).toContain(`of type ${name}, so ${consequence}`);
+});
+
+it("are all closed again where nothing is refused", () => {
+  let open = 0;
+  const close = () => void open--;
+  const loadProgram = () => {
+    open++;
+    return { close } as unknown as BpfProgram;
+  };
+  expect([checkProgramTypes({ loadProgram }), open]).toEqual([{ ok: true, value: undefined }, 0]);
+});
+
+it("a kernel that cannot close sockets is known by its type information", () => {
+  expect(lackOfClosing("/etc/hostname")).toMatchObject({ code: "KERNEL_LACKS" });
+  expect(lackOfClosing("/etc/hostname")?.message).toMatch(/bpf_sock_destroy.*keep an endpoint that has gone/);
+});

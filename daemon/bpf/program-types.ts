@@ -1,0 +1,71 @@
+// Owns what weft asks of a kernel beyond maps, and what is lost where it is refused: program types, and one function.
+// Must not know the objects.
+
+import { readFileSync } from "node:fs";
+import { AttachType, type Native } from "../../native/index.js";
+import { failed, kernelLacks, ok, programTypeRefused, type Result, type WeftError } from "../base/errors.js";
+import { BTF_PATH } from "./environment.js";
+
+interface ProgramType {
+  readonly name: string;
+  /** enum bpf_prog_type */
+  readonly type: number;
+  /** enum bpf_attach_type */
+  readonly attachType: number;
+  /** A clause: what weft cannot do without it. */
+  readonly consequence: string;
+}
+
+/** Without one of these weftd does not start. */
+export const NEEDED: readonly ProgramType[] = [
+  {
+    name: "cgroup_sock_addr",
+    type: 18,
+    attachType: AttachType.cgroupInet4Connect,
+    consequence: "no connection could be routed to an endpoint",
+  },
+  {
+    name: "sock_ops",
+    type: 13,
+    attachType: AttachType.cgroupSockOps,
+    consequence: "no connection could be followed: its source and its end would be unknown",
+  },
+  {
+    name: "sk_lookup",
+    type: 30,
+    attachType: AttachType.skLookup,
+    consequence: "no policy could be enforced on connections to a pod",
+  },
+];
+
+/** What the sweep of connected datagram sockets is for. */
+const UNSWEPT = "connected UDP sockets keep an endpoint that has gone until their application connects anew";
+
+/** `r0 = 1; exit`: a verdict that every needed type may give. Code in the first byte, immediate in the last four. */
+const PASS = new Uint8Array([0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
+
+/** Loads the smallest program of each needed type; the first that the kernel refuses is the error. */
+export function checkProgramTypes(native: Pick<Native, "loadProgram">): Result<void> {
+  for (const { name, type, attachType, consequence } of NEEDED) {
+    try {
+      native.loadProgram({ type, attachType, name: "weft_probe", instructions: PASS }).close();
+    } catch (error) {
+      return failed(programTypeRefused(name, consequence, error));
+    }
+  }
+  return ok(undefined);
+}
+
+/** The function that closes a socket (Linux 6.5), as the kernel's type information names it. */
+const CLOSING_FUNCTION = "bpf_sock_destroy";
+
+/** The sweep's own object was refused: weft goes on without it. */
+export function sweepRefused(cause: unknown): WeftError {
+  return kernelLacks("BPF programs of type iter/udp", UNSWEPT, cause);
+}
+
+/** Whether the kernel of this type information can close what the sweep finds; undefined when it can. */
+export function lackOfClosing(btf: string = BTF_PATH): WeftError | undefined {
+  if (readFileSync(btf).includes(`\0${CLOSING_FUNCTION}\0`)) return undefined;
+  return kernelLacks(`the function ${CLOSING_FUNCTION} of Linux 6.5`, UNSWEPT);
+}
