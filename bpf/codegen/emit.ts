@@ -46,7 +46,6 @@ const MAP_PRELUDE = `/** A map as its object defines it. */
 export interface MapDescription {
   readonly name: string;
   readonly type: string;
-  readonly perCpu: boolean;
   readonly key: Codec<unknown>;
   readonly value: Codec<unknown>;
   /** The least that is ever created. */
@@ -218,7 +217,6 @@ function emitMap(map: BpfMapLayout): string[] {
     `${map.name}: {`,
     `  name: "${map.name}",`,
     `  type: "${map.type}",`,
-    `  perCpu: ${map.type.includes("PERCPU")},`,
     `  key: ${codec(map.key)},`,
     `  value: ${codec(map.value)},`,
     `  maxEntries: ${map.maxEntries},`,

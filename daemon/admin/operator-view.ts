@@ -17,7 +17,7 @@ import type {
 } from "./answers.js";
 import type { EnrollRequest } from "./api.js";
 
-/** A kernel map as read: `count` keys and values laid end to end (native's Entries), per-CPU values unsummed. */
+/** A kernel map as read: `count` keys and values laid end to end (native's Entries). */
 export interface RawMap {
   readonly capacity: number;
   readonly entries: { readonly count: number; readonly keys: Buffer; readonly values: Buffer };

@@ -55,7 +55,6 @@ export function warningsOf(facts: StatusFacts): string[] {
 /** The reasons and the switches are always complete, and an LRU map makes room by itself. */
 function canFill(name: string): boolean {
   const description: MapDescription | undefined = Object.values(maps).find((map) => map.name === name);
-  return (
-    description !== undefined && description.maxEntries > 1 && !/LRU|PERCPU_ARRAY/.test(description.type)
-  );
+  const isComplete = name === "reasons" || description?.maxEntries === 1;
+  return description !== undefined && !isComplete && !description.type.includes("LRU");
 }

@@ -1221,7 +1221,6 @@ export const SiblingFlow: Codec<SiblingFlow> = {
 export interface MapDescription {
   readonly name: string;
   readonly type: string;
-  readonly perCpu: boolean;
   readonly key: Codec<unknown>;
   readonly value: Codec<unknown>;
   /** The least that is ever created. */
@@ -1236,7 +1235,6 @@ export const maps = {
   pods: {
     name: "pods",
     type: "HASH",
-    perCpu: false,
     key: U64,
     value: Pod,
     maxEntries: 1024,
@@ -1246,7 +1244,6 @@ export const maps = {
   guarded: {
     name: "guarded",
     type: "PERCPU_ARRAY",
-    perCpu: true,
     key: U32,
     value: GuardedPod,
     maxEntries: 1,
@@ -1256,7 +1253,6 @@ export const maps = {
   guards: {
     name: "guards",
     type: "PROG_ARRAY",
-    perCpu: false,
     key: U32,
     value: U32,
     maxEntries: 1,
@@ -1266,7 +1262,6 @@ export const maps = {
   node_opens: {
     name: "node_opens",
     type: "LRU_HASH",
-    perCpu: false,
     key: NodeOpen,
     value: U32,
     maxEntries: 16384,
@@ -1276,7 +1271,6 @@ export const maps = {
   pod_info: {
     name: "pod_info",
     type: "HASH",
-    perCpu: false,
     key: U64,
     value: PodInfo,
     maxEntries: 1024,
@@ -1286,7 +1280,6 @@ export const maps = {
   settings: {
     name: "settings",
     type: "ARRAY",
-    perCpu: false,
     key: U32,
     value: Settings,
     maxEntries: 1,
@@ -1296,7 +1289,6 @@ export const maps = {
   frontends: {
     name: "frontends",
     type: "HASH",
-    perCpu: false,
     key: FrontendKey,
     value: Frontend,
     maxEntries: 16384,
@@ -1306,7 +1298,6 @@ export const maps = {
   cidrs: {
     name: "cidrs",
     type: "LPM_TRIE",
-    perCpu: false,
     key: CidrKey,
     value: Cidr,
     maxEntries: 4096,
@@ -1316,7 +1307,6 @@ export const maps = {
   slots: {
     name: "slots",
     type: "ARRAY",
-    perCpu: false,
     key: U32,
     value: Slot,
     maxEntries: 32768,
@@ -1326,7 +1316,6 @@ export const maps = {
   addresses: {
     name: "addresses",
     type: "HASH",
-    perCpu: false,
     key: AddressKey,
     value: WorkloadAddress,
     maxEntries: 16384,
@@ -1336,7 +1325,6 @@ export const maps = {
   authz_tables: {
     name: "authz_tables",
     type: "HASH",
-    perCpu: false,
     key: U32,
     value: VerdictTable,
     maxEntries: 1024,
@@ -1346,7 +1334,6 @@ export const maps = {
   authz_identity: {
     name: "authz_identity",
     type: "HASH",
-    perCpu: false,
     key: IdentityRowKey,
     value: TermSet,
     maxEntries: 16384,
@@ -1356,7 +1343,6 @@ export const maps = {
   authz_address: {
     name: "authz_address",
     type: "LPM_TRIE",
-    perCpu: false,
     key: AddressRowKey,
     value: TermSet,
     maxEntries: 16384,
@@ -1366,7 +1352,6 @@ export const maps = {
   authz_dest: {
     name: "authz_dest",
     type: "LPM_TRIE",
-    perCpu: false,
     key: AddressRowKey,
     value: TermSet,
     maxEntries: 4096,
@@ -1376,7 +1361,6 @@ export const maps = {
   authz_port: {
     name: "authz_port",
     type: "HASH",
-    perCpu: false,
     key: PortRowKey,
     value: TermSet,
     maxEntries: 16384,
@@ -1386,7 +1370,6 @@ export const maps = {
   authz_terms: {
     name: "authz_terms",
     type: "HASH",
-    perCpu: false,
     key: TermKey,
     value: TermOrigin,
     maxEntries: 65536,
@@ -1396,7 +1379,6 @@ export const maps = {
   connections: {
     name: "connections",
     type: "LRU_HASH",
-    perCpu: false,
     key: U64,
     value: Connection,
     maxEntries: 65536,
@@ -1406,7 +1388,6 @@ export const maps = {
   traffic: {
     name: "traffic",
     type: "HASH",
-    perCpu: false,
     key: TrafficKey,
     value: Traffic,
     maxEntries: 65536,
@@ -1416,7 +1397,6 @@ export const maps = {
   policy_hits: {
     name: "policy_hits",
     type: "HASH",
-    perCpu: false,
     key: PolicyHitKey,
     value: Counter,
     maxEntries: 16384,
@@ -1426,7 +1406,6 @@ export const maps = {
   reasons: {
     name: "reasons",
     type: "ARRAY",
-    perCpu: false,
     key: U32,
     value: Counter,
     maxEntries: 33,
@@ -1436,7 +1415,6 @@ export const maps = {
   sibling_flows: {
     name: "sibling_flows",
     type: "LRU_HASH",
-    perCpu: false,
     key: SiblingKey,
     value: SiblingFlow,
     maxEntries: 16384,
@@ -1446,7 +1424,6 @@ export const maps = {
   connected_pods: {
     name: "connected_pods",
     type: "HASH",
-    perCpu: false,
     key: U64,
     value: U32,
     maxEntries: 16384,

@@ -140,7 +140,7 @@ export class LoadedObject {
   reasons(): Record<string, number> {
     const counted = Object.entries(reasonNames).map(([reason, label]): [string, number] => [
       label,
-      this.#sum("reasons", maps.reasons.key.encode(Number(reason))),
+      this.#count("reasons", maps.reasons.key.encode(Number(reason))),
     ]);
     return Object.fromEntries(counted.filter(([, count]) => count > 0));
   }
@@ -150,7 +150,7 @@ export class LoadedObject {
     const { count, keys } = this.#object.map("policy_hits").entries();
     return Array.from({ length: count }, (_, index) => {
       const key = keys.subarray(index * size, (index + 1) * size);
-      return { ...decode(key), count: this.#sum("policy_hits", key) };
+      return { ...decode(key), count: this.#count("policy_hits", key) };
     }).sort((a, b) => a.policy - b.policy || a.dryRun - b.dryRun);
   }
 
@@ -176,14 +176,9 @@ export class LoadedObject {
     this.#object.close();
   }
 
-  /** Sum over the CPUs of a per-CPU counter. */
-  #sum(map: "reasons" | "policy_hits", key: Uint8Array): number {
-    const { size, decode } = maps[map].value;
-    const values = this.#object.map(map).lookup(key);
-    if (values === undefined) return 0;
-    let sum = 0n;
-    for (let offset = 0; offset < values.length; offset += size) sum += decode(values, offset).count;
-    return Number(sum);
+  #count(map: "reasons" | "policy_hits", key: Uint8Array): number {
+    const value = this.#object.map(map).lookup(key);
+    return value === undefined ? 0 : Number(maps[map].value.decode(value).count);
   }
 }
 

@@ -202,7 +202,7 @@ describe("a ring buffer", () => {
       if (round % 2 === 0) await sleep(1);
       const started = performance.now();
       ring.close();
-      expect(performance.now() - started).toBeLessThan(500 * slowness);
+      expect(performance.now() - started).toBeLessThan(5_000 * slowness);
     }
     expect(descriptors()).toEqual(before);
     object.close();
