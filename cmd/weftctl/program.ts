@@ -2,9 +2,9 @@
 // Must not know how a verb does its work.
 
 import { Argument, Command, CommanderError, Option } from "commander";
+import { LISTED_MAPS } from "../../daemon/admin/api.js";
 import { LOG_LEVELS, SUBSYSTEMS } from "../../daemon/base/log-levels.js";
 import { printable } from "../../daemon/base/printable.js";
-import { maps } from "../../daemon/bpf/maps.gen.js";
 import { accessLogStatus, switchAccessLog, tailAccessLog } from "./accesslog.js";
 import { COMPLETE_COMMAND, candidates, completionScript, SHELLS, type Shell } from "./completion.js";
 import { addGlobalOptions, type Context, contextOf, type Terminal } from "./context.js";
@@ -78,7 +78,7 @@ function buildProgram(terminal: Terminal): Command {
     "dump bpf frontends -o yaml",
   ])
     .addArgument(new Argument("<KIND>", "what to show").choices(DUMP_KINDS))
-    .addArgument(new Argument("[MAP]", "with bpf: this map only").choices(Object.keys(maps)))
+    .addArgument(new Argument("[MAP]", "with bpf: this map only").choices(LISTED_MAPS))
     .option("-n, --namespace <NAMESPACE>", "only resources of this namespace")
     .action(
       act((context, command) => {

@@ -3,9 +3,13 @@
 
 import { z } from "zod";
 import { isNetnsPath, isPodWord } from "../base/parse.js";
+import { type MapName, maps } from "../bpf/maps.gen.js";
 import * as answers from "./answers.js";
 
 export type Method = "GET" | "POST" | "DELETE";
+
+/** Maps that can be dumped, in the order of definition: all but the one that holds nothing between two packets. */
+export const LISTED_MAPS = (Object.keys(maps) as MapName[]).filter((name) => name !== "guarded");
 
 /** One request that the admin port takes. */
 export interface Call {

@@ -18,6 +18,7 @@ import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
 import { serviceKey } from "../model/service.js";
 import type { Decoded } from "./answers.js";
+import { LISTED_MAPS } from "./api.js";
 import type { KernelNames, RawMap } from "./operator-view.js";
 
 type EnumNames = Readonly<Record<number, string>>;
@@ -45,9 +46,6 @@ const RESOURCE_FIELDS: Readonly<Record<string, "workload" | "service" | "policy"
   service: "service",
   policy: "policy",
 };
-
-/** Every map, in the order of definition. */
-export const LISTED_MAPS = Object.keys(maps) as MapName[];
 
 export function isListedMap(name: string): name is MapName {
   return LISTED_MAPS.some((known) => known === name);
@@ -80,12 +78,14 @@ export function decodeKey(map: MapName, bytes: Uint8Array, names: KernelNames): 
   if (isRecord(key)) return view(map, key, names);
   if (map === "reasons") return { reason: key, reasonName: reasonNames[Number(key)] ?? "" };
   if (map === "authz_tables") return view(map, { table: key }, names);
-  return { [map === "pods" || map === "pod_info" ? "cookie" : "index"]: plain(key) };
+  return { [typeof key === "bigint" ? "cookie" : "index"]: plain(key) };
 }
 
 export function decodeValue(map: MapName, bytes: Uint8Array, names: KernelNames): Decoded {
-  const { value: codec } = maps[map] as MapDescription;
-  return view(map, asRecord(codec.decode(bytes)), names);
+  const { value: codec, type } = maps[map] as MapDescription;
+  const value = codec.decode(bytes);
+  if (isRecord(value)) return view(map, value, names);
+  return { [type === "PROG_ARRAY" ? "program" : "value"]: plain(value) };
 }
 
 function view(map: MapName, record: Readonly<Record<string, unknown>>, names: KernelNames): Decoded {
@@ -159,11 +159,6 @@ function terms(words: unknown): number[] {
 function plain(value: unknown): unknown {
   if (typeof value !== "bigint") return value;
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
-}
-
-function asRecord(value: unknown): Record<string, unknown> {
-  if (isRecord(value)) return value;
-  throw new TypeError(`a map's value is ${typeof value}, not a struct`);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
