@@ -104,11 +104,14 @@ __attribute__((noinline)) __u64 find_hits(const struct verdict *verdict, __u32 w
 {
 	const struct verdict_table *table;
 	struct term_rows rows;
+	__u32 number;
 	__u64 hits;
 
 	if (!verdict)
 		return 0;
-	table = bpf_map_lookup_elem(&authz_tables, &verdict->table);
+	/* Linux 6.1 takes no key out of a global function's argument. */
+	number = verdict->table;
+	table = bpf_map_lookup_elem(&authz_tables, &number);
 	if (!table)
 		return 0;
 	word %= TERM_WORDS;

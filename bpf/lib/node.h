@@ -34,7 +34,7 @@ static __always_inline __u32 name_source(const struct node_open *open)
 #define CGROUP_LEVELS 16
 
 /* Whether the socket was made by a process below the pods' cgroup: a pod on the host's network. */
-static __always_inline bool is_of_pod(const struct settings *current, const struct sock *sk)
+static __always_inline bool is_of_pod(const struct settings *current, struct sock *sk)
 {
 	struct cgroup *group, *above;
 	const void *ancestors;
