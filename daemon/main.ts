@@ -206,7 +206,7 @@ interface Subscribed {
 /** A client whose updates go through the reconciler; the first complete configuration governs as a new generation. */
 function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Deferred<WeftError>): XdsClient {
   const { native, dataplane, instruments, version } = parts;
-  const { reconciler, pods } = parts.enforcement;
+  const { reconciler } = parts.enforcement;
   const trim = () => native.trimMemory();
   return createXdsClient({
     ...controlPlaneOf(config),
@@ -228,7 +228,6 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
         log.warn(describe(lack));
         logVerifier(log, lack);
       }
-      pods.guardAll();
       collectSoon(trim);
       return true;
     },
@@ -244,7 +243,7 @@ async function enrollPods(config: Config, { pods }: Enforcement): Promise<string
   await pods.restore();
   const warnings: string[] = [];
   for (const pod of config.pod) {
-    const enrolled = await pods.enroll(pod);
+    const enrolled = await pods.want(pod);
     if (!enrolled.ok) warnings.push(describe(enrolled.error));
   }
   return warnings;
@@ -258,7 +257,7 @@ function warnWhenLate(config: Config, dataplane: Dataplane, logs: Logs): () => v
       .logger("main")
       .warn(
         { address: formatHostPort(config.xdsAddress) },
-        "no complete configuration from the control plane yet: what an earlier daemon left governing goes on, new pods are not governed",
+        "no complete configuration from the control plane yet: what an earlier daemon left governing goes on, and new pods deny every connection",
       );
   }, config.syncTimeout);
   return () => clearTimeout(timer);

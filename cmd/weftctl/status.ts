@@ -67,7 +67,7 @@ const pods: readonly Column<PodResponse>[] = [
     paint: ({ workload }) => (workload === null ? "yellow" : undefined),
   },
   { title: "NETNS", value: ({ netns }) => netns },
-  { title: "COOKIE", value: ({ cookie }) => cookie, right: true, wide: true },
+  { title: "COOKIE", value: ({ cookie }) => cookie ?? "-", right: true, wide: true },
 ];
 
 const maps: readonly Column<MapStatus>[] = [

@@ -88,7 +88,13 @@ export const pod = z.object({
   namespace: z.string(),
   name: z.string(),
   netns: text("path of its network namespace"),
-  cookie: text("SO_NETNS_COOKIE, decimal"),
+  cookie: z.string().nullable().describe("SO_NETNS_COOKIE, decimal; null while it is not enrolled"),
+  state: z
+    .enum(["enrolled", "pending", "failed"])
+    .describe(
+      "pending: no namespace is there yet; failed: one is there and could not be enrolled, tried again",
+    ),
+  reason: z.string().nullable().describe("why it is not enrolled"),
   workload: z
     .string()
     .nullable()

@@ -33,6 +33,8 @@ export const webPod: PodResponse = {
   name: "web",
   netns: "/run/netns/web",
   cookie: "4097",
+  state: "enrolled",
+  reason: null,
   workload: "Kubernetes//Pod/default/web",
 };
 
@@ -229,7 +231,13 @@ export function testView(): TestView {
       if (!request.netns.startsWith("/run/netns/")) {
         return failed(podNetnsMissing(`${request.namespace}/${request.name}`, request.netns));
       }
-      const enrolled: PodResponse = { ...request, cookie: "4098", workload: null };
+      const enrolled: PodResponse = {
+        ...request,
+        cookie: "4098",
+        state: "enrolled",
+        reason: null,
+        workload: null,
+      };
       pods = [...pods, enrolled];
       return ok(enrolled);
     },

@@ -34,7 +34,11 @@ export function warningsOf(facts: StatusFacts): string[] {
     }
   }
   for (const pod of facts.pods) {
-    if (pod.workload === null) {
+    if (pod.state !== "enrolled") {
+      warnings.push(
+        `pod ${pod.namespace}/${pod.name} is ${pod.state}: ${pod.reason ?? `no namespace at ${pod.netns}`}`,
+      );
+    } else if (pod.workload === null) {
       warnings.push(
         `the control plane does not know pod ${pod.namespace}/${pod.name}: its connections are not named`,
       );

@@ -26,6 +26,7 @@ export type ErrorCode =
   | "NO_PRIVILEGES"
   | "NODE_UNKNOWN"
   | "POD_NETNS_MISSING"
+  | "POD_NETNS_OF_HOST"
   | "POD_TEXT_TOO_LONG"
   | "POD_UNKNOWN"
   | "PODS_FULL"
@@ -257,6 +258,13 @@ export function podNetnsMissing(pod: string, path: string, cause?: unknown): Wef
     "POD_NETNS_MISSING",
     `the network namespace ${path} of pod ${pod} does not exist: name one such as /run/netns/NAME or /proc/PID/ns/net`,
     cause,
+  );
+}
+
+export function podNetnsOfHost(pod: string, path: string): WeftError {
+  return new WeftError(
+    "POD_NETNS_OF_HOST",
+    `${path} is the network namespace of the machine or of weftd itself: enrolled as pod ${pod} it would be cut off, name a pod's own`,
   );
 }
 

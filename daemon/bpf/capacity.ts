@@ -8,6 +8,11 @@ export const CONFIGURATION_MAPS: readonly MapName[] = (Object.keys(maps) as MapN
   (name) => !(STATE_MAPS as readonly string[]).includes(name),
 );
 
+/** Capacity for what is needed now and may come: twice as much, rounded up to a power of two. */
+export function roomFor(needed: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, 2 * needed)));
+}
+
 /**
  * Entries to create each configuration map with: twice what is needed now, rounded up to a power of two, never
  * less than the map's own minimum and never more than `limit`.
@@ -18,8 +23,7 @@ export function planCapacities(
 ): ReadonlyMap<MapName, number> {
   return new Map(
     CONFIGURATION_MAPS.map((name) => {
-      const wanted = 2 ** Math.ceil(Math.log2(Math.max(1, 2 * (needed[name] ?? 0))));
-      return [name, Math.min(limit, Math.max(wanted, maps[name].maxEntries))];
+      return [name, Math.min(limit, Math.max(roomFor(needed[name] ?? 0), maps[name].maxEntries))];
     }),
   );
 }

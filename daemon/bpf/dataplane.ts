@@ -1,17 +1,8 @@
 // Owns the kernel side of a running daemon: the long-lived maps, the generation that governs, the links.
 // Must not know the model, nor why an operation is wanted.
 
-import { statSync } from "node:fs";
 import type { BpfError, BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
-import {
-  bpfAttachFailed,
-  bpfPinFailed,
-  failed,
-  ok,
-  podNetnsMissing,
-  type Result,
-  type WeftError,
-} from "../base/errors.js";
+import { bpfAttachFailed, bpfPinFailed, failed, ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
@@ -25,20 +16,25 @@ import {
   readTraffic,
   type TrafficCount,
 } from "./counters.js";
-import { type Enrollment, readEnrollments, removeEnrollment, writeEnrollment } from "./enrollment.js";
-import type { Environment } from "./environment.js";
 import {
-  attachGuard,
-  describeLink,
-  detachGuard,
-  type Generation,
-  loadGeneration,
-  swapIn,
-} from "./generation.js";
+  type Enrollment,
+  enrollmentBytes,
+  type PodPath,
+  readEnrollments,
+  removeEnrollment,
+  restoreEnrollment,
+  writeEnrollment,
+} from "./enrollment.js";
+import type { Environment } from "./environment.js";
+import { type Generation, loadGeneration } from "./generation.js";
+import { COUNTERS, type CounterName, GROWING, Growth, isGrowing, makeMap } from "./growth.js";
+import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "./hooks.js";
 import { type MapName, maps, type Settings } from "./maps.gen.js";
+import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
+import { swapIn } from "./swap.js";
 
 /** A hook as it is attached now. */
 export interface AttachedHook {
@@ -57,8 +53,14 @@ export class Dataplane {
   readonly #objects: string;
   readonly #entryLimit: number;
   readonly #pins: Pins;
-  readonly #state: StateMaps;
+  #state: StateMaps;
+  /** Counters that grew out of these. */
+  readonly #parts: { readonly name: CounterName; readonly map: BpfMap }[];
   #generation: Generation | undefined;
+  /** What the last generation made larger, while hooks of the one before may still write to the smaller maps. */
+  #growth: Growth | undefined;
+  /** Entries of the long-lived maps that fill by use, as last counted. */
+  #fills: Partial<Record<MapName, number>> = {};
 
   private constructor(
     native: Native,
@@ -74,6 +76,9 @@ export class Dataplane {
     this.#entryLimit = entryLimit;
     this.#pins = pins;
     this.#state = state;
+    this.#parts = COUNTERS.flatMap((name) =>
+      pins.parts(name).map((path) => ({ name, map: native.openPinnedMap(path) })),
+    );
   }
 
   /**
@@ -124,32 +129,67 @@ export class Dataplane {
     onFilled: (failures: readonly ApplyFailure[]) => void,
   ): Generator<void, Result<ApplyFailure[]>> {
     const old = this.#pins.generations();
+    const grown = Growth.begin(this.#native, this.#objects, this.#state, needed, this.#entryLimit);
+    if (!grown.ok) return grown;
+    const growth = grown.value;
+    const state = growth.applyTo(this.#state);
     const loaded = yield* loadGeneration(
       this.#native,
       this.#pins,
       this.#objects,
-      this.#state,
+      state,
       (old.at(-1) ?? 0) + 1,
       planCapacities(needed, this.#entryLimit),
     );
-    if (!loaded.ok) return loaded;
+    if (!loaded.ok) {
+      growth.abandon();
+      return loaded;
+    }
     const generation = loaded.value;
     const failures: ApplyFailure[] = [];
     for (const operations of lists) {
       for (const failure of applyOperations(generation.maps, operations)) failures.push(failure);
       yield;
     }
+    growth.copy();
     onFilled(failures);
-    const swapped = swapIn(this.#native, this.#pins, this.#state, generation, this.#environment.cgroup);
+    const swapped = this.#swapIn(generation, old.at(-1));
     if (!swapped.ok) {
+      growth.abandon();
       generation.close();
+      this.#pins.removeGeneration(generation.number);
       return swapped;
     }
     this.#generation?.close();
     this.#generation = generation;
+    this.#parts.push(...growth.adopt(this.#pins));
+    this.#state = state;
+    this.#growth = growth;
     for (const number of old) this.#pins.removeGeneration(number);
     for (const path of this.#pins.staleState()) this.#pins.remove(path);
     return ok(failures);
+  }
+
+  /** Call after install(), when no hook of the former generation runs any more. */
+  finish(): void {
+    this.#growth?.finish();
+    this.#growth = undefined;
+  }
+
+  #swapIn(generation: Generation, former: number | undefined): Result<void> {
+    const enrolled = this.enrollments().map(({ cookie }) => cookie);
+    return swapIn(
+      {
+        native: this.#native,
+        pins: this.#pins,
+        maps: this.#state,
+        former,
+        // Another daemon's stubs may be of another form.
+        newStubs: this.installed ? undefined : new Set(enrolled),
+        cgroup: this.#environment.cgroup,
+      },
+      generation,
+    );
   }
 
   /** Applies operations to the generation that governs. Call after install(). */
@@ -161,12 +201,24 @@ export class Dataplane {
   /** Entries that a map holds at most, now and in any generation to come. */
   capacity(map: MapName): { readonly now: number; readonly limit: number } {
     const now = this.map(map)?.info.maxEntries ?? 0;
-    return { now, limit: CONFIGURATION_MAPS.includes(map) ? this.#entryLimit : now };
+    return { now, limit: CONFIGURATION_MAPS.includes(map) || isGrowing(map) ? this.#entryLimit : now };
+  }
+
+  /** Counts the entries of the long-lived maps that fill by use. Takes milliseconds: they have to be walked. */
+  count(): ReadonlyMap<MapName, number> {
+    const counts = GROWING.map((name) => [name, this.#state[name].entries().count] as const);
+    this.#fills = Object.fromEntries(counts);
+    return new Map(counts);
+  }
+
+  /** Entries of long-lived maps, those that fill by use as last counted. */
+  fills(): Partial<Record<MapName, number>> {
+    return { ...this.#fills, pod_info: this.enrollments().length };
   }
 
   /** A map of the governing generation or a long-lived one. */
   map(name: MapName): BpfMap | undefined {
-    return this.#generation?.maps[name] ?? (this.#state as Partial<Record<MapName, BpfMap>>)[name];
+    return (this.#state as Partial<Record<MapName, BpfMap>>)[name] ?? this.#generation?.maps[name];
   }
 
   // ---- pods ----
@@ -175,23 +227,43 @@ export class Dataplane {
     return readEnrollments(this.#state.pod_info);
   }
 
-  /** The cookie of a namespace path. */
-  cookieOf(pod: string, netns: string): Result<bigint> {
+  /**
+   * Enrolls the namespace at a path: it is remembered and guarded from here on, or nothing of it is. Until entries say
+   * more every connection to it is denied.
+   */
+  enroll(pod: PodPath): Result<Enrollment> {
+    const opened = openNetns(this.#native, `${pod.namespace}/${pod.name}`, pod.netns);
+    if (!opened.ok) return opened;
+    const netns = opened.value;
     try {
-      return ok(this.#native.netnsCookie(netns));
-    } catch (error) {
-      return failed(podNetnsMissing(pod, netns, error));
+      const enrollment = { ...pod, cookie: netns.cookie };
+      const before = enrollmentBytes(this.#state.pod_info, netns.cookie);
+      const remembered = this.#remember(enrollment);
+      if (!remembered.ok) return remembered;
+      const guarded = attachGuard(this.#native, this.#pins, this.#state, netns);
+      if (guarded.ok) return ok(enrollment);
+      restoreEnrollment(this.#state.pod_info, netns.cookie, before);
+      return guarded;
+    } finally {
+      netns.close();
     }
   }
 
-  /** Remembers the names of an enrolled namespace. */
-  remember(enrollment: Enrollment): Result<void> {
-    return writeEnrollment(this.#state.pod_info, enrollment);
-  }
-
-  /** Puts the verdict hook on an enrolled pod: what governs judges it, or refuses what it does not know. */
-  guard(enrollment: Enrollment): Result<void> {
-    return attachGuard(this.#native, this.#pins, this.#state, enrollment.cookie, enrollment.netns);
+  /** No program reads the names, so that their map is made larger at any time. */
+  #remember(enrollment: Enrollment): Result<void> {
+    const map = this.#state.pod_info;
+    const written = writeEnrollment(map, enrollment);
+    const { maxEntries } = map.info;
+    if (written.ok || written.error.code !== "PODS_FULL" || maxEntries >= this.#entryLimit) return written;
+    const entries = Math.min(2 * maxEntries, this.#entryLimit);
+    const larger = makeMap(this.#native, this.#objects, this.#state, "pod_info", entries);
+    if (!larger.ok) return larger;
+    const { keys, values, count } = map.entries();
+    larger.value.updateBatch(keys, values, count);
+    this.#pins.putInPlace(this.#pins.state("pod_info"), (fresh) => larger.value.pin(fresh));
+    this.#state = { ...this.#state, pod_info: larger.value };
+    map.close();
+    return writeEnrollment(larger.value, enrollment);
   }
 
   /** Takes the verdict hook and the names off a namespace. */
@@ -201,11 +273,14 @@ export class Dataplane {
     this.#state.connected_pods.delete(maps.connected_pods.key.encode(cookie));
   }
 
-  /** Whether the network namespace still exists: its guard link tells, else its path. */
-  isAlive(enrollment: Enrollment): boolean {
-    const link = describeLink(this.#native, this.#pins.guard(enrollment.cookie));
-    if (link !== undefined) return link.netnsInode !== 0;
-    return statSync(enrollment.netns, { throwIfNoEntry: false }) !== undefined;
+  /** Inode of a guarded namespace; undefined when it has ended, or is not guarded. */
+  inodeOf(cookie: bigint): number | undefined {
+    return describeLink(this.#native, this.#pins.guard(cookie))?.netnsInode || undefined;
+  }
+
+  /** Inode of what is at a path. */
+  inodeAt(path: string): number | undefined {
+    return inodeAt(path);
   }
 
   /**
@@ -274,7 +349,7 @@ export class Dataplane {
   }
 
   traffic(): TrafficCount[] {
-    return readTraffic(this.#state.traffic);
+    return this.#readAll("traffic", readTraffic);
   }
 
   reasons(): ReasonCount[] {
@@ -282,7 +357,13 @@ export class Dataplane {
   }
 
   policyHits(): PolicyHitCount[] {
-    return readPolicyHits(this.#state.policy_hits);
+    return this.#readAll("policy_hits", readPolicyHits);
+  }
+
+  /** A key may come once from each map. */
+  #readAll<T>(name: CounterName, read: (map: BpfMap) => T[]): T[] {
+    const parts = this.#parts.filter((part) => part.name === name).map(({ map }) => map);
+    return [...parts, this.#state[name]].flatMap(read);
   }
 
   programRuns(): ProgramRuns[] {

@@ -13,13 +13,17 @@ import {
 } from "../base/errors.js";
 import { maps, NETNS_PATH_BYTES, POD_NAME_BYTES } from "./maps.gen.js";
 
-export interface Enrollment {
-  /** SO_NETNS_COOKIE */
-  readonly cookie: bigint;
+/** A pod as the operator names it. */
+export interface PodPath {
   readonly namespace: string;
   readonly name: string;
-  /** Path at enrolment; may be gone by now. */
+  /** Path of its network namespace; of an enrolled one it may be gone by now. */
   readonly netns: string;
+}
+
+export interface Enrollment extends PodPath {
+  /** SO_NETNS_COOKIE */
+  readonly cookie: bigint;
 }
 
 const { key: Cookie, value: PodInfo } = maps.pod_info;
@@ -52,6 +56,17 @@ export function writeEnrollment(map: BpfMap, enrollment: Enrollment): Result<voi
 
 export function removeEnrollment(map: BpfMap, cookie: bigint): void {
   map.delete(Cookie.encode(cookie));
+}
+
+/** What is remembered of a namespace now, for restoreEnrollment(). */
+export function enrollmentBytes(map: BpfMap, cookie: bigint): Uint8Array | undefined {
+  return map.lookup(Cookie.encode(cookie));
+}
+
+/** Takes a writeEnrollment() back. */
+export function restoreEnrollment(map: BpfMap, cookie: bigint, before: Uint8Array | undefined): void {
+  if (before === undefined) removeEnrollment(map, cookie);
+  else map.update(Cookie.encode(cookie), before);
 }
 
 function text(bytes: Uint8Array): string {

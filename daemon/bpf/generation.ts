@@ -1,12 +1,10 @@
-// Owns one generation: its programs and configuration maps, loaded, pinned, filled, and put behind the links.
+// Owns one generation: its programs and configuration maps, loaded, pinned, filled.
 // Must not know where the operations come from.
 
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { BpfError, BpfLink, BpfMap, BpfObject, BpfProgram, Native } from "../../native/index.js";
-import { AttachType } from "../../native/index.js";
+import type { BpfError, BpfMap, BpfObject, BpfProgram, Native } from "../../native/index.js";
 import {
-  bpfAttachFailed,
   bpfLoadFailed,
   bpfObjectMissing,
   bpfObjectStale,
@@ -18,15 +16,11 @@ import {
   type WeftError,
 } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
-import { type GuardMaps, loadStub } from "./guard-stub.js";
-import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM, OBJECTS, SWEEP_OBJECT } from "./hooks.js";
-import { type MapName, maps } from "./maps.gen.js";
+import { OBJECTS, SWEEP_OBJECT } from "./hooks.js";
+import type { MapName } from "./maps.gen.js";
 import type { Pins } from "./pins.js";
 import { sweepRefused } from "./program-types.js";
 import type { StateMaps } from "./state.js";
-
-/** The one entry of `guards`. */
-const FIRST = maps.guards.key.encode(0);
 
 export interface Generation {
   readonly number: number;
@@ -162,138 +156,4 @@ function loadObject(
   } finally {
     object.close();
   }
-}
-
-/**
- * Puts a generation's programs behind the hooks: one step for the verdicts of all pods, then one for each hook of
- * the cgroup (BPF_LINK_UPDATE). Who judges goes first: what is routed anew is judged by the new tables. From here on
- * the generation governs.
- */
-export function swapIn(
-  native: Native,
-  pins: Pins,
-  state: GuardMaps,
-  generation: Generation,
-  cgroup: string,
-): Result<void> {
-  try {
-    state.guards.updateProgram(FIRST, programOf(generation, GUARD_PROGRAM));
-  } catch (error) {
-    return failed(bpfAttachFailed("guard", "every pod", error));
-  }
-  for (const hook of CGROUP_HOOKS) {
-    const swapped = swapCgroupHook(native, pins, generation, hook, cgroup);
-    if (!swapped.ok) return swapped;
-  }
-  return ok(undefined);
-}
-
-function swapCgroupHook(
-  native: Native,
-  pins: Pins,
-  generation: Generation,
-  { hook, program: name, attachType }: CgroupHook,
-  cgroup: string,
-): Result<void> {
-  const path = pins.hook(hook);
-  const program = programOf(generation, name);
-  try {
-    const existing = existsSync(path) ? native.openPinnedLink(path) : undefined;
-    if (existing !== undefined && existing.info.cgroupId === cgroupId(cgroup)) {
-      existing.update(program);
-      existing.close();
-      return ok(undefined);
-    }
-    // First start, or the operator named another cgroup: the new hook stands before the old one goes.
-    const link = native.linkCgroup(program, cgroup, attachType);
-    pins.putInPlace(path, (fresh) => link.pin(fresh));
-    link.close();
-    existing?.detach();
-    existing?.close();
-    return ok(undefined);
-  } catch (error) {
-    return failed(bpfAttachFailed(hook, cgroup, error));
-  }
-}
-
-/**
- * Puts a pod's stub on its namespace; replaces the one that is there. It is judged by what governs: by nothing, and
- * so refused, before any generation does.
- */
-export function attachGuard(
-  native: Native,
-  pins: Pins,
-  state: GuardMaps,
-  cookie: bigint,
-  netnsPath: string,
-): Result<void> {
-  const path = pins.guard(cookie);
-  let stub: BpfProgram | undefined;
-  try {
-    stub = loadStub(native, state, cookie);
-    const isThere = existsSync(path);
-    const link = isThere
-      ? native.openPinnedLink(path)
-      : native.linkNetns(stub, netnsPath, AttachType.skLookup);
-    try {
-      if (isThere) link.update(stub);
-      else link.pin(path);
-    } finally {
-      link.close();
-    }
-    return ok(undefined);
-  } catch (error) {
-    return failed(bpfAttachFailed("guard", netnsPath, error));
-  } finally {
-    stub?.close();
-  }
-}
-
-/** Takes the verdict hook off a namespace; one that is not there is no error. */
-export function detachGuard(native: Native, pins: Pins, cookie: bigint): void {
-  const path = pins.guard(cookie);
-  if (existsSync(path)) removeLink(native, pins, path);
-}
-
-/** Detaches every hook and removes every pin. Long-lived maps go too: counters and enrolments end here. */
-export function uninstall(native: Native, pins: Pins): { readonly links: number } {
-  const links = pins.links();
-  for (const path of links) removeLink(native, pins, path);
-  pins.removeAll();
-  return { links: links.length };
-}
-
-function removeLink(native: Native, pins: Pins, path: string): void {
-  const link = native.openPinnedLink(path);
-  try {
-    link.detach();
-  } catch (error) {
-    // The cgroup or namespace is gone, and the kernel has detached the link itself.
-    if ((error as BpfError).code !== "ENOLINK") throw error;
-  } finally {
-    link.close();
-  }
-  pins.remove(path);
-}
-
-/** A pinned link as `status` shows it; undefined when it is not there. */
-export function describeLink(native: Native, path: string): BpfLink["info"] | undefined {
-  if (!existsSync(path)) return undefined;
-  const link = native.openPinnedLink(path);
-  try {
-    return link.info;
-  } finally {
-    link.close();
-  }
-}
-
-/** The id that BPF links know a cgroup by: the inode of its directory. */
-function cgroupId(path: string): bigint {
-  return statSync(path, { bigint: true }).ino;
-}
-
-function programOf(generation: Generation, name: string): BpfProgram {
-  const program = generation.programs.get(name);
-  if (program === undefined) throw new Error(`program ${name} is in no object`);
-  return program;
 }

@@ -1,6 +1,7 @@
 // Owns the layout of the pins below <bpffs>/weft. Must not know what the pinned things do.
 //
 //   state/<map>-<layout>     long-lived maps, shared by generations of the same layout
+//   state/<map>-<layout>-<n> counters that grew out of a smaller map: what that one holds is read with it
 //   generation-<n>/<name>    configuration maps and programs of one generation
 //   links/<hook>             cgroup hooks; links/guard-<cookie> one an enrolled pod
 
@@ -63,7 +64,19 @@ export class Pins {
   /** Files of long-lived maps whose layout this daemon does not have. */
   staleState(): string[] {
     const current = new Set(STATE_NAMES.map((name) => this.state(name)));
-    return this.#list("state").filter((path) => !current.has(path));
+    return this.#list("state").filter(
+      (path) => !current.has(path.replace(/-[0-9]+$/, "")) && !current.has(path),
+    );
+  }
+
+  /** Files of what a map of counters was before it grew. */
+  parts(name: StateName): string[] {
+    const state = this.state(name);
+    return this.#list("state").filter((path) => path.startsWith(`${state}-`));
+  }
+
+  nextPart(name: StateName): string {
+    return `${this.state(name)}-${this.parts(name).length + 1}`;
   }
 
   generation(number: number, name: string): string {

@@ -1,10 +1,11 @@
 // Owns the taking away of weft from a host. Must not know a running daemon, but that there is none.
 
 import { existsSync } from "node:fs";
+import type { Native } from "../../native/index.js";
 import { failed, ok, type Result, uninstallFailed } from "../base/errors.js";
 import { packageRoot } from "../base/package-root.js";
 import { checkAccess, loadAddon } from "./environment.js";
-import { uninstall } from "./generation.js";
+import { removeLink } from "./guard-links.js";
 import { takeLock } from "./lock.js";
 import { Pins } from "./pins.js";
 
@@ -36,4 +37,12 @@ export function uninstallFrom(bpffs: string): Result<Uninstalled> {
   } catch (error) {
     return failed(uninstallFailed(root, error));
   }
+}
+
+/** Long-lived maps go too: counters and enrolments end here. */
+function uninstall(native: Native, pins: Pins): { readonly links: number } {
+  const links = pins.links();
+  for (const path of links) removeLink(native, pins, path);
+  pins.removeAll();
+  return { links: links.length };
 }

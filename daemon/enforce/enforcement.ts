@@ -30,7 +30,7 @@ export interface Enforcement {
 export function createEnforcement(options: EnforcementOptions): Enforcement {
   const store = createStore();
   const shortage = new Shortage(options);
-  const grace = new GracePeriod(options.waitForReaders);
+  const grace = new GracePeriod(options.waitForReaders, options.log);
   const sweep = new DatagramSweep(options);
   const onBackendLost = () => sweep.start();
   const reconciler = new Reconciler({ ...options, store, shortage, grace, onBackendLost });

@@ -6,14 +6,19 @@ import type { MapName } from "../bpf/maps.gen.js";
 /** Generations and the operations on them. */
 export type Kernel = Pick<
   Dataplane,
-  "installed" | "generation" | "install" | "apply" | "capacity" | "settings" | "changeSettings"
+  | "installed"
+  | "generation"
+  | "install"
+  | "finish"
+  | "count"
+  | "apply"
+  | "capacity"
+  | "settings"
+  | "changeSettings"
 >;
 
 /** The pods' side of it. */
-export type PodKernel = Pick<
-  Dataplane,
-  "enrollments" | "cookieOf" | "remember" | "guard" | "forget" | "isAlive"
->;
+export type PodKernel = Pick<Dataplane, "enrollments" | "enroll" | "forget" | "inodeOf" | "inodeAt">;
 
 /** Entries by map. */
 export type Entries = Partial<Record<MapName, number>>;

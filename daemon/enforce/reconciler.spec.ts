@@ -3,16 +3,11 @@
 
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
-import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
-import { CONFIGURATION_MAPS, planCapacities } from "../bpf/capacity.js";
 import type { Dataplane } from "../bpf/dataplane.js";
-import { AuthzLock, type MapName, maps, type Settings, TableNumber } from "../bpf/maps.gen.js";
-import { type TestMap, testMaps } from "../bpf/test-map.js";
+import { AuthzLock, type MapName, maps, TableNumber } from "../bpf/maps.gen.js";
 import { principalOf } from "../compile/authz/identity.js";
 import { match, policy } from "../compile/authz/test-mesh.js";
 import { type Compiler, createCompiler } from "../compile/compiler.js";
-import type { MapOperation } from "../compile/operation.js";
 import { type LogicalView, logicalView, type MapEntry } from "../compile/view.js";
 import { createStore } from "../model/store.js";
 import { pod, service } from "../model/test-samples.js";
@@ -20,65 +15,7 @@ import type { EnrolledPod, Update } from "../model/update.js";
 import { GracePeriod } from "./grace-period.js";
 import { Reconciler } from "./reconciler.js";
 import { Shortage } from "./shortage.js";
-
-/** The parts of Dataplane that carry operations, over doubles of maps; a generation is a new set of them. */
-class TestDataplane {
-  kernel: Record<MapName, TestMap>;
-  generation = 0;
-  settings: Settings = {
-    accessLog: 0,
-    authzOff: 0,
-    authzLocked: AuthzLock.NONE,
-    authzNode: 1,
-    hostNetns: 1n,
-    podsCgroup: 0n,
-  };
-  /** Locks seen when a generation was full and not yet in force. */
-  readonly locksAtSwap: number[] = [];
-  breakInstall = false;
-  readonly #limit: number;
-
-  constructor(limit: number) {
-    this.#limit = limit;
-    this.kernel = testMaps();
-  }
-
-  get installed(): boolean {
-    return this.generation > 0;
-  }
-
-  *install(
-    needed: Partial<Record<MapName, number>>,
-    lists: Iterable<readonly MapOperation[]>,
-    onFilled: (failures: readonly ApplyFailure[]) => void,
-  ): Generator<void, Result<ApplyFailure[]>> {
-    if (this.breakInstall) return failed(bpfLoadFailed("connect.o", new Error("ENOMEM")));
-    const fresh = testMaps(Object.fromEntries(planCapacities(needed, this.#limit)));
-    const failures: ApplyFailure[] = [];
-    for (const operations of lists) {
-      failures.push(...applyOperations(fresh, operations));
-      yield;
-    }
-    onFilled(failures);
-    this.locksAtSwap.push(this.settings.authzLocked);
-    this.kernel = fresh;
-    this.generation++;
-    return ok(failures);
-  }
-
-  apply(operations: readonly MapOperation[]): ApplyFailure[] {
-    return applyOperations(this.kernel, operations);
-  }
-
-  capacity(map: MapName) {
-    const now = this.kernel[map].info.maxEntries;
-    return { now, limit: CONFIGURATION_MAPS.includes(map) ? this.#limit : now };
-  }
-
-  changeSettings(change: Partial<Settings>): void {
-    this.settings = { ...this.settings, ...change };
-  }
-}
+import { TestDataplane } from "./test-dataplane.js";
 
 const pods: readonly EnrolledPod[] = [
   { cookie: 7n, namespace: "default", name: "web" },
@@ -114,7 +51,7 @@ async function start(limit: number, update: Update = base): Promise<void> {
     store: createStore(),
     compiler,
     kernel: dataplane,
-    grace: new GracePeriod(() => new Promise((resolve) => graces.push(resolve))),
+    grace: new GracePeriod(() => new Promise((resolve) => graces.push(resolve)), log),
     shortage,
     log,
     onBackendLost: () => undefined,
@@ -193,6 +130,19 @@ describe("a map that is outgrown", () => {
     expect(kernel.kernel.frontends.info.maxEntries).toBe(4 * maxEntries);
     expect([failures, kernel.locksAtSwap, shortage.troubles()]).toEqual([[], [0, 0], []]);
     expect(view()).toEqual(await wanted());
+  });
+
+  it("is made larger before use has filled it, and takes over what is left when no hook runs any more", async () => {
+    await start(10_000_000);
+    const { maxEntries } = kernel.kernel.traffic.info;
+    kernel.counts = new Map([["traffic", maxEntries / 2]]);
+    await reconciler.makeRoom();
+    expect(kernel.generation).toBe(1);
+    kernel.counts = new Map([["traffic", maxEntries * 0.8]]);
+    await reconciler.makeRoom();
+    expect([kernel.generation, kernel.finished]).toEqual([2, 1]);
+    await endGrace();
+    expect(kernel.finished).toBe(2);
   });
 
   it("is not made larger for what replaces something, once there is room for both", async () => {

@@ -19,6 +19,9 @@ import type { Shortage } from "./shortage.js";
 /** Milliseconds between two tries to mend with a new generation what the kernel refused. */
 const MEND_MS = 10_000;
 
+/** Long-lived maps are counted only now and then: room for as many more is made ahead. */
+const AHEAD = 1.2;
+
 /** Verdict tables and their rows: a hook that was led to a table just before must still find all of it. */
 const LED_TO: ReadonlySet<MapName> = new Set([
   "authz_tables",
@@ -85,6 +88,19 @@ export class Reconciler {
   /** Makes everything held so far govern, for the first time. */
   install(): Promise<Result<void>> {
     return this.#inTurn(() => this.#install());
+  }
+
+  /** Makes long-lived maps larger before use has filled them. Call now and then. */
+  makeRoom(): Promise<void> {
+    return this.#inTurn(() => this.#makeRoom());
+  }
+
+  *#makeRoom(): Steps<void> {
+    const { kernel, shortage } = this.#options;
+    if (!kernel.installed || shortage.isFrozen) return;
+    const held = [...kernel.count()].map(([map, count]) => [map, count * AHEAD] as const);
+    const outgrown = shortage.outgrown(new Map(held));
+    if (outgrown !== undefined) yield* this.#renew(outgrown);
   }
 
   /** Does `work` between two updates: the kernel then holds what expected() and leaving() say, if nothing is wrong. */
@@ -226,7 +242,7 @@ export class Reconciler {
    * beyond what is held now.
    */
   *#install(atLeast: Entries = {}): Steps<Result<void>> {
-    const { compiler, kernel, log, shortage, store } = this.#options;
+    const { compiler, grace, kernel, log, shortage, store } = this.#options;
     this.#tell(yield* compiler.catchUp(store));
     compiler.compact();
     const needed = { ...compiler.needed(), ...atLeast };
@@ -240,7 +256,8 @@ export class Reconciler {
     this.#expected = undefined;
     shortage.end(installed.value);
     this.#denyIncomplete(installed.value);
-    this.#options.grace.after(this.#options.onBackendLost);
+    grace.after(() => kernel.finish());
+    grace.after(this.#options.onBackendLost);
     return ok(undefined);
   }
 

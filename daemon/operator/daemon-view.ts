@@ -119,12 +119,13 @@ export class DaemonView implements OperatorView {
   }
 
   pods(): PodResponse[] {
-    return this.#parts.pods.enrolled.map((pod) => podOf(this.#parts, pod));
+    return this.#parts.pods.all.map((pod) => podOf(this.#parts, pod));
   }
 
   async enroll(pod: EnrollRequest): Promise<Result<PodResponse>> {
     const enrolled = await this.#parts.pods.enroll(pod);
-    return enrolled.ok ? ok(podOf(this.#parts, enrolled.value)) : enrolled;
+    if (!enrolled.ok) return enrolled;
+    return ok(podOf(this.#parts, { ...enrolled.value, state: "enrolled", error: undefined }));
   }
 
   unenroll(namespace: string, name: string): Promise<Result<void>> {

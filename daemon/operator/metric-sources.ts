@@ -1,7 +1,8 @@
 // Owns where the metrics find what they show. Must not know how a metric is written.
 
+import type { PodState } from "../enforce/pods.js";
 import type { CounterSource, StateSource } from "../telemetry/sources.js";
-import { mapFills, type Parts, pendingPods } from "./parts.js";
+import { mapFills, type Parts, unnamedPods } from "./parts.js";
 
 /** The kernel's counters and the fill of its maps. */
 export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): CounterSource {
@@ -24,6 +25,11 @@ export function stateSource({ store, pods, xds }: Pick<Parts, "store" | "pods" |
       service: store.services.size,
       policy: store.policies.size,
     }),
-    enrolledPods: () => ({ total: pods.enrolled.length, pending: pendingPods({ store, pods }).length }),
+    pods() {
+      const unnamed = unnamedPods({ store, pods }).length;
+      const inState = (state: PodState) => pods.all.filter((pod) => pod.state === state).length;
+      const enrolled = inState("enrolled");
+      return { named: enrolled - unnamed, unnamed, pending: inState("pending"), failed: inState("failed") };
+    },
   };
 }

@@ -31,9 +31,9 @@ export interface Parts extends Enforcement {
   readonly startWarnings: readonly string[];
 }
 
-/** Fill of the maps that the daemon writes, by its own count: listing them would cost as much as they hold. */
+/** Fill of every map that can fill: of those that the daemon writes by its own count, of the others as last counted. */
 export function mapFills({ dataplane, compiler }: Pick<Parts, "dataplane" | "compiler">): MapFill[] {
-  const sizes = compiler.sizes();
+  const sizes = { ...compiler.sizes(), ...dataplane.fills() };
   return (Object.keys(sizes) as MapName[]).map((name) => ({
     name,
     entries: sizes[name] ?? 0,
@@ -42,11 +42,14 @@ export function mapFills({ dataplane, compiler }: Pick<Parts, "dataplane" | "com
 }
 
 /** The uid of an enrolled pod's workload; null while the control plane has not named it. */
-export function workloadOf({ store }: Pick<Parts, "store">, pod: Enrollment): string | null {
+export function workloadOf(
+  { store }: Pick<Parts, "store">,
+  pod: Pick<Enrollment, "namespace" | "name">,
+): string | null {
   return store.podWorkloads(pod.namespace, pod.name)[0]?.uid ?? null;
 }
 
 /** Enrolled pods that the control plane has not named. */
-export function pendingPods(parts: Pick<Parts, "store" | "pods">): Enrollment[] {
+export function unnamedPods(parts: Pick<Parts, "store" | "pods">): Enrollment[] {
   return parts.pods.enrolled.filter((pod) => workloadOf(parts, pod) === null);
 }

@@ -2,7 +2,7 @@
 // Must not know who asks.
 
 import type { ComponentStatus } from "../admin/answers.js";
-import { type Parts, pendingPods } from "./parts.js";
+import type { Parts } from "./parts.js";
 
 export function componentsOf(
   parts: Pick<Parts, "store" | "pods" | "dataplane"> & { readonly xds: Pick<Parts["xds"], "state"> },
@@ -44,14 +44,16 @@ function programs({ dataplane }: Pick<Parts, "dataplane">): ComponentStatus {
   };
 }
 
-function pods(parts: Pick<Parts, "store" | "pods">): ComponentStatus {
-  const unknown = pendingPods(parts).map(({ namespace, name }) => `${namespace}/${name}`);
+/** A pod that the control plane does not know, or whose namespace is not there, is a warning: nothing is open. */
+function pods(parts: Pick<Parts, "pods">): ComponentStatus {
+  const failed = parts.pods.all.filter(({ state }) => state === "failed");
+  const names = failed.map(({ namespace, name }) => `${namespace}/${name}`);
   return {
     name: "pods",
-    ready: unknown.length === 0,
+    ready: failed.length === 0,
     detail:
-      unknown.length === 0
+      failed.length === 0
         ? `${parts.pods.enrolled.length} enrolled`
-        : `the control plane does not know ${unknown.join(", ")}`,
+        : `not enrolled although their namespaces are there: ${names.join(", ")}`,
   };
 }

@@ -2,8 +2,8 @@
 
 import type { AccessLogStatus, HookStatus, PodResponse, StatusFacts, XdsStatus } from "../admin/answers.js";
 import { describe } from "../base/errors.js";
-import type { Enrollment } from "../bpf/enrollment.js";
 import { Reason } from "../bpf/maps.gen.js";
+import type { Pod } from "../enforce/pods.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
 import { componentsOf } from "./readiness.js";
 import type { RecentGains } from "./recent-gains.js";
@@ -21,7 +21,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
     hooks: hooksOf(parts),
     resources: { workloads: workloads.size, services: services.size, policies: policies.size },
     maps: mapFills(parts),
-    pods: parts.pods.enrolled.map((pod) => podOf(parts, pod)),
+    pods: parts.pods.all.map((pod) => podOf(parts, pod)),
     accessLog: accessLogOf(parts),
     eventsDropped: eventsDropped(dataplane),
     recent: recentOf(parts, gains),
@@ -69,12 +69,14 @@ export function accessLogOf({
   };
 }
 
-export function podOf(parts: Pick<Parts, "store">, pod: Enrollment): PodResponse {
+export function podOf(parts: Pick<Parts, "store">, pod: Pod): PodResponse {
   return {
     namespace: pod.namespace,
     name: pod.name,
     netns: pod.netns,
-    cookie: String(pod.cookie),
+    cookie: pod.cookie === undefined ? null : String(pod.cookie),
+    state: pod.state,
+    reason: pod.error === undefined ? null : describe(pod.error),
     workload: workloadOf(parts, pod),
   };
 }

@@ -2,11 +2,26 @@
 
 import type { Enforcement } from "../enforce/enforcement.js";
 
-/** Milliseconds between two looks. */
-const HOUSEKEEPING_MS = 10_000;
+/** Milliseconds between two looks at the pods' paths: a namespace must not be there for a second without a guard. */
+const LOOK_MS = 500;
 
-/** Looks at namespaces that ended, now and then until the returned function is called. */
-export function startHousekeeping({ pods }: Pick<Enforcement, "pods">): () => void {
-  const timer = setInterval(() => void pods.dropDead(), HOUSEKEEPING_MS);
-  return () => clearInterval(timer);
+/** Milliseconds between two looks at the pods' hooks. */
+const CHECK_MS = 10_000;
+
+/** Milliseconds between two counts of the long-lived maps, which have to be walked. */
+const COUNT_MS = 30_000;
+
+/** Looks at pods and at the fill of maps, now and then until the returned function is called. */
+export function startHousekeeping({
+  pods,
+  reconciler,
+}: Pick<Enforcement, "pods" | "reconciler">): () => void {
+  const timers = [
+    setInterval(() => void pods.look(), LOOK_MS),
+    setInterval(() => void pods.check(), CHECK_MS),
+    setInterval(() => void reconciler.makeRoom(), COUNT_MS),
+  ];
+  return () => {
+    for (const timer of timers) clearInterval(timer);
+  };
 }

@@ -84,7 +84,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
         types: [{ type: "Address", responses: 2, nacks: 1 }],
       }),
       resources: () => ({ workload: 3, service: 1 }),
-      enrolledPods: () => ({ total: 3, pending: 1 }),
+      pods: () => ({ named: 2, unnamed: 1, pending: 0, failed: 1 }),
     },
     accessLog: { written: 4, dropped: 1 },
     log: { written: 9, dropped: 2 },
@@ -243,8 +243,8 @@ describe("metrics of the daemon", () => {
     expect(value("weft_xds_rejected_resources_total", { fault: "port" })).toBe(3);
     expect(value("weft_xds_connected")).toBe(1);
     expect(value("weft_resources", { type: "workload" })).toBe(3);
-    expect(value("weft_enrolled_pods", { state: "known" })).toBe(2);
-    expect(value("weft_enrolled_pods", { state: "pending" })).toBe(1);
+    expect(value("weft_pods", { state: "named" })).toBe(2);
+    expect(value("weft_pods", { state: "failed" })).toBe(1);
     expect(value("weft_access_log_lines_total", { result: "dropped" })).toBe(1);
     expect(page.get("weft_access_log_lines_total")?.type).toBe("counter");
     expect(value("weft_bpf_map_write_failures_total", { map: "slots" })).toBe(1);

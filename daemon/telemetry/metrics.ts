@@ -72,14 +72,12 @@ function addHoldings(registry: Registry, state: StateSource): void {
     },
   });
   new Gauge({
-    name: "weft_enrolled_pods",
-    help: "Enrolled pods; pending: not named by the control plane yet",
+    name: "weft_pods",
+    help: "Pods to govern. named, unnamed: enrolled, and whether the control plane knows them; pending: no namespace yet; failed: not enrolled although it is there",
     labelNames: ["state"],
     registers,
     collect() {
-      const { total, pending } = state.enrolledPods();
-      this.set({ state: "known" }, total - pending);
-      this.set({ state: "pending" }, pending);
+      for (const [name, count] of Object.entries(state.pods())) this.set({ state: name }, count);
     },
   });
 }

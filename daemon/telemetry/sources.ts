@@ -34,5 +34,6 @@ export interface StateSource {
   xds(): ControlPlaneCounters;
   /** Resources held, by type: workload, service, policy. */
   resources(): Readonly<Record<string, number>>;
-  enrolledPods(): { readonly total: number; readonly pending: number };
+  /** Pods that are to be governed, by state. */
+  pods(): Readonly<Record<"named" | "unnamed" | "pending" | "failed", number>>;
 }

@@ -1,9 +1,14 @@
-import { mkdirSync, rmdirSync } from "node:fs";
+import { mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { createLab, type Lab } from "../../lab/lab.js";
-import { freePort, meshWithPlane, startMesh } from "../../lab/mesh.js";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import { createLab, type Lab, type Pod } from "../../lab/lab.js";
+import { freePort, type LabMesh, meshWithPlane, program, startMesh } from "../../lab/mesh.js";
+import { netnsPath, removeNetns } from "../../lab/netns.js";
+import { startPeer } from "../../lab/peer.js";
+import { run } from "../../lab/process.js";
 import { until } from "../../lab/wait.js";
+import { AttachType, loadNative } from "../../native/index.js";
 
 let lab: Lab | undefined;
 afterEach(() => lab?.remove());
@@ -62,4 +67,156 @@ test("what cannot be put in force ends weftd with one line and exit code 1", asy
     .split("\n")
     .filter((line) => line.includes("BPF_ATTACH_FAILED"));
   expect(failures, mesh.log("weftd")).toEqual([expect.stringMatching(/^weftd: cannot attach .*short-lived/)]);
+});
+
+const CLIENT = "10.77.0.11";
+const LATE = "10.77.0.12";
+const PORT = 8080;
+
+/** Everything is denied, to everybody. */
+const DENY_ALL = `
+workloads:
+  - {name: client, namespace: shop, addresses: [${CLIENT}]}
+  - {name: late, namespace: shop, addresses: [${LATE}]}
+policies:
+  - {name: none, namespace: shop, action: DENY, rules: [{}]}
+`;
+const OPEN = DENY_ALL.slice(0, DENY_ALL.indexOf("policies:"));
+
+/** A pod `shop/late` that answers on PORT. */
+async function startLate(inLab: Lab): Promise<Pod> {
+  const late = await inLab.pod("shop/late", { ipv4: LATE, enrolled: false });
+  const peer = await startPeer(inLab, late);
+  await peer.call("serveTcp", { host: "0.0.0.0", port: PORT, name: "late" });
+  return late;
+}
+
+async function startClient(inLab: Lab) {
+  const client = await startPeer(inLab, await inLab.pod("shop/client", { ipv4: CLIENT }));
+  return () => client.call("ask", { host: LATE, port: PORT });
+}
+
+/** How many pods are in a state. */
+const podsIn = (mesh: LabMesh, state: string) => mesh.metric("weft_pods", { state });
+
+test("a namespace that comes after weftd is enrolled within a second, and pending until then", async () => {
+  lab = await createLab();
+  const ask = await startClient(lab);
+  const path = netnsPath(`${lab.prefix}-shop-late`);
+  const mesh = await startMesh(lab, { yaml: DENY_ALL, flags: ["--pod", `shop/late=${path}`] });
+  expect(await podsIn(mesh, "pending")).toBe(1);
+  expect((await mesh.weftctl("status")).stdout).toContain("shop/late is pending");
+  await startLate(lab);
+  await until("the pod enrolled", async () => (await podsIn(mesh, "pending")) === 0, { timeoutMs: 2_000 });
+  expect(await ask()).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+});
+
+test("a namespace made anew under the same path is enrolled, also while something keeps the old one", async () => {
+  lab = await createLab();
+  const ask = await startClient(lab);
+  const old = await startLate(lab);
+  const mesh = await startMesh(lab, { yaml: DENY_ALL, flags: ["--pod", `shop/late=${old.path}`] });
+  expect(await ask()).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+  // The peer still runs in it, and must not answer any more.
+  await lab.exec(old, ["ip", "link", "del", "eth0"]);
+  removeNetns([old.netns]);
+  await startLate(lab);
+  // It knows the old namespace's hardware address.
+  for (const pod of lab.pods.values()) await lab.exec(pod, ["ip", "neigh", "flush", "all"]);
+  const isRefused = async () => {
+    const answer = await ask();
+    return !answer.ok && answer.code === "ECONNREFUSED";
+  };
+  const isMoved = () => mesh.log("weftd").includes("moved to another network namespace");
+  await until("the pod moved", isMoved, { timeoutMs: 2_000 });
+  await until("the new namespace guarded", isRefused);
+});
+
+test("what is enrolled before the first sync is denied until it is known what applies", async () => {
+  lab = await createLab();
+  const ask = await startClient(lab);
+  const late = await startLate(lab);
+  const mesh = await startMesh(lab, { yaml: OPEN });
+  expect(await ask()).toMatchObject({ ok: true });
+  await mesh.stopXds();
+  await mesh.endDaemon("SIGKILL");
+  mesh.launchDaemon();
+  await until("weftd serving", async () => (await mesh.weftctl("status")).stdout !== "");
+  expect(await mesh.weftctl("enroll", `shop/late=${late.path}`)).toMatchObject({ code: 0 });
+  expect(await ask()).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+  await mesh.startXds();
+  await until("the pod known", async () => (await ask()).ok === true, { timeoutMs: 20_000 });
+});
+
+test("a hook that refuses fails the call, costs readiness, leaves nothing, and is tried again", async () => {
+  lab = await createLab();
+  const ask = await startClient(lab);
+  const late = await startLate(lab);
+  const mesh = await startMesh(lab, { yaml: DENY_ALL });
+  const native = loadNative(packageRoot());
+  const judge = native.openPinnedProgram(join(lab.bpffs, "weft", "generation-1", "weft_guard"));
+  // The kernel takes 64 in a namespace.
+  const others = Array.from({ length: 64 }, () => native.linkNetns(judge, late.path, AttachType.skLookup));
+  try {
+    const refused = await mesh.weftctl("enroll", `shop/late=${late.path}`);
+    expect([refused.code === 0, refused.stderr]).toEqual([
+      false,
+      expect.stringContaining("BPF_ATTACH_FAILED"),
+    ]);
+    expect(await podsIn(mesh, "failed")).toBe(1);
+    expect((await fetch(`http://127.0.0.1:${mesh.ports.ready}/healthz/ready`)).status).toBe(503);
+  } finally {
+    for (const link of others) link.close();
+    judge.close();
+  }
+  expect(await ask()).toMatchObject({ ok: true });
+  await until("the pod enrolled", async () => (await podsIn(mesh, "failed")) === 0, { timeoutMs: 15_000 });
+  expect(await ask()).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+  expect((await fetch(`http://127.0.0.1:${mesh.ports.ready}/healthz/ready`)).status).toBe(200);
+});
+
+test("the namespace that weftd runs in is refused, and its inbound connections go on", async () => {
+  lab = await createLab();
+  const node = netnsPath(lab.nodeNetns);
+  const mesh = await meshWithPlane(lab, await freePort());
+  const inNode = ["nsenter", `--net=${node}`, "--"];
+  lab.spawnDaemon([...inNode, ...mesh.daemonCommand()], { logFile: mesh.logFile("weftd") });
+  await until("weftd serving", () => mesh.log("weftd").includes("weftd serves"));
+  const weftctl = [...inNode, ...program("weftctl"), "--admin", mesh.adminUrl];
+  const enrolled = await run([...weftctl, "enroll", `kube-system/agent=${node}`]);
+  expect([enrolled.code === 0, enrolled.stderr]).toEqual([
+    false,
+    expect.stringContaining("POD_NETNS_OF_HOST"),
+  ]);
+  expect(await run([...weftctl, "version"])).toMatchObject({ code: 0 });
+});
+
+test("a pod that the control plane does not know is a warning, and weftd is ready", async () => {
+  lab = await createLab();
+  await lab.pod("shop/stranger", { ipv4: CLIENT });
+  const mesh = await startMesh(lab, { yaml: "workloads: []\n" });
+  expect(await podsIn(mesh, "unnamed")).toBe(1);
+  expect((await mesh.weftctl("status")).stdout).toContain("does not know pod shop/stranger");
+});
+
+test("more pods than the first map of names holds are enrolled", async () => {
+  lab = await createLab();
+  const { path } = await lab.pod("shop/web", { ipv4: CLIENT, enrolled: false });
+  const mesh = await startMesh(lab, { yaml: "workloads: []\n" });
+  const rows = await mesh.admin("/debug/config_dump/bpf/workload?map=pod_info");
+  expect(rows).toMatchObject({ maps: { pod_info: { capacity: 1024 } } });
+  const native = loadNative(packageRoot());
+  const [name] = readdirSync(join(lab.bpffs, "weft", "state")).filter((file) => file.startsWith("pod_info-"));
+  const map = native.openPinnedMap(join(lab.bpffs, "weft", "state", name ?? ""));
+  const { keySize, valueSize } = map.info;
+  for (let index = 1; index <= 1024; index++) {
+    const key = Buffer.alloc(keySize);
+    key.writeBigUInt64LE(2n ** 40n + BigInt(index));
+    map.update(key, Buffer.alloc(valueSize, "a/b"));
+  }
+  expect(await mesh.weftctl("enroll", `shop/web=${path}`)).toMatchObject({ code: 0 });
+  map.close();
+  expect(await mesh.admin("/debug/config_dump/bpf/workload?map=pod_info")).toMatchObject({
+    maps: { pod_info: { capacity: 2048 } },
+  });
 });

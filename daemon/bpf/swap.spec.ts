@@ -1,0 +1,165 @@
+// Owns the proof that a swap is whole or has not been, whichever hook refuses. Doubles in place of the kernel's
+// links: those refuse on demand. test/netns/swap.test.ts does the same where a real hook is full.
+
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
+import type { Generation } from "./generation.js";
+import { CGROUP_HOOKS, GUARD_PROGRAM } from "./hooks.js";
+import { Pins } from "./pins.js";
+import { swapIn } from "./swap.js";
+
+type TestProgram = BpfProgram & { readonly name: string };
+
+/** A kernel of links and one array of programs; a pin is a file with the name of what it holds. */
+class TestKernel {
+  readonly pins: Pins;
+  readonly cgroup: string;
+  /** Link to the program behind it. */
+  readonly links = new Map<string, string>();
+  /** Links whose cgroup or namespace has ended. */
+  readonly ended = new Set<string>();
+  judge: string | undefined;
+  /** What was done, in order. */
+  readonly steps: string[] = [];
+  refuses: string | undefined;
+  #made = 0;
+
+  constructor(directory: string) {
+    this.pins = new Pins(directory);
+    this.pins.prepare();
+    this.cgroup = directory;
+  }
+
+  readonly guards = {
+    updateProgram: (_: Uint8Array, program: TestProgram) => {
+      this.judge = this.#step("guard", program.name);
+    },
+    delete: () => {
+      this.judge = undefined;
+      return true;
+    },
+  } as unknown as BpfMap;
+
+  readonly native = {
+    openPinnedLink: (path: string) => this.#link(readFileSync(path, "utf8")),
+    openPinnedProgram: (path: string) => program(readFileSync(path, "utf8")),
+    linkCgroup: (made: TestProgram) => {
+      const id = `link-${this.#made++}`;
+      this.links.set(id, this.#step("link", made.name));
+      return this.#link(id);
+    },
+    loadProgram: () => program("stub"),
+  } as unknown as Native;
+
+  generation(number: number): Generation {
+    const names = [GUARD_PROGRAM, ...CGROUP_HOOKS.map((hook) => hook.program)];
+    const programs = new Map(names.map((name) => [name, program(`${name}-${number}`)]));
+    this.pins.makeGeneration(number);
+    for (const [name, made] of programs) writeFileSync(this.pins.generation(number, name), made.name);
+    return { number, maps: {} as Generation["maps"], programs, lacks: [], close: () => undefined };
+  }
+
+  swap(generation: Generation, former: number | undefined, newStubs?: ReadonlySet<bigint>) {
+    const { native, pins, cgroup, guards } = this;
+    const maps = { guards, guarded: {} as BpfMap };
+    return swapIn({ native, pins, cgroup, maps, former, newStubs }, generation);
+  }
+
+  /** Every hook with the program behind it. */
+  hooks(): Record<string, string | undefined> {
+    const cgroup = CGROUP_HOOKS.map(({ hook }) => {
+      const pin = statSync(this.pins.hook(hook), { throwIfNoEntry: false });
+      return [hook, pin && this.links.get(readFileSync(this.pins.hook(hook), "utf8"))] as const;
+    });
+    return { guard: this.judge, ...Object.fromEntries(cgroup) };
+  }
+
+  #link(id: string): BpfLink {
+    return {
+      info: {
+        id: 0,
+        type: 0,
+        programId: 0,
+        attachType: 0,
+        cgroupId: this.ended.has(id) ? 0n : statSync(this.cgroup, { bigint: true }).ino,
+        netnsInode: 7,
+      },
+      update: (next: TestProgram) => {
+        if (this.ended.has(id)) throw Object.assign(new Error("gone"), { code: "ENOLINK", errno: 67 });
+        this.links.set(id, this.#step("update", next.name));
+      },
+      detach: () => void this.links.delete(id),
+      pin: (path) => writeFileSync(path, id),
+      close: () => undefined,
+    };
+  }
+
+  #step(what: string, name: string): string {
+    if (name === this.refuses) throw Object.assign(new Error("no room"), { code: "E2BIG", errno: 7 });
+    this.steps.push(`${what} ${name}`);
+    return name;
+  }
+}
+
+function program(name: string): TestProgram {
+  return { name, close: () => undefined } as unknown as TestProgram;
+}
+
+let directory: string;
+let kernel: TestKernel;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "weft-swap-"));
+  kernel = new TestKernel(directory);
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const names = [GUARD_PROGRAM, ...CGROUP_HOOKS.map((hook) => hook.program)];
+
+describe("a swap", () => {
+  it("puts what judges in force first, and what routes after", () => {
+    const first = kernel.generation(1);
+    expect(kernel.swap(first, undefined).ok).toBe(true);
+    kernel.steps.length = 0;
+    expect(kernel.swap(kernel.generation(2), 1).ok).toBe(true);
+    expect(kernel.steps.slice(0, 2)).toEqual(["guard weft_guard-2", "update weft_sockops-2"]);
+    expect(Object.values(kernel.hooks())).toEqual(names.map((name) => `${name}-2`));
+  });
+
+  it.each(names)("that %s refuses leaves every hook as it was", (name) => {
+    kernel.swap(kernel.generation(1), undefined);
+    kernel.refuses = `${name}-2`;
+    const swapped = kernel.swap(kernel.generation(2), 1);
+    expect(swapped).toMatchObject({ ok: false, error: { code: "BPF_ATTACH_FAILED" } });
+    expect(Object.values(kernel.hooks())).toEqual(names.map((each) => `${each}-1`));
+  });
+
+  it.each(names)("that %s refuses at the first start leaves nothing", (name) => {
+    kernel.refuses = `${name}-1`;
+    expect(kernel.swap(kernel.generation(1), undefined).ok).toBe(false);
+    expect(Object.values(kernel.hooks())).toEqual(names.map(() => undefined));
+    expect(kernel.links.size).toBe(0);
+  });
+
+  it("goes on when a pod's namespace ends meanwhile: its link goes, others get their stubs", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    for (const cookie of [7n, 8n]) {
+      kernel.links.set(`pod-${cookie}`, "old");
+      writeFileSync(kernel.pins.guard(cookie), `pod-${cookie}`);
+    }
+    // It says that it lives, and does not when it is written to.
+    kernel.ended.add("pod-7");
+    expect(kernel.swap(kernel.generation(2), 1, new Set([7n, 8n])).ok).toBe(true);
+    expect(kernel.pins.guards()).toEqual([8n]);
+    expect(kernel.links.get("pod-8")).toBe("stub");
+  });
+
+  it("ends the guard of a pod that nobody has enrolled", () => {
+    kernel.links.set("pod-9", "old");
+    writeFileSync(kernel.pins.guard(9n), "pod-9");
+    expect(kernel.swap(kernel.generation(1), undefined, new Set()).ok).toBe(true);
+    expect([kernel.pins.guards(), kernel.links.has("pod-9")]).toEqual([[], false]);
+  });
+});

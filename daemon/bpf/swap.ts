@@ -1,0 +1,143 @@
+// Owns the putting of a generation behind every hook, what judges first, and back again where a hook refuses.
+// Must not know what the programs do.
+
+import { existsSync, statSync } from "node:fs";
+import type { BpfLink, BpfProgram, Native } from "../../native/index.js";
+import { bpfAttachFailed, failed, ok, type Result } from "../base/errors.js";
+import type { Generation } from "./generation.js";
+import { endLink, renewStubs } from "./guard-links.js";
+import type { GuardMaps } from "./guard-stub.js";
+import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM } from "./hooks.js";
+import { maps } from "./maps.gen.js";
+import type { Pins } from "./pins.js";
+
+const FIRST = maps.guards.key.encode(0);
+
+export interface SwapOptions {
+  readonly native: Native;
+  readonly pins: Pins;
+  readonly maps: GuardMaps;
+  /** The generation that governs, if any. */
+  readonly former: number | undefined;
+  /** Pods whose guard links get this daemon's stubs; undefined: they have them. */
+  readonly newStubs: ReadonlySet<bigint> | undefined;
+  readonly cgroup: string;
+}
+
+/**
+ * One atomic step a hook: the program that judges for all pods, then those of the cgroup. From here on the generation
+ * governs; or, after a failure, what governed before does so at every hook.
+ */
+export function swapIn(options: SwapOptions, generation: Generation): Result<void> {
+  const swap = new Swap(options, generation);
+  const { cgroup, maps: guardMaps, native, newStubs, pins } = options;
+  let hook = "guard";
+  try {
+    swap.judge();
+    if (newStubs !== undefined) renewStubs(native, pins, guardMaps, newStubs);
+    for (const each of CGROUP_HOOKS) {
+      hook = each.hook;
+      swap.cgroupHook(each);
+    }
+  } catch (error) {
+    const troubles = swap.undo();
+    const cause = troubles.length === 0 ? error : new AggregateError([error, ...troubles], String(error));
+    return failed(bpfAttachFailed(hook, hook === "guard" ? "the enrolled pods" : cgroup, cause));
+  }
+  swap.commit();
+  return ok(undefined);
+}
+
+class Swap {
+  readonly #options: SwapOptions;
+  readonly #generation: Generation;
+  /** Ways back, the last step's last. */
+  readonly #back: (() => void)[] = [];
+  readonly #updated: BpfLink[] = [];
+  /** Links on another cgroup, which stay until all is done. */
+  readonly #replaced: BpfLink[] = [];
+
+  constructor(options: SwapOptions, generation: Generation) {
+    this.#options = options;
+    this.#generation = generation;
+  }
+
+  judge(): void {
+    const { guards } = this.#options.maps;
+    guards.updateProgram(FIRST, this.#programOf(GUARD_PROGRAM));
+    this.#back.push(() => {
+      const former = this.#formerProgram(GUARD_PROGRAM);
+      if (former === undefined) guards.delete(FIRST);
+      else guards.updateProgram(FIRST, former);
+      former?.close();
+    });
+  }
+
+  cgroupHook({ hook, program: name, attachType }: CgroupHook): void {
+    const { cgroup, native, pins } = this.#options;
+    const path = pins.hook(hook);
+    const program = this.#programOf(name);
+    const existing = existsSync(path) ? native.openPinnedLink(path) : undefined;
+    if (existing !== undefined && existing.info.cgroupId === cgroupId(cgroup)) {
+      this.#updated.push(existing);
+      existing.update(program);
+      this.#back.push(() => this.#putBack(existing, name));
+      return;
+    }
+    // First start, or the operator named another cgroup: the new hook stands before the old one goes.
+    const link = native.linkCgroup(program, cgroup, attachType);
+    pins.putInPlace(path, (fresh) => link.pin(fresh));
+    if (existing !== undefined) this.#replaced.push(existing);
+    this.#back.push(() => {
+      if (existing === undefined) pins.remove(path);
+      else pins.putInPlace(path, (fresh) => existing.pin(fresh));
+      link.detach();
+      link.close();
+    });
+  }
+
+  /** Every step back, as far as it goes; gives what stood in the way. */
+  undo(): unknown[] {
+    const troubles: unknown[] = [];
+    for (const step of this.#back.toReversed()) {
+      try {
+        step();
+      } catch (error) {
+        troubles.push(error);
+      }
+    }
+    for (const link of [...this.#updated, ...this.#replaced]) link.close();
+    return troubles;
+  }
+
+  /** The hooks on a cgroup that is not governed any more go. */
+  commit(): void {
+    for (const link of this.#updated) link.close();
+    for (const link of this.#replaced) endLink(link);
+  }
+
+  #putBack(link: BpfLink, name: string): void {
+    const former = this.#formerProgram(name);
+    if (former === undefined) throw new Error(`no former ${name} to put back`);
+    link.update(former);
+    former.close();
+  }
+
+  #formerProgram(name: string): BpfProgram | undefined {
+    const { former, native, pins } = this.#options;
+    if (former === undefined) return undefined;
+    const path = pins.generation(former, name);
+    return existsSync(path) ? native.openPinnedProgram(path) : undefined;
+  }
+
+  #programOf(name: string): BpfProgram {
+    const program = this.#generation.programs.get(name);
+    if (program === undefined) throw new Error(`program ${name} is in no object`);
+    return program;
+  }
+}
+
+/** The id that BPF links know a cgroup by: the inode of its directory. */
+function cgroupId(path: string): bigint {
+  return statSync(path, { bigint: true }).ino;
+}

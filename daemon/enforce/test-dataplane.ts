@@ -1,0 +1,81 @@
+// Owns a double of the dataplane for specs: such a kernel, full or out of memory, cannot be had at will.
+// Must not know what an operation means.
+
+import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
+import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
+import { CONFIGURATION_MAPS, planCapacities } from "../bpf/capacity.js";
+import { isGrowing } from "../bpf/growth.js";
+import { AuthzLock, type MapName, type Settings } from "../bpf/maps.gen.js";
+import { type TestMap, testMaps } from "../bpf/test-map.js";
+import type { MapOperation } from "../compile/operation.js";
+
+/** The parts of Dataplane that carry operations, over doubles of maps; a generation is a new set of them. */
+export class TestDataplane {
+  kernel: Record<MapName, TestMap>;
+  generation = 0;
+  settings: Settings = {
+    accessLog: 0,
+    authzOff: 0,
+    authzLocked: AuthzLock.NONE,
+    authzNode: 1,
+    hostNetns: 1n,
+    podsCgroup: 0n,
+  };
+  /** Locks seen when a generation was full and not yet in force. */
+  readonly locksAtSwap: number[] = [];
+  breakInstall = false;
+  /** How often the former generation was said to run no more. */
+  finished = 0;
+  /** Entries of long-lived maps. */
+  counts: ReadonlyMap<MapName, number> = new Map();
+  readonly #limit: number;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+    this.kernel = testMaps();
+  }
+
+  get installed(): boolean {
+    return this.generation > 0;
+  }
+
+  *install(
+    needed: Partial<Record<MapName, number>>,
+    lists: Iterable<readonly MapOperation[]>,
+    onFilled: (failures: readonly ApplyFailure[]) => void,
+  ): Generator<void, Result<ApplyFailure[]>> {
+    if (this.breakInstall) return failed(bpfLoadFailed("connect.o", new Error("ENOMEM")));
+    const fresh = testMaps(Object.fromEntries(planCapacities(needed, this.#limit)));
+    const failures: ApplyFailure[] = [];
+    for (const operations of lists) {
+      failures.push(...applyOperations(fresh, operations));
+      yield;
+    }
+    onFilled(failures);
+    this.locksAtSwap.push(this.settings.authzLocked);
+    this.kernel = fresh;
+    this.generation++;
+    return ok(failures);
+  }
+
+  apply(operations: readonly MapOperation[]): ApplyFailure[] {
+    return applyOperations(this.kernel, operations);
+  }
+
+  capacity(map: MapName) {
+    const now = this.kernel[map].info.maxEntries;
+    return { now, limit: CONFIGURATION_MAPS.includes(map) || isGrowing(map) ? this.#limit : now };
+  }
+
+  finish(): void {
+    this.finished++;
+  }
+
+  count(): ReadonlyMap<MapName, number> {
+    return this.counts;
+  }
+
+  changeSettings(change: Partial<Settings>): void {
+    this.settings = { ...this.settings, ...change };
+  }
+}

@@ -1,0 +1,68 @@
+// Owns the proof that a swap which a real hook refuses leaves what governed before, whole.
+
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { parse, stringify } from "yaml";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import { maps } from "../../daemon/bpf/maps.gen.js";
+import { until } from "../../lab/wait.js";
+import { AttachType, loadNative } from "../../native/index.js";
+import { createWorld, vip, type World, webPort, worldYaml } from "./world.js";
+
+let world: World | undefined;
+afterEach(() => world?.remove());
+
+/** The world's mesh with more services than the map of frontends has room for. */
+function larger(): string {
+  const services = Array.from({ length: maps.frontends.maxEntries / 2 }, (_, index) => ({
+    name: `more-${index}`,
+    namespace: "shop",
+    vips: [`10.98.${index >> 8}.${index & 255}`],
+    ports: { 80: 8080 },
+  }));
+  const world = parse(worldYaml()) as { services: object[] };
+  return stringify({ ...world, services: [...world.services, ...services] });
+}
+
+test("growth that a hook refuses puts the former programs back, leaves nothing, and is tried again", async () => {
+  world = await createWorld();
+  const { lab, mesh, peers } = world;
+  const native = loadNative(packageRoot());
+  const weft = join(lab.bpffs, "weft");
+  const generations = () => readdirSync(weft).filter((name) => name.startsWith("generation-"));
+  const behind = () =>
+    readdirSync(join(weft, "links")).map((name) => {
+      const link = native.openPinnedLink(join(weft, "links", name));
+      const { programId } = link.info;
+      link.close();
+      return `${name} ${programId}`;
+    });
+
+  // The last hook that is swapped: the kernel takes 64 programs there, and weft's own has to come back.
+  const pin = native.openPinnedLink(join(weft, "links", "getpeername6"));
+  pin.detach();
+  pin.close();
+  const program = native.openPinnedProgram(join(weft, "generation-1", "weft_peername6"));
+  const others = Array.from({ length: 64 }, () =>
+    native.linkCgroup(program, lab.cgroups.mesh, AttachType.cgroupInet6Getpeername),
+  );
+  const before = behind();
+  try {
+    mesh.edit(larger());
+    const isRefused = () => mesh.log("weftd").includes("cannot attach getpeername6");
+    await until("the refusal", isRefused, { timeoutMs: 60_000 }).catch((cause: unknown) => {
+      throw new Error(`weftd says:\n${mesh.log("weftd")}`, { cause });
+    });
+    await until("the generation gone", () => generations().length === 1);
+    expect([generations(), behind()]).toEqual([["generation-1"], before]);
+  } finally {
+    for (const link of others) link.close();
+    program.close();
+  }
+  const isMended = () => !generations().includes("generation-1");
+  await until("a new generation", isMended, { timeoutMs: 30_000 });
+  expect(behind().filter((link) => before.includes(link) && !link.startsWith("guard-"))).toEqual([]);
+  const tally = await peers.client.call("askMany", { host: vip.web.ipv4, port: webPort, count: 30 });
+  expect(tally.errors).toEqual({});
+}, 120_000);
