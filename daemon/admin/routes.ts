@@ -22,9 +22,6 @@ import { ztunnelPolicy, ztunnelService, ztunnelWorkload } from "./ztunnel-dump.j
 
 type Api = typeof api;
 
-/** Milliseconds for which a page of metrics serves all who scrape. */
-const METRICS_FRESH_MS = 1000;
-
 /** Listener of --admin-address. `log` gets a line for each request that may change something. */
 export function adminRoutes(view: OperatorView, log: Logger): Route[] {
   const handlers: CallHandlers<CallName> = {
@@ -62,7 +59,7 @@ export function adminRoutes(view: OperatorView, log: Logger): Route[] {
 
 /** Listener of --metrics-address. */
 export function metricsRoutes(metrics: { render(): AsyncIterable<string> }): Route[] {
-  const page = sharedPage(() => metrics.render(), METRICS_FRESH_MS);
+  const page = sharedPage(() => metrics.render());
   const scrape = (): Reply => ({ status: 200, type: EXPOSITION_TYPE, pieces: page() });
   return ["/metrics", "/status/metric", "/stats/prometheus"].map((path) => ({
     path,

@@ -51,22 +51,17 @@ export function* gather(pieces: Iterable<string>): Generator<string> {
 }
 
 /**
- * Pages of `render`, one at a time: each is shared by all who ask while it is rendered, and for `freshMs` after.
- * Many readers cost no more than one.
+ * Pages of `render`, one at a time: each is shared by all who ask while it is rendered, so that many readers cost no
+ * more than one. Who asks when it is whole gets a new one.
  */
-export function sharedPage(
-  render: () => AsyncIterable<string>,
-  freshMs: number,
-): () => AsyncGenerator<string> {
+export function sharedPage(render: () => AsyncIterable<string>): () => AsyncGenerator<string> {
   let current: Page | undefined;
   return async function* () {
     if (current === undefined) {
       const page = new Page(render());
       current = page;
       void page.whole.then(() => {
-        setTimeout(() => {
-          current = undefined;
-        }, freshMs).unref();
+        current = undefined;
       });
     }
     yield* current.read();
