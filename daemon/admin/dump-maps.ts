@@ -13,6 +13,7 @@ import {
   reasonNames,
   tableFlagNames,
   termFlagNames,
+  type Word,
 } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
@@ -90,7 +91,8 @@ export function decodeValue(map: MapName, bytes: Uint8Array, names: KernelNames)
 
 function view(map: MapName, record: Readonly<Record<string, unknown>>, names: KernelNames): Decoded {
   const shown: Record<string, unknown> = {};
-  for (const [field, value] of Object.entries(record)) {
+  for (const [field, held] of Object.entries(record)) {
+    const value = isWord(held) ? held.number : held;
     if (value instanceof Uint8Array) {
       shown[field] = bytesText(value);
     } else if (isRecord(value)) {
@@ -105,13 +107,18 @@ function view(map: MapName, record: Readonly<Record<string, unknown>>, names: Ke
   return shown;
 }
 
+/** A number that carries its key's tag: the number is what it says. */
+function isWord(value: unknown): value is Word {
+  return isRecord(value) && "tag" in value && "number" in value && Object.keys(value).length === 2;
+}
+
 /** The name of a number, under the field's name with `Name` appended (`flagNames` for flags). */
 function nameBeside(map: MapName, field: string, value: unknown, names: KernelNames): Decoded {
   if (typeof value !== "number") return {};
   const resource = RESOURCE_FIELDS[field];
   if (resource !== undefined) return { [`${field}Name`]: resourceName(resource, value, names) };
   if (field === "identity") return { identityName: names.identity(value) ?? "" };
-  if (field === "table") return { tableName: names.table(value) ?? "" };
+  if (field === "table" || field === "guard") return { [`${field}Name`]: names.table(value) ?? "" };
   const enumNames = ENUM_NAMES[field];
   if (enumNames !== undefined) return { [`${field}Name`]: enumNames[value] ?? "" };
   const flagNames = field === "flags" ? FLAG_NAMES[map] : undefined;

@@ -131,7 +131,10 @@ test("a policy that was never good denies all that it covers, under its name, un
   await until("the denial in the access log", () =>
     mesh.accessLog().some((line) => /event=denied, .*policy=default\/limits$/.test(line)),
   );
-  expect(await mesh.metric("weft_policy_denials_total", { policy: "default/limits" })).toBe(2);
+  await until(
+    "both denials in the metrics",
+    async () => (await mesh.metric("weft_policy_denials_total", { policy: "default/limits" })) === 2,
+  );
   expect(await warnings()).toContain(
     "policy default/limits was rejected and has no good version: all that it may cover denies everything",
   );
