@@ -2,7 +2,6 @@ import { describe, expect, it } from "vitest";
 import { AddressFlag, FrontendFlag, type MapName, maps } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import { pod, service } from "../model/test-samples.js";
-import { match, policy, text } from "./authz/test-mesh.js";
 import type { Compilation } from "./compiler.js";
 import { singly } from "./operation.js";
 import { createMesh, type TestMesh } from "./test-mesh.js";
@@ -282,70 +281,6 @@ describe("addresses", () => {
     });
     expect([...singly(operations)].map(({ kind, map }) => `${kind} ${map}`)).toEqual(["put addresses"]);
     expect(mesh.kernel.get("addresses", key("10.0.0.1"))).toBeDefined();
-  });
-});
-
-describe("guards", () => {
-  const denyAll = policy("deny", [[[match({ principals: [text("*")] })]]], { action: "DENY" });
-  const pods = [{ cookie: 7n, namespace: "default", name: "a" }];
-
-  const guardOf = (mesh: TestMesh): string | undefined => mesh.view().pods[7]?.guard;
-
-  it("stand at enrolled pods, whatever claims their addresses", () => {
-    const mesh = createMesh();
-    const rival = pod("0", { addresses: ["10.0.0.1"] });
-    mesh.push({ workloads: [a, b, rival], policies: [denyAll], pods, policiesSynced: true });
-    expect(guardOf(mesh)).toContain("byIdentity");
-    mesh.push({ pods: [] });
-    expect([mesh.view().pods, mesh.view().tables]).toEqual([{}, []]);
-  });
-
-  it("are open where no policy applies, and deny a pod that two clusters name", () => {
-    const mesh = createMesh({ node: "elsewhere" });
-    mesh.push({ workloads: [a], pods, policiesSynced: true });
-    expect(guardOf(mesh)).toBe("open");
-    const { warnings } = mesh.push({ workloads: [pod("a", { clusterId: "Alpha", node: "node-b" })] });
-    expect([guardOf(mesh), mesh.view().pods[7]?.workload]).toEqual(["deny", 0]);
-    expect(warnings).toEqual([expect.stringContaining("Alpha//Pod/default/a and Kubernetes//Pod/default/a")]);
-  });
-
-  it("of a pod that no workload names are the policies of the mesh", () => {
-    const mesh = createMesh();
-    mesh.push({ workloads: [b], policies: [denyAll], pods, policiesSynced: true });
-    expect(guardOf(mesh)).toContain("byIdentity");
-    mesh.push({ removedPolicies: ["istio-system/deny"], policiesSynced: true });
-    expect(guardOf(mesh)).toBe("open");
-  });
-
-  it("are written after what they name, before any frontend, and tables go last", () => {
-    const mesh = createMesh();
-    mesh.push({ workloads: [b], policies: [denyAll], pods, policiesSynced: true });
-    const { operations } = mesh.push({
-      workloads: [pod("a", { addresses: ["10.0.0.1"], serves: { "default/web": "80:8080" } })],
-      services: [service("web", { vips: ["10.96.0.1"] })],
-      policies: [{ ...denyAll, dryRun: true }],
-      policiesSynced: true,
-    });
-    const order = [...singly(operations)].map(({ kind, map }) => `${kind} ${map}`);
-    const at = (operation: string): number => order.indexOf(operation);
-    expect(at("put authz_tables")).toBeLessThan(at("put pods"));
-    expect(at("put addresses")).toBeLessThan(at("put frontends"));
-    expect(at("put pods")).toBeLessThan(at("put frontends"));
-    expect(at("delete authz_tables")).toBeGreaterThan(order.lastIndexOf("put frontends"));
-  });
-
-  it("deny when their table cannot be stored, until the policies change", () => {
-    const mesh = createMesh();
-    mesh.push({ workloads: [a], policies: [denyAll], pods, policiesSynced: true });
-    const stored = mesh.view();
-    const value = mesh.kernel.get("pods", maps.pods.key.encode(7n));
-    if (value === undefined) throw new Error("unreachable");
-    mesh.apply(mesh.compiler.deny(maps.pods.value.decode(value).guard.number));
-    expect(guardOf(mesh)).toBe("deny");
-    expect([mesh.view().tables.length, mesh.view().orphans]).toEqual([0, 0]);
-    mesh.push({ removedPolicies: ["istio-system/deny"], policiesSynced: true });
-    mesh.push({ policies: [denyAll], policiesSynced: true });
-    expect(mesh.view()).toEqual(stored);
   });
 });
 

@@ -2,7 +2,7 @@
 // pods are enrolled, nor how tables are made.
 
 import { maps } from "../bpf/maps.gen.js";
-import { podCluster } from "../model/address-index.js";
+import { podOf } from "../model/address-index.js";
 import type { Service } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 import type { Delta, EnrolledPod } from "../model/update.js";
@@ -108,11 +108,7 @@ export class PodTable {
     if (this.#names.size === 0) return false;
     return (
       delta.services.some(({ before, after }) => before === undefined || after === undefined) ||
-      delta.workloads.some(({ key, before, after }) => {
-        const workload = after ?? before;
-        if (workload === undefined || podCluster(key) === undefined) return false;
-        return this.#names.has(`${workload.namespace}/${workload.name}`);
-      })
+      delta.workloads.some(({ key }) => this.#names.has(podOf(key) ?? ""))
     );
   }
 }

@@ -14,6 +14,12 @@ export function podCluster(uid: string): string | undefined {
   return mark < 0 ? undefined : uid.slice(0, mark);
 }
 
+/** `<namespace>/<name>` of the pod that a uid of that form belongs to, whatever the workload calls itself. */
+export function podOf(uid: string): string | undefined {
+  const mark = uid.indexOf(POD_MARK);
+  return mark < 0 ? undefined : uid.slice(mark + POD_MARK.length);
+}
+
 /** Primary key of a pod's workload. */
 export function podUid(cluster: string, namespace: string, name: string): string {
   return `${cluster}${POD_MARK}${namespace}/${name}`;
