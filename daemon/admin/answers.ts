@@ -41,7 +41,6 @@ export const component = z.object({
 export type ComponentStatus = Of<typeof component>;
 
 export const ready = z.object({ ready: z.boolean(), components: z.array(component) });
-export type ReadyResponse = Of<typeof ready>;
 
 const xdsType = z.object({
   type: text("Address, Authorization"),

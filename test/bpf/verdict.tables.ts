@@ -48,7 +48,7 @@ interface Terms {
   readonly words?: number;
 }
 
-export function table(
+function table(
   number: number,
   {
     deny = [],

@@ -89,7 +89,7 @@ function policyMatches(policy: Policy, inbound: Inbound): boolean {
 }
 
 /** True when the block holds the address (canonical text); never across families. */
-export function blockContains(block: AddressBlock, address: string): boolean {
+function blockContains(block: AddressBlock, address: string): boolean {
   if (isIpv4Text(block.address) !== isIpv4Text(address)) return false;
   const bits = keyPrefixLength(block);
   const inside = maskBytes(toKeyBytes(address), bits);
