@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { toAddressBytes } from "../../daemon/model/address.js";
-import type { AddressBlock } from "../../daemon/model/policy.js";
+import { type AddressBlock, convertMatch } from "../../daemon/model/policy.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, type ResourceType } from "../../daemon/xds/resource.js";
 import * as security from "../../proto/gen/authorization.js";
 import type { DeepPartial } from "../../proto/gen/discovery.js";
@@ -128,29 +128,20 @@ function encodePolicy(policy: MeshPolicy): security.Authorization {
   });
 }
 
-function encodeMatch(match: MeshMatch, namespace: string): DeepPartial<security.Match> {
-  const accounts = (list: string[]) =>
-    list.map((account) => {
+function encodeMatch(match: MeshMatch, namespace: string) {
+  return convertMatch(match, {
+    text: encodeText,
+    account: (account: string) => {
       const [first = "", ...rest] = account.split("/");
       const own = rest.length === 0;
       return { namespace: own ? namespace : first, serviceAccount: own ? first : rest.join("/") };
-    });
-  const blocks = (list: AddressBlock[]) =>
-    list.map(({ address, prefixLength }) => ({ address: toAddressBytes(address), length: prefixLength }));
-  return {
-    namespaces: match.namespaces.map(encodeText),
-    notNamespaces: match.notNamespaces.map(encodeText),
-    principals: match.principals.map(encodeText),
-    notPrincipals: match.notPrincipals.map(encodeText),
-    serviceAccounts: accounts(match.serviceAccounts),
-    notServiceAccounts: accounts(match.notServiceAccounts),
-    sourceIps: blocks(match.sourceIps),
-    notSourceIps: blocks(match.notSourceIps),
-    destinationIps: blocks(match.destinationIps),
-    notDestinationIps: blocks(match.notDestinationIps),
-    destinationPorts: match.destinationPorts,
-    notDestinationPorts: match.notDestinationPorts,
-  };
+    },
+    block: ({ address, prefixLength }: AddressBlock) => ({
+      address: toAddressBytes(address),
+      length: prefixLength,
+    }),
+    port: (port: number) => port,
+  });
 }
 
 /** As in Istio's YAML: `*` presence, `a*` prefix, `*a` suffix, else exact. */

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { canonicalAddress, parseBlock } from "../../daemon/model/address.js";
+import { eachMatchField, type MatchKinds } from "../../daemon/model/policy.js";
 
 const port = z.int().min(1).max(65_535);
 const name = z
@@ -112,24 +113,19 @@ const service = z.strictObject({
   visibility: z.enum(["PUBLIC", "NAMESPACE"]).default("PUBLIC"),
 });
 
-const texts = z.array(z.string()).default([]);
-const blocks = z.array(block).default([]);
-const portNumbers = z.array(z.int().min(0).max(65_535)).default([]);
+/** How the values of a match are written, by kind. */
+const MATCH_LISTS = {
+  text: z.array(z.string()).default([]),
+  account: z.array(z.string()).default([]),
+  block: z.array(block).default([]),
+  port: z.array(z.int().min(0).max(65_535)).default([]),
+};
 
-const match = z.strictObject({
-  namespaces: texts,
-  notNamespaces: texts,
-  principals: texts,
-  notPrincipals: texts,
-  serviceAccounts: texts,
-  notServiceAccounts: texts,
-  sourceIps: blocks,
-  notSourceIps: blocks,
-  destinationIps: blocks,
-  notDestinationIps: blocks,
-  destinationPorts: portNumbers,
-  notDestinationPorts: portNumbers,
-});
+const match = z.strictObject(
+  eachMatchField((_, kind) => MATCH_LISTS[kind]) as {
+    [F in keyof MatchKinds]: (typeof MATCH_LISTS)[MatchKinds[F]];
+  },
+);
 
 /** In full `{clauses: [[match, ...], ...]}`; a match alone stands for one clause of it, `{}` for everything. */
 const rule = z.unknown().transform((value, context) => {

@@ -2,7 +2,16 @@
 // Must not know where the resources are kept.
 
 import { isSingleAddress } from "../model/address.js";
-import type { AddressBlock, Match, Policy, PolicyAction, PolicyScope, StringMatch } from "../model/policy.js";
+import type {
+  AddressBlock,
+  Match,
+  Policy,
+  PolicyAction,
+  PolicyScope,
+  ServiceAccountMatch,
+  StringMatch,
+} from "../model/policy.js";
+import { convertMatch } from "../model/policy.js";
 import type {
   HealthPolicy,
   IpFamilies,
@@ -225,20 +234,12 @@ function endpointsByUid(service: string, workloads: Iterable<Workload>): Record<
 
 /** What a match asks for, without the fields that ask for nothing. */
 function conditions(match: Match): Record<string, readonly unknown[]> {
-  const fields: Record<keyof Match, readonly unknown[]> = {
-    namespaces: match.namespaces.map(stringMatch),
-    notNamespaces: match.notNamespaces.map(stringMatch),
-    serviceAccounts: match.serviceAccounts,
-    notServiceAccounts: match.notServiceAccounts,
-    principals: match.principals.map(stringMatch),
-    notPrincipals: match.notPrincipals.map(stringMatch),
-    sourceIps: match.sourceIps.map(block),
-    notSourceIps: match.notSourceIps.map(block),
-    destinationIps: match.destinationIps.map(block),
-    notDestinationIps: match.notDestinationIps.map(block),
-    destinationPorts: match.destinationPorts,
-    notDestinationPorts: match.notDestinationPorts,
-  };
+  const fields = convertMatch(match, {
+    text: stringMatch,
+    account: (account: ServiceAccountMatch) => account,
+    block,
+    port: (port: number) => port,
+  });
   return Object.fromEntries(Object.entries(fields).filter(([, values]) => values.length > 0));
 }
 

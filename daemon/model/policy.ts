@@ -21,20 +21,79 @@ export interface ServiceAccountMatch {
   readonly serviceAccount: string;
 }
 
+/** What a value of a match's field can be. */
+export interface MatchValues {
+  readonly text: StringMatch;
+  readonly account: ServiceAccountMatch;
+  readonly block: AddressBlock;
+  readonly port: number;
+}
+export type ValueKind = keyof MatchValues;
+
+/**
+ * The fields of a match, each with the kind of its values. Beside each stands its negation: `notNamespaces`. Decoding,
+ * dumps and mesh files follow from this list; what a field is a condition on is said in compile/authz/leaves.ts.
+ */
+const FIELDS = {
+  namespaces: "text",
+  principals: "text",
+  serviceAccounts: "account",
+  sourceIps: "block",
+  destinationIps: "block",
+  destinationPorts: "port",
+} as const satisfies Readonly<Record<string, ValueKind>>;
+
+export type MatchField = keyof typeof FIELDS;
+type Negation<F extends MatchField> = `not${Capitalize<F>}`;
+
+/** The kind of each field's values, negations too. */
+export type MatchKinds = {
+  readonly [F in MatchField as F | Negation<F>]: (typeof FIELDS)[F];
+};
+
+/** A field of a match or its negation. */
+export type MatchKey = keyof MatchKinds;
+
+/** Lists of values in some form, by field. */
+export type MatchIn<Form extends Readonly<Record<ValueKind, unknown>>> = {
+  readonly [F in keyof MatchKinds]: readonly Form[MatchKinds[F]][];
+};
+
 /** Kinds of field are ANDed, values of one field ORed; an empty list is no condition. */
-export interface Match {
-  readonly namespaces: readonly StringMatch[];
-  readonly notNamespaces: readonly StringMatch[];
-  readonly principals: readonly StringMatch[];
-  readonly notPrincipals: readonly StringMatch[];
-  readonly serviceAccounts: readonly ServiceAccountMatch[];
-  readonly notServiceAccounts: readonly ServiceAccountMatch[];
-  readonly sourceIps: readonly AddressBlock[];
-  readonly notSourceIps: readonly AddressBlock[];
-  readonly destinationIps: readonly AddressBlock[];
-  readonly notDestinationIps: readonly AddressBlock[];
-  readonly destinationPorts: readonly number[];
-  readonly notDestinationPorts: readonly number[];
+export type Match = MatchIn<MatchValues>;
+
+export const MATCH_FIELDS = Object.keys(FIELDS) as readonly MatchField[];
+
+export function negationOf<F extends MatchField>(field: F): Negation<F> {
+  return `not${field.charAt(0).toUpperCase()}${field.slice(1)}` as Negation<F>;
+}
+
+/** What `make` makes of the kind of each field, negations too. */
+export function eachMatchField<T>(make: (field: MatchKey, kind: ValueKind) => T): Record<MatchKey, T> {
+  const entries = MATCH_FIELDS.flatMap((field) =>
+    [field, negationOf(field)].map((name) => [name, make(name, FIELDS[field])]),
+  );
+  return Object.fromEntries(entries) as Record<MatchKey, T>;
+}
+
+/** A function for each kind of value, of which each is given one value, its field and its place there. */
+type Converters = Readonly<Record<ValueKind, (value: never, field: MatchKey, index: number) => unknown>>;
+
+/** The same match with its values in another form. */
+export function convertMatch<C extends Converters>(
+  match: MatchIn<{ readonly [K in ValueKind]: Parameters<C[K]>[0] }>,
+  converters: C,
+): { [F in keyof MatchKinds]: ReturnType<C[MatchKinds[F]]>[] } {
+  return eachMatchField((field, kind) => {
+    const convert = converters[kind] as (value: unknown, field: string, index: number) => unknown;
+    const values: readonly unknown[] = match[field];
+    return values.map((value, index) => convert(value, field, index));
+  }) as { [F in keyof MatchKinds]: ReturnType<C[MatchKinds[F]]>[] };
+}
+
+/** True when a match has no condition at all. */
+export function isEmptyMatch(match: Match): boolean {
+  return Object.values(match).every((values: readonly unknown[]) => values.length === 0);
 }
 
 /** Clauses are ANDed, the matches of one clause ORed. */

@@ -2,7 +2,14 @@
 // Must not know of streams, versions or how a verdict is reached.
 
 import * as wire from "../../proto/gen/authorization.js";
-import { type AddressBlock, type Match, type Policy, policyKey, type StringMatch } from "../model/policy.js";
+import {
+  convertMatch,
+  type Match,
+  type MatchKey,
+  type Policy,
+  policyKey,
+  type StringMatch,
+} from "../model/policy.js";
 import { Checker, type Decoded } from "./checker.js";
 
 /**
@@ -54,26 +61,20 @@ export function standInFor(name: string, message: wire.Authorization | undefined
 }
 
 function decodeMatch(match: wire.Match, path: string, check: Checker): Match {
-  const texts = (list: readonly wire.StringMatch[], field: string) =>
-    list.map((value, i) => decodeStringMatch(value, `${path}.${field}[${i}]`, check));
-  const blocks = (list: readonly wire.Address[], field: string): AddressBlock[] =>
-    list.map((value, i) => check.block(value.address, value.length, `${path}.${field}[${i}]`));
-  const ports = (list: readonly number[], field: string) =>
-    list.map((value, i) => check.port(value, `${path}.${field}[${i}]`));
-  return {
-    namespaces: texts(match.namespaces, "namespaces"),
-    notNamespaces: texts(match.notNamespaces, "not_namespaces"),
-    principals: texts(match.principals, "principals"),
-    notPrincipals: texts(match.notPrincipals, "not_principals"),
-    serviceAccounts: match.serviceAccounts,
-    notServiceAccounts: match.notServiceAccounts,
-    sourceIps: blocks(match.sourceIps, "source_ips"),
-    notSourceIps: blocks(match.notSourceIps, "not_source_ips"),
-    destinationIps: blocks(match.destinationIps, "destination_ips"),
-    notDestinationIps: blocks(match.notDestinationIps, "not_destination_ips"),
-    destinationPorts: ports(match.destinationPorts, "destination_ports"),
-    notDestinationPorts: ports(match.notDestinationPorts, "not_destination_ports"),
-  };
+  const at = (field: MatchKey, index: number) => `${path}.${protoName(field)}[${index}]`;
+  return convertMatch(match, {
+    text: (value: wire.StringMatch, field: MatchKey, i: number) =>
+      decodeStringMatch(value, at(field, i), check),
+    account: (value: wire.ServiceAccountMatch) => value,
+    block: (value: wire.Address, field: MatchKey, i: number) =>
+      check.block(value.address, value.length, at(field, i)),
+    port: (value: number, field: MatchKey, i: number) => check.port(value, at(field, i)),
+  });
+}
+
+/** A field as the contract spells it: not_source_ips. */
+function protoName(field: string): string {
+  return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function decodeStringMatch(match: wire.StringMatch, path: string, check: Checker): StringMatch {

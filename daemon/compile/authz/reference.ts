@@ -3,7 +3,7 @@
 
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../../model/address.js";
 import type { AddressBlock, Match, Policy, StringMatch } from "../../model/policy.js";
-import { policyKey } from "../../model/policy.js";
+import { isEmptyMatch, policyKey } from "../../model/policy.js";
 import { type Identity, principalOf, stripScheme } from "./identity.js";
 
 /** An inbound connection as the destination sees it, after translation. Addresses are canonical text. */
@@ -94,11 +94,6 @@ function blockContains(block: AddressBlock, address: string): boolean {
   const bits = keyPrefixLength(block);
   const inside = maskBytes(toKeyBytes(address), bits);
   return Buffer.compare(inside, maskBytes(toKeyBytes(block.address), bits)) === 0;
-}
-
-/** True when a match has no field at all. */
-export function isEmptyMatch(match: Match): boolean {
-  return Object.values(match).every((values: readonly unknown[]) => values.length === 0);
 }
 
 function keysOf(policies: readonly Policy[]): string[] {

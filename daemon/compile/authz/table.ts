@@ -17,8 +17,8 @@ import {
 import type { DeleteOperation, EntryOperation, PutOperation } from "../operation.js";
 import { type Expression, evaluate, visitLeaves } from "./expression.js";
 import type { Identity, InternedIdentity } from "./identity.js";
-import { ALL_IPV4, addressTruth, blockOf, identityTruth, portOf } from "./leaves.js";
-import type { Dimension, Term, TermList } from "./terms.js";
+import { ALL_IPV4, addressTruth, blockOf, type Dimension, identityTruth, portOf } from "./leaves.js";
+import type { Term, TermList } from "./terms.js";
 
 type Words = readonly bigint[];
 

@@ -2,14 +2,10 @@
 // address, the destination's port and address. Must not know identities that exist, tables or maps.
 
 import { TERM_BITS } from "../../bpf/maps.gen.js";
-import type { Match, Policy } from "../../model/policy.js";
-import { policyKey } from "../../model/policy.js";
+import type { Match, MatchField, Policy } from "../../model/policy.js";
+import { isEmptyMatch, MATCH_FIELDS, negationOf, policyKey } from "../../model/policy.js";
 import { all, any, type Expression, FALSE, leaf, not, TRUE } from "./expression.js";
-import { addressLeaf, namespaceLeaf, portLeaf, principalLeaf, serviceAccountLeaf } from "./leaves.js";
-import { isEmptyMatch } from "./reference.js";
-
-export const DIMENSIONS = ["identity", "address", "port", "destination"] as const;
-export type Dimension = (typeof DIMENSIONS)[number];
+import { CONDITIONS, DIMENSIONS, type Dimension } from "./leaves.js";
 
 /** What a connection must satisfy, one condition a dimension. */
 type Conjunction = Readonly<Record<Dimension, Expression>>;
@@ -102,30 +98,27 @@ function conjunctionsOfClause(matches: readonly Match[]): readonly Conjunction[]
 }
 
 function conjunctionOf(match: Match): Conjunction {
+  const conditionsOn = (dimension: Dimension) =>
+    all(
+      MATCH_FIELDS.filter((field) => CONDITIONS[field].on === dimension).map((field) =>
+        conditionOf(match, field),
+      ),
+    );
   return {
-    identity: all([
-      oneOf(match.namespaces, namespaceLeaf),
-      noneOf(match.notNamespaces, namespaceLeaf),
-      oneOf(match.principals, principalLeaf),
-      noneOf(match.notPrincipals, principalLeaf),
-      oneOf(match.serviceAccounts, serviceAccountLeaf),
-      noneOf(match.notServiceAccounts, serviceAccountLeaf),
-    ]),
-    address: all([oneOf(match.sourceIps, addressLeaf), noneOf(match.notSourceIps, addressLeaf)]),
-    port: all([oneOf(match.destinationPorts, portLeaf), noneOf(match.notDestinationPorts, portLeaf)]),
-    destination: all([
-      oneOf(match.destinationIps, addressLeaf),
-      noneOf(match.notDestinationIps, addressLeaf),
-    ]),
+    identity: conditionsOn("identity"),
+    address: conditionsOn("address"),
+    port: conditionsOn("port"),
+    destination: conditionsOn("destination"),
   };
 }
 
-function oneOf<T>(values: readonly T[], spell: (value: T) => string): Expression {
-  return values.length === 0 ? TRUE : any(values.map((value) => leaf(spell(value))));
-}
-
-function noneOf<T>(values: readonly T[], spell: (value: T) => string): Expression {
-  return not(any(values.map((value) => leaf(spell(value)))));
+/** One of the field's values, where there are any, and none of its negation's. */
+function conditionOf(match: Match, field: MatchField): Expression {
+  const leafOf = CONDITIONS[field].leafOf as (value: unknown) => string;
+  const [wanted, refused] = [match[field], match[negationOf(field)]].map((values: readonly unknown[]) =>
+    values.map((value) => leaf(leafOf(value))),
+  );
+  return all([wanted?.length ? any(wanted) : TRUE, not(any(refused ?? []))]);
 }
 
 function both(left: Conjunction, right: Conjunction): Conjunction {

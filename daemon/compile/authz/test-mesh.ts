@@ -2,7 +2,7 @@
 // and short ways to write workloads and policies. Must not know what a verdict ought to be.
 
 import type { Match, Policy, StringMatch } from "../../model/policy.js";
-import { policyKey } from "../../model/policy.js";
+import { eachMatchField, policyKey } from "../../model/policy.js";
 import { createStore } from "../../model/store.js";
 import type { Update } from "../../model/update.js";
 import { DEFAULT_CAPACITY, type Workload } from "../../model/workload.js";
@@ -15,20 +15,7 @@ import { type Connection, deleteAddress, deletePod, putAddress, putPod, TestKern
 /** The namespace whose selectors reach all others. */
 export const ROOT = "root";
 
-const EMPTY_MATCH: Match = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-};
+const EMPTY_MATCH: Match = eachMatchField(() => []);
 
 /** A match with the fields given, the others empty. */
 export function match(fields: Partial<Match> = {}): Match {
