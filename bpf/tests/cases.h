@@ -45,6 +45,18 @@ struct verdict_case {
 	__u32 tag; /* of the source address' words */
 };
 
+/* bpf/lib/authz.h under a writer: a pod that admits the friend and not the stranger, one that
+ * admits nobody, and how many verdicts were others. */
+struct tear_case {
+	__u64 admitting; /* netns cookies */
+	__u64 refusing;
+	__be32 friend_address[4];
+	__be32 stranger_address[4];
+	__u64 verdicts;
+	__u64 wrong_denials;
+	__u64 wrong_admissions;
+};
+
 /* The struct that the packet is; the program must leave when it is shorter. */
 #define CASE_OF(ctx, type)                                                                         \
 	({                                                                                         \

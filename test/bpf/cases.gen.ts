@@ -169,3 +169,43 @@ export const VerdictCase: Codec<VerdictCase> = {
     };
   },
 };
+
+/** struct tear_case, 72 bytes */
+export interface TearCase {
+  readonly admitting: bigint;
+  readonly refusing: bigint;
+  readonly friendAddress: Uint8Array;
+  readonly strangerAddress: Uint8Array;
+  readonly verdicts: bigint;
+  readonly wrongDenials: bigint;
+  readonly wrongAdmissions: bigint;
+}
+export const TearCase: Codec<TearCase> = {
+  size: 72,
+  encode(value) {
+    const view = Buffer.allocUnsafe(72);
+    TearCase.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.admitting, offset);
+    view.writeBigUInt64LE(value.refusing, offset + 8);
+    putBytes(view, offset + 16, value.friendAddress, 16, "tear_case.friend_address");
+    putBytes(view, offset + 32, value.strangerAddress, 16, "tear_case.stranger_address");
+    view.writeBigUInt64LE(value.verdicts, offset + 48);
+    view.writeBigUInt64LE(value.wrongDenials, offset + 56);
+    view.writeBigUInt64LE(value.wrongAdmissions, offset + 64);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 72);
+    return {
+      admitting: view.readBigUInt64LE(offset),
+      refusing: view.readBigUInt64LE(offset + 8),
+      friendAddress: takeBytes(view, offset + 16, offset + 32),
+      strangerAddress: takeBytes(view, offset + 32, offset + 48),
+      verdicts: view.readBigUInt64LE(offset + 48),
+      wrongDenials: view.readBigUInt64LE(offset + 56),
+      wrongAdmissions: view.readBigUInt64LE(offset + 64),
+    };
+  },
+};

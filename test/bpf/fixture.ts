@@ -3,6 +3,7 @@
 
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
+import { loadStub } from "../../daemon/bpf/guard-stub.js";
 import {
   type Codec,
   ConnectionEvent,
@@ -73,18 +74,18 @@ export function podEntry(
 }
 
 /** Opens an object with small maps, ready to load. Throws BpfError when it is not built. */
-export function openSmall(path: string): BpfObject {
+export function openSmall(path: string, mapEntries = MAP_ENTRIES): BpfObject {
   const object = native.openObject(path);
   for (const name of object.mapNames) {
     if (name in ringBuffers) object.setMaxEntries(name, RING_BYTES);
-    else if (isMapName(name) && !isFixedSize(maps[name])) object.setMaxEntries(name, MAP_ENTRIES);
+    else if (isMapName(name) && !isFixedSize(maps[name])) object.setMaxEntries(name, mapEntries);
   }
   return object;
 }
 
 /** Loads `name` (as in `tests/route`) afresh with these entries; the caller closes it. */
-export function loadObject(name: string, entries: readonly Entry[]): LoadedObject {
-  const object = openSmall(join(objectDirectory, `${name}.o`));
+export function loadObject(name: string, entries: readonly Entry[], mapEntries?: number): LoadedObject {
+  const object = openSmall(join(objectDirectory, `${name}.o`), mapEntries);
   try {
     object.load();
     for (const { map, key, value } of entries) object.map(map).update(key, value);
@@ -127,6 +128,28 @@ export class LoadedObject {
   /** Runs a program that takes a context alone, such as sk_lookup. Returns its verdict. */
   runContext(program: string, context: Uint8Array): number {
     return this.#object.program(program).testRun({ context }).returnValue;
+  }
+
+  /** Puts a program behind the stubs. */
+  govern(program: string): void {
+    const guards = this.#object.map("guards");
+    guards.updateProgram(maps.guards.key.encode(0), this.#object.program(program));
+  }
+
+  /** Runs the stub of a pod. Returns its verdict. */
+  runStub(cookie: bigint, context: Uint8Array): number {
+    const [guarded, guards] = [this.#object.map("guarded"), this.#object.map("guards")];
+    const stub = loadStub(native, { guarded, guards }, cookie);
+    try {
+      return stub.testRun({ context }).returnValue;
+    } finally {
+      stub.close();
+    }
+  }
+
+  /** Pins maps under their names, for another thread to open. */
+  pinMaps(names: readonly MapName[], directory: string): void {
+    for (const name of names) this.#object.map(name).pin(join(directory, name));
   }
 
   /** Says whose stub the judging program is called by, on every CPU. */

@@ -15,7 +15,7 @@ export const TABLE = 5;
 export const POD = 0x1_0000_0007n;
 
 /** Everybody, in the bits of one dimension. */
-const ALL: TermSet = { words: new Array<bigint>(TERM_WORDS).fill(0xffff_ffff_ffff_ffffn) };
+export const ALL: TermSet = { words: new Array<bigint>(TERM_WORDS).fill(0xffff_ffff_ffff_ffffn) };
 
 export function terms(...bits: number[]): TermSet {
   const words = new Array<bigint>(TERM_WORDS).fill(0n);

@@ -1,0 +1,110 @@
+// Owns the proof that no verdict is a mix: one CPU judges while another rewrites all that the verdict hangs on.
+// WEFT_TEAR_VERDICTS says how many verdicts; 10 million take some seconds.
+
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import { TableFlag, TermSet, VerdictTable } from "../../daemon/bpf/maps.gen.js";
+import { tagOfAddress, tagOfCookie } from "../../daemon/compile/word.js";
+import { toKeyBytes } from "../../daemon/model/address.js";
+import { check, runQuietly } from "../../lab/process.js";
+import { TearCase } from "./cases.gen.js";
+import { loadObject } from "./fixture.js";
+import { ALL, terms } from "./verdict.tables.js";
+
+const WANTED = BigInt(process.env.WEFT_TEAR_VERDICTS ?? 10_000_000);
+const RUNS = 100_000;
+/** Entries of the maps: keys share buckets, which is where the kernel passes a key by most often. */
+const FEW = 4;
+const ADMITTING = 0x1_0000_0007n;
+const REFUSING = 0x1_0000_0008n;
+const FRIEND = "10.0.0.1";
+const STRANGER = "10.0.0.9";
+
+let bpffs = "";
+beforeAll(async () => {
+  bpffs = mkdtempSync(join(tmpdir(), "weft-tearing-"));
+  await check(["mount", "-t", "bpf", "weft-tearing", bpffs]);
+});
+afterAll(() => {
+  runQuietly(["umount", bpffs]);
+  rmSync(bpffs, { recursive: true, force: true });
+});
+
+const owner = (address: string) => {
+  const key = toKeyBytes(address);
+  return { key, tag: tagOfAddress(key) };
+};
+const pod = (cookie: bigint) => ({ cookie, tag: tagOfCookie(cookie) });
+
+/** Starts the writer on the object's maps; resolves when it has written a first time. */
+function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
+  const stop = new SharedArrayBuffer(4);
+  const worker = new Worker(join(packageRoot(), "test", "bpf", "tearing-writer.cjs"), {
+    workerData: {
+      addon: join(packageRoot(), "build", "weft_native.node"),
+      directory,
+      stop,
+      admitting: pod(ADMITTING),
+      refusing: pod(REFUSING),
+      friend: owner(FRIEND),
+      stranger: owner(STRANGER),
+      // Admits whoever has a row of its own, and nobody else.
+      tableValue: VerdictTable.encode({
+        deny: terms(),
+        dryRun: terms(),
+        identity: terms(),
+        address: ALL,
+        port: ALL,
+        destination: ALL,
+        flags: TableFlag.HAS_ALLOW | TableFlag.BY_IDENTITY,
+        words: 1,
+      }),
+      rowValue: TermSet.encode(terms(0)),
+    },
+  });
+  return new Promise((resolve, reject) => {
+    worker.once("error", reject);
+    worker.once("message", () => {
+      resolve({
+        stop: () =>
+          new Promise((done) => {
+            worker.once("message", done);
+            Atomics.store(new Int32Array(stop), 0, 1);
+          }),
+      });
+    });
+  });
+}
+
+it(`none of ${WANTED} verdicts is one that neither state gives`, { timeout: 300_000 }, async () => {
+  const object = loadObject("tests/tearing", [], FEW);
+  const directory = join(bpffs, "maps");
+  mkdirSync(directory);
+  object.pinMaps(["pods", "addresses", "authz_tables", "authz_identity"], directory);
+  const writer = await startWriter(directory);
+  let state = {
+    admitting: ADMITTING,
+    refusing: REFUSING,
+    friendAddress: toKeyBytes(FRIEND),
+    strangerAddress: toKeyBytes(STRANGER),
+    verdicts: 0n,
+    wrongDenials: 0n,
+    wrongAdmissions: 0n,
+  };
+  try {
+    while (state.verdicts < WANTED) {
+      state = object.run("test_tear", TearCase, state, RUNS);
+      // The writer's thread needs this process' pool to wait for readers.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  } finally {
+    const writes = await writer.stop();
+    object.close();
+    expect(writes).toBeGreaterThan(10_000);
+  }
+  expect([state.wrongDenials, state.wrongAdmissions]).toEqual([0n, 0n]);
+});
