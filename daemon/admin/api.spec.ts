@@ -1,49 +1,10 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { createLogs } from "../base/log.js";
 import { api, type Call, type CallName } from "./api.js";
 import { adminRoutes } from "./routes.js";
-import { type Listener, listen, type Route } from "./server.js";
-import { type TestView, testView } from "./test-operator-view.js";
+import { ask, post, serveEachTest, serveInstead, view } from "./test-server.js";
 
-const log = createLogs({
-  levels: { default: "silent", subsystems: new Map() },
-  format: "json",
-}).logger("admin");
-
-let view: TestView;
-let base = "";
-const listeners: Listener[] = [];
-
-async function serve(routes: readonly Route[], localOnly = true): Promise<string> {
-  const listener = await listen("admin", { host: "127.0.0.1", port: 0 }, routes, { log, localOnly });
-  if (!listener.ok) throw listener.error;
-  listeners.push(listener.value);
-  return `http://127.0.0.1:${listener.value.address.port}`;
-}
-
-beforeEach(async () => {
-  view = testView();
-  base = await serve(adminRoutes(view, log));
-});
-
-afterEach(async () => {
-  await Promise.all(listeners.splice(0).map((listener) => listener.close()));
-});
-
-async function ask(
-  path: string,
-  init?: RequestInit,
-): Promise<{ status: number; body: unknown; headers: Headers }> {
-  const response = await fetch(base + path, init);
-  const text = await response.text();
-  return {
-    status: response.status,
-    body: text === "" ? undefined : JSON.parse(text),
-    headers: response.headers,
-  };
-}
-
-const post = (body: unknown): RequestInit => ({ method: "POST", body: JSON.stringify(body) });
+serveEachTest();
 
 describe("the audit", () => {
   it("says who asked for what change, and what came of it", async () => {
@@ -55,7 +16,7 @@ describe("the audit", () => {
       close: async () => undefined,
     };
     const logs = createLogs({ levels: { default: "info", subsystems: new Map() }, format: "json", output });
-    base = await serve(adminRoutes(view, logs.logger("admin")));
+    await serveInstead(adminRoutes(view, logs.logger("admin")));
     await ask("/pods");
     await ask("/accesslog?enable=true", { method: "POST" });
     await ask("/pods/default/none", { method: "DELETE" });

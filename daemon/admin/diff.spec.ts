@@ -1,47 +1,9 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createLogs } from "../base/log.js";
+import { describe, expect, it } from "vitest";
 import { maps } from "../bpf/maps.gen.js";
-import { adminRoutes } from "./routes.js";
-import { type Listener, listen, type Route } from "./server.js";
-import { entry, frontend, type TestView, testView } from "./test-operator-view.js";
+import { entry, frontend } from "./test-operator-view.js";
+import { ask, base, serveEachTest, view } from "./test-server.js";
 
-const log = createLogs({
-  levels: { default: "silent", subsystems: new Map() },
-  format: "json",
-}).logger("admin");
-
-let view: TestView;
-let base = "";
-const listeners: Listener[] = [];
-
-async function serve(routes: readonly Route[], localOnly = true): Promise<string> {
-  const listener = await listen("admin", { host: "127.0.0.1", port: 0 }, routes, { log, localOnly });
-  if (!listener.ok) throw listener.error;
-  listeners.push(listener.value);
-  return `http://127.0.0.1:${listener.value.address.port}`;
-}
-
-beforeEach(async () => {
-  view = testView();
-  base = await serve(adminRoutes(view, log));
-});
-
-afterEach(async () => {
-  await Promise.all(listeners.splice(0).map((listener) => listener.close()));
-});
-
-async function ask(
-  path: string,
-  init?: RequestInit,
-): Promise<{ status: number; body: unknown; headers: Headers }> {
-  const response = await fetch(base + path, init);
-  const text = await response.text();
-  return {
-    status: response.status,
-    body: text === "" ? undefined : JSON.parse(text),
-    headers: response.headers,
-  };
-}
+serveEachTest();
 
 describe("diff", () => {
   it("is empty when both sides agree", async () => {
