@@ -20,12 +20,13 @@ static __always_inline bool opened_by_node(const struct node_open *open)
 	return bpf_map_lookup_elem(&node_opens, open);
 }
 
-/* Id of who opened a connection: the workload at the source's address, or the node. */
+/* Id of who opened a connection: the workload of this network at the source's address, or the node.
+ */
 static __always_inline __u32 name_source(const struct node_open *open)
 {
 	struct address_numbers owner;
 
-	if (read_owner(open->source, &owner))
+	if (read_owner(open->source, &owner) && !(owner.flags & ADDRESS_REMOTE_NETWORK))
 		return owner.workload;
 	return opened_by_node(open) ? WORKLOAD_NODE : WORKLOAD_UNKNOWN;
 }

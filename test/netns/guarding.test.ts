@@ -126,7 +126,7 @@ test("what the node opens passes, from whatever address; a pod on its network do
   await push(yaml([]), hosts.web, "answered");
 });
 
-test("a workload of another network lends nobody its identity", async () => {
+test("a workload of another network lends nobody its identity, nor its name", async () => {
   const admin = {
     name: "admins",
     namespace: "shop",
@@ -142,5 +142,9 @@ test("a workload of another network lends nobody its identity", async () => {
     ]),
   );
   expect(answer.code).toBe(1);
+  await until("the denial in the access log", () =>
+    mesh.accessLog().some((line) => line.includes("src.addr=10.77.0.91") && line.includes("src.workload=-,")),
+  );
+  expect(mesh.accessLog().filter((line) => line.includes("src.workload=far"))).toEqual([]);
   await push(yaml([]), hosts.web, "answered");
 });
