@@ -92,15 +92,16 @@ static __always_inline __u32 name_peer(const struct bpf_sock_ops *ctx)
  * forgets it when the socket is closed. */
 static __always_inline void follow_node(struct bpf_sock_ops *ctx)
 {
-	const struct settings *current = get_settings();
+	bool opens = ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB;
+	const struct settings *current;
 	struct node_open open;
 	__u32 one = 1;
-	bool opens = ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB;
 	struct bpf_sock *sk;
 	struct tcp_sock *tcp;
 
 	if (!opens && !(ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] == BPF_TCP_CLOSE))
 		return;
+	current = get_settings();
 	if (!current || !current->host_netns || bpf_get_netns_cookie(ctx) != current->host_netns)
 		return;
 	read_open(ctx, &open);
