@@ -2,9 +2,10 @@
 /* Owns the words that a hook decides by, and the reading of `pods` and
  * `addresses`, which consist of them. Knows no decision.
  *
- * The kernel reuses a hash element as soon as its key is replaced or deleted, also under a reader.
- * An aligned word is read whole; its tag tells whose it is. What is missing or another key's is
- * looked up once more.
+ * The kernel reuses a hash element as soon as its key is replaced or deleted, also under a reader,
+ * and writes it by whatever memcpy the machine has, down to single bytes. So the tag of a word is
+ * made of the key and of the number: a word that is another key's, or half written, does not bear
+ * out its own number. Such a one, and a missing one, is looked up once more.
  */
 #ifndef WEFT_WORD_H
 #define WEFT_WORD_H
@@ -14,22 +15,26 @@
 
 /* Lookups before a key counts as absent. One may fail for a key that is there: its element has
  * become another key's, or is just becoming it, when the kernel's own lookup passes it by. That is
- * one in some 100,000 under a writer that never rests. */
-#define WORD_TRIES 4
+ * one in some 100,000 under a writer that never rests, and one in fifty where software emulates the
+ * CPUs, so that four of them still lost one verdict in ten million there. */
+#define WORD_TRIES 8
 
 /* Between finding an element and reading it. The proof of tearing makes this long. */
 #ifndef WORD_PAUSE
 #define WORD_PAUSE()
 #endif
 
-/* The tag of a pod's words. */
+/* What a number adds to the tag of its key: odd, so that no two numbers add the same.
+ * daemon/compile/word.ts spells it too, and a test holds the two together. */
+#define WORD_MIX 0x85ebca6b
+
+/* What a pod's key puts into the tags of its words. */
 static __always_inline __u32 tag_of_cookie(__u64 cookie)
 {
 	return (__u32)cookie;
 }
 
-/* The tag of an address' words; daemon/compile/word.ts spells it too, and a test holds the two
- * together. */
+/* What an address puts into the tags of its words; daemon/compile/word.ts spells it too. */
 static __always_inline __u32 tag_of_address(const __be32 *address)
 {
 	__u32 tag = 0;
@@ -41,7 +46,7 @@ static __always_inline __u32 tag_of_address(const __be32 *address)
 	return tag;
 }
 
-/* Reads a word once. False when it belongs to another key. */
+/* Reads a word once. False when it belongs to another key or is half written. */
 static __always_inline bool read_word(const struct word *word, __u32 tag, __u32 *number)
 {
 	__u64 whole = *(const volatile __u64 *)word;
@@ -49,7 +54,7 @@ static __always_inline bool read_word(const struct word *word, __u32 tag, __u32 
 
 	__builtin_memcpy(&value, &whole, sizeof(value));
 	*number = value.number;
-	return value.tag == tag;
+	return value.tag == tag + value.number * WORD_MIX;
 }
 
 /* struct pod, taken out of the map. */

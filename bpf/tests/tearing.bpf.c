@@ -5,12 +5,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#define WORD_PAUSE()                                                                               \
-	do {                                                                                       \
-		bpf_ktime_get_ns();                                                                \
-		bpf_ktime_get_ns();                                                                \
-		bpf_ktime_get_ns();                                                                \
-	} while (0)
+#define WORD_PAUSE() bpf_ktime_get_ns()
 
 #include "lib/authz.h"
 #include "cases.h"

@@ -13,7 +13,7 @@ import {
   type Word,
 } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
-import { tagOfAddress, tagOfCookie } from "./word.js";
+import { numberOf, tagOfAddress, tagOfCookie } from "./word.js";
 
 /** Contents of maps: name, key, value. */
 export type MapEntry = readonly [map: MapName, key: Uint8Array, value: Uint8Array];
@@ -222,9 +222,9 @@ const GUARD_TEXTS: ReadonlyMap<number, string> = new Map([
   [TableNumber.OPEN, "open"],
 ]);
 
-/** Words as a hook takes them: those with another key's tag are 0. */
+/** Words as a hook takes them: those that are not the key's are 0. */
 function numbersOf(words: readonly [Word, Word, Word], tag: number): [number, number, number] {
-  const own = (word: Word): number => (word.tag === tag ? word.number : 0);
+  const own = (word: Word): number => numberOf(word, tag) ?? 0;
   return [own(words[0]), own(words[1]), own(words[2])];
 }
 

@@ -2,12 +2,15 @@
 
 import type { Word } from "../bpf/maps.gen.js";
 
-/** Tag of a pod's words: the low half of its namespace's cookie. */
+/** WORD_MIX of bpf/lib/word.h: what a number adds to the tag of its key. */
+const WORD_MIX = 0x85ebca6b;
+
+/** What a pod puts into the tags of its words: the low half of its namespace's cookie. */
 export function tagOfCookie(cookie: bigint): number {
   return Number(cookie & 0xffff_ffffn);
 }
 
-/** Tag of an address' words: a hash of its 16-byte form, taken as words of the host. */
+/** What an address puts into the tags of its words: a hash of its 16-byte form, taken as words of the host. */
 export function tagOfAddress(bytes: Uint8Array): number {
   let tag = 0;
   for (let at = 0; at < bytes.length; at += 4) {
@@ -22,7 +25,12 @@ export function tagOfAddress(bytes: Uint8Array): number {
   return tag >>> 0;
 }
 
-/** A number as a word with this tag. */
+/** A number as a word of the key with this tag. */
 export function wordOf(number: number, tag: number): Word {
-  return { number, tag };
+  return { number, tag: (tag + Math.imul(number, WORD_MIX)) >>> 0 };
+}
+
+/** What a hook takes from a word of the key with this tag; undefined when the word is not whole or not the key's. */
+export function numberOf(word: Word, tag: number): number | undefined {
+  return word.tag === wordOf(word.number, tag).tag ? word.number : undefined;
 }

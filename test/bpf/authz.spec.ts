@@ -1,11 +1,18 @@
 // Owns the proof of the authorization verdict, run in the kernel on plain structs. Knows no hook and no packet.
 
 import { describe, expect, it } from "vitest";
-import { EventKind, Reason, reasonNames, TermFlag } from "../../daemon/bpf/maps.gen.js";
-import { tagOfAddress } from "../../daemon/compile/word.js";
+import {
+  EventKind,
+  Reason,
+  reasonNames,
+  TableNumber,
+  TermFlag,
+  type Word,
+} from "../../daemon/bpf/maps.gen.js";
+import { tagOfAddress, tagOfCookie, wordOf } from "../../daemon/compile/word.js";
 import { addressFromKeyBytes, toKeyBytes } from "../../daemon/model/address.js";
 import { VerdictCase } from "./cases.gen.js";
-import { counted, loadObject, withObject } from "./fixture.js";
+import { counted, entry, loadObject, withObject } from "./fixture.js";
 import { verdictFixtures } from "./verdict.cases.js";
 import { CLIENT_PORT, type VerdictFixture } from "./verdict.fixture.js";
 import { CLIENT, guarded, origins, POD, SERVER, settings } from "./verdict.tables.js";
@@ -64,6 +71,18 @@ it.each([
     object.run("test_judge", VerdictCase, caseOf({ from })),
   );
   expect(tag).toBe(tagOfAddress(toKeyBytes(from)));
+});
+
+it("a word of the same key that is half written counts as absent", () => {
+  const wordOfPod = (number: number) => wordOf(number, tagOfCookie(POD));
+  const [open, unknown] = [wordOfPod(TableNumber.OPEN), wordOfPod(TableNumber.UNKNOWN)];
+  const half = { number: open.number, tag: unknown.tag };
+  const judged = (guard: Word) =>
+    withObject("tests/authz", [entry("pods", POD, { guard, workload: open, service: unknown })], (object) =>
+      object.run("test_judge", VerdictCase, caseOf({})),
+    );
+  expect(judged(open)).toMatchObject({ allowed: 1, reason: Reason.AUTHZ_NO_POLICY });
+  expect(judged(half)).toMatchObject({ allowed: 0, reason: Reason.AUTHZ_UNKNOWN_POD });
 });
 
 it("a judgement leaves no trace", () => {

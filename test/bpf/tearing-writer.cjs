@@ -3,7 +3,8 @@
 
 const { workerData, parentPort } = require("node:worker_threads");
 
-const { addon, directory, stop, admitting, refusing, friend, stranger, tableValue, rowValue } = workerData;
+const { addon, directory, stop, admitting, refusing, friend, stranger, mix, tableValue, rowValue } =
+  workerData;
 const native = require(addon);
 const stopped = new Int32Array(stop);
 const open = (name) => native.openPinnedMap(`${directory}/${name}`);
@@ -21,7 +22,8 @@ const number = (...values) => {
   for (const [index, value] of values.entries()) bytes.writeUInt32LE(value, 4 * index);
   return bytes;
 };
-const words = (tag, ...values) => number(...values.flatMap((value) => [value, tag]));
+const words = (tag, ...values) =>
+  number(...values.flatMap((value) => [value, (tag + Math.imul(value, mix)) >>> 0]));
 const cookieKey = (cookie) => {
   const bytes = Buffer.alloc(8);
   bytes.writeBigUInt64LE(cookie);

@@ -8,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { TableFlag, TermSet, VerdictTable } from "../../daemon/bpf/maps.gen.js";
-import { tagOfAddress, tagOfCookie } from "../../daemon/compile/word.js";
+import { tagOfAddress, tagOfCookie, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { check, runQuietly } from "../../lab/process.js";
 import { TearCase } from "./cases.gen.js";
@@ -52,6 +52,8 @@ function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
       refusing: pod(REFUSING),
       friend: owner(FRIEND),
       stranger: owner(STRANGER),
+      // What a number adds to its key's tag is the same for every key.
+      mix: wordOf(1, 0).tag,
       // Admits whoever has a row of its own, and nobody else.
       tableValue: VerdictTable.encode({
         deny: terms(),

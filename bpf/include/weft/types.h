@@ -17,7 +17,7 @@
  */
 struct word {
 	__u32 number;
-	__u32 tag; /* of the key that the element belongs to */
+	__u32 tag; /* of the key that the element belongs to, and of the number */
 } __attribute__((aligned(8)));
 
 /* ---- pods ---- */

@@ -17,11 +17,12 @@ import {
   U32,
   U64,
   VerdictTable,
+  type Word,
   WorkloadAddress,
 } from "../../bpf/maps.gen.js";
 import { maskBytes, toKeyBytes } from "../../model/address.js";
 import type { EntryOperation } from "../operation.js";
-import { tagOfAddress, tagOfCookie, wordOf } from "../word.js";
+import { numberOf, tagOfAddress, tagOfCookie, wordOf } from "../word.js";
 
 export interface KernelVerdict {
   readonly allowed: boolean;
@@ -151,15 +152,15 @@ export class TestKernel {
   #podOf(cookie: bigint): { guard: number; workload: number } {
     const value = this.#lookup("pods", U64.encode(cookie));
     const pod = value && Pod.decode(value);
-    const own = pod?.guard.tag === tagOfCookie(cookie);
-    return own ? { guard: pod.guard.number, workload: pod.workload.number } : { guard: 0, workload: 0 };
+    const own = (word?: Word): number => (word && numberOf(word, tagOfCookie(cookie))) ?? 0;
+    return { guard: own(pod?.guard), workload: own(pod?.workload) };
   }
 
   #identityAt(address: string): number {
     const bytes = toKeyBytes(address);
     const value = this.#lookup("addresses", AddressKey.encode({ address: bytes }));
     const identity = value && WorkloadAddress.decode(value).identity;
-    return identity?.tag === tagOfAddress(bytes) ? identity.number : 0;
+    return (identity && numberOf(identity, tagOfAddress(bytes))) ?? 0;
   }
 
   #lookup(map: MapName, key: Uint8Array): Uint8Array | undefined {
