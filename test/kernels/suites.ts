@@ -1,7 +1,7 @@
 // Owns `make test-kernels`: the suites that need a kernel, run on other kernels one after the other.
 // Must not know how a guest boots or what the suites prove.
 //
-//   tsx test/kernels/suites.ts build/kernels/6.1 build/kernels/6.12
+//   tsx test/kernels/suites.ts build/kernels/6.1 build/kernels/6.12 -- [FILE...]
 
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -11,16 +11,25 @@ import { runInGuest } from "./guest.js";
 /** Emulated, everything takes seven times as long on average, and some of it more. */
 const SLOWNESS = 10;
 const GUEST_TIMEOUT_MS = 60 * 60_000;
-const suites = ["test/bpf", "test/native", "test/netns/{routing,authorization,lifecycle}.test.ts"];
+const separator = process.argv.indexOf("--");
+const kernels = process.argv.slice(2, separator);
+const chosen = process.argv.slice(separator + 1);
+const suites = chosen.length > 0 ? chosen : ["test/bpf", "test/native", ...netnsSuites()];
 const script = `
 export WEFT_SLOWNESS=${SLOWNESS} WEFT_TEST_REPORT=$OUT/report.json
 node node_modules/vitest/vitest.mjs run --project kernel ${suites.join(" ")}
 `;
 
+/** Of the namespace suites those that a kernel decides most of. */
+function netnsSuites(): string[] {
+  const names = ["routing", "authorization", "guarding", "connections", "datagram-flows", "lifecycle"];
+  return names.map((name) => `test/netns/${name}.test.ts`);
+}
+
 const lab = await createLab();
 try {
   mkdirSync(join("out", "test"), { recursive: true });
-  for (const kernel of process.argv.slice(2)) {
+  for (const kernel of kernels) {
     const series = basename(kernel);
     const out = join("out", "kernels", `suites-${series}`);
     console.log(`\n==== Linux ${series} ====`);

@@ -205,7 +205,7 @@ it(`a fresh push is judged as the reference judges it (seed ${seed})`, { timeout
     mesh.update({ workloads, policies, policiesSynced: true });
     expectAgreement(mesh, probesTo([1, 2, 3]));
   });
-  fc.assert(property, { seed, numRuns: 400 });
+  fc.assert(property, { seed, numRuns: 1000 });
 });
 
 it(`so is every state of a sequence of changes, and nothing is left behind (seed ${seed})`, {
@@ -234,7 +234,7 @@ it(`so is every state of a sequence of changes, and nothing is left behind (seed
     ]);
     expect([...mesh.compiler.identities()]).toEqual([]);
   });
-  fc.assert(property, { seed, numRuns: 100 });
+  fc.assert(property, { seed, numRuns: 250 });
 });
 
 it(`after every single operation the verdict is the old or the new one (seed ${seed})`, {
@@ -262,7 +262,7 @@ it(`after every single operation the verdict is the old or the new one (seed ${s
       for (const decision of seen[index] ?? []) expect(possible).toContain(decision);
     }
   });
-  fc.assert(property, { seed, numRuns: 150 });
+  fc.assert(property, { seed, numRuns: 400 });
 });
 
 /** What decides a probe at this moment: the policies in force at its destination and who its source is. */
