@@ -13,7 +13,7 @@ export CLANG
 
 # What weft needs from Debian: to build, and for demo, tests and benches beyond that.
 BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler libprotobuf-dev
-RUN_PACKAGES   := iproute2 procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
+RUN_PACKAGES   := iproute2 nftables procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
 LINT_PACKAGES  := clang-format
 # Other kernels and the compilers to build for them: test/kernels.
 GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils clang-14 clang-19 clang-22

@@ -11,7 +11,8 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-static __always_inline void remember_connection(struct bpf_sock_addr *ctx, const struct pod *pod,
+static __always_inline void remember_connection(struct bpf_sock_addr *ctx,
+						const struct pod_numbers *pod,
 						const struct destination *original,
 						const struct route *route)
 {
@@ -19,7 +20,7 @@ static __always_inline void remember_connection(struct bpf_sock_addr *ctx, const
 	    .original_port = original->port,
 	    .direction = DIRECTION_OUTBOUND,
 	    .routed = route->action == ROUTE_REWRITE,
-	    .source = pod->workload.number,
+	    .source = pod->workload,
 	    .destination = route->workload,
 	    .service = route->service,
 	};
@@ -90,7 +91,8 @@ static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6)
 	return HOOK_ACCEPT;
 }
 
-static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6, const struct pod *pod)
+static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6,
+					  const struct pod_numbers *pod)
 {
 	struct destination destination;
 	struct route route;
@@ -108,12 +110,12 @@ static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6, co
 
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 {
-	const struct pod *pod = find_caller(ctx);
+	struct pod_numbers pod;
 
-	if (!pod)
+	if (!find_caller(ctx, &pod))
 		return HOOK_ACCEPT;
 	if (ctx->protocol == IPPROTO_TCP)
-		return connect_stream(ctx, v6, pod);
+		return connect_stream(ctx, v6, &pod);
 	if (ctx->protocol == IPPROTO_UDP)
 		return connect_datagrams(ctx, v6);
 	count_reason(REASON_NOT_TCP_UDP);

@@ -83,10 +83,11 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 {
 	const struct frontend *frontend;
 	struct destination destination;
+	struct pod_numbers pod;
 	struct route route = {};
 	struct flow *flow;
 
-	if (!find_caller(ctx))
+	if (!find_caller(ctx, &pod))
 		return HOOK_ACCEPT;
 	read_address(ctx, v6, &destination);
 	frontend = find_frontend(&destination);
@@ -114,11 +115,12 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct sibling_flow *told;
 	struct destination source;
+	struct pod_numbers pod;
 	struct sibling_key key;
 	struct flows *own;
 	struct flow *flow;
 
-	if (!find_pod(ctx))
+	if (!find_pod(ctx, &pod))
 		return HOOK_ACCEPT;
 	read_address(ctx, v6, &source);
 	own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);

@@ -37,31 +37,28 @@ static __always_inline void write_address(struct bpf_sock_addr *ctx, bool v6, co
 	ctx->user_port = port;
 }
 
-/* The pod that the socket belongs to; NULL outside the mesh. */
-static __always_inline const struct pod *find_pod(struct bpf_sock_addr *ctx)
+/* The pod that the socket belongs to. False outside the mesh. */
+static __always_inline bool find_pod(struct bpf_sock_addr *ctx, struct pod_numbers *pod)
 {
-	__u64 cookie = bpf_get_netns_cookie(ctx);
-
-	return bpf_map_lookup_elem(&pods, &cookie);
+	return read_pod(bpf_get_netns_cookie(ctx), pod);
 }
 
 /* As find_pod, counted outside the mesh. */
-static __always_inline const struct pod *find_caller(struct bpf_sock_addr *ctx)
+static __always_inline bool find_caller(struct bpf_sock_addr *ctx, struct pod_numbers *pod)
 {
-	const struct pod *pod = find_pod(ctx);
-
-	if (!pod)
-		count_reason(REASON_NOT_ENROLLED);
-	return pod;
+	if (find_pod(ctx, pod))
+		return true;
+	count_reason(REASON_NOT_ENROLLED);
+	return false;
 }
 
 /* Fails the call with ECONNREFUSED, counts it, and records it in the access log. */
-static __always_inline int refuse(const struct pod *pod, const struct destination *destination,
-				  const struct route *route)
+static __always_inline int refuse(const struct pod_numbers *pod,
+				  const struct destination *destination, const struct route *route)
 {
 	struct connection_event *event;
 
-	count_failure(pod->workload.number, route->workload, route->service, DIRECTION_OUTBOUND,
+	count_failure(pod->workload, route->workload, route->service, DIRECTION_OUTBOUND,
 		      OUTCOME_NO_ENDPOINT);
 	if (access_log_enabled()) {
 		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -75,7 +72,7 @@ static __always_inline int refuse(const struct pod *pod, const struct destinatio
 			event->original_port = destination->port;
 			event->kind = EVENT_FAILED;
 			event->direction = DIRECTION_OUTBOUND;
-			event->source = pod->workload.number;
+			event->source = pod->workload;
 			event->destination = route->workload;
 			event->service = route->service;
 			event->reason = route->reason;
