@@ -52,29 +52,29 @@ static __always_inline void connect_flow(struct flows *flows, const struct desti
 static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct flows *own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
-	const struct frontend *frontend;
+	const struct target *target;
 	struct destination destination;
 	struct backend kept = {};
 	struct route route = {};
 	struct flow *flow;
 
 	read_address(ctx, v6, &destination);
-	frontend = find_frontend(&destination);
-	if (!frontend || !route_frontend(frontend, IPPROTO_UDP, &route)) {
+	target = find_frontend(&destination);
+	if (!target || !route_frontend(target, IPPROTO_UDP, &route)) {
 		if (own)
 			__builtin_memset(own->flow, 0, sizeof(own->flow));
-		if (!frontend)
+		if (!target)
 			count_reason(REASON_PASSTHROUGH);
 		return HOOK_ACCEPT;
 	}
 	flow = own ? find_flow(own, &destination) : NULL;
-	if (flow && is_eligible(flow, frontend)) {
+	if (flow && is_eligible(flow, target)) {
 		copy_address(kept.address, flow->backend);
 		kept.port = flow->backend_port;
 		route.backend = &kept;
 		route.reason = REASON_ROUTED;
 	} else {
-		pick_backend(frontend, &route);
+		pick_backend(target, &route);
 		if (route.action != ROUTE_REWRITE)
 			return HOOK_ACCEPT;
 	}

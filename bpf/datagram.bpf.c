@@ -50,17 +50,17 @@ static __always_inline void tell_siblings(struct bpf_sock_addr *ctx, const struc
  * `route` holds, and nothing could be remembered. */
 static __always_inline struct flow *flow_to(struct bpf_sock_addr *ctx,
 					    const struct destination *destination,
-					    const struct frontend *frontend, struct route *route)
+					    const struct target *target, struct route *route)
 {
 	struct flows *own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
 	struct flow *flow = own ? find_flow(own, destination) : NULL;
 
-	if (flow && is_eligible(flow, frontend)) {
+	if (flow && is_eligible(flow, target)) {
 		touch_flow(own, flow);
 		route->reason = REASON_ROUTED;
 		return flow;
 	}
-	pick_backend(frontend, route);
+	pick_backend(target, route);
 	if (route->action != ROUTE_REWRITE)
 		return NULL;
 	/* A connected socket hears its peer only; it is about to be closed. */
@@ -81,7 +81,7 @@ static __always_inline struct flow *flow_to(struct bpf_sock_addr *ctx,
 
 static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 {
-	const struct frontend *frontend;
+	const struct target *target;
 	struct destination destination;
 	struct pod_numbers pod;
 	struct route route = {};
@@ -90,11 +90,11 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	if (!find_caller(ctx, &pod))
 		return HOOK_ACCEPT;
 	read_address(ctx, v6, &destination);
-	frontend = find_frontend(&destination);
-	if (!frontend) {
+	target = find_frontend(&destination);
+	if (!target) {
 		route_address(&destination, IPPROTO_UDP, &route);
-	} else if (route_frontend(frontend, IPPROTO_UDP, &route)) {
-		flow = flow_to(ctx, &destination, frontend, &route);
+	} else if (route_frontend(target, IPPROTO_UDP, &route)) {
+		flow = flow_to(ctx, &destination, target, &route);
 		if (flow) {
 			if (flow->flags & FLOW_SHARED)
 				tell_siblings(ctx, flow);

@@ -8,12 +8,13 @@
 #define LAYOUT_ENUM(name)   enum name layout_##name
 #define LAYOUT_STRUCT(name) struct name layout_##name
 
-LAYOUT_ENUM(frontend_flag);
+LAYOUT_ENUM(target_flag);
 LAYOUT_ENUM(address_flag);
 LAYOUT_ENUM(table_flag);
 LAYOUT_ENUM(table_number);
 LAYOUT_ENUM(workload_id);
 LAYOUT_ENUM(term_flag);
+LAYOUT_ENUM(authz_lock);
 LAYOUT_ENUM(direction);
 LAYOUT_ENUM(outcome);
 LAYOUT_ENUM(event_kind);

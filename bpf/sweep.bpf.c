@@ -22,12 +22,12 @@ extern int bpf_sock_destroy(struct sock_common *sock) __ksym __weak;
 
 static __always_inline bool goes_on(struct flow *flow)
 {
-	const struct frontend *frontend;
+	const struct target *target;
 	struct destination asked = {.port = flow->asked_port};
 
 	copy_address(asked.address, flow->asked);
-	frontend = find_frontend(&asked);
-	return frontend && is_eligible(flow, frontend);
+	target = find_frontend(&asked);
+	return target && is_eligible(flow, target);
 }
 
 SEC("iter/udp")

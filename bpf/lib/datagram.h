@@ -138,19 +138,19 @@ static long match_slot(__u32 column, struct slot_search *search)
 
 /* Whether the flow's backend is still one of the frontend's. Each backend is the primary of a
  * column of its own, so a changed run is walked once; then the flow knows the new run. */
-static __always_inline bool is_eligible(struct flow *flow, const struct frontend *frontend)
+static __always_inline bool is_eligible(struct flow *flow, const struct target *target)
 {
-	struct slot_search search = {.first_slot = frontend->first_slot};
+	struct slot_search search = {.first_slot = target->first_slot};
 
-	if (!frontend->slots)
+	if (!target->slots)
 		return false;
-	if (flow->run == frontend->run)
+	if (flow->run == target->run)
 		return true;
 	copy_address(search.backend.address, flow->backend);
 	search.backend.port = flow->backend_port;
-	bpf_loop(frontend->slots, match_slot, &search, 0);
+	bpf_loop(target->slots, match_slot, &search, 0);
 	if (search.found)
-		flow->run = frontend->run;
+		flow->run = target->run;
 	return search.found;
 }
 

@@ -46,6 +46,16 @@ static __always_inline __u32 tag_of_address(const __be32 *address)
 	return tag;
 }
 
+/* What a frontend's key puts into the tags of its words; daemon/compile/word.ts spells it too. */
+static __always_inline __u32 tag_of_frontend(const struct frontend_key *key)
+{
+	__u32 tag = tag_of_address(key->address), rest;
+
+	__builtin_memcpy(&rest, &key->port, sizeof(rest));
+	tag = (tag ^ rest) * 0x9e3779b1;
+	return tag ^ (tag >> 15);
+}
+
 /* Reads a word once. False when it belongs to another key or is half written. */
 static __always_inline bool read_word(const struct word *word, __u32 tag, __u32 *number)
 {

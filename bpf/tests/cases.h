@@ -57,6 +57,26 @@ struct tear_case {
 	__u64 wrong_admissions;
 };
 
+#define TEAR_DESTINATIONS 6
+/* Numbers of services are below this; their endpoints are 10.NUMBER.x.y:TEAR_PORT + NUMBER. */
+#define TEAR_SERVICES 8
+#define TEAR_PORT     8000
+
+/* bpf/lib/route.h under a writer: destinations, of which services an endpoint may be given for each
+ * of them, and how many routes were others. */
+struct route_tear_case {
+	__u32 destinations[TEAR_DESTINATIONS]; /* IPv4, host order */
+	__u32
+	    allowed[TEAR_DESTINATIONS]; /* bit n: service n; bit 0: the destination is left alone */
+	__u32 services[TEAR_SERVICES];	/* id by number */
+	__u32 wrong[TEAR_DESTINATIONS];
+	__u32 action; /* of the last wrong one */
+	__u32 reason;
+	__u32 service;
+	__u32 pad;
+	__u64 decisions;
+};
+
 /* The struct that the packet is; the program must leave when it is shorter. */
 #define CASE_OF(ctx, type)                                                                         \
 	({                                                                                         \

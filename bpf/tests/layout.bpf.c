@@ -10,3 +10,4 @@ enum route_action layout_route_action;
 struct route_case layout_route_case;
 struct verdict_case layout_verdict_case;
 struct tear_case layout_tear_case;
+struct route_tear_case layout_route_tear_case;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { maps } from "../bpf/maps.gen.js";
-import { entry, frontend } from "./test-operator-view.js";
+import { entry, frontend, target } from "./test-operator-view.js";
 import { ask, base, serveEachTest, view } from "./test-server.js";
 
 serveEachTest();
@@ -18,9 +18,12 @@ describe("diff", () => {
     );
     const changed = {
       key: frontend.key,
-      value: maps.frontends.value.encode({ service: 9, firstSlot: 3, slots: 1, run: 0, flags: 0, reason: 0 }),
+      value: maps.frontends.value.encode({ target: { number: 5, tag: 0 } }),
     };
     view.kernel.set("frontends", [changed, other]);
+    const said = maps.targets.value.decode(target.value);
+    const elsewhere = { key: target.key, value: maps.targets.value.encode({ ...said, firstSlot: 3 }) };
+    view.kernel.set("targets", [elsewhere, entry("targets", 5, said)]);
     view.kernel.set("authz_identity", []);
     const { body } = await ask("/debug/config_dump/diff");
     expect(body).toMatchObject({
@@ -28,10 +31,16 @@ describe("diff", () => {
         {
           map: "frontends",
           key: { address: "10.96.0.1" },
-          expected: { firstSlot: 2 },
-          actual: { firstSlot: 3 },
+          expected: { target: 4 },
+          actual: { target: 5 },
         },
-        { map: "frontends", key: { port: 81 }, expected: null, actual: { serviceName: "default/web" } },
+        { map: "frontends", key: { port: 81 }, expected: null, actual: { target: 4 } },
+        {
+          map: "targets",
+          key: { index: 4 },
+          expected: { serviceName: "default/web", firstSlot: 2 },
+          actual: { serviceName: "default/web", firstSlot: 3 },
+        },
         { map: "authz_identity", key: { table: 2 }, expected: { terms: [0] }, actual: null },
       ],
     });

@@ -5,13 +5,13 @@ import {
   addressFlagNames,
   type Codec,
   directionNames,
-  frontendFlagNames,
   type MapDescription,
   type MapName,
   maps,
   outcomeNames,
   reasonNames,
   tableFlagNames,
+  targetFlagNames,
   termFlagNames,
   type Word,
 } from "../bpf/maps.gen.js";
@@ -29,7 +29,7 @@ const FLAG_NAMES: Partial<Record<MapName, EnumNames>> = {
   addresses: addressFlagNames,
   authz_tables: tableFlagNames,
   authz_terms: termFlagNames,
-  frontends: frontendFlagNames,
+  targets: targetFlagNames,
 };
 
 /** Fields whose number has a name in one of the enums. */

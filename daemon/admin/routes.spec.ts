@@ -69,6 +69,15 @@ describe("reading", () => {
           entries: [
             {
               key: { address: "10.96.0.1", port: 80, prefixLength: 128 },
+              value: { target: 4 },
+            },
+          ],
+        },
+        targets: {
+          type: "ARRAY",
+          entries: [
+            {
+              key: { index: 4 },
               value: {
                 service: 9,
                 serviceName: "default/web",

@@ -5,12 +5,12 @@ import { failed, ok, podNetnsMissing, podUnknown } from "../base/errors.js";
 import { createLogs } from "../base/log.js";
 import {
   type Codec,
-  FrontendFlag,
   type MapDescription,
   type MapName,
   maps,
   Reason,
   TableFlag,
+  TargetFlag,
 } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
@@ -115,8 +115,17 @@ const terms = (...numbers: number[]) => ({
 export const frontend = entry(
   "frontends",
   { address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 },
-  { service: 9, firstSlot: 2, slots: 1, run: 0, flags: FrontendFlag.ADDRESS, reason: Reason.NO_PORT },
+  { target: { number: 4, tag: 0 } },
 );
+
+export const target = entry("targets", 4, {
+  service: 9,
+  firstSlot: 2,
+  slots: 1,
+  run: 0,
+  flags: TargetFlag.ADDRESS,
+  reason: Reason.NO_PORT,
+});
 
 /** What lies in the fake kernel; specs change it. */
 export interface TestView extends OperatorView {
@@ -142,6 +151,7 @@ export function testView(): TestView {
   const backend = { workload: 1, address: toKeyBytes("10.0.0.1"), port: 8080 };
   const kernel = new Map<MapName, readonly ExpectedEntry[]>([
     ["frontends", [frontend]],
+    ["targets", [target]],
     ["slots", [entry("slots", 2, { primary: backend, alias: backend, threshold: 0xffffffff })]],
     [
       "authz_tables",

@@ -35,15 +35,15 @@ export const POD_NAME_BYTES = 320;
 
 export const NETNS_PATH_BYTES = 256;
 
-/** enum frontend_flag */
-export const FrontendFlag = {
+/** enum target_flag */
+export const TargetFlag = {
   PASSTHROUGH: 1,
   ADDRESS: 2,
   WAYPOINT: 4,
 } as const;
-export type FrontendFlag = (typeof FrontendFlag)[keyof typeof FrontendFlag];
-/** `FrontendFlag` in lower case, for labels and logs. */
-export const frontendFlagNames: Readonly<Record<number, string>> = {
+export type TargetFlag = (typeof TargetFlag)[keyof typeof TargetFlag];
+/** `TargetFlag` in lower case, for labels and logs. */
+export const targetFlagNames: Readonly<Record<number, string>> = {
   1: "passthrough",
   2: "address",
   4: "waypoint",
@@ -117,6 +117,20 @@ export type TermFlag = (typeof TermFlag)[keyof typeof TermFlag];
 export const termFlagNames: Readonly<Record<number, string>> = {
   1: "deny",
   2: "dry_run",
+};
+
+/** enum authz_lock */
+export const AuthzLock = {
+  NONE: 0,
+  TABLES: 1,
+  EVERYTHING: 2,
+} as const;
+export type AuthzLock = (typeof AuthzLock)[keyof typeof AuthzLock];
+/** `AuthzLock` in lower case, for labels and logs. */
+export const authzLockNames: Readonly<Record<number, string>> = {
+  0: "none",
+  1: "tables",
+  2: "everything",
 };
 
 /** enum direction */
@@ -581,8 +595,30 @@ export const FrontendKey: Codec<FrontendKey> = {
   },
 };
 
-/** struct frontend, 20 bytes */
+/** struct frontend, 8 bytes */
 export interface Frontend {
+  readonly target: Word;
+}
+export const Frontend: Codec<Frontend> = {
+  size: 8,
+  encode(value) {
+    const view = Buffer.allocUnsafe(8);
+    Frontend.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    Word.encodeInto(value.target, view, offset);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 8);
+    return {
+      target: Word.decode(view, offset),
+    };
+  },
+};
+
+/** struct target, 20 bytes */
+export interface Target {
   readonly service: number;
   readonly firstSlot: number;
   readonly slots: number;
@@ -590,11 +626,11 @@ export interface Frontend {
   readonly flags: number;
   readonly reason: number;
 }
-export const Frontend: Codec<Frontend> = {
+export const Target: Codec<Target> = {
   size: 20,
   encode(value) {
     const view = Buffer.allocUnsafe(20);
-    Frontend.encodeInto(value, view, 0);
+    Target.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
@@ -1279,7 +1315,25 @@ export const maps = {
     value: Frontend,
     maxEntries: 16384,
     flags: 1,
-    layout: "21564739",
+    layout: "748765d8",
+  },
+  targets: {
+    name: "targets",
+    type: "ARRAY",
+    key: U32,
+    value: Target,
+    maxEntries: 8192,
+    flags: 0,
+    layout: "66dc46c9",
+  },
+  rewrites: {
+    name: "rewrites",
+    type: "ARRAY",
+    key: U32,
+    value: U32,
+    maxEntries: 1,
+    flags: 0,
+    layout: "4660dab7",
   },
   cidrs: {
     name: "cidrs",

@@ -8,7 +8,7 @@ import { bulkPuts } from "./bulk.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
 import type { BulkPutOperation, DeleteOperation } from "./operation.js";
 import type { Steps } from "./steps.js";
-import { tagOfAddress, wordOf } from "./word.js";
+import { tagOfKey, wordOf } from "./word.js";
 
 /** Addresses looked at between two places to pause. */
 const STEP_ADDRESSES = 128;
@@ -77,7 +77,7 @@ export class AddressTable {
     return bulkPuts("addresses", addresses, (address) => {
       writeKeyBytes(address, key.address);
       const { workload, identity, flags } = this.#rows.get(address);
-      const tag = tagOfAddress(key.address);
+      const tag = tagOfKey(key.address);
       const value = {
         workload: wordOf(workload, tag),
         identity: wordOf(identity, tag),

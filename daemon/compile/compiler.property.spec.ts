@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { maps, TableNumber } from "../bpf/maps.gen.js";
+import { type MapName, maps, TableNumber } from "../bpf/maps.gen.js";
 import type { Policy } from "../model/policy.js";
 import { type Service, serviceKey } from "../model/service.js";
 import { createStore, type ReadableStore } from "../model/store.js";
@@ -219,14 +219,17 @@ describe("compiler", () => {
           const after = DESTINATIONS.map(({ address, port }) => final.route(address, port));
           for (const operation of singly(operations)) {
             kernel.apply([operation]);
-            if (operation.map === "frontends" || operation.map === "slots" || operation.map === "cidrs") {
+            if (ROUTING.has(operation.map)) {
               for (const [index, { address, port }] of DESTINATIONS.entries()) {
                 const now = kernel.route(address, port);
                 if (now !== before[index]) expect(now).toBe(after[index]);
               }
             }
+            if (operation.map === "frontends" || operation.map === "cidrs")
+              expect(isRewriting(kernel)).toBe(true);
             if (operation.map.startsWith("authz") || operation.map === "pods") expectTables(kernel);
           }
+          expect(isRewriting(kernel)).toBe(false);
           compiler.takeRetired()?.();
         }
       }),
@@ -234,6 +237,14 @@ describe("compiler", () => {
     );
   });
 });
+
+const ROUTING: ReadonlySet<MapName> = new Set(["frontends", "cidrs", "targets", "slots"]);
+
+/** What a hook that searches frontends is told: that they are being changed. */
+function isRewriting(kernel: TestMaps): boolean {
+  const count = kernel.get("rewrites", maps.rewrites.key.encode(0));
+  return count !== undefined && maps.rewrites.value.decode(count) % 2 === 1;
+}
 
 /** Every pod is guarded by a verdict table that is there, or by a number that needs none. */
 function expectTables(kernel: TestMaps): void {

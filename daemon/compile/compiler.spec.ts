@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { AddressFlag, FrontendFlag, type MapName, maps } from "../bpf/maps.gen.js";
+import { AddressFlag, type MapName, maps, TargetFlag, U32 } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import { pod, service } from "../model/test-samples.js";
 import type { Compilation } from "./compiler.js";
-import { singly } from "./operation.js";
+import { type MapOperation, singly } from "./operation.js";
 import { createMesh, type TestMesh } from "./test-mesh.js";
 
 /** `put frontends`, `delete slots`, ...: each once with its number. */
@@ -26,7 +26,7 @@ describe("frontends", () => {
       "10.96.0.1/128:80": "web 10.0.0.1:8080 0.25,10.0.0.2:8080 0.75",
       "10.96.0.1/128:0": "web refuses 5",
     });
-    expect(mesh.view().frontends["10.96.0.1/128:0"]?.flags).toBe(FrontendFlag.ADDRESS);
+    expect(mesh.view().frontends["10.96.0.1/128:0"]?.flags).toBe(TargetFlag.ADDRESS);
   });
 
   it("do not depend on whether workloads or services come first", () => {
@@ -71,8 +71,8 @@ describe("frontends", () => {
         const { backends, flags } = mesh.view().frontends["10.96.0.1/128:80"] ?? {};
         expect([backends?.length, flags]).toEqual(
           mode === "PASSTHROUGH"
-            ? [0, FrontendFlag.WAYPOINT | FrontendFlag.PASSTHROUGH]
-            : [1, FrontendFlag.WAYPOINT],
+            ? [0, TargetFlag.WAYPOINT | TargetFlag.PASSTHROUGH]
+            : [1, TargetFlag.WAYPOINT],
         );
       }
     }
@@ -84,7 +84,7 @@ describe("frontends", () => {
     mesh.push({ workloads: [a], services: [service("web", { vips: ["10.96.0.0/16"], loadBalancing })] });
     expect(mesh.view().cidrs).toEqual({ "10.96.0.0/112": "10.96.0.0/112" });
     expect([mesh.kernel.route("10.96.7.7", 80), mesh.kernel.route("10.96.7.7", 9)]).toEqual(["pass", "pass"]);
-    expect(mesh.view().frontends["10.96.0.0/112:80"]?.flags).toBe(FrontendFlag.PASSTHROUGH);
+    expect(mesh.view().frontends["10.96.0.0/112:80"]?.flags).toBe(TargetFlag.PASSTHROUGH);
   });
 
   it("of a block serve what no narrower one takes", () => {
@@ -169,22 +169,33 @@ describe("work", () => {
   it("of an endpoint's health is its service's runs", () => {
     expect(summary(filled().push({ workloads: [{ ...a, status: "UNHEALTHY" }] }))).toEqual({
       "put slots": 2,
+      "put targets": 2,
       "put frontends": 2,
+      "put rewrites": 2,
     });
   });
 
   it("of an endpoint's target port is the run of that port", () => {
     const moved = pod("a", { addresses: ["10.0.0.1"], serves: { "default/web": "80:9999" } });
-    expect(summary(filled().push({ workloads: [moved] }))).toEqual({ "put slots": 2, "put frontends": 1 });
+    expect(summary(filled().push({ workloads: [moved] }))).toEqual({
+      "put slots": 2,
+      "put targets": 1,
+      "put frontends": 1,
+      "put rewrites": 2,
+    });
   });
 
-  it("of a new endpoint is its address first, then slots, then what leads there", () => {
+  it("of a new endpoint is its address first, then slots, then targets, then what leads there", () => {
     const compilation = filled().push({ workloads: [pod("c", { addresses: ["10.0.0.3"], serves })] });
     expect([...singly(compilation.operations)].map(({ map }) => map)).toEqual([
       "addresses",
       ...new Array<MapName>(6).fill("slots"),
+      "targets",
+      "targets",
+      "rewrites",
       "frontends",
       "frontends",
+      "rewrites",
     ]);
   });
 
@@ -217,9 +228,27 @@ describe("work", () => {
     expect(mesh.frontends()["10.96.0.1/128:80"]).toBe("near 10.0.0.8:80 1.00");
     expect(summary(mesh.push({ workloads: [pod("x", { locality: there })] }))).toEqual({
       "put slots": 1,
+      "put targets": 1,
       "put frontends": 1,
+      "put rewrites": 2,
     });
     expect(mesh.frontends()["10.96.0.1/128:80"]).toBe("near 10.0.0.9:80 1.00");
+  });
+
+  it("takes retired targets again once they are free, and never element 0", () => {
+    const mesh = filled();
+    const { targets = 0 } = mesh.compiler.sizes();
+    const push = (capacity: number) => mesh.push({ workloads: [{ ...a, capacity }] });
+    const written = ({ operations }: { operations: readonly MapOperation[] }) =>
+      [...singly(operations)].filter(({ map }) => map === "targets").map(({ key }) => U32.decode(key));
+    const first = written(push(2));
+    const free = mesh.compiler.takeRetired();
+    const second = written(push(3));
+    expect([...first, ...second].every((index) => index >= targets)).toBe(true);
+    free?.();
+    const third = written(push(4));
+    expect(third.every((index) => index > 0 && index < targets)).toBe(true);
+    expect(mesh.frontends()["10.96.0.1/128:80"]).toContain("10.0.0.1");
   });
 
   it("takes retired slots again once they are free", () => {

@@ -61,14 +61,14 @@ export interface Compiler {
   deny(table: number): MapOperation[];
   /** Entries have left the maps: verdict tables that could not be stored are tried again with the next compile(). */
   makeRoom(): void;
-  /** Slots that nothing leads to any more since the last call; to be called when no hook can be reading them. */
+  /** Slots and targets that nothing leads to any more since the last call; to be called when no hook can be reading them. */
   takeRetired(): (() => void) | undefined;
-  /** Entries in use; for `slots` the number of slots ever given out. Maps of other owners are not in it. */
+  /** Entries in use; of arrays the number of elements ever given out. Maps of other owners are not in it. */
   sizes(): Partial<Record<MapName, number>>;
-  /** As sizes(), with the slots that remain after compact(): what empty maps must have room for. */
+  /** As sizes(), with the elements of arrays that remain after compact(): what empty maps must have room for. */
   needed(): Partial<Record<MapName, number>>;
   /**
-   * Places all runs of slots anew, without gaps. What was emitted before does not hold any more: only with a
+   * Places all targets and runs of slots anew, without gaps. What was emitted before does not hold any more: only with a
    * snapshot() into empty maps.
    */
   compact(): void;
@@ -207,7 +207,7 @@ class MeshCompiler implements Compiler {
   }
 
   needed(): Partial<Record<MapName, number>> {
-    return { ...this.sizes(), slots: this.#frontends.slotsNeeded };
+    return { ...this.sizes(), ...this.#frontends.needed };
   }
 
   compact(): void {

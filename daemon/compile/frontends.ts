@@ -1,7 +1,7 @@
 // Owns the maps `frontends` and `cidrs`: which service has a virtual address, and what each of its ports says.
 // Must not know how endpoints are chosen or stored.
 
-import { type CidrKey, type FrontendKey, maps } from "../bpf/maps.gen.js";
+import { type CidrKey, FrontendKey, type MapName, maps, U32 } from "../bpf/maps.gen.js";
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
 import { type ReadableStore, virtualAddressKey } from "../model/store.js";
@@ -11,9 +11,10 @@ import { bulkPuts } from "./bulk.js";
 import type { Family } from "./eligibility.js";
 import type { Ids } from "./ids.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
-import type { BulkPutOperation, DeleteOperation, MapOperation } from "./operation.js";
-import { type PlacedRun, putRuns, RunTable, type Target, type Targets } from "./runs.js";
+import type { BulkPutOperation, DeleteOperation, MapOperation, PutOperation } from "./operation.js";
+import { type Placed, type PlacedTarget, putRuns, putTargets, type Targets, TargetTable } from "./runs.js";
 import type { Steps } from "./steps.js";
+import { tagOfKey, wordOf } from "./word.js";
 
 /** What to look at again. */
 export interface FrontendChanges {
@@ -39,49 +40,49 @@ const NO_TARGETS: Targets = new Map();
 /** The state behind both maps, and the changes to them. */
 export class FrontendTable {
   readonly #ids: { readonly services: Ids<Service>; readonly workloads: Ids<Workload> };
-  readonly #runs = new RunTable();
+  readonly #targets = new TargetTable();
   readonly #held = new Map<string, Held>();
   /** Service key to the virtual addresses it has. */
   readonly #byService = new Map<string, Set<string>>();
   #frontends = 0;
   #blocks = 0;
+  /** Value of the map `rewrites`: even between two changes. */
+  #rewrites = 0;
 
   constructor(ids: { readonly services: Ids<Service>; readonly workloads: Ids<Workload> }) {
     this.#ids = ids;
   }
 
-  /** @see SlotAllocator.takeRetired */
+  /** @see TargetTable.takeRetired */
   takeRetired(): (() => void) | undefined {
-    return this.#runs.takeRetired();
+    return this.#targets.takeRetired();
   }
 
-  /** @see RunTable.takeLoss */
+  /** @see TargetTable.takeLoss */
   takeLoss(): boolean {
-    return this.#runs.takeLoss();
+    return this.#targets.takeLoss();
   }
 
-  sizes(): { frontends: number; cidrs: number; slots: number } {
-    return { frontends: this.#frontends, cidrs: this.#blocks, slots: this.#runs.highWater };
+  /** Entries in use; of arrays the elements ever given out. */
+  sizes(): Partial<Record<MapName, number>> {
+    return { frontends: this.#frontends, cidrs: this.#blocks, rewrites: 1, ...this.#targets.highWater };
   }
 
-  /** Slots that all runs take when placed anew. */
-  get slotsNeeded(): number {
-    return this.#runs.used;
+  /** Elements of arrays that all of it takes when placed anew. */
+  get needed(): { targets: number; slots: number } {
+    return this.#targets.used;
   }
 
-  /** Places every run anew, without gaps. What was emitted before does not hold any more: fill empty maps. */
+  /** Places all targets and runs anew, without gaps. What was emitted before does not hold any more: fill empty maps. */
   compact(): void {
-    const moved = this.#runs.compact();
+    const moved = this.#targets.compact();
     if (moved.size === 0) return;
-    const place = (target: Target): Target => {
-      return target.slots === 0 ? target : { ...target, firstSlot: moved.get(target.firstSlot) ?? 0 };
-    };
     for (const held of this.#held.values()) {
-      held.targets = new Map([...held.targets].map(([port, target]) => [port, place(target)]));
+      held.targets = new Map([...held.targets].map(([port, target]) => [port, moved.get(target) ?? target]));
     }
   }
 
-  /** Gives slots, then frontends, then blocks; then deletes of blocks, of frontends. */
+  /** Gives slots, targets, then frontends, then blocks; then deletes of blocks, of frontends. */
   *update(
     changes: FrontendChanges,
     store: ReadableStore,
@@ -102,11 +103,13 @@ export class FrontendTable {
       this.#updateService(key, store, node, output);
       yield;
     }
-    return { operations: () => output.list(), rejections: output.rejections };
+    return { operations: () => this.#inOneRewrite(output), rejections: output.rejections };
   }
 
   *snapshot(): Generator<BulkPutOperation> {
-    yield* putRuns(this.#runs.all());
+    const runs = [...this.#targets.all()].map(({ run }) => run).filter((run) => run !== undefined);
+    yield* putRuns(runs);
+    yield* putTargets(this.#targets.all());
     yield* putFrontends(this.#entries());
     yield* putBlocks([...this.#held.values()].filter(isBlock));
   }
@@ -115,6 +118,17 @@ export class FrontendTable {
     for (const held of this.#held.values()) {
       for (const [port, target] of held.targets) yield { held, port, target };
     }
+  }
+
+  /** Says around changes of frontends and blocks that they are being made, for hooks that search them meanwhile. */
+  #inOneRewrite(output: FrontendOperations): MapOperation[] {
+    const changes = output.changes();
+    if (changes.length === 0) return output.placements();
+    const rewrites = (): PutOperation => {
+      this.#rewrites = (this.#rewrites + 1) >>> 0;
+      return { kind: "put", map: "rewrites", key: U32.encode(0), value: U32.encode(this.#rewrites) };
+    };
+    return [...output.placements(), rewrites(), ...changes, rewrites()];
   }
 
   /**
@@ -184,24 +198,23 @@ export class FrontendTable {
       .map((address) => this.#held.get(address))
       .filter((held) => held !== undefined);
     if (service === undefined || addresses.length === 0) {
-      this.#runs.drop(key);
+      this.#targets.drop(key);
       return;
     }
-    const targets = this.#runs.place(
+    const targets = this.#targets.place(
       service,
       new Set(addresses.map((held) => held.family)),
       store.endpoints(key),
       node,
       { service: this.#ids.services.idOf(key), workloads: this.#ids.workloads },
-      output.runs,
+      output.placed,
     );
     for (const held of addresses) this.#settle(held, targets.get(held.family) ?? NO_TARGETS, output);
   }
 
   #settle(held: Held, targets: Targets, output: FrontendOperations): void {
     for (const [port, target] of targets) {
-      const before = held.targets.get(port);
-      if (before === undefined || !equalTargets(before, target)) output.put(held, port, target);
+      if (held.targets.get(port) !== target) output.put(held, port, target);
     }
     for (const port of held.targets.keys()) {
       if (!targets.has(port)) output.delete(held, port);
@@ -214,7 +227,7 @@ export class FrontendTable {
 interface FrontendEntry {
   readonly held: Held;
   readonly port: number;
-  readonly target: Target;
+  readonly target: PlacedTarget;
 }
 
 /** In the order in which the kernel asks for them: the port of an address, the address itself, its block. */
@@ -225,20 +238,20 @@ interface Step {
   readonly held: Held;
   readonly asked: number;
   readonly port: number;
-  readonly target: Target | undefined;
+  readonly target: PlacedTarget | undefined;
 }
 
 /**
- * Operations in the order in which they must happen: slots, puts, deletes. What the kernel asks for first (the
+ * Operations in the order in which they must happen: placements, then puts, then deletes. What the kernel asks for first (the
  * narrower block, then as in ASKED) appears first and leaves last, so that nothing wider shows in between.
  */
 class FrontendOperations {
-  readonly runs: PlacedRun[] = [];
+  readonly placed: Placed = { runs: [], targets: [] };
   readonly rejections: Rejection[] = [];
   readonly #puts: Step[] = [];
   readonly #deletes: Step[] = [];
 
-  put(held: Held, port: number, target: Target): void {
+  put(held: Held, port: number, target: PlacedTarget): void {
     this.#puts.push({ held, asked: askedFor(port), port, target });
   }
 
@@ -254,10 +267,16 @@ class FrontendOperations {
     this.#deletes.push({ held, asked: ASKED.block, port: 0, target: undefined });
   }
 
-  list(): MapOperation[] {
+  /** What must be there before the changes. */
+  placements(): MapOperation[] {
+    return [...putRuns(this.placed.runs), ...putTargets(this.placed.targets)];
+  }
+
+  /** Of frontends and blocks. */
+  changes(): MapOperation[] {
     this.#puts.sort((a, b) => b.held.prefixLength - a.held.prefixLength || a.asked - b.asked);
     this.#deletes.sort((a, b) => a.held.prefixLength - b.held.prefixLength || b.asked - a.asked);
-    return [...putRuns(this.runs), ...putSteps(this.#puts), ...this.#deletes.map(deletion)];
+    return [...putSteps(this.#puts), ...this.#deletes.map(deletion)];
   }
 }
 
@@ -290,10 +309,12 @@ function deletion({ held, asked, port }: Step): DeleteOperation {
 }
 
 function putFrontends(entries: Iterable<FrontendEntry>): Generator<BulkPutOperation> {
-  return bulkPuts("frontends", entries, ({ held, port, target }) => ({
-    key: frontendKey(held, port),
-    value: target,
-  }));
+  const bytes = Buffer.alloc(FrontendKey.size);
+  return bulkPuts("frontends", entries, ({ held, port, target }) => {
+    const key = frontendKey(held, port);
+    FrontendKey.encodeInto(key, bytes, 0);
+    return { key, value: { target: wordOf(target.index, tagOfKey(bytes)) } };
+  });
 }
 
 function putBlocks(blocks: Iterable<Held>): Generator<BulkPutOperation> {
@@ -337,17 +358,6 @@ function compareServices(a: Service, b: Service): number {
 function coversIpv4(address: string, prefixLength: number): boolean {
   if (isIpv4Text(address)) return false;
   return Buffer.compare(maskBytes(IPV4_BLOCK, prefixLength), toKeyBytes(address)) === 0;
-}
-
-function equalTargets(a: Target, b: Target): boolean {
-  return (
-    a.service === b.service &&
-    a.firstSlot === b.firstSlot &&
-    a.slots === b.slots &&
-    a.run === b.run &&
-    a.flags === b.flags &&
-    a.reason === b.reason
-  );
 }
 
 /** The virtual addresses of services, by index key. */

@@ -1,55 +1,67 @@
-// Owns the runs of slots of each service port: resolves, encodes, places, retires. Must not know frontends' keys.
+// Owns what is said on each port of a service (`targets`) and where it leads (`slots`): encodes, places, retires.
+// Must not know frontends' keys.
 
 import { crc32 } from "node:zlib";
-import { FrontendFlag, Reason, Slot, U32 } from "../bpf/maps.gen.js";
+import { Reason, Slot, TargetFlag, U32 } from "../bpf/maps.gen.js";
 import { KEY_BYTES, writeKeyBytes } from "../model/address.js";
 import { type Service, serviceKey } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { aliasTable } from "./alias.js";
-import { BULK_ENTRIES } from "./bulk.js";
-import { createResolver, type Endpoint, type Family, portsOf } from "./eligibility.js";
+import { BULK_ENTRIES, bulkPuts } from "./bulk.js";
+import { createResolver, type Endpoint, type Family, portsOf, type Resolution } from "./eligibility.js";
 import type { Ids } from "./ids.js";
 import type { NodeContext } from "./node.js";
 import type { BulkPutOperation } from "./operation.js";
-import { type Run, SlotAllocator } from "./slots.js";
+import { Places, type Run } from "./places.js";
 
-/** What a frontend of this service says on one port. */
-export interface Target {
+/** A run of slots that has its place in the map. */
+export interface PlacedRun extends Run {
+  /** Its slots end to end, as the kernel has them; never changed. */
+  readonly bytes: Buffer;
+  /** runHash() of them. */
+  readonly hash: number;
+}
+
+/** What frontends of a service say on one port, with its place in the map; never changed: what says other is another. */
+export interface PlacedTarget {
+  readonly index: number;
   readonly service: number;
-  readonly firstSlot: number;
-  readonly slots: number;
-  /** runHash() of the slots, 0 without any. */
-  readonly run: number;
+  /** Where to go; undefined: nowhere. */
+  readonly run: PlacedRun | undefined;
   readonly flags: number;
   readonly reason: number;
 }
 
 /** Port to target; port 0 is the address itself. */
-export type Targets = ReadonlyMap<number, Target>;
+export type Targets = ReadonlyMap<number, PlacedTarget>;
 
-/** A run that has its place in the map. */
-export interface PlacedRun extends Run {
-  /** Its slots end to end, as the kernel has them; never changed. */
-  readonly bytes: Buffer;
-  readonly hash: number;
+/** What must be in the kernel before frontends say what they do now. */
+export interface Placed {
+  readonly runs: PlacedRun[];
+  readonly targets: PlacedTarget[];
 }
 
-/** Runs of one service, by runName(). */
-type ServiceRuns = Map<number, PlacedRun>;
+/** Targets of one service, by nameOf(). */
+type ServiceTargets = Map<number, PlacedTarget>;
 
-/** All runs in use. A run never changes in place: other content is another run. */
-export class RunTable {
-  #slots = new SlotAllocator();
-  readonly #runs = new Map<string, ServiceRuns>();
+/** Element 0 of `targets` is nobody's: hooks take it for none. */
+const RESERVED_TARGETS = 1;
+
+/** All targets and runs in use. Neither ever changes in place. */
+export class TargetTable {
+  #slots = new Places();
+  #indexes = new Places(RESERVED_TARGETS);
+  readonly #services = new Map<string, ServiceTargets>();
   #lost = false;
 
-  get highWater(): number {
-    return this.#slots.highWater;
+  /** @see Places.highWater */
+  get highWater(): { slots: number; targets: number } {
+    return { slots: this.#slots.highWater, targets: this.#indexes.highWater };
   }
 
-  /** @see SlotAllocator.used */
-  get used(): number {
-    return this.#slots.used;
+  /** @see Places.used */
+  get used(): { slots: number; targets: number } {
+    return { slots: this.#slots.used, targets: this.#indexes.used };
   }
 
   /** True once after a backend has left a run. */
@@ -59,29 +71,38 @@ export class RunTable {
     return lost;
   }
 
-  /** Places every run anew, without gaps, for an empty map. Gives where those went that moved, by their first slots before. */
-  compact(): ReadonlyMap<number, number> {
-    const moved = new Map<number, number>();
-    if (this.#slots.used === this.#slots.highWater) return moved;
-    this.#slots = new SlotAllocator();
-    for (const runs of this.#runs.values()) {
-      for (const [name, run] of runs) {
-        const placed = { ...run, ...this.#slots.allocate(run.length) };
-        moved.set(run.first, placed.first);
-        runs.set(name, placed);
+  /** Places everything anew, without gaps, for empty maps. Gives what became of each target that changed by it. */
+  compact(): ReadonlyMap<PlacedTarget, PlacedTarget> {
+    const moved = new Map<PlacedTarget, PlacedTarget>();
+    const { slots, targets } = this.used;
+    if (slots === this.#slots.highWater && targets === this.#indexes.highWater) return moved;
+    this.#slots = new Places();
+    this.#indexes = new Places(RESERVED_TARGETS);
+    for (const held of this.#services.values()) {
+      for (const [name, target] of held) {
+        const run = target.run && { ...target.run, ...this.#slots.allocate(target.run.length) };
+        const placed = { ...target, run, index: this.#indexes.allocate(1).first };
+        moved.set(target, placed);
+        held.set(name, placed);
       }
     }
     return moved;
   }
 
-  /** @see SlotAllocator.takeRetired */
+  /** @see Places.takeRetired */
   takeRetired(): (() => void) | undefined {
-    return this.#slots.takeRetired();
+    const slots = this.#slots.takeRetired();
+    const indexes = this.#indexes.takeRetired();
+    if (slots === undefined && indexes === undefined) return undefined;
+    return () => {
+      slots?.();
+      indexes?.();
+    };
   }
 
   /**
-   * What the service's frontends are to say now, for each family it has addresses of. Appends the runs that
-   * have to be there first to `placed`, and retires those that nothing refers to after this.
+   * What the service's frontends are to say now, for each family it has addresses of. Appends what has to be there
+   * first to `placed`, and retires what nothing refers to after this.
    */
   place(
     service: Service,
@@ -89,92 +110,115 @@ export class RunTable {
     workloads: readonly Workload[],
     node: NodeContext,
     ids: { readonly service: number; readonly workloads: Ids<Workload> },
-    placed: PlacedRun[],
+    placed: Placed,
   ): Map<Family, Targets> {
     const key = serviceKey(service);
-    const before = this.#runs.get(key);
-    const after: ServiceRuns = new Map();
-    const targets = new Map<Family, Targets>();
-    const flags = hasWaypoint(service) ? FrontendFlag.WAYPOINT : 0;
+    const before = this.#services.get(key);
+    const after: ServiceTargets = new Map();
+    const all = new Map<Family, Targets>();
     const resolve = createResolver(service, workloads, node);
     for (const family of families) {
-      const byPort = new Map<number, Target>();
+      const targets = new Map<number, PlacedTarget>();
+      const say = (number: number, said: Said) => {
+        const name = nameOf(number, family);
+        const target = this.#place(ids.service, said, before?.get(name), placed);
+        after.set(name, target);
+        targets.set(number, target);
+      };
       for (const [number, port] of portsOf(service)) {
-        if (service.loadBalancing.mode === "PASSTHROUGH") {
-          byPort.set(number, {
-            ...refusal(ids.service, Reason.MODE_PASSTHROUGH),
-            flags: flags | FrontendFlag.PASSTHROUGH,
-          });
-          continue;
-        }
-        const resolution = resolve(port, family);
-        if (!resolution.ok) {
-          byPort.set(number, { ...refusal(ids.service, resolution.reason), flags });
-          continue;
-        }
-        const name = runName(number, family);
-        const bytes = encodeRun(resolution.endpoints, ids.workloads);
-        const held = before?.get(name);
-        const run = held?.bytes.equals(bytes) ? held : this.#put(bytes, placed);
-        after.set(name, run);
-        byPort.set(number, {
-          service: ids.service,
-          firstSlot: run.first,
-          slots: run.length,
-          run: run.hash,
-          flags,
-          reason: Reason.ROUTED,
-        });
+        say(
+          number,
+          sayOnPort(service, () => resolve(port, family), ids.workloads),
+        );
       }
-      byPort.set(0, addressTarget(service, ids.service));
-      targets.set(family, byPort);
+      say(0, sayOnAddress(service));
+      all.set(family, targets);
     }
     this.#replace(key, before, after);
-    return targets;
+    return all;
   }
 
-  /** Retires every run of the service. */
+  /** Retires all that the service has. */
   drop(key: string): void {
-    this.#replace(key, this.#runs.get(key), new Map());
+    this.#replace(key, this.#services.get(key), new Map());
   }
 
-  /** Every run in use. */
-  *all(): Generator<PlacedRun> {
-    for (const runs of this.#runs.values()) yield* runs.values();
+  /** Every target in use. */
+  *all(): Generator<PlacedTarget> {
+    for (const targets of this.#services.values()) yield* targets.values();
   }
 
-  #put(bytes: Buffer, placed: PlacedRun[]): PlacedRun {
+  /** The target that says this: the one there was, if it does, or another. */
+  #place(
+    service: number,
+    { bytes, flags, reason }: Said,
+    before: PlacedTarget | undefined,
+    placed: Placed,
+  ): PlacedTarget {
+    const run = bytes && (before?.run?.bytes.equals(bytes) ? before.run : this.#placeRun(bytes, placed));
+    if (
+      before !== undefined &&
+      before.run === run &&
+      before.service === service &&
+      before.flags === flags &&
+      before.reason === reason
+    )
+      return before;
+    const target = { index: this.#indexes.allocate(1).first, service, run, flags, reason };
+    placed.targets.push(target);
+    return target;
+  }
+
+  #placeRun(bytes: Buffer, placed: Placed): PlacedRun {
     const run = { ...this.#slots.allocate(bytes.length / Slot.size), bytes, hash: runHash(bytes) };
-    placed.push(run);
+    placed.runs.push(run);
     return run;
   }
 
-  #replace(key: string, before: ServiceRuns | undefined, after: ServiceRuns): void {
-    for (const [name, run] of before ?? []) {
+  #replace(key: string, before: ServiceTargets | undefined, after: ServiceTargets): void {
+    for (const [name, target] of before ?? []) {
       const other = after.get(name);
-      if (other === run) continue;
-      this.#slots.retire({ first: run.first, length: run.length });
-      this.#lost ||= !holdsAll(other, run);
+      if (other === target) continue;
+      this.#indexes.retire({ first: target.index, length: 1 });
+      if (target.run === undefined || target.run === other?.run) continue;
+      this.#slots.retire({ first: target.run.first, length: target.run.length });
+      this.#lost ||= !holdsAll(other?.run, target.run);
     }
-    if (after.size === 0) this.#runs.delete(key);
-    else this.#runs.set(key, after);
+    if (after.size === 0) this.#services.delete(key);
+    else this.#services.set(key, after);
   }
 }
 
+/** What is said on a port, before it has a place. */
+interface Said {
+  /** Slots of the run to go to, if any. */
+  readonly bytes?: Buffer;
+  readonly flags: number;
+  readonly reason: number;
+}
+
+function sayOnPort(service: Service, resolve: () => Resolution, workloads: Ids<Workload>): Said {
+  const flags = hasWaypoint(service) ? TargetFlag.WAYPOINT : 0;
+  if (service.loadBalancing.mode === "PASSTHROUGH") {
+    return { flags: flags | TargetFlag.PASSTHROUGH, reason: Reason.MODE_PASSTHROUGH };
+  }
+  const resolution = resolve();
+  if (!resolution.ok) return { flags, reason: resolution.reason };
+  return { bytes: encodeRun(resolution.endpoints, workloads), flags, reason: Reason.ROUTED };
+}
+
 /** Port 0: what becomes of ports that the service does not list. */
-function addressTarget(service: Service, id: number): Target {
-  const passes = service.loadBalancing.mode === "PASSTHROUGH";
-  const target = refusal(id, passes ? Reason.MODE_PASSTHROUGH : Reason.NO_PORT);
-  const flags = passes ? FrontendFlag.PASSTHROUGH | (hasWaypoint(service) ? FrontendFlag.WAYPOINT : 0) : 0;
-  return { ...target, flags: FrontendFlag.ADDRESS | flags };
+function sayOnAddress(service: Service): Said {
+  if (service.loadBalancing.mode !== "PASSTHROUGH") {
+    return { flags: TargetFlag.ADDRESS, reason: Reason.NO_PORT };
+  }
+  const flags =
+    TargetFlag.ADDRESS | TargetFlag.PASSTHROUGH | (hasWaypoint(service) ? TargetFlag.WAYPOINT : 0);
+  return { flags, reason: Reason.MODE_PASSTHROUGH };
 }
 
 function hasWaypoint(service: Service): boolean {
   return service.waypoint !== undefined || service.weightedWaypoints.length > 0;
-}
-
-function refusal(service: number, reason: Reason): Target {
-  return { service, firstSlot: 0, slots: 0, run: 0, flags: 0, reason };
 }
 
 /** The same for equal content wherever it lies, over restarts and growth: how a flow knows its run again. Never 0. */
@@ -182,7 +226,7 @@ function runHash(bytes: Buffer): number {
   return crc32(bytes) || 1;
 }
 
-function runName(port: number, family: Family): number {
+function nameOf(port: number, family: Family): number {
   return 2 * port + (family === "ipv4" ? 0 : 1);
 }
 
@@ -225,6 +269,20 @@ function setBackend(
   writeKeyBytes(address, backend.address);
   backend.port = port;
   backend.workload = workloads.idOf(workload.uid);
+}
+
+export function putTargets(targets: Iterable<PlacedTarget>): Generator<BulkPutOperation> {
+  return bulkPuts("targets", targets, ({ index, service, run, flags, reason }) => ({
+    key: index,
+    value: {
+      service,
+      firstSlot: run?.first ?? 0,
+      slots: run?.length ?? 0,
+      run: run?.hash ?? 0,
+      flags,
+      reason,
+    },
+  }));
 }
 
 /** The slots of runs, in their order, as bulks of about BULK_ENTRIES. */

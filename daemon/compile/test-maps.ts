@@ -1,10 +1,19 @@
 // Owns a model of the kernel's routing maps for specs: applies operations, finds routes as bpf/lib/route.h does.
 // Must not know the compiler.
 
-import { type Backend, FrontendFlag, type MapName, maps, reasonNames, type Slot } from "../bpf/maps.gen.js";
+import {
+  type Backend,
+  type MapName,
+  maps,
+  reasonNames,
+  type Slot,
+  type Target,
+  TargetFlag,
+} from "../bpf/maps.gen.js";
 import { maskBytes, toKeyBytes } from "../model/address.js";
 import { type MapOperation, singly } from "./operation.js";
 import type { MapEntry } from "./view.js";
+import { numberOf, tagOfKey } from "./word.js";
 
 export class TestMaps {
   readonly #maps = new Map<MapName, Map<string, Uint8Array>>();
@@ -39,9 +48,9 @@ export class TestMaps {
   /** Columns of the run behind an address and port, first to last; empty when there is none. */
   columns(address: string, port: number): Slot[] {
     const key = maps.frontends.key.encode({ address: toKeyBytes(address), port, prefixLength: 128 });
-    const value = this.get("frontends", key);
-    if (value === undefined) return [];
-    const { firstSlot, slots } = maps.frontends.value.decode(value);
+    const target = this.#target(key);
+    if (typeof target !== "object") return [];
+    const { firstSlot, slots } = target;
     return Array.from({ length: slots }, (_, column) => this.#slot(firstSlot + column)).filter(
       (slot) => slot !== undefined,
     );
@@ -49,11 +58,12 @@ export class TestMaps {
 
   /** What a new TCP connection meets, in words: two equal texts are the same fate. */
   route(address: string, port: number): string {
-    const value = this.#frontend(address, port);
-    if (value === undefined) return "pass";
-    const { service, firstSlot, slots, flags, reason } = maps.frontends.value.decode(value);
-    if ((flags & FrontendFlag.WAYPOINT) !== 0) return `refuse ${service} waypoint_unsupported`;
-    if ((flags & FrontendFlag.PASSTHROUGH) !== 0) return "pass";
+    const target = this.#frontend(address, port);
+    if (target === undefined) return "pass";
+    if (target === "missing") return "missing target";
+    const { service, firstSlot, slots, flags, reason } = target;
+    if ((flags & TargetFlag.WAYPOINT) !== 0) return `refuse ${service} waypoint_unsupported`;
+    if ((flags & TargetFlag.PASSTHROUGH) !== 0) return "pass";
     if (slots === 0) return `refuse ${service} ${reasonNames[reason]}`;
     const columns = Array.from({ length: slots }, (_, column) => this.#slot(firstSlot + column));
     if (columns.includes(undefined)) return "missing slot";
@@ -63,17 +73,26 @@ export class TestMaps {
     return `route ${service} ${run.join()}`;
   }
 
-  #frontend(address: string, port: number): Uint8Array | undefined {
+  #frontend(address: string, port: number): Target | "missing" | undefined {
     const base = toKeyBytes(address);
     const block = this.#block(address);
     for (const at of [{ address: base, prefixLength: 128 }, block]) {
       if (at === undefined) continue;
       for (const number of [port, 0]) {
-        const found = this.get("frontends", maps.frontends.key.encode({ ...at, port: number }));
+        const found = this.#target(maps.frontends.key.encode({ ...at, port: number }));
         if (found !== undefined) return found;
       }
     }
     return undefined;
+  }
+
+  /** What a frontend says; undefined when there is no such frontend. */
+  #target(key: Uint8Array): Target | "missing" | undefined {
+    const frontend = this.get("frontends", key);
+    if (frontend === undefined) return undefined;
+    const index = numberOf(maps.frontends.value.decode(frontend).target, tagOfKey(key));
+    const value = index && this.get("targets", maps.targets.key.encode(index));
+    return value ? maps.targets.value.decode(value) : "missing";
   }
 
   #block(address: string): { address: Uint8Array; prefixLength: number } | undefined {

@@ -2,18 +2,21 @@ import { describe, expect, it } from "vitest";
 import { type Backend, type MapName, maps } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import { logicalView, type MapEntry } from "./view.js";
-import { tagOfAddress, wordOf } from "./word.js";
+import { tagOfKey, wordOf } from "./word.js";
 
 const NOBODY = new Map<number, string>();
 const one: Backend = { address: toKeyBytes("10.0.0.1"), port: 8080, workload: 1 };
 const two: Backend = { address: toKeyBytes("2001:db8::2"), port: 8080, workload: 2 };
 
-function frontend(firstSlot: number, slots: number): MapEntry {
-  return [
-    "frontends",
-    maps.frontends.key.encode({ address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 }),
-    maps.frontends.value.encode({ service: 9, firstSlot, slots, run: 0, flags: 0, reason: 0 }),
-  ];
+const key = maps.frontends.key.encode({ address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 });
+
+function naming(index: number, tag = tagOfKey(key)): MapEntry {
+  return ["frontends", key, maps.frontends.value.encode({ target: wordOf(index, tag) })];
+}
+
+function target(index: number, firstSlot: number, slots: number): MapEntry {
+  const value = { service: 9, firstSlot, slots, run: 0, flags: 0, reason: 0 };
+  return ["targets", maps.targets.key.encode(index), maps.targets.value.encode(value)];
 }
 
 function slot(index: number, primary: Backend, alias: Backend, threshold: number): MapEntry {
@@ -27,20 +30,20 @@ function backends(state: MapEntry[]): readonly string[] | undefined {
 describe("view", () => {
   it("resolves a run to shares, wherever and in whatever columns it lies", () => {
     const shares = ["10.0.0.1:8080 1 0.250000000", "2001:db8::2:8080 2 0.750000000"];
-    expect(backends([frontend(0, 2), slot(0, one, two, 2 ** 31), slot(1, two, two, 0xffffffff)])).toEqual(
-      shares,
-    );
-    expect(backends([frontend(5, 2), slot(6, one, two, 2 ** 31), slot(5, two, two, 0xffffffff)])).toEqual(
-      shares,
-    );
+    const low = [target(1, 0, 2), slot(0, one, two, 2 ** 31), slot(1, two, two, 0xffffffff)];
+    expect(backends([naming(1), ...low])).toEqual(shares);
+    const high = [target(8, 5, 2), slot(6, one, two, 2 ** 31), slot(5, two, two, 0xffffffff)];
+    expect(backends([naming(8), ...high])).toEqual(shares);
   });
 
   it("shows what is missing", () => {
-    expect(backends([frontend(0, 2), slot(0, one, one, 0xffffffff)])).toEqual([
+    expect(backends([naming(1), target(1, 0, 2), slot(0, one, one, 0xffffffff)])).toEqual([
       "10.0.0.1:8080 1 0.500000000",
       "missing 0.500000000",
     ]);
-    const tag = tagOfAddress(toKeyBytes("10.0.0.1"));
+    expect(backends([naming(2), target(1, 0, 2)])).toEqual(["missing"]);
+    expect(backends([naming(1, 5), target(1, 0, 2)])).toEqual(["missing"]);
+    const tag = tagOfKey(toKeyBytes("10.0.0.1"));
     const words = { workload: wordOf(1, tag), identity: wordOf(4, tag), flags: wordOf(0, tag) };
     const row = maps.addresses.value.encode(words);
     const { addresses } = logicalView([["addresses", toKeyBytes("10.0.0.1"), row]], NOBODY);

@@ -2,18 +2,18 @@
 // Must not know how the contents came about.
 
 import {
-  Frontend,
   type MapName,
   maps,
   Slot,
   TableFlag,
   TableNumber,
+  Target,
   type TermSet,
   U32,
   type Word,
 } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
-import { numberOf, tagOfAddress, tagOfCookie } from "./word.js";
+import { numberOf, tagOfCookie, tagOfKey } from "./word.js";
 
 /** Contents of maps: name, key, value. */
 export type MapEntry = readonly [map: MapName, key: Uint8Array, value: Uint8Array];
@@ -53,7 +53,7 @@ export interface LogicalView {
 
 /**
  * The picture of `state`. `identities` names the numbers of identities; rows of others count as orphans. A slot
- * that a frontend refers to and that is not there shows as `missing`.
+ * or a target that a frontend refers to and that is not there shows as `missing`.
  */
 export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<number, string>): LogicalView {
   const contents = new Contents(state);
@@ -61,15 +61,17 @@ export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<n
   const slots = new Map(
     contents.of("slots").map(([key, value]) => [U32.decode(key), Slot.decode(value)] as const),
   );
+  const targets = new Map(
+    contents.of("targets").map(([key, value]) => [U32.decode(key), Target.decode(value)] as const),
+  );
   return {
     frontends: sorted(
       contents.of("frontends").map(([key, value]) => {
         const { address, port, prefixLength } = maps.frontends.key.decode(key);
-        const frontend = Frontend.decode(value);
-        const { service, flags, reason } = frontend;
+        const index = numberOf(maps.frontends.value.decode(value).target, tagOfKey(key)) ?? 0;
         return [
           `${addressFromKeyBytes(address)}/${prefixLength}:${port}`,
-          { service, flags, reason, backends: backendsOf(frontend, slots) },
+          frontendView(targets.get(index), slots),
         ];
       }),
     ),
@@ -89,7 +91,7 @@ export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<n
         const row = maps.addresses.value.decode(value);
         const [workload, identity, flags] = numbersOf(
           [row.workload, row.identity, row.flags],
-          tagOfAddress(address),
+          tagOfKey(address),
         );
         const text = identity === 0 ? "none" : (identities.get(identity) ?? "unknown");
         return [addressFromKeyBytes(address), { workload, identity: text, flags }];
@@ -111,9 +113,15 @@ export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<n
   };
 }
 
+function frontendView(target: Target | undefined, slots: ReadonlyMap<number, Slot>): FrontendView {
+  if (target === undefined) return { service: 0, flags: 0, reason: 0, backends: ["missing"] };
+  const { service, flags, reason } = target;
+  return { service, flags, reason, backends: backendsOf(target, slots) };
+}
+
 /** Shares of a run by backend: sums of the columns' parts, to nine digits. */
 function backendsOf(
-  { firstSlot, slots: length }: Frontend,
+  { firstSlot, slots: length }: Target,
   slots: ReadonlyMap<number, Slot>,
 ): readonly string[] {
   const shares = new Map<string, number>();

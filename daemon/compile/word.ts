@@ -10,8 +10,8 @@ export function tagOfCookie(cookie: bigint): number {
   return Number(cookie & 0xffff_ffffn);
 }
 
-/** What an address puts into the tags of its words: a hash of its 16-byte form, taken as words of the host. */
-export function tagOfAddress(bytes: Uint8Array): number {
+/** What an address (16 bytes) or a frontend (its key as the kernel has it) puts into the tags of its words. */
+export function tagOfKey(bytes: Uint8Array): number {
   let tag = 0;
   for (let at = 0; at < bytes.length; at += 4) {
     const word =

@@ -12,7 +12,6 @@ export type Kernel = Pick<
   | "finish"
   | "count"
   | "apply"
-  | "denyPods"
   | "capacity"
   | "settings"
   | "changeSettings"

@@ -6,7 +6,7 @@ import { ok } from "../base/errors.js";
 import { type Logger, logVerifier } from "../base/log.js";
 import { inSlices } from "../base/slices.js";
 import type { ApplyFailure } from "../bpf/apply.js";
-import type { MapName } from "../bpf/maps.gen.js";
+import { type MapName, maps } from "../bpf/maps.gen.js";
 import type { Compiler } from "../compile/compiler.js";
 import { type EntryOperation, type MapOperation, singly } from "../compile/operation.js";
 import type { Steps } from "../compile/steps.js";
@@ -221,16 +221,17 @@ export class Reconciler {
 
   /**
    * Entries that maps hold after operations. Counts every put as a new entry, because deletes come after puts, and
-   * those of verdict tables a while later.
+   * those of verdict tables a while later. Of arrays the compiler knows how far they reach.
    */
   #held(operations: readonly MapOperation[], sizes: Entries): ReadonlyMap<MapName, number> {
-    const slots = this.#options.compiler.sizes().slots ?? 0;
+    const after = this.#options.compiler.sizes();
     const leaving = new Map<MapName, number>();
     for (const late of this.#leaving) {
       for (const [map, count] of tally(late, "delete")) leaving.set(map, (leaving.get(map) ?? 0) + count);
     }
     const held = [...tally(operations, "put")].map(([map, count]) => {
-      return [map, map === "slots" ? slots : (sizes[map] ?? 0) + count + (leaving.get(map) ?? 0)] as const;
+      const held = (sizes[map] ?? 0) + count + (leaving.get(map) ?? 0);
+      return [map, maps[map].type === "ARRAY" ? (after[map] ?? 0) : held] as const;
     });
     return new Map(held);
   }

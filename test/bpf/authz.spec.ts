@@ -9,7 +9,7 @@ import {
   TermFlag,
   type Word,
 } from "../../daemon/bpf/maps.gen.js";
-import { tagOfAddress, tagOfCookie, wordOf } from "../../daemon/compile/word.js";
+import { tagOfCookie, tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { addressFromKeyBytes, toKeyBytes } from "../../daemon/model/address.js";
 import { VerdictCase } from "./cases.gen.js";
 import { counted, entry, loadObject, withObject } from "./fixture.js";
@@ -70,7 +70,7 @@ it.each([
   const { tag } = withObject("tests/authz", [], (object) =>
     object.run("test_judge", VerdictCase, caseOf({ from })),
   );
-  expect(tag).toBe(tagOfAddress(toKeyBytes(from)));
+  expect(tag).toBe(tagOfKey(toKeyBytes(from)));
 });
 
 it("a word of the same key that is half written counts as absent", () => {

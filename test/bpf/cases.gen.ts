@@ -209,3 +209,50 @@ export const TearCase: Codec<TearCase> = {
     };
   },
 };
+
+/** struct route_tear_case, 128 bytes */
+export interface RouteTearCase {
+  readonly destinations: readonly number[];
+  readonly allowed: readonly number[];
+  readonly services: readonly number[];
+  readonly wrong: readonly number[];
+  readonly action: number;
+  readonly reason: number;
+  readonly service: number;
+  readonly decisions: bigint;
+}
+export const RouteTearCase: Codec<RouteTearCase> = {
+  size: 128,
+  encode(value) {
+    const view = Buffer.allocUnsafe(128);
+    RouteTearCase.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    putU32Array(view, offset, value.destinations, 6, "route_tear_case.destinations");
+    putU32Array(view, offset + 24, value.allowed, 6, "route_tear_case.allowed");
+    putU32Array(view, offset + 48, value.services, 8, "route_tear_case.services");
+    putU32Array(view, offset + 80, value.wrong, 6, "route_tear_case.wrong");
+    view.writeUInt32LE(value.action, offset + 104);
+    view.writeUInt32LE(value.reason, offset + 108);
+    view.writeUInt32LE(value.service, offset + 112);
+    view[offset + 116] = 0;
+    view[offset + 117] = 0;
+    view[offset + 118] = 0;
+    view[offset + 119] = 0;
+    view.writeBigUInt64LE(value.decisions, offset + 120);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 128);
+    return {
+      destinations: takeU32Array(view, offset, 6),
+      allowed: takeU32Array(view, offset + 24, 6),
+      services: takeU32Array(view, offset + 48, 8),
+      wrong: takeU32Array(view, offset + 80, 6),
+      action: view.readUInt32LE(offset + 104),
+      reason: view.readUInt32LE(offset + 108),
+      service: view.readUInt32LE(offset + 112),
+      decisions: view.readBigUInt64LE(offset + 120),
+    };
+  },
+};

@@ -14,7 +14,7 @@ import {
   reasonNames,
   ringBuffers,
 } from "../../daemon/bpf/maps.gen.js";
-import { tagOfAddress, tagOfCookie, wordOf } from "../../daemon/compile/word.js";
+import { tagOfCookie, tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { type BpfObject, loadNative } from "../../native/index.js";
 
@@ -47,7 +47,7 @@ export function entry<Name extends MapName>(map: Name, key: Key<Name>, value: Va
 export function addressEntry(
   address: string,
   value: { readonly workload?: number; readonly identity?: number; readonly flags?: number },
-  tag = tagOfAddress(toKeyBytes(address)),
+  tag = tagOfKey(toKeyBytes(address)),
 ): Entry {
   return entry(
     "addresses",
@@ -73,19 +73,22 @@ export function podEntry(
   });
 }
 
+/** Entries to make each map with. */
+type Capacity = (map: string) => number;
+
 /** Opens an object with small maps, ready to load. Throws BpfError when it is not built. */
-export function openSmall(path: string, mapEntries = MAP_ENTRIES): BpfObject {
+export function openSmall(path: string, capacityOf: Capacity = () => MAP_ENTRIES): BpfObject {
   const object = native.openObject(path);
   for (const name of object.mapNames) {
     if (name in ringBuffers) object.setMaxEntries(name, RING_BYTES);
-    else if (isMapName(name) && !isFixedSize(maps[name])) object.setMaxEntries(name, mapEntries);
+    else if (isMapName(name) && !isFixedSize(maps[name])) object.setMaxEntries(name, capacityOf(name));
   }
   return object;
 }
 
 /** Loads `name` (as in `tests/route`) afresh with these entries; the caller closes it. */
-export function loadObject(name: string, entries: readonly Entry[], mapEntries?: number): LoadedObject {
-  const object = openSmall(join(objectDirectory, `${name}.o`), mapEntries);
+export function loadObject(name: string, entries: readonly Entry[], capacityOf?: Capacity): LoadedObject {
+  const object = openSmall(join(objectDirectory, `${name}.o`), capacityOf);
   try {
     object.load();
     for (const { map, key, value } of entries) object.map(map).update(key, value);

@@ -1,13 +1,14 @@
 // Owns the fixtures of bpf/lib/route.h: what the maps hold, where a connection goes, what is to become of it.
 
-import { AddressFlag, type Frontend, FrontendFlag, Reason, type Slot } from "../../daemon/bpf/maps.gen.js";
+import { AddressFlag, maps, Reason, type Slot, type Target, TargetFlag } from "../../daemon/bpf/maps.gen.js";
+import { tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { RouteAction } from "./cases.gen.js";
 import { addressEntry, type Entry, entry } from "./fixture.js";
 
 export interface RouteFixture {
   readonly description: string;
-  readonly maps: readonly Entry[];
+  readonly maps: readonly (Entry | Entry[])[];
   readonly to: { readonly address: string; readonly port: number; readonly udp?: boolean };
   readonly expected: {
     readonly action: RouteAction;
@@ -23,18 +24,37 @@ export interface RouteFixture {
 const ALWAYS_PRIMARY = 0xffffffff;
 const HALF = 0x80000000;
 
-export function frontend(address: string, port: number, value: Partial<Frontend>, prefixLength = 128): Entry {
-  const key = { address: toKeyBytes(address), port, prefixLength };
-  return entry("frontends", key, {
-    service: 0,
-    firstSlot: 0,
-    slots: 0,
-    run: 0,
-    flags: 0,
-    reason: 0,
-    ...value,
-  });
+/** Elements of `targets` are taken in turn: more than any case has. */
+const TARGETS = 60;
+let targetsMade = 0;
+
+/** A frontend and what it says; `foreign`: its word is another key's. */
+export function frontend(
+  address: string,
+  port: number,
+  value: Partial<Target>,
+  { prefixLength = 128, foreign = false } = {},
+): Entry[] {
+  const index = 1 + (targetsMade++ % TARGETS);
+  return [
+    entry("targets", index, { service: 0, firstSlot: 0, slots: 0, run: 0, flags: 0, reason: 0, ...value }),
+    naming(address, port, index, { prefixLength, foreign }),
+  ];
 }
+
+function naming(
+  address: string,
+  port: number,
+  index: number,
+  { prefixLength = 128, foreign = false } = {},
+): Entry {
+  const key = { address: toKeyBytes(address), port, prefixLength };
+  const tag = tagOfKey(maps.frontends.key.encode(key));
+  return entry("frontends", key, { target: wordOf(index, foreign ? tag + 1 : tag) });
+}
+
+/** As it is within a change. */
+const rewriting = entry("rewrites", 0, 1);
 
 function cidr(address: string, prefixLength: number): Entry {
   const base = toKeyBytes(address);
@@ -59,7 +79,7 @@ function owner(address: string, workload: number, flags: number): Entry {
 const v4Backend = backend("10.0.0.1", 8080, 3);
 const v6Backend = backend("fd00::1", 8080, 4);
 
-const behindWaypoint = frontend("10.96.0.1", 53, { service: 9, slots: 1, flags: FrontendFlag.WAYPOINT });
+const behindWaypoint = frontend("10.96.0.1", 53, { service: 9, slots: 1, flags: TargetFlag.WAYPOINT });
 
 const refusals: RouteFixture[] = [
   Reason.NO_ENDPOINT,
@@ -124,7 +144,7 @@ export const routeFixtures: readonly RouteFixture[] = [
     description: "a service refuses a port that it lacks",
     maps: [
       frontend("10.96.0.1", 80, { service: 9, slots: 1 }),
-      frontend("10.96.0.1", 0, { service: 9, flags: FrontendFlag.ADDRESS, reason: Reason.NO_PORT }),
+      frontend("10.96.0.1", 0, { service: 9, flags: TargetFlag.ADDRESS, reason: Reason.NO_PORT }),
       slot(0, v4Backend),
     ],
     to: { address: "10.96.0.1", port: 81 },
@@ -133,7 +153,7 @@ export const routeFixtures: readonly RouteFixture[] = [
   {
     description: "a service in mode PASSTHROUGH is left alone, its slots notwithstanding",
     maps: [
-      frontend("10.96.0.1", 80, { service: 9, slots: 1, flags: FrontendFlag.PASSTHROUGH }),
+      frontend("10.96.0.1", 80, { service: 9, slots: 1, flags: TargetFlag.PASSTHROUGH }),
       slot(0, v4Backend),
     ],
     to: { address: "10.96.0.1", port: 80 },
@@ -146,10 +166,40 @@ export const routeFixtures: readonly RouteFixture[] = [
     expected: { action: RouteAction.REFUSE, reason: Reason.SLOT_MISSING, service: 9, firstSlot: 4_000_000 },
   },
   {
+    description: "a frontend whose word is another key's refuses",
+    maps: [frontend("10.96.0.1", 80, { service: 9, slots: 1 }, { foreign: true }), slot(0, v4Backend)],
+    to: { address: "10.96.0.1", port: 80 },
+    expected: { action: RouteAction.REFUSE, reason: Reason.SLOT_MISSING },
+  },
+  {
+    description: "a frontend that names a target beyond the map refuses",
+    maps: [naming("10.96.0.1", 80, 4_000_000)],
+    to: { address: "10.96.0.1", port: 80 },
+    expected: { action: RouteAction.REFUSE, reason: Reason.SLOT_MISSING },
+  },
+  {
+    description: "a frontend that names a target nobody has written refuses",
+    maps: [naming("10.96.0.1", 80, TARGETS + 1)],
+    to: { address: "10.96.0.1", port: 80 },
+    expected: { action: RouteAction.REFUSE, reason: Reason.SLOT_MISSING },
+  },
+  {
+    description: "what is found while frontends are being rewritten holds all the same",
+    maps: [rewriting, frontend("10.96.0.1", 0, { service: 9, reason: Reason.NO_PORT })],
+    to: { address: "10.96.0.1", port: 80 },
+    expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service: 9 },
+  },
+  {
+    description: "a destination that is no frontend passes also while frontends are being rewritten",
+    maps: [rewriting, owner("10.0.0.9", 3, 0)],
+    to: { address: "10.0.0.9", port: 80 },
+    expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH, workload: 3 },
+  },
+  {
     description: "an address inside a block goes to the block's frontend",
     maps: [
       cidr("fd00:96::", 64),
-      frontend("fd00:96::", 443, { service: 7, slots: 1 }, 64),
+      frontend("fd00:96::", 443, { service: 7, slots: 1 }, { prefixLength: 64 }),
       slot(0, v6Backend),
     ],
     to: { address: "fd00:96::beef", port: 443 },
@@ -165,7 +215,7 @@ export const routeFixtures: readonly RouteFixture[] = [
     description: "an IPv4 block lies behind the 96 bits of its mapped form",
     maps: [
       cidr("10.1.0.0", 96 + 16),
-      frontend("10.1.0.0", 443, { service: 7, slots: 1 }, 96 + 16),
+      frontend("10.1.0.0", 443, { service: 7, slots: 1 }, { prefixLength: 96 + 16 }),
       slot(0, v4Backend),
     ],
     to: { address: "10.1.200.3", port: 443 },
@@ -181,7 +231,7 @@ export const routeFixtures: readonly RouteFixture[] = [
     description: "an address just outside a block passes",
     maps: [
       cidr("10.1.0.0", 96 + 16),
-      frontend("10.1.0.0", 443, { service: 7, slots: 1 }, 96 + 16),
+      frontend("10.1.0.0", 443, { service: 7, slots: 1 }, { prefixLength: 96 + 16 }),
       slot(0, v4Backend),
     ],
     to: { address: "10.2.0.0", port: 443 },
@@ -191,8 +241,13 @@ export const routeFixtures: readonly RouteFixture[] = [
     description: "a block refuses a port that it lacks",
     maps: [
       cidr("10.1.0.0", 96 + 16),
-      frontend("10.1.0.0", 443, { service: 7, slots: 1 }, 96 + 16),
-      frontend("10.1.0.0", 0, { service: 7, flags: FrontendFlag.ADDRESS, reason: Reason.NO_PORT }, 96 + 16),
+      frontend("10.1.0.0", 443, { service: 7, slots: 1 }, { prefixLength: 96 + 16 }),
+      frontend(
+        "10.1.0.0",
+        0,
+        { service: 7, flags: TargetFlag.ADDRESS, reason: Reason.NO_PORT },
+        { prefixLength: 96 + 16 },
+      ),
     ],
     to: { address: "10.1.200.3", port: 80 },
     expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service: 7 },
@@ -202,8 +257,8 @@ export const routeFixtures: readonly RouteFixture[] = [
     maps: [
       cidr("10.0.0.0", 96 + 8),
       cidr("10.1.0.0", 96 + 16),
-      frontend("10.0.0.0", 80, { service: 1, slots: 1 }, 96 + 8),
-      frontend("10.1.0.0", 80, { service: 2, reason: Reason.NO_ENDPOINT }, 96 + 16),
+      frontend("10.0.0.0", 80, { service: 1, slots: 1 }, { prefixLength: 96 + 8 }),
+      frontend("10.1.0.0", 80, { service: 2, reason: Reason.NO_ENDPOINT }, { prefixLength: 96 + 16 }),
       slot(0, v4Backend),
     ],
     to: { address: "10.1.0.9", port: 80 },
@@ -213,7 +268,7 @@ export const routeFixtures: readonly RouteFixture[] = [
     description: "an exact address beats the block around it",
     maps: [
       cidr("10.1.0.0", 96 + 16),
-      frontend("10.1.0.0", 80, { service: 1, reason: Reason.NO_ENDPOINT }, 96 + 16),
+      frontend("10.1.0.0", 80, { service: 1, reason: Reason.NO_ENDPOINT }, { prefixLength: 96 + 16 }),
       frontend("10.1.0.9", 80, { service: 2, slots: 1 }),
       slot(0, v4Backend),
     ],
@@ -230,8 +285,8 @@ export const routeFixtures: readonly RouteFixture[] = [
     description: "an exact address decides the ports it lacks too, not the block around it",
     maps: [
       cidr("10.1.0.0", 96 + 16),
-      frontend("10.1.0.0", 81, { service: 1, slots: 1 }, 96 + 16),
-      frontend("10.1.0.9", 0, { service: 2, flags: FrontendFlag.ADDRESS, reason: Reason.NO_PORT }),
+      frontend("10.1.0.0", 81, { service: 1, slots: 1 }, { prefixLength: 96 + 16 }),
+      frontend("10.1.0.9", 0, { service: 2, flags: TargetFlag.ADDRESS, reason: Reason.NO_PORT }),
       slot(0, v4Backend),
     ],
     to: { address: "10.1.0.9", port: 81 },
@@ -239,7 +294,7 @@ export const routeFixtures: readonly RouteFixture[] = [
   },
   {
     description: "a base address of a block is no exact frontend",
-    maps: [frontend("10.1.0.0", 80, { service: 1, slots: 1 }, 96 + 16), slot(0, v4Backend)],
+    maps: [frontend("10.1.0.0", 80, { service: 1, slots: 1 }, { prefixLength: 96 + 16 }), slot(0, v4Backend)],
     to: { address: "10.1.0.0", port: 80 },
     expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH },
   },

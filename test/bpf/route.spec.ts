@@ -31,7 +31,7 @@ function caseTo({ address, port, udp }: RouteFixture["to"]): RouteCase {
 
 describe("route", () => {
   it.each(routeFixtures)("$description", ({ maps, to, expected }) => {
-    const result = withObject("tests/route", maps, (object) =>
+    const result = withObject("tests/route", maps.flat(), (object) =>
       object.run("test_route", RouteCase, caseTo(to)),
     );
     expect({
@@ -56,7 +56,8 @@ describe("route", () => {
   });
 
   it.each(pickFixtures)("picks by weight: $description", ({ slots, shares }) => {
-    const entries = [...slots, frontend("10.96.0.1", 80, { service: 9, firstSlot: 7, slots: slots.length })];
+    const value = { service: 9, firstSlot: 7, slots: slots.length };
+    const entries = [...slots, ...frontend("10.96.0.1", 80, value)];
     const result = withObject("tests/route", entries, (object) =>
       object.run("test_route", RouteCase, caseTo({ address: "10.96.0.1", port: 80 }), PICKS),
     );

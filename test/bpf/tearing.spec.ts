@@ -8,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { TableFlag, TermSet, VerdictTable } from "../../daemon/bpf/maps.gen.js";
-import { tagOfAddress, tagOfCookie, wordOf } from "../../daemon/compile/word.js";
+import { tagOfCookie, tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { check, runQuietly } from "../../lab/process.js";
 import { TearCase } from "./cases.gen.js";
@@ -36,7 +36,7 @@ afterAll(() => {
 
 const owner = (address: string) => {
   const key = toKeyBytes(address);
-  return { key, tag: tagOfAddress(key) };
+  return { key, tag: tagOfKey(key) };
 };
 const pod = (cookie: bigint) => ({ cookie, tag: tagOfCookie(cookie) });
 
@@ -83,7 +83,7 @@ function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
 }
 
 it(`none of ${WANTED} verdicts is one that neither state gives`, { timeout: 300_000 }, async () => {
-  const object = loadObject("tests/tearing", [], FEW);
+  const object = loadObject("tests/tearing", [], () => FEW);
   const directory = join(bpffs, "maps");
   mkdirSync(directory);
   object.pinMaps(["pods", "addresses", "authz_tables", "authz_identity"], directory);

@@ -128,8 +128,10 @@ describe("maps of 16 entries", () => {
     await overfill("frontends", { services });
     expect([await askVip(), await askWeb(), await askDb()]).toEqual(["web", "web", "db"]);
     const answers = await Promise.all(services.map((_, i) => ask(`10.96.2.${i}`, 80)));
-    // What is not translated has no route; the node is slow to say so to many at once.
-    const lost = answers.filter((answer) => answer === "EHOSTUNREACH" || answer === "TIMEOUT");
+    // What is not translated has no route; the node is slow to say so to many at once. A frontend without its
+    // target refuses.
+    const nowhere = new Set(["EHOSTUNREACH", "TIMEOUT", "ECONNREFUSED"]);
+    const lost = answers.filter((answer) => nowhere.has(answer));
     expect(lost.length).toBeGreaterThan(0);
     expect(answers.filter((answer) => answer === "web").length).toBe(answers.length - lost.length);
   });

@@ -13,15 +13,15 @@
 #define POD_NAME_BYTES	 320
 #define NETNS_PATH_BYTES 256
 
-/* Flags of struct frontend. */
-enum frontend_flag {
+/* Flags of struct target. */
+enum target_flag {
 	/* The destination is known but left alone: load balancing mode PASSTHROUGH. */
-	FRONTEND_PASSTHROUGH = 1,
-	/* The entry stands for the address itself (port 0): it decides ports the service lacks. */
-	FRONTEND_ADDRESS = 2,
+	TARGET_PASSTHROUGH = 1,
+	/* It stands for the address itself (port 0): it decides ports the service lacks. */
+	TARGET_ADDRESS = 2,
 	/* Reachable for TCP only through a waypoint: connecting is refused while none is spoken.
 	 * Datagrams go to the endpoints. */
-	FRONTEND_WAYPOINT = 4,
+	TARGET_WAYPOINT = 4,
 };
 
 /* Flags of struct workload_address. */
@@ -68,6 +68,15 @@ enum term_flag {
 	TERM_DRY_RUN = 2,
 };
 
+/* Values of settings.authz_locked: a verdict could not be stored anywhere else. */
+enum authz_lock {
+	LOCK_NONE = 0,
+	/* Identities may be missing: every verdict table denies. */
+	LOCK_TABLES = 1,
+	/* Guards may be missing: every inbound connection is denied. */
+	LOCK_EVERYTHING = 2,
+};
+
 enum direction {
 	DIRECTION_OUTBOUND = 1,
 	DIRECTION_INBOUND = 2,
@@ -112,7 +121,7 @@ enum reason {
 	REASON_NO_ADDRESS,     /* no endpoint has an address of the frontend's family: refused */
 	REASON_REMOTE_NETWORK, /* reachable through a network gateway only: refused */
 	REASON_WAYPOINT_UNSUPPORTED, /* reachable through a waypoint only: refused */
-	REASON_SLOT_MISSING,	     /* a frontend names a slot that is not there: refused */
+	REASON_SLOT_MISSING,	     /* a frontend leads to what is not there: refused */
 	REASON_DATAGRAM_REVERSED,    /* a datagram's source was given back as its frontend */
 	REASON_STORAGE_FULL,	     /* no room to remember a connection: routed, not counted */
 	REASON_TRAFFIC_FULL,	     /* map `traffic` or `policy_hits` is full: not counted */

@@ -27,7 +27,7 @@ struct flow {
 	__be32 backend[4];
 	__be16 asked_port;
 	__be16 backend_port;
-	__u32 run;	/* frontend.run that the backend was last seen in, 0: no flow */
+	__u32 run;	/* target.run that the backend was last seen in, 0: no flow */
 	__u32 order;	/* value of flows.sent when last sent to */
 	__u32 asked_at; /* when last sent to: 2^20 ns of CLOCK_MONOTONIC_COARSE, wraps */
 	__u32 flags;	/* enum flow_flag */

@@ -63,7 +63,7 @@ struct {
 	__type(value, struct settings);
 } settings SEC(".maps");
 
-/* virtual address and port -> run of slots */
+/* virtual address and port -> what is said of it */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -71,6 +71,22 @@ struct {
 	__type(key, struct frontend_key);
 	__type(value, struct frontend);
 } frontends SEC(".maps");
+
+/* index -> what a frontend says. Nobody writes element 0. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct target);
+} targets SEC(".maps");
+
+/* 0 -> how often the daemon began or ended to rewrite `frontends` and `cidrs`: odd while it does */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} rewrites SEC(".maps");
 
 /* address -> block it falls into; looked up after a miss in `frontends` */
 struct {

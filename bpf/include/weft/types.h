@@ -40,7 +40,7 @@ struct pod_info {
 struct settings {
 	__u32 access_log;   /* not 0: connection events go to the ring buffer */
 	__u32 authz_off;    /* 1: verdicts are not enforced */
-	__u32 authz_locked; /* 1: identities may be missing, so every verdict table denies */
+	__u32 authz_locked; /* enum authz_lock */
 	__u32 authz_node;   /* 1: connections that the node itself opens pass */
 	__u64 host_netns;   /* cookie of the node's own network namespace, 0: not known */
 	__u64 pods_cgroup;  /* id of the cgroup that all pods are below, 0: none known */
@@ -71,12 +71,19 @@ struct frontend_key {
 	__u8 pad;
 };
 
+/* Tag of the word: a hash of the key. */
 struct frontend {
+	struct word target; /* index into `targets`, never 0 */
+};
+
+/* What a frontend says. Never changed while a frontend names it, nor while a hook may still hold
+ * its index. One that is all zero refuses. */
+struct target {
 	__u32 service;	  /* id */
 	__u32 first_slot; /* index into `slots` */
 	__u32 slots;	  /* length of the run, 0: refuse */
 	__u32 run;	  /* hash of the run's content, the same wherever the run lies; 0: no run */
-	__u16 flags;	  /* enum frontend_flag */
+	__u16 flags;	  /* enum target_flag */
 	__u16 reason;	  /* enum reason to count when slots is 0 */
 };
 
@@ -85,7 +92,8 @@ struct cidr_key {
 	__be32 address[4];
 };
 
-/* The block that an address falls into: what to put in frontend_key. */
+/* The block that an address falls into: what to put in frontend_key. Read whole: unlike a hash
+ * map, the trie never changes a node's value, and frees a node after an RCU grace period. */
 struct cidr {
 	__be32 address[4];
 	__u8 prefix_length;

@@ -22,7 +22,7 @@ import {
 } from "../../bpf/maps.gen.js";
 import { maskBytes, toKeyBytes } from "../../model/address.js";
 import type { EntryOperation } from "../operation.js";
-import { numberOf, tagOfAddress, tagOfCookie, wordOf } from "../word.js";
+import { numberOf, tagOfCookie, tagOfKey, wordOf } from "../word.js";
 
 export interface KernelVerdict {
   readonly allowed: boolean;
@@ -160,7 +160,7 @@ export class TestKernel {
     const bytes = toKeyBytes(address);
     const value = this.#lookup("addresses", AddressKey.encode({ address: bytes }));
     const identity = value && WorkloadAddress.decode(value).identity;
-    return (identity && numberOf(identity, tagOfAddress(bytes))) ?? 0;
+    return (identity && numberOf(identity, tagOfKey(bytes))) ?? 0;
   }
 
   #lookup(map: MapName, key: Uint8Array): Uint8Array | undefined {
@@ -171,7 +171,7 @@ export class TestKernel {
 /** The entry of `addresses` for one address, as the compiler's other half writes it. */
 export function putAddress(address: string, identity: number): EntryOperation {
   const bytes = toKeyBytes(address);
-  const tag = tagOfAddress(bytes);
+  const tag = tagOfKey(bytes);
   const value = WorkloadAddress.encode({
     workload: wordOf(1, tag),
     identity: wordOf(identity, tag),

@@ -1,33 +1,39 @@
-// Owns which runs of `slots` are in use, waiting or free. Must not know what a slot holds.
+// Owns which elements of an array map are in use, waiting or free. Must not know what an element holds.
 
-/** First index and columns of a run. */
+/** First index and elements of a run. */
 export interface Run {
   readonly first: number;
   readonly length: number;
 }
 
 /**
- * Gives out runs in classes of powers of two. A retired run may still be read by a connection that has just looked
- * its frontend up, so it is reused only when whoever takes it by takeRetired() says so.
+ * Gives out runs in classes of powers of two. A retired run may still be read by a hook that was led there just
+ * before, so it is reused only when whoever takes it by takeRetired() says so.
  */
-export class SlotAllocator {
+export class Places {
   /** Index: log2 of the class; values: first indexes. */
   readonly #free: number[][] = [];
   #retired: Run[] = [];
-  #highWater = 0;
-  #used = 0;
+  #highWater: number;
+  #used: number;
 
-  /** Slots that have ever been given out: what the map must hold. */
+  /** The first `reserved` elements are given to nobody. */
+  constructor(reserved = 0) {
+    this.#highWater = reserved;
+    this.#used = reserved;
+  }
+
+  /** Elements that have ever been given out: what the map must hold. */
   get highWater(): number {
     return this.#highWater;
   }
 
-  /** Slots of all runs that are not retired, their classes' rounding included: what they would take anew. */
+  /** Elements of all runs that are not retired, their classes' rounding included: what they would take anew. */
   get used(): number {
     return this.#used;
   }
 
-  /** A run of at least one slot. */
+  /** A run of at least one element. */
   allocate(length: number): Run {
     const power = classOf(length);
     const first = this.#free[power]?.pop() ?? this.#highWater;
@@ -36,7 +42,7 @@ export class SlotAllocator {
     return { first, length };
   }
 
-  /** The run is in no frontend any more. */
+  /** Nothing leads to the run any more. */
   retire(run: Run): void {
     this.#retired.push(run);
     this.#used -= 2 ** classOf(run.length);
