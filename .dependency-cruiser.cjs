@@ -43,7 +43,12 @@ module.exports = {
     rule("model", "daemon/model/", [BASE]),
     rule("compile", "daemon/compile/", [BASE, "daemon/model/", GENERATED]),
     rule("xds", "daemon/xds/", [BASE, "daemon/model/", "proto/"]),
-    rule("bpf", "daemon/bpf/", [BASE, "native/", "daemon/compile/operation\\.ts"]),
+    rule("bpf", "daemon/bpf/", [
+      BASE,
+      "native/",
+      "daemon/compile/operation\\.ts",
+      "daemon/compile/word\\.ts",
+    ]),
     rule("enforce", "daemon/enforce/", [BASE, "daemon/model/", "daemon/compile/", "daemon/bpf/", "native/"]),
     rule("telemetry", "daemon/telemetry/", [BASE, "daemon/model/", GENERATED, "daemon/bpf/counters\\.ts"]),
     rule("admin", "daemon/admin/", [BASE, "daemon/model/", "daemon/telemetry/", GENERATED]),

@@ -14,7 +14,6 @@ LAYOUT_ENUM(table_flag);
 LAYOUT_ENUM(table_number);
 LAYOUT_ENUM(workload_id);
 LAYOUT_ENUM(term_flag);
-LAYOUT_ENUM(authz_lock);
 LAYOUT_ENUM(direction);
 LAYOUT_ENUM(outcome);
 LAYOUT_ENUM(event_kind);

@@ -176,10 +176,6 @@ static __always_inline void judge_by_guard(const struct settings *current, struc
 		verdict->reason = verdict->workload ? REASON_AUTHZ_DENY_ALL : REASON_AUTHZ_UNNAMED;
 		return;
 	}
-	if (current && current->authz_locked == LOCK_EVERYTHING) {
-		verdict->reason = REASON_AUTHZ_DENY_ALL;
-		return;
-	}
 	if (verdict->table == TABLE_OPEN) {
 		verdict->allowed = 1;
 		verdict->reason = REASON_AUTHZ_NO_POLICY;

@@ -3,8 +3,9 @@
 
 import { describe, expect, it } from "vitest";
 import type { MapOperation, PutOperation } from "../compile/operation.js";
+import { numberOf, tagOfCookie, wordOf } from "../compile/word.js";
 import { applyOperations } from "./apply.js";
-import { maps, U32 } from "./maps.gen.js";
+import { maps, TableNumber, U32 } from "./maps.gen.js";
 import { testMaps } from "./test-map.js";
 
 const address = (last: number) => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, last);
@@ -34,6 +35,12 @@ const entry = (table: number): PutOperation => ({
   value: new Uint8Array(maps.authz_tables.value.size),
   table,
 });
+
+const pod = (cookie: bigint, table: number): PutOperation => {
+  const word = (number: number) => wordOf(number, tagOfCookie(cookie));
+  const value = maps.pods.value.encode({ guard: word(table), workload: word(1), service: word(0) });
+  return { kind: "put", map: "pods", key: maps.pods.key.encode(cookie), value };
+};
 
 describe("operations", () => {
   it("of one map and kind travel together, and in order", () => {
@@ -106,7 +113,21 @@ describe("a verdict table of which a part is refused", () => {
     expect([...held.authz_tables.held.keys()]).toEqual([Buffer.from(U32.encode(2)).toString("latin1")]);
   });
 
-  it("is taken out of force when it was there", () => {
+  it("stays for who reads it, when it guards pods: those deny at once, and nobody else is led to it", () => {
+    const held = testMaps({ authz_port: 1 });
+    const guards = (cookie: bigint) => {
+      const value = held.pods.lookup(maps.pods.key.encode(cookie));
+      return value === undefined
+        ? undefined
+        : numberOf(maps.pods.value.decode(value).guard, tagOfCookie(cookie));
+    };
+    expect(applyOperations(held, [row(7, 1), entry(7), pod(1n, 7), pod(2n, 8)])).toEqual([]);
+    applyOperations(held, [row(7, 2), pod(3n, 7), pod(4n, 8)]);
+    expect(held.authz_tables.held.size).toBe(1);
+    expect([1n, 2n, 3n, 4n].map(guards)).toEqual([TableNumber.DENY, 8, undefined, 8]);
+  });
+
+  it("goes when it was there and guards nobody", () => {
     const held = testMaps({ authz_port: 1 });
     expect(applyOperations(held, [row(2, 1), entry(2)])).toEqual([]);
     applyOperations(held, [row(2, 2)]);

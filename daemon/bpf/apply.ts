@@ -10,7 +10,8 @@ import {
   type PutOperation,
   putOf,
 } from "../compile/operation.js";
-import { type MapName, U32 } from "./maps.gen.js";
+import { denyPods } from "./denial.js";
+import { maps as layouts, type MapName, U32 } from "./maps.gen.js";
 
 /** What the kernel says of a full hash map (E2BIG), a full LPM trie (ENOSPC), no memory for an entry (ENOMEM). */
 const FULL = new Set(["E2BIG", "ENOSPC", "ENOMEM"]);
@@ -22,9 +23,10 @@ export interface ApplyFailure {
 
 /**
  * Applies operations in order, bulks and neighbours of one map and kind as one batch. An entry that the kernel
- * refuses does not stop those after it: each is reported. A frontend or an address that cannot be written is removed; a verdict
- * table that a refused entry belongs to is taken out of `authz_tables` at once and not put there by what follows: a
- * missing table denies, one that lacks a row may not.
+ * refuses does not stop those after it: each is reported. A frontend or an address that cannot be written is removed.
+ * A verdict table that a refused entry belongs to may let in what it should not: the pods that it guards deny at once,
+ * and no pod is led to it by what follows. It stays where it is, for hooks that read it now: taking it away, when none
+ * does, is the caller's.
  */
 export function applyOperations(
   maps: Readonly<Record<MapName, BpfMap>>,
@@ -39,9 +41,11 @@ export function applyOperations(
     if (map === "frontends") maps.frontends.delete(key);
     // Whoever had the address before must not lend an identity to whoever has it now.
     if (map === "addresses") maps.addresses.delete(key);
-    if (table === undefined) return;
+    if (table === undefined || incomplete.has(table)) return;
     incomplete.add(table);
-    maps.authz_tables.delete(U32.encode(table));
+    const isInForce = denyPods(maps.pods, (guard) => guard === table);
+    // A table that nobody was led to has no readers. A missing one denies.
+    if (!isInForce) maps.authz_tables.delete(U32.encode(table));
   };
   let start = 0;
   while (start < operations.length) {
@@ -68,7 +72,9 @@ function isSameBatch(first: MapOperation, next: MapOperation | undefined): boole
   return next !== undefined && first.kind !== "bulk" && next.kind === first.kind && next.map === first.map;
 }
 
-function isWithheld({ map, table }: PutOperation, incomplete: ReadonlySet<number>): boolean {
+function isWithheld({ map, table, value }: PutOperation, incomplete: ReadonlySet<number>): boolean {
+  if (incomplete.size === 0) return false;
+  if (map === "pods") return incomplete.has(layouts.pods.value.decode(value).guard.number);
   return map === "authz_tables" && table !== undefined && incomplete.has(table);
 }
 

@@ -16,6 +16,7 @@ import {
   readTraffic,
   type TrafficCount,
 } from "./counters.js";
+import { denyPods } from "./denial.js";
 import {
   type Enrollment,
   enrollmentBytes,
@@ -196,6 +197,11 @@ export class Dataplane {
   apply(operations: readonly MapOperation[]): ApplyFailure[] {
     if (this.#generation === undefined) throw new Error("no generation is installed");
     return applyOperations(this.#generation.maps, operations);
+  }
+
+  /** Every pod of the generation that governs denies, until one of its entries says something else. */
+  denyPods(): void {
+    if (this.#generation !== undefined) denyPods(this.#generation.maps.pods, () => true);
   }
 
   /** Entries that a map holds at most, now and in any generation to come. */

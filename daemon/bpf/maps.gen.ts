@@ -119,20 +119,6 @@ export const termFlagNames: Readonly<Record<number, string>> = {
   2: "dry_run",
 };
 
-/** enum authz_lock */
-export const AuthzLock = {
-  NONE: 0,
-  TABLES: 1,
-  EVERYTHING: 2,
-} as const;
-export type AuthzLock = (typeof AuthzLock)[keyof typeof AuthzLock];
-/** `AuthzLock` in lower case, for labels and logs. */
-export const authzLockNames: Readonly<Record<number, string>> = {
-  0: "none",
-  1: "tables",
-  2: "everything",
-};
-
 /** enum direction */
 export const Direction = {
   OUTBOUND: 1,

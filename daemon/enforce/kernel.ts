@@ -12,6 +12,7 @@ export type Kernel = Pick<
   | "finish"
   | "count"
   | "apply"
+  | "denyPods"
   | "capacity"
   | "settings"
   | "changeSettings"

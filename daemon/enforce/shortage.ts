@@ -4,7 +4,7 @@
 import type { WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { ApplyFailure } from "../bpf/apply.js";
-import { AuthzLock, type MapName } from "../bpf/maps.gen.js";
+import type { MapName } from "../bpf/maps.gen.js";
 import type { Compiler } from "../compile/compiler.js";
 import type { Entries, Kernel } from "./kernel.js";
 
@@ -16,7 +16,7 @@ type Lack = "nothing" | "entries" | "changes";
 
 export interface ShortageOptions {
   readonly compiler: Pick<Compiler, "needed" | "authz">;
-  readonly kernel: Pick<Kernel, "capacity" | "settings" | "changeSettings">;
+  readonly kernel: Pick<Kernel, "capacity" | "denyPods" | "changeSettings">;
   readonly log: Logger;
   readonly onMapWriteFailed: (map: string) => void;
 }
@@ -52,7 +52,7 @@ export class Shortage {
   freeze(error: WeftError): void {
     this.#options.log.error({ err: error }, error.message);
     this.#lack = "changes";
-    this.#lock(AuthzLock.EVERYTHING);
+    this.#options.kernel.denyPods();
   }
 
   /** The compiler has gone on to what the maps that govern do not hold. */
@@ -64,12 +64,12 @@ export class Shortage {
   end(failures: readonly ApplyFailure[]): void {
     this.#lack = "nothing";
     this.#refused.clear();
-    this.#options.kernel.changeSettings({ authzLocked: lockOf(failures) });
+    this.#options.kernel.changeSettings({ authzLocked: lacksIdentities(failures) ? 1 : 0 });
   }
 
   /** Only end() opens a lock again. */
   lockFor(failures: readonly ApplyFailure[]): void {
-    this.#lock(lockOf(failures));
+    if (lacksIdentities(failures)) this.#options.kernel.changeSettings({ authzLocked: 1 });
   }
 
   /** Whether a new generation would hold what this one lacks. */
@@ -109,11 +109,6 @@ export class Shortage {
     return troubles;
   }
 
-  #lock(lock: AuthzLock): void {
-    const { kernel } = this.#options;
-    if (kernel.settings.authzLocked < lock) kernel.changeSettings({ authzLocked: lock });
-  }
-
   #report(failures: readonly ApplyFailure[]): void {
     const counts = new Map<string, { error: WeftError; entries: number }>();
     for (const { operation, error } of failures) {
@@ -129,6 +124,6 @@ export class Shortage {
 }
 
 /** The owner of an unwritten address has no identity: what a rule says of identities cannot be trusted. */
-function lockOf(failures: readonly ApplyFailure[]): AuthzLock {
-  return failures.some(({ operation }) => operation.map === "addresses") ? AuthzLock.TABLES : AuthzLock.NONE;
+function lacksIdentities(failures: readonly ApplyFailure[]): boolean {
+  return failures.some(({ operation }) => operation.map === "addresses");
 }

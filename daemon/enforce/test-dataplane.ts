@@ -4,8 +4,9 @@
 import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
 import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
 import { CONFIGURATION_MAPS, planCapacities } from "../bpf/capacity.js";
+import { denyPods } from "../bpf/denial.js";
 import { isGrowing } from "../bpf/growth.js";
-import { AuthzLock, type MapName, type Settings } from "../bpf/maps.gen.js";
+import type { MapName, Settings } from "../bpf/maps.gen.js";
 import { type TestMap, testMaps } from "../bpf/test-map.js";
 import type { MapOperation } from "../compile/operation.js";
 
@@ -16,7 +17,7 @@ export class TestDataplane {
   settings: Settings = {
     accessLog: 0,
     authzOff: 0,
-    authzLocked: AuthzLock.NONE,
+    authzLocked: 0,
     authzNode: 1,
     hostNetns: 1n,
     podsCgroup: 0n,
@@ -60,6 +61,10 @@ export class TestDataplane {
 
   apply(operations: readonly MapOperation[]): ApplyFailure[] {
     return applyOperations(this.kernel, operations);
+  }
+
+  denyPods(): void {
+    denyPods(this.kernel.pods, () => true);
   }
 
   capacity(map: MapName) {

@@ -5,7 +5,9 @@ import type { ComponentStatus } from "../admin/answers.js";
 import type { Parts } from "./parts.js";
 
 export function componentsOf(
-  parts: Pick<Parts, "store" | "pods" | "dataplane"> & { readonly xds: Pick<Parts["xds"], "state"> },
+  parts: Pick<Parts, "store" | "pods" | "dataplane" | "shortage"> & {
+    readonly xds: Pick<Parts["xds"], "state">;
+  },
 ): ComponentStatus[] {
   const { address, connected, types } = parts.xds.state();
   const isSynced = (name: string) => types.every(({ type, synced }) => type !== name || synced);
@@ -21,11 +23,15 @@ export function componentsOf(
 }
 
 function policies(
-  { store, dataplane }: Pick<Parts, "store" | "dataplane">,
+  { store, dataplane, shortage }: Pick<Parts, "store" | "dataplane" | "shortage">,
   synced: boolean,
   address: string,
 ): ComponentStatus {
   const name = "policies";
+  if (shortage.isFrozen) {
+    const detail = "the kernel keeps an older configuration: every pod denies; see the log of bpf";
+    return { name, ready: false, detail };
+  }
   if (dataplane.settings.authzLocked !== 0) {
     const detail = "a verdict could not be stored: every policy denies; see the log of bpf";
     return { name, ready: false, detail };

@@ -1,6 +1,6 @@
 // Owns the verdict fixtures that no table decides: what guards the pod, the node, the switches.
 
-import { AuthzLock, Reason, TableNumber, WorkloadId } from "../../daemon/bpf/maps.gen.js";
+import { Reason, TableNumber, WorkloadId } from "../../daemon/bpf/maps.gen.js";
 import { addressEntry, podEntry } from "./fixture.js";
 import {
   ALLOWED,
@@ -103,17 +103,12 @@ export const guardFixtures: readonly VerdictFixture[] = [
   },
   {
     description: "every table is locked",
-    maps: [...guarded({}), settings({ authzLocked: AuthzLock.TABLES })],
+    maps: [...guarded({}), settings({ authzLocked: 1 })],
     expected: DENY_ALL,
   },
   {
     description: "every table is locked, and no policy applies",
-    maps: [...peers(TableNumber.OPEN), settings({ authzLocked: AuthzLock.TABLES })],
+    maps: [...peers(TableNumber.OPEN), settings({ authzLocked: 1 })],
     expected: { allowed: true, reason: Reason.AUTHZ_NO_POLICY },
-  },
-  {
-    description: "everything is locked",
-    maps: [...peers(TableNumber.OPEN), settings({ authzLocked: AuthzLock.EVERYTHING })],
-    expected: DENY_ALL,
   },
 ];

@@ -56,6 +56,10 @@ test("growth that a hook refuses puts the former programs back, leaves nothing, 
     });
     await until("the generation gone", () => generations().length === 1);
     expect([generations(), behind()]).toEqual([["generation-1"], before]);
+    // What governs is older than the mesh: nobody is let in by it, and status says why.
+    const answer = await peers.client.call("ask", { host: "10.77.0.21", port: 8080 });
+    expect(answer).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+    expect((await mesh.weftctl("status")).stdout).toContain("denies every inbound connection");
   } finally {
     for (const link of others) link.close();
     program.close();

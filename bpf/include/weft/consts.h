@@ -68,15 +68,6 @@ enum term_flag {
 	TERM_DRY_RUN = 2,
 };
 
-/* Values of settings.authz_locked: a verdict could not be stored anywhere else. */
-enum authz_lock {
-	LOCK_NONE = 0,
-	/* Identities may be missing: every verdict table denies. */
-	LOCK_TABLES = 1,
-	/* Guards may be missing: every inbound connection is denied. */
-	LOCK_EVERYTHING = 2,
-};
-
 enum direction {
 	DIRECTION_OUTBOUND = 1,
 	DIRECTION_INBOUND = 2,

@@ -40,7 +40,7 @@ struct pod_info {
 struct settings {
 	__u32 access_log;   /* not 0: connection events go to the ring buffer */
 	__u32 authz_off;    /* 1: verdicts are not enforced */
-	__u32 authz_locked; /* enum authz_lock */
+	__u32 authz_locked; /* 1: identities may be missing, so every verdict table denies */
 	__u32 authz_node;   /* 1: connections that the node itself opens pass */
 	__u64 host_netns;   /* cookie of the node's own network namespace, 0: not known */
 	__u64 pods_cgroup;  /* id of the cgroup that all pods are below, 0: none known */
