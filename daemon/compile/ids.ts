@@ -1,5 +1,6 @@
 // Owns the 32-bit numbers by which the kernel knows workloads, services and policies. Must not know any map.
 
+import { fnv1aOfText } from "../base/fnv1a.js";
 import { WorkloadId } from "../bpf/maps.gen.js";
 
 /** Numbers with a meaning of their own. */
@@ -24,7 +25,10 @@ export interface Ids<T> {
 }
 
 /** Numbers of resources named by `keyOf`; `hash` gives 32 unsigned bits. */
-export function createIds<T>(keyOf: (resource: T) => string, hash: (key: string) => number = fnv1a): Ids<T> {
+export function createIds<T>(
+  keyOf: (resource: T) => string,
+  hash: (key: string) => number = fnv1aOfText,
+): Ids<T> {
   // Signed inside: V8 keeps those in place, and would put every second unsigned one on the heap.
   const resources = new Map<number, T>();
   /** Numbers of keys whose hash was taken: hardly any, so that all others need no entry by key. */
@@ -74,11 +78,4 @@ export function createIds<T>(keyOf: (resource: T) => string, hash: (key: string)
     idOf: (key) => (find(key) ?? 0) >>> 0,
     get: (id) => resources.get(id | 0),
   };
-}
-
-/** 32-bit FNV-1a over the UTF-16 units of a text. */
-export function fnv1a(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
 }

@@ -1,6 +1,8 @@
 // Owns the sharing of equal immutable values, so that 100,000 workloads do not hold 100,000 copies of a namespace.
 // Must not know what is shared.
 
+import { fnv1aOfBytes } from "../base/fnv1a.js";
+
 /** Places of the table for each value that it may hold: short ways to a free one. */
 const PLACES_A_VALUE = 2;
 
@@ -87,10 +89,8 @@ export class Interner<T> {
   }
 }
 
-/** FNV-1a, 32 bits, signed. */
 function hashOf(bytes: Uint8Array, start: number, end: number): number {
-  let hash = 0x811c9dc5 | 0;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  const hash = fnv1aOfBytes(bytes, start, end);
   // The low bits choose the place: let the high ones count too.
   return hash ^ (hash >>> 15);
 }

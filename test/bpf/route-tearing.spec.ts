@@ -6,10 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { fnv1aOfText } from "../../daemon/base/fnv1a.js";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import type { MapName } from "../../daemon/bpf/maps.gen.js";
 import { createCompiler } from "../../daemon/compile/compiler.js";
-import { fnv1a } from "../../daemon/compile/ids.js";
 import type { MapOperation } from "../../daemon/compile/operation.js";
 import { createStore } from "../../daemon/model/store.js";
 import { pod, service } from "../../daemon/model/test-samples.js";
@@ -175,7 +175,7 @@ function firstCase(): RouteTearCase {
       address.split(".").reduce((host, part) => host * 256 + Number(part), 0),
     ),
     allowed: destinations.map(([, allowed]) => allowed.reduce((bits, number) => bits | (1 << number), 0)),
-    services: Array.from({ length: 8 }, (_, number) => fnv1a(`default/${name(number)}`)),
+    services: Array.from({ length: 8 }, (_, number) => fnv1aOfText(`default/${name(number)}`)),
     wrong: destinations.map(() => 0),
     action: 0,
     reason: 0,
