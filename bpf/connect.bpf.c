@@ -47,6 +47,32 @@ static __always_inline void connect_flow(struct flows *flows, const struct desti
 	flows->flow[0].order = ++flows->sent;
 }
 
+/* Run of a flow that is refused: any but 0. */
+#define RUN_REFUSED 1
+
+/* connect(2) succeeds, and no hook sees what is sent after it. So that the application hears of it
+ * all the same, the daemon closes such a socket at its next look. */
+static __always_inline void connect_nowhere(struct bpf_sock_addr *ctx, struct flows *own,
+					    const struct destination *destination)
+{
+	__u32 refused = CONNECTED_REFUSED;
+	__u64 netns = bpf_get_netns_cookie(ctx);
+	struct backend nobody = {.port = destination->port};
+	struct route route = {.run = RUN_REFUSED, .backend = &nobody};
+
+	copy_address(nobody.address, destination->address);
+	if (!own)
+		own = bpf_sk_storage_get(&flows, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!own) {
+		count_reason(REASON_STORAGE_FULL);
+		return;
+	}
+	connect_flow(own, destination, &route);
+	own->flow[0].flags |= FLOW_REFUSED;
+	if (bpf_map_update_elem(&connected_pods, &netns, &refused, BPF_ANY))
+		count_reason(REASON_STORAGE_FULL);
+}
+
 /* A connect of a datagram socket sends nothing, so it is never refused: resolvers try addresses by
  * it, on any port. A socket that asks again for what it has keeps its backend. */
 static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6)
@@ -65,6 +91,10 @@ static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6)
 			__builtin_memset(own->flow, 0, sizeof(own->flow));
 		if (!target)
 			count_reason(REASON_PASSTHROUGH);
+		/* A port that the service lacks is a resolver's: it wants to see its own address.
+		 */
+		else if (route.action == ROUTE_REFUSE && route.reason != REASON_NO_PORT)
+			connect_nowhere(ctx, own, &destination);
 		return HOOK_ACCEPT;
 	}
 	flow = own ? find_flow(own, &destination) : NULL;

@@ -60,6 +60,12 @@ static __always_inline struct flow *flow_to(struct bpf_sock_addr *ctx,
 		route->reason = REASON_ROUTED;
 		return flow;
 	}
+	/* Hears its peer only, and that is none; it is about to be closed. */
+	if (flow && flow->flags & FLOW_REFUSED && ctx->sk->state == BPF_TCP_ESTABLISHED) {
+		route->action = ROUTE_REFUSE;
+		route->reason = REASON_NO_ENDPOINT;
+		return NULL;
+	}
 	pick_backend(target, route);
 	if (route->action != ROUTE_REWRITE)
 		return NULL;

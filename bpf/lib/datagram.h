@@ -94,10 +94,13 @@ static __always_inline struct flow *find_peer(struct flows *flows, const struct 
 /* Notes that a pod has a connected datagram socket, for the sweep of those whose backend leaves. */
 static __always_inline void note_connected(__u64 netns)
 {
-	__u32 one = 1;
+	__u32 routed = CONNECTED_ROUTED;
 
-	if (!bpf_map_lookup_elem(&connected_pods, &netns) &&
-	    bpf_map_update_elem(&connected_pods, &netns, &one, BPF_ANY))
+	if (bpf_map_lookup_elem(&connected_pods, &netns))
+		return;
+	/* Not over what another CPU may have noted of a refused socket meanwhile. */
+	if (bpf_map_update_elem(&connected_pods, &netns, &routed, BPF_NOEXIST) &&
+	    !bpf_map_lookup_elem(&connected_pods, &netns))
 		count_reason(REASON_STORAGE_FULL);
 }
 
@@ -142,7 +145,7 @@ static __always_inline bool is_eligible(struct flow *flow, const struct target *
 {
 	struct slot_search search = {.first_slot = target->first_slot};
 
-	if (!target->slots)
+	if (!target->slots || flow->flags & FLOW_REFUSED)
 		return false;
 	if (flow->run == target->run)
 		return true;

@@ -1,7 +1,7 @@
 // Owns the kernel side of a running daemon: the long-lived maps, the generation that governs, the links.
 // Must not know the model, nor why an operation is wanted.
 
-import type { BpfError, BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
+import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
 import { bpfAttachFailed, bpfPinFailed, failed, ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
@@ -31,7 +31,7 @@ import { type Generation, loadGeneration } from "./generation.js";
 import { COUNTERS, type CounterName, GROWING, Growth, isGrowing, makeMap } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "./hooks.js";
-import { type MapName, maps, type Settings } from "./maps.gen.js";
+import { Connected, type MapName, maps, type Settings } from "./maps.gen.js";
 import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
@@ -290,34 +290,55 @@ export class Dataplane {
   }
 
   /**
-   * Closes connected datagram sockets whose backend has left its service, in the enrolled pods that may have some.
-   * Gives how many were closed, how many the kernel has no means to close, and what went wrong.
+   * Closes connected datagram sockets whose backend has left its service, in the enrolled pods that may have some;
+   * `refusedOnly`: in those that have connected to a service without endpoints since. Stops where a generation comes
+   * meanwhile: ask again when it is finished. Gives how many were closed, how many the kernel has no means to close, and what went wrong.
    */
-  async sweepDatagrams(): Promise<{ closed: number; kept: number; failures: readonly WeftError[] }> {
+  async sweepDatagrams(
+    refusedOnly = false,
+  ): Promise<{ closed: number; kept: number; failures: readonly WeftError[] }> {
     let closed = 0;
     let kept = 0;
     const failures: WeftError[] = [];
     const program = this.#generation?.programs.get(DATAGRAM_SWEEP);
-    if (program === undefined) return { closed, kept, failures };
+    const pods = this.#sweepable(refusedOnly);
+    if (program === undefined || pods.length === 0) return { closed, kept, failures };
     const link = this.#native.linkIterator(program);
-    for (const { cookie, netns } of this.enrollments()) {
-      // The iterator notes the pod again when it leaves such a socket alone.
+    for (const { cookie, namespace, name, netns } of pods) {
+      if (this.#growth !== undefined) break;
+      const opened = openNetns(this.#native, `${namespace}/${name}`, netns);
+      // It has ended, or its path leads elsewhere by now: no socket there is its own.
+      if (!opened.ok) continue;
       const noted = maps.connected_pods.key.encode(cookie);
-      if (!this.#state.connected_pods.delete(noted)) continue;
       try {
-        const found = await this.#native.readIterator(link, netns);
+        if (opened.value.cookie !== cookie) continue;
+        // The iterator notes the pod again when it leaves such a socket alone.
+        this.#state.connected_pods.delete(noted);
+        const found = await this.#native.readIterator(link, opened.value.path);
         const done = found.filter((byte) => byte === 1).length;
         closed += done;
         kept += found.length - done;
       } catch (error) {
-        // A namespace that has ended has no sockets.
-        if ((error as BpfError).code === "ENOENT") continue;
         this.#state.connected_pods.update(noted, maps.connected_pods.value.encode(1));
         failures.push(bpfAttachFailed("sweep", netns, error));
+      } finally {
+        opened.value.close();
       }
     }
     link.close();
     return { closed, kept, failures };
+  }
+
+  /** Enrolled pods that may have connected datagram sockets. */
+  #sweepable(refusedOnly: boolean): Enrollment[] {
+    const { key, value } = maps.connected_pods;
+    const { count, keys, values } = this.#state.connected_pods.entries();
+    const noted = new Set<bigint>();
+    for (let index = 0; index < count; index++) {
+      const isRefused = value.decode(values, index * value.size) === Connected.REFUSED;
+      if (isRefused || !refusedOnly) noted.add(key.decode(keys, index * key.size));
+    }
+    return noted.size === 0 ? [] : this.enrollments().filter(({ cookie }) => noted.has(cookie));
   }
 
   // ---- switches ----

@@ -13,7 +13,7 @@ import type { StateMaps } from "./state.js";
 export const COUNTERS = ["traffic", "policy_hits"] as const satisfies readonly StateMapName[];
 
 /** Long-lived maps that fill by use. Of the others, one grows by itself (pod_info), and the rest cannot fill. */
-export const GROWING = [...COUNTERS, "connections", "sibling_flows", "node_opens"] as const;
+export const GROWING = [...COUNTERS, "connections", "sibling_flows", "connected_pods", "node_opens"] as const;
 
 export type CounterName = (typeof COUNTERS)[number];
 export type GrowingName = (typeof GROWING)[number];

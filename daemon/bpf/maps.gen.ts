@@ -107,6 +107,18 @@ export const workloadIdNames: Readonly<Record<number, string>> = {
   2147483647: "node",
 };
 
+/** enum connected */
+export const Connected = {
+  ROUTED: 1,
+  REFUSED: 2,
+} as const;
+export type Connected = (typeof Connected)[keyof typeof Connected];
+/** `Connected` in lower case, for labels and logs. */
+export const connectedNames: Readonly<Record<number, string>> = {
+  1: "routed",
+  2: "refused",
+};
+
 /** enum term_flag */
 export const TermFlag = {
   DENY: 1,

@@ -24,6 +24,11 @@ export class DatagramSweep {
     return this.#kept;
   }
 
+  /** Closes what has connected to a service without endpoints. Call now and then. */
+  look(): void {
+    if (this.#state === "idle") void this.#sweep(true);
+  }
+
   /** Sweeps soon; once more when that is asked for meanwhile. */
   start(): void {
     if (this.#state !== "idle") {
@@ -33,14 +38,18 @@ export class DatagramSweep {
     void this.#sweep();
   }
 
-  async #sweep(): Promise<void> {
+  async #sweep(refusedOnly = false): Promise<void> {
     const { kernel, log } = this.#options;
     do {
+      const isNarrow = refusedOnly && !this.#again;
       this.#state = "sweeping";
-      const swept = await kernel.sweepDatagrams();
-      this.#kept = swept.kept;
+      const swept = await kernel.sweepDatagrams(isNarrow);
+      if (!isNarrow || swept.kept > 0) this.#kept = swept.kept;
       if (swept.closed > 0)
-        log.info({ sockets: swept.closed }, "connected datagram sockets closed: their endpoint has gone");
+        log.info(
+          { sockets: swept.closed },
+          "connected datagram sockets closed: they have no endpoint (any more)",
+        );
       if (swept.kept > 0)
         log.warn(
           { sockets: swept.kept },

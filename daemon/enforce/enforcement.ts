@@ -24,6 +24,7 @@ export interface Enforcement {
   readonly reconciler: Reconciler;
   readonly pods: Pods;
   readonly shortage: Shortage;
+  readonly sweep: DatagramSweep;
 }
 
 /** The parts, idle until they are told something. */
@@ -35,5 +36,5 @@ export function createEnforcement(options: EnforcementOptions): Enforcement {
   const onBackendLost = () => sweep.start();
   const reconciler = new Reconciler({ ...options, store, shortage, grace, onBackendLost });
   const pods = new Pods({ ...options, tell: (enrolled) => reconciler.applyLocal({ pods: enrolled }) });
-  return { store, reconciler, pods, shortage };
+  return { store, reconciler, pods, shortage, sweep };
 }

@@ -5,6 +5,9 @@ import type { Enforcement } from "../enforce/enforcement.js";
 /** Milliseconds between two looks at the pods' paths: a namespace must not be there for a second without a guard. */
 const LOOK_MS = 500;
 
+/** Milliseconds between two looks for datagram sockets that are connected to a service without endpoints. */
+const SWEEP_MS = 1_000;
+
 /** Milliseconds between two looks at the pods' hooks. */
 const CHECK_MS = 10_000;
 
@@ -15,9 +18,11 @@ const COUNT_MS = 30_000;
 export function startHousekeeping({
   pods,
   reconciler,
-}: Pick<Enforcement, "pods" | "reconciler">): () => void {
+  sweep,
+}: Pick<Enforcement, "pods" | "reconciler" | "sweep">): () => void {
   const timers = [
     setInterval(() => void pods.look(), LOOK_MS),
+    setInterval(() => sweep.look(), SWEEP_MS),
     setInterval(() => void pods.check(), CHECK_MS),
     setInterval(() => void reconciler.makeRoom(), COUNT_MS),
   ];

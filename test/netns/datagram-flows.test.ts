@@ -211,6 +211,27 @@ test.each([
   expect({ failed: await failed(), lines: world.mesh.accessLog().length }).toEqual(before);
 });
 
+test.each([
+  ["udp 4", dns],
+  ["udp 6", `${vip.dns.ipv6} ${dnsPort}`],
+  ["udp 6", `::ffff:${dns}`],
+])("%s connected to %s without endpoints: it hears of it, also when they come later", async (kind, to) => {
+  await serveBy();
+  const socket = await client.open(kind);
+  await socket.must("connect", to);
+  expect(await socket.tell("peer")).toBe(to);
+  await socket.tell("send");
+  // Waiting to read, as a resolver is: it wakes with the error.
+  expect(await socket.tell("recv", 5_000)).toBe("ECONNABORTED");
+  expect(await socket.tell("send")).toBe("EDESTADDRREQ");
+  await socket.must("connect", to);
+  await serveBy("web-a");
+  await until("an error at send", async () => (await socket.tell("send")) === "EDESTADDRREQ");
+  expect(await socket.tell("recv", 0)).toBe("ECONNABORTED");
+  await socket.must("connect", to);
+  expect(await socket.ask()).toBe(`web-a ${to}`);
+});
+
 test("datagrams to a service without endpoints are refused and counted by reason only", async () => {
   const failed = () => world.freshMetric("kmesh_tcp_connections_failed_total");
   const before = {

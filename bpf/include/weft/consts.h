@@ -62,6 +62,14 @@ enum workload_id {
 	WORKLOAD_NODE = 0x7fffffff,
 };
 
+/* Values of the map `connected_pods`: what a namespace has, or had, of datagram sockets. */
+enum connected {
+	/* Connected through a frontend. */
+	CONNECTED_ROUTED = 1,
+	/* Connected to a service without endpoints, too: to be closed soon. */
+	CONNECTED_REFUSED = 2,
+};
+
 /* Flags of struct term_origin. */
 enum term_flag {
 	TERM_DENY = 1,

@@ -19,6 +19,8 @@ enum flow_flag {
 	FLOW_WAITS = 2,
 	/* The socket shares its port (SO_REUSEPORT): answers may arrive at another one. */
 	FLOW_SHARED = 4,
+	/* Of a peer that had no endpoint at connect(2): the socket is to be closed. */
+	FLOW_REFUSED = 8,
 };
 
 /* One destination that a UDP socket asked for, and the backend that answers for it. */

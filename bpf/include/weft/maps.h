@@ -220,7 +220,7 @@ struct {
 	__type(value, struct sibling_flow);
 } sibling_flows SEC(".maps");
 
-/* netns cookie -> 1: a datagram socket there is, or was, connected through a frontend */
+/* netns cookie -> enum connected: a datagram socket there is, or was, connected to a frontend */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
