@@ -26,8 +26,9 @@ LAYOUT_STRUCT(connection_event);
 /* Macros are not in BTF at all: each member is generated as a constant of the name after LAYOUT_.
  */
 enum layout_constant {
-	LAYOUT_TERM_WORDS = TERM_WORDS,
-	LAYOUT_TERM_BITS = TERM_BITS,
+	LAYOUT_CHUNK_WORDS = CHUNK_WORDS,
+	LAYOUT_CHUNK_TERMS = CHUNK_TERMS,
+	LAYOUT_TABLE_CHUNKS = TABLE_CHUNKS,
 	LAYOUT_POD_NAME_BYTES = POD_NAME_BYTES,
 	LAYOUT_NETNS_PATH_BYTES = NETNS_PATH_BYTES,
 } layout_constant;

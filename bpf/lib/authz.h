@@ -3,10 +3,11 @@
  * in, allowed or not and why out. Knows no hook, and changes nothing, so that whoever asks gets the
  * same answer and nobody hears of it.
  *
- * What is missing denies: a pod that is not there, a table that is not there. Each dimension yields
- * the set of terms the packet satisfies; the AND of them, against the DENY terms first and the
- * ALLOW terms then, is the verdict. One rule or a thousand cost the same lookups. A table and its
- * rows never change once a pod names them, and leave only when no hook can be between the two.
+ * What is missing denies: a pod, a table, a chunk that is not there. Each dimension yields the set
+ * of terms the packet satisfies: a row. The AND of them, of the DENY terms first and the ALLOW
+ * terms then, is the verdict. Rows are summed up in a word, and only chunks that may hold a common
+ * term are read, so that one rule or ten thousand cost about the same. A table and its rows never
+ * change once a pod names them, and leave only when no hook can be between the two.
  */
 #ifndef WEFT_AUTHZ_H
 #define WEFT_AUTHZ_H
@@ -22,145 +23,203 @@ struct verdict {
 	__be16 port;
 
 	/* Set by judge(). */
-	__u32 allowed;	     /* 1 or 0 */
-	__u32 reason;	     /* enum reason */
-	__u32 workload;	     /* id of the pod's workload, 0: not named */
-	__u32 table;	     /* the number that guards the pod */
-	__u32 identity;	     /* number of the source's, 0: none, or no term asks */
-	__u32 deny_words;    /* words of the table with a DENY hit, one bit a word */
-	__u32 dry_run_words; /* those with a dry-run hit */
+	__u32 allowed;	      /* 1 or 0 */
+	__u32 reason;	      /* enum reason */
+	__u32 workload;	      /* id of the pod's workload, 0: not named */
+	__u32 table;	      /* the number that guards the pod */
+	__u32 identity;	      /* number of the source's, 0: none, or no term asks */
+	__u32 denied_chunk;   /* with REASON_AUTHZ_DENIED: the chunk of the term that matched */
+	__u64 dry_run_chunks; /* those that may hold a dry-run term that matched, one bit a chunk */
 };
 
 /* Terms satisfied by the identity of the source. */
-static __always_inline const struct term_set *terms_of_identity(const struct verdict_table *table,
+static __always_inline const struct term_row *terms_of_identity(const struct verdict_table *table,
 								__u32 number, __u32 identity)
 {
 	struct identity_row_key key = {.table = number, .identity = identity};
-	const struct term_set *row = NULL;
+	const struct term_row *row = bpf_map_lookup_elem(&authz_identity, &key);
 
-	if (table->flags & TABLE_BY_IDENTITY)
-		row = bpf_map_lookup_elem(&authz_identity, &key);
 	return row ? row : &table->identity;
 }
 
-static __always_inline const struct term_set *terms_of_address(const struct verdict_table *table,
+static __always_inline const struct term_row *terms_of_address(const struct verdict_table *table,
 							       __u32 number, const __be32 *source)
 {
 	struct address_row_key key = {.prefix_bits = 32 + 128, .table = number};
-	const struct term_set *row = NULL;
+	const struct term_row *row;
 
-	if (table->flags & TABLE_BY_ADDRESS) {
-		copy_address(key.address, source);
-		row = bpf_map_lookup_elem(&authz_address, &key);
-	}
+	copy_address(key.address, source);
+	row = bpf_map_lookup_elem(&authz_address, &key);
 	return row ? row : &table->address;
 }
 
-static __always_inline const struct term_set *
+static __always_inline const struct term_row *
 terms_of_destination(const struct verdict_table *table, __u32 number, const __be32 *destination)
 {
 	struct address_row_key key = {.prefix_bits = 32 + 128, .table = number};
-	const struct term_set *row = NULL;
+	const struct term_row *row;
 
-	if (table->flags & TABLE_BY_DESTINATION) {
-		copy_address(key.address, destination);
-		row = bpf_map_lookup_elem(&authz_dest, &key);
-	}
+	copy_address(key.address, destination);
+	row = bpf_map_lookup_elem(&authz_dest, &key);
 	return row ? row : &table->destination;
 }
 
-static __always_inline const struct term_set *terms_of_port(const struct verdict_table *table,
+static __always_inline const struct term_row *terms_of_port(const struct verdict_table *table,
 							    __u32 number, __be16 port)
 {
 	struct port_row_key key = {.table = number, .port = port};
-	const struct term_set *row = NULL;
+	const struct term_row *row = bpf_map_lookup_elem(&authz_port, &key);
 
-	if (table->flags & TABLE_BY_PORT)
-		row = bpf_map_lookup_elem(&authz_port, &key);
 	return row ? row : &table->port;
 }
 
 /* The sets that apply to an inbound connection, one a dimension. */
 struct term_rows {
-	const struct term_set *identity;
-	const struct term_set *address;
-	const struct term_set *port;
-	const struct term_set *destination;
+	struct term_row identity;
+	struct term_row address;
+	struct term_row port;
+	struct term_row destination;
+	__u32 flags; /* of the table: dimensions without a flag hold for every term */
+	__u32 pad;
 };
 
-static __always_inline void find_rows(const struct verdict *verdict,
-				      const struct verdict_table *table, struct term_rows *rows)
+/* Chunks that may hold a term which every dimension satisfies. */
+static __always_inline __u64 find_rows(const struct verdict *verdict,
+				       const struct verdict_table *table, struct term_rows *rows)
 {
-	rows->identity = terms_of_identity(table, verdict->table, verdict->identity);
-	rows->address = terms_of_address(table, verdict->table, verdict->source);
-	rows->port = terms_of_port(table, verdict->table, verdict->port);
-	rows->destination = terms_of_destination(table, verdict->table, verdict->destination);
-}
+	__u64 chunks = ~0ULL;
 
-/* 1 if any bit is set. Without a branch, because paths through a loop multiply in the verifier;
- * the barrier hides from LLVM that this is a comparison, which it would make a branch again. */
-static __always_inline __u64 any_bit(__u64 word)
-{
-	__u64 negated = -word;
-
-	barrier_var(negated);
-	return (word | negated) >> 63;
-}
-
-_Static_assert(TERM_WORDS <= 16, "match_terms returns one bit a word in 16 bits");
-
-/* The verdict's arithmetic, in a global function, which is verified once and not again at each
- * call: bits 0-15 tell the words with a DENY hit, 16-31 those with a dry-run hit, bit 32 whether an
- * ALLOW was hit. */
-__attribute__((noinline)) __u64 match_terms(const struct verdict_table *table,
-					    const struct term_set *identity,
-					    const struct term_set *address,
-					    const struct term_set *port,
-					    const struct term_set *destination)
-{
-	__u64 matched = 0, allow = 0;
-
-	/* Never so: the verifier asks. A DENY in every word, in case it ever were. */
-	if (!table || !identity || !address || !port || !destination)
-		return 0xffff;
-	for (__u32 i = 0; i < TERM_WORDS; i++) {
-		__u64 hits, deny, dry_run;
-
-		if (i >= table->words)
-			break;
-		hits =
-		    identity->words[i] & address->words[i] & port->words[i] & destination->words[i];
-		deny = hits & table->deny.words[i];
-		dry_run = hits & table->dry_run.words[i];
-		matched |= any_bit(deny) << i | any_bit(dry_run) << (16 + i);
-		allow |= hits & ~(table->deny.words[i] | table->dry_run.words[i]);
+	rows->flags = table->flags;
+	if (table->flags & TABLE_BY_IDENTITY) {
+		rows->identity = *terms_of_identity(table, verdict->table, verdict->identity);
+		chunks &= rows->identity.chunks;
 	}
-	return matched | any_bit(allow) << 32;
+	if (table->flags & TABLE_BY_ADDRESS) {
+		rows->address = *terms_of_address(table, verdict->table, verdict->source);
+		chunks &= rows->address.chunks;
+	}
+	if (table->flags & TABLE_BY_PORT) {
+		rows->port = *terms_of_port(table, verdict->table, verdict->port);
+		chunks &= rows->port.chunks;
+	}
+	if (table->flags & TABLE_BY_DESTINATION) {
+		rows->destination =
+		    *terms_of_destination(table, verdict->table, verdict->destination);
+		chunks &= rows->destination.chunks;
+	}
+	return chunks;
+}
+
+static __always_inline __u32 count_bits(__u64 word)
+{
+	word -= word >> 1 & 0x5555555555555555;
+	word = (word & 0x3333333333333333) + (word >> 2 & 0x3333333333333333);
+	word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f;
+	return word * 0x0101010101010101 >> 56;
+}
+
+/* Index of the lowest set bit of a word that is not 0. */
+static __always_inline __u32 lowest_bit(__u64 word)
+{
+	return count_bits((word & -word) - 1);
+}
+
+/* Keeps of `hits` the terms that are in the row's chunk too. False when the chunk is not there: one
+ * that the row names is never empty. */
+static __always_inline bool intersect(const struct term_row *row, __u32 chunk, __u64 *hits)
+{
+	__u32 index = row->first + count_bits(row->chunks & ((1ULL << chunk) - 1));
+	const struct term_chunk *terms = bpf_map_lookup_elem(&authz_chunks, &index);
+	__u64 any = 0;
+
+	if (!terms)
+		return false;
+	for (int i = 0; i < CHUNK_WORDS; i++) {
+		any |= terms->words[i];
+		hits[i] &= terms->words[i];
+	}
+	return any;
+}
+
+enum chunk_match {
+	CHUNK_MISSES,
+	CHUNK_HITS,
+	CHUNK_ABSENT, /* it is not there: whoever asks denies */
+};
+
+/* Terms of one chunk that the connection satisfies. A global function: verified once and not again
+ * at each call. `chunk` is one of find_rows(). */
+__attribute__((noinline)) int match_chunk(const struct term_rows *rows, __u32 chunk,
+					  struct term_chunk *hits)
+{
+	bool there = true;
+
+	/* Never so: the verifier asks. */
+	if (!rows || !hits)
+		return CHUNK_ABSENT;
+	chunk &= TABLE_CHUNKS - 1;
+	for (int i = 0; i < CHUNK_WORDS; i++)
+		hits->words[i] = ~0ULL;
+	if (rows->flags & TABLE_BY_IDENTITY)
+		there &= intersect(&rows->identity, chunk, hits->words);
+	if (rows->flags & TABLE_BY_ADDRESS)
+		there &= intersect(&rows->address, chunk, hits->words);
+	if (rows->flags & TABLE_BY_PORT)
+		there &= intersect(&rows->port, chunk, hits->words);
+	if (rows->flags & TABLE_BY_DESTINATION)
+		there &= intersect(&rows->destination, chunk, hits->words);
+	if (!there)
+		return CHUNK_ABSENT;
+	return hits->words[0] | hits->words[1] | hits->words[2] | hits->words[3] ? CHUNK_HITS
+										 : CHUNK_MISSES;
+}
+
+_Static_assert(CHUNK_WORDS == 4, "match_chunk looks at four words");
+
+/* The first of these chunks that is not a miss; what it is goes to `match`. */
+static __always_inline __u32 search_chunks(const struct term_rows *rows, __u64 chunks, int *match)
+{
+	struct term_chunk hits;
+	__u32 chunk = 0;
+
+	*match = CHUNK_MISSES;
+	for (int i = 0; i < TABLE_CHUNKS && chunks; i++) {
+		chunk = lowest_bit(chunks);
+		*match = match_chunk(rows, chunk, &hits);
+		if (*match != CHUNK_MISSES)
+			break;
+		chunks &= chunks - 1;
+	}
+	return chunk;
 }
 
 /* Judges against one complete table. */
 static __always_inline void judge_terms(const struct verdict_table *table, struct verdict *verdict)
 {
 	struct address_numbers source;
-	struct term_rows rows;
-	__u64 matched;
+	struct term_rows rows = {};
+	__u64 chunks;
+	int match;
 
 	if (table->flags & TABLE_BY_IDENTITY) {
 		read_owner(verdict->source, &source);
 		verdict->identity = source.identity;
 	}
-	find_rows(verdict, table, &rows);
-	matched = match_terms(table, rows.identity, rows.address, rows.port, rows.destination);
-	verdict->deny_words = matched & 0xffff;
-	verdict->dry_run_words = matched >> 16 & 0xffff;
-	if (verdict->deny_words) {
+	chunks = find_rows(verdict, table, &rows);
+	verdict->dry_run_chunks = chunks & table->dry_run_chunks;
+	verdict->denied_chunk = search_chunks(&rows, chunks & table->deny_chunks, &match);
+	if (match == CHUNK_HITS) {
 		verdict->reason = REASON_AUTHZ_DENIED;
-	} else if (matched >> 32 || !(table->flags & TABLE_HAS_ALLOW)) {
-		verdict->allowed = 1;
-		verdict->reason = REASON_AUTHZ_ALLOWED;
-	} else {
-		verdict->reason = REASON_AUTHZ_NO_ALLOW;
+		return;
 	}
+	if (match == CHUNK_MISSES && table->flags & TABLE_HAS_ALLOW)
+		search_chunks(&rows, chunks & table->allow_chunks, &match);
+	else if (match == CHUNK_MISSES)
+		match = CHUNK_HITS;
+	verdict->allowed = match == CHUNK_HITS;
+	verdict->reason = match == CHUNK_HITS	  ? REASON_AUTHZ_ALLOWED
+			  : match == CHUNK_MISSES ? REASON_AUTHZ_NO_ALLOW
+						  : REASON_AUTHZ_NO_TABLE;
 }
 
 /* What the number that guards the pod says. */

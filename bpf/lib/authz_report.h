@@ -7,35 +7,6 @@
 
 #include "authz.h"
 
-/* Index of the lowest set bit of a word that is not 0. Global functions, here and below, are
- * verified once and not again at each call. */
-__attribute__((noinline)) __u32 lowest_bit(__u64 word)
-{
-	__u32 bit = 0;
-
-	if (!(word & 0xffffffff)) {
-		word >>= 32;
-		bit += 32;
-	}
-	if (!(word & 0xffff)) {
-		word >>= 16;
-		bit += 16;
-	}
-	if (!(word & 0xff)) {
-		word >>= 8;
-		bit += 8;
-	}
-	if (!(word & 0xf)) {
-		word >>= 4;
-		bit += 4;
-	}
-	if (!(word & 0x3)) {
-		word >>= 2;
-		bit += 2;
-	}
-	return bit + !(word & 0x1);
-}
-
 static __always_inline __u32 policy_of_term(__u32 table, __u32 term)
 {
 	struct term_key key = {.table = table, .term = term};
@@ -99,39 +70,40 @@ static __always_inline void record_verdict(const struct verdict *verdict, __u32 
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* The DENY or dry-run terms that a connection satisfies in one word of its table. */
-__attribute__((noinline)) __u64 find_hits(const struct verdict *verdict, __u32 word, bool dry_run)
+/* Terms of one chunk that a connection satisfies: enum chunk_match. Global functions, here and
+ * below, are verified once and not again at each call. */
+__attribute__((noinline)) int find_hits(const struct verdict *verdict, __u32 chunk,
+					struct term_chunk *hits)
 {
 	const struct verdict_table *table;
-	struct term_rows rows;
+	struct term_rows rows = {};
 	__u32 number;
-	__u64 hits;
 
-	if (!verdict)
-		return 0;
+	if (!verdict || !hits)
+		return CHUNK_ABSENT;
 	/* Linux 6.1 takes no key out of a global function's argument. */
 	number = verdict->table;
 	table = bpf_map_lookup_elem(&authz_tables, &number);
-	if (!table)
-		return 0;
-	word %= TERM_WORDS;
-	find_rows(verdict, table, &rows);
-	hits = rows.identity->words[word] & rows.address->words[word] & rows.port->words[word] &
-	       rows.destination->words[word];
-	return hits & (dry_run ? table->dry_run.words[word] : table->deny.words[word]);
+	if (!table || !(find_rows(verdict, table, &rows) & 1ULL << (chunk & (TABLE_CHUNKS - 1))))
+		return CHUNK_ABSENT;
+	return match_chunk(&rows, chunk, hits);
 }
 
 /* The policy of the first DENY term that matched (id); 0 when no DENY did. Changes nothing. */
-static __always_inline __u32 name_policy(const struct verdict *verdict)
+__attribute__((noinline)) __u32 name_policy(const struct verdict *verdict)
 {
-	__u32 word;
-	__u64 hits;
+	struct term_chunk hits;
+	__u32 term;
 
-	if (!verdict->deny_words)
+	if (!verdict || verdict->reason != REASON_AUTHZ_DENIED ||
+	    find_hits(verdict, verdict->denied_chunk, &hits) != CHUNK_HITS)
 		return 0;
-	word = lowest_bit(verdict->deny_words);
-	hits = find_hits(verdict, word, false);
-	return hits ? policy_of_term(verdict->table, word * 64 + lowest_bit(hits)) : 0;
+	term = verdict->denied_chunk * CHUNK_TERMS;
+	for (int i = 0; i < CHUNK_WORDS; i++, term += 64) {
+		if (hits.words[i])
+			return policy_of_term(verdict->table, term + lowest_bit(hits.words[i]));
+	}
+	return 0;
 }
 
 /* Counts and records one dry-run match; returns its policy's id. */
@@ -153,29 +125,42 @@ __attribute__((noinline)) __u32 report_dry_run(const struct verdict *verdict, __
 
 /* Counts and records every dry-run term of one word; returns the last one's policy id. */
 __attribute__((noinline)) __u32 report_dry_runs(const struct verdict *verdict, __u32 source,
-						__u32 word, __u32 policy)
+						__u64 hits, __u32 first_term, __u32 policy)
 {
-	__u64 hits = find_hits(verdict, word, true);
-
 	for (int i = 0; i < 64 && hits; i++) {
-		policy = report_dry_run(verdict, source, word * 64 + lowest_bit(hits), policy);
+		policy = report_dry_run(verdict, source, first_term + lowest_bit(hits), policy);
 		hits &= hits - 1;
 	}
+	return policy;
+}
+
+/* As report_dry_runs(), of one chunk. */
+__attribute__((noinline)) __u32 report_dry_run_chunk(const struct verdict *verdict, __u32 source,
+						     __u32 chunk, __u32 policy)
+{
+	struct term_chunk hits;
+
+	if (!verdict || find_hits(verdict, chunk, &hits) != CHUNK_HITS)
+		return policy;
+	for (int i = 0; i < CHUNK_WORDS; i++)
+		policy = report_dry_runs(verdict, source, hits.words[i],
+					 chunk * CHUNK_TERMS + i * 64, policy);
 	return policy;
 }
 
 /* Tells of a verdict that is not a plain admission. */
 __attribute__((noinline)) int report_verdict(const struct verdict *verdict)
 {
-	__u32 policy = 0, source, words;
+	__u32 policy = 0, source;
+	__u64 chunks;
 
 	if (!verdict)
 		return 0;
 	source = source_of(verdict);
-	words = verdict->dry_run_words;
-	for (int i = 0; i < TERM_WORDS && words; i++) {
-		policy = report_dry_runs(verdict, source, lowest_bit(words), policy);
-		words &= words - 1;
+	chunks = verdict->dry_run_chunks;
+	for (int i = 0; i < TABLE_CHUNKS && chunks; i++) {
+		policy = report_dry_run_chunk(verdict, source, lowest_bit(chunks), policy);
+		chunks &= chunks - 1;
 	}
 	if (verdict->allowed)
 		return 0;
@@ -192,7 +177,7 @@ static __always_inline bool authorize(__u64 cookie, struct verdict *verdict)
 {
 	judge(cookie, verdict);
 	count_reason(verdict->reason);
-	if (!verdict->allowed || verdict->dry_run_words)
+	if (!verdict->allowed || verdict->dry_run_chunks)
 		report_verdict(verdict);
 	return verdict->allowed;
 }

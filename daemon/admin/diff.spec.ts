@@ -41,7 +41,7 @@ describe("diff", () => {
           expected: { serviceName: "default/web", firstSlot: 2 },
           actual: { serviceName: "default/web", firstSlot: 3 },
         },
-        { map: "authz_identity", key: { table: 2 }, expected: { terms: [0] }, actual: null },
+        { map: "authz_identity", key: { table: 2 }, expected: { chunks: [0], first: 3 }, actual: null },
       ],
     });
   });

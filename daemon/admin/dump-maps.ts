@@ -96,7 +96,9 @@ function view(map: MapName, record: Readonly<Record<string, unknown>>, names: Ke
     if (value instanceof Uint8Array) {
       shown[field] = bytesText(value);
     } else if (isRecord(value)) {
-      shown[field] = "words" in value ? terms(value.words) : view(map, value, names);
+      shown[field] = view(map, value, names);
+    } else if (CHUNK_FIELDS.has(field) && typeof value === "bigint") {
+      shown[field] = bitsOf(value);
     } else if (field === "words" && Array.isArray(value)) {
       shown.terms = terms(value);
     } else {
@@ -149,16 +151,20 @@ function bytesText(bytes: Uint8Array): string {
   return Buffer.from(end === -1 ? bytes : bytes.subarray(0, end)).toString("utf8");
 }
 
-/** Numbers of the bits that are set; bit t of word w is term w * 64 + t. */
-function terms(words: unknown): number[] {
+/** Words with a bit for each chunk of a verdict table. */
+const CHUNK_FIELDS: ReadonlySet<string> = new Set(["chunks", "denyChunks", "dryRunChunks", "allowChunks"]);
+
+/** Terms of a chunk, counted from its first. */
+function terms(words: readonly unknown[]): number[] {
+  return words.flatMap((word, index) =>
+    typeof word === "bigint" ? bitsOf(word).map((bit) => index * 64 + bit) : [],
+  );
+}
+
+/** Numbers of the bits that are set. */
+function bitsOf(word: bigint): number[] {
   const set: number[] = [];
-  if (!Array.isArray(words)) return set;
-  for (const [index, word] of words.entries()) {
-    if (typeof word !== "bigint") continue;
-    for (let rest = word, bit = 0; rest !== 0n; rest >>= 1n, bit++) {
-      if ((rest & 1n) === 1n) set.push(index * 64 + bit);
-    }
-  }
+  for (let rest = word, bit = 0; rest !== 0n; rest >>= 1n, bit++) if ((rest & 1n) === 1n) set.push(bit);
   return set;
 }
 

@@ -97,12 +97,15 @@ describe("reading", () => {
           entries: [
             {
               key: { table: 2, tableName: "default/no-web" },
-              value: { deny: [0, 65], dryRun: [], flags: 2 },
+              value: { denyChunks: [0], dryRunChunks: [], address: { chunks: [0], first: 3 }, flags: 2 },
             },
           ],
         },
         authz_identity: {
-          entries: [{ key: { identityName: "cluster.local/ns/default/sa/default" }, value: { terms: [0] } }],
+          entries: [{ key: { identityName: "cluster.local/ns/default/sa/default" }, value: { chunks: [0] } }],
+        },
+        authz_chunks: {
+          entries: [{ key: { index: 3 }, value: { terms: [0, 65] } }],
         },
         pods: { entries: [{ key: { cookie: (2n ** 60n).toString() } }] },
         pod_info: {

@@ -106,11 +106,9 @@ function raw(entries: readonly ExpectedEntry[], capacity = 16384): RawMap {
   };
 }
 
-const terms = (...numbers: number[]) => ({
-  words: Array.from({ length: 16 }, (_, word) =>
-    numbers.reduce((bits, term) => (term >> 6 === word ? bits | (1n << BigInt(term & 63)) : bits), 0n),
-  ),
-});
+const NO_TERMS = { chunks: 0n, first: 0 };
+/** Terms 0 and 65, one chunk. */
+const TERMS = { chunks: 1n, first: 3 };
 
 export const frontend = entry(
   "frontends",
@@ -157,18 +155,19 @@ export function testView(): TestView {
       "authz_tables",
       [
         entry("authz_tables", 2, {
-          deny: terms(0, 65),
-          dryRun: terms(),
-          identity: terms(),
-          address: terms(0),
-          port: terms(),
-          destination: terms(),
+          denyChunks: 1n,
+          dryRunChunks: 0n,
+          allowChunks: 0n,
+          identity: NO_TERMS,
+          address: TERMS,
+          port: NO_TERMS,
+          destination: NO_TERMS,
           flags: TableFlag.BY_IDENTITY,
-          words: 2,
         }),
       ],
     ],
-    ["authz_identity", [entry("authz_identity", { table: 2, identity: 3 }, terms(0))]],
+    ["authz_identity", [entry("authz_identity", { table: 2, identity: 3 }, TERMS)]],
+    ["authz_chunks", [entry("authz_chunks", 3, { words: [1n, 2n, 0n, 0n] })]],
     ["pods", [entry("pods", 2n ** 60n, { guard: word(2), workload: word(1), service: word(9) })]],
     [
       "pod_info",

@@ -5,6 +5,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as generated from "./maps.gen.js";
 import {
+  CHUNK_TERMS,
+  CHUNK_WORDS,
   type Codec,
   FrontendKey,
   maps,
@@ -13,9 +15,7 @@ import {
   Reason,
   reasonNames,
   Slot,
-  TERM_BITS,
-  TERM_WORDS,
-  TermSet,
+  TermChunk,
   U64,
 } from "./maps.gen.js";
 
@@ -52,9 +52,9 @@ describe("generated codecs", () => {
       "0403020101bb0000",
     );
     expect(Buffer.from(U64.encode(0x0102030405060708n)).toString("hex")).toBe("0807060504030201");
-    const words = Array.from({ length: TERM_WORDS }, () => 0n);
+    const words = Array.from({ length: CHUNK_WORDS }, () => 0n);
     words[1] = 1n << 63n;
-    const bytes = Buffer.from(TermSet.encode({ words }));
+    const bytes = Buffer.from(TermChunk.encode({ words }));
     expect(bytes.findIndex((byte) => byte !== 0)).toBe(15);
     expect(bytes[15]).toBe(0x80);
   });
@@ -106,8 +106,8 @@ describe("generated codecs", () => {
     expect(() => FrontendKey.encode({ address: address.subarray(12), port: 80, prefixLength: 128 })).toThrow(
       new RangeError("frontend_key.address has 4 bytes instead of 16"),
     );
-    expect(() => TermSet.encode({ words: [1n] })).toThrow(
-      new RangeError("term_set.words has 1 numbers instead of 16"),
+    expect(() => TermChunk.encode({ words: [1n] })).toThrow(
+      new RangeError("term_chunk.words has 1 numbers instead of 4"),
     );
     expect(() => FrontendKey.encode({ address, port: 70_000, prefixLength: 128 })).toThrow(RangeError);
     expect(() => FrontendKey.decode(new Uint8Array(19))).toThrow(RangeError);
@@ -124,7 +124,7 @@ describe("generated names", () => {
   });
 
   it("carry the header's macros", () => {
-    expect(TERM_BITS).toBe(TERM_WORDS * 64);
+    expect(CHUNK_TERMS).toBe(CHUNK_WORDS * 64);
   });
 
   it("fit maps into the kernel's 15 characters", () => {

@@ -27,9 +27,11 @@ function takeBytes(view: Buffer, start: number, end: number): Uint8Array {
   return new Uint8Array(view.subarray(start, end));
 }
 
-export const TERM_WORDS = 16;
+export const CHUNK_WORDS = 4;
 
-export const TERM_BITS = 1024;
+export const CHUNK_TERMS = 256;
+
+export const TABLE_CHUNKS = 64;
 
 export const POD_NAME_BYTES = 320;
 
@@ -813,67 +815,78 @@ export const WorkloadAddress: Codec<WorkloadAddress> = {
   },
 };
 
-/** struct term_set, 128 bytes */
-export interface TermSet {
-  readonly words: readonly bigint[];
+/** struct term_row, 16 bytes */
+export interface TermRow {
+  readonly chunks: bigint;
+  readonly first: number;
 }
-export const TermSet: Codec<TermSet> = {
-  size: 128,
+export const TermRow: Codec<TermRow> = {
+  size: 16,
   encode(value) {
-    const view = Buffer.allocUnsafe(128);
-    TermSet.encodeInto(value, view, 0);
+    const view = Buffer.allocUnsafe(16);
+    TermRow.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    putU64Array(view, offset, value.words, 16, "term_set.words");
+    view.writeBigUInt64LE(value.chunks, offset);
+    view.writeUInt32LE(value.first, offset + 8);
+    view[offset + 12] = 0;
+    view[offset + 13] = 0;
+    view[offset + 14] = 0;
+    view[offset + 15] = 0;
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 128);
+    const view = viewOf(bytes, offset, 16);
     return {
-      words: takeU64Array(view, offset, 16),
+      chunks: view.readBigUInt64LE(offset),
+      first: view.readUInt32LE(offset + 8),
     };
   },
 };
 
-/** struct verdict_table, 776 bytes */
+/** struct verdict_table, 96 bytes */
 export interface VerdictTable {
-  readonly deny: TermSet;
-  readonly dryRun: TermSet;
-  readonly identity: TermSet;
-  readonly address: TermSet;
-  readonly port: TermSet;
-  readonly destination: TermSet;
+  readonly denyChunks: bigint;
+  readonly dryRunChunks: bigint;
+  readonly allowChunks: bigint;
+  readonly identity: TermRow;
+  readonly address: TermRow;
+  readonly port: TermRow;
+  readonly destination: TermRow;
   readonly flags: number;
-  readonly words: number;
 }
 export const VerdictTable: Codec<VerdictTable> = {
-  size: 776,
+  size: 96,
   encode(value) {
-    const view = Buffer.allocUnsafe(776);
+    const view = Buffer.allocUnsafe(96);
     VerdictTable.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    TermSet.encodeInto(value.deny, view, offset);
-    TermSet.encodeInto(value.dryRun, view, offset + 128);
-    TermSet.encodeInto(value.identity, view, offset + 256);
-    TermSet.encodeInto(value.address, view, offset + 384);
-    TermSet.encodeInto(value.port, view, offset + 512);
-    TermSet.encodeInto(value.destination, view, offset + 640);
-    view.writeUInt32LE(value.flags, offset + 768);
-    view.writeUInt32LE(value.words, offset + 772);
+    view.writeBigUInt64LE(value.denyChunks, offset);
+    view.writeBigUInt64LE(value.dryRunChunks, offset + 8);
+    view.writeBigUInt64LE(value.allowChunks, offset + 16);
+    TermRow.encodeInto(value.identity, view, offset + 24);
+    TermRow.encodeInto(value.address, view, offset + 40);
+    TermRow.encodeInto(value.port, view, offset + 56);
+    TermRow.encodeInto(value.destination, view, offset + 72);
+    view.writeUInt32LE(value.flags, offset + 88);
+    view[offset + 92] = 0;
+    view[offset + 93] = 0;
+    view[offset + 94] = 0;
+    view[offset + 95] = 0;
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 776);
+    const view = viewOf(bytes, offset, 96);
     return {
-      deny: TermSet.decode(view, offset),
-      dryRun: TermSet.decode(view, offset + 128),
-      identity: TermSet.decode(view, offset + 256),
-      address: TermSet.decode(view, offset + 384),
-      port: TermSet.decode(view, offset + 512),
-      destination: TermSet.decode(view, offset + 640),
-      flags: view.readUInt32LE(offset + 768),
-      words: view.readUInt32LE(offset + 772),
+      denyChunks: view.readBigUInt64LE(offset),
+      dryRunChunks: view.readBigUInt64LE(offset + 8),
+      allowChunks: view.readBigUInt64LE(offset + 16),
+      identity: TermRow.decode(view, offset + 24),
+      address: TermRow.decode(view, offset + 40),
+      port: TermRow.decode(view, offset + 56),
+      destination: TermRow.decode(view, offset + 72),
+      flags: view.readUInt32LE(offset + 88),
     };
   },
 };
@@ -954,6 +967,28 @@ export const PortRowKey: Codec<PortRowKey> = {
     return {
       table: view.readUInt32LE(offset),
       port: view.readUInt16BE(offset + 4),
+    };
+  },
+};
+
+/** struct term_chunk, 32 bytes */
+export interface TermChunk {
+  readonly words: readonly bigint[];
+}
+export const TermChunk: Codec<TermChunk> = {
+  size: 32,
+  encode(value) {
+    const view = Buffer.allocUnsafe(32);
+    TermChunk.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    putU64Array(view, offset, value.words, 4, "term_chunk.words");
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 32);
+    return {
+      words: takeU64Array(view, offset, 4),
     };
   },
 };
@@ -1367,43 +1402,52 @@ export const maps = {
     value: VerdictTable,
     maxEntries: 1024,
     flags: 1,
-    layout: "8701274d",
+    layout: "22c44747",
   },
   authz_identity: {
     name: "authz_identity",
     type: "HASH",
     key: IdentityRowKey,
-    value: TermSet,
+    value: TermRow,
     maxEntries: 16384,
     flags: 1,
-    layout: "36e2433e",
+    layout: "e52b7ec6",
   },
   authz_address: {
     name: "authz_address",
     type: "LPM_TRIE",
     key: AddressRowKey,
-    value: TermSet,
+    value: TermRow,
     maxEntries: 16384,
     flags: 1,
-    layout: "97d1d381",
+    layout: "f530c5e8",
   },
   authz_dest: {
     name: "authz_dest",
     type: "LPM_TRIE",
     key: AddressRowKey,
-    value: TermSet,
+    value: TermRow,
     maxEntries: 4096,
     flags: 1,
-    layout: "97d1d381",
+    layout: "f530c5e8",
   },
   authz_port: {
     name: "authz_port",
     type: "HASH",
     key: PortRowKey,
-    value: TermSet,
+    value: TermRow,
     maxEntries: 16384,
     flags: 1,
-    layout: "9c7ad2dd",
+    layout: "86332b80",
+  },
+  authz_chunks: {
+    name: "authz_chunks",
+    type: "ARRAY",
+    key: U32,
+    value: TermChunk,
+    maxEntries: 4096,
+    flags: 0,
+    layout: "38986f94",
   },
   authz_terms: {
     name: "authz_terms",

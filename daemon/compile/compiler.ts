@@ -10,7 +10,8 @@ import type { ReadableStore } from "../model/store.js";
 import type { Delta, Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import { type AddressChanges, AddressTable } from "./addresses.js";
-import { type AuthzChange, type AuthzCompiler, createAuthzCompiler } from "./authz/authz.js";
+import { createAuthzCompiler } from "./authz/authz.js";
+import type { AuthzChange, AuthzCompiler } from "./authz/contract.js";
 import { sameEndpoint } from "./eligibility.js";
 import { addVirtualAddresses, type FrontendChanges, FrontendTable } from "./frontends.js";
 import { createIds } from "./ids.js";
@@ -63,7 +64,7 @@ export interface Compiler {
   makeRoom(): void;
   /** Slots and targets that nothing leads to any more since the last call; to be called when no hook can be reading them. */
   takeRetired(): (() => void) | undefined;
-  /** Entries in use; of arrays the number of elements ever given out. Maps of other owners are not in it. */
+  /** Entries in use; of arrays the places up to the last one in use. Maps of other owners are not in it. */
   sizes(): Partial<Record<MapName, number>>;
   /** As sizes(), with the elements of arrays that remain after compact(): what empty maps must have room for. */
   needed(): Partial<Record<MapName, number>>;
@@ -203,21 +204,30 @@ class MeshCompiler implements Compiler {
   }
 
   takeRetired(): (() => void) | undefined {
-    return this.#frontends.takeRetired();
+    const retired = [this.#frontends.takeRetired(), this.authz.takeRetired()].filter(
+      (release) => release !== undefined,
+    );
+    return retired.length === 0
+      ? undefined
+      : () => {
+          for (const release of retired) release();
+        };
   }
 
   needed(): Partial<Record<MapName, number>> {
-    return { ...this.sizes(), ...this.#frontends.needed };
+    return { ...this.sizes(), ...this.#frontends.needed, authz_chunks: this.authz.chunks.used };
   }
 
   compact(): void {
     this.#frontends.compact();
+    this.authz.compact();
   }
 
   sizes(): Partial<Record<MapName, number>> {
     return {
       ...this.#frontends.sizes(),
       ...this.#authzEntries.sizes(),
+      authz_chunks: this.authz.chunks.highWater,
       addresses: this.#addresses.size,
       pods: this.#pods.size,
     };
@@ -262,7 +272,7 @@ function inOrder(
   ];
 }
 
-/** Entries by map, counted from the operations on them. */
+/** Entries by map, counted from the operations on them; those of arrays stay, and say nothing. */
 class EntryCounter {
   readonly #keys = new Map<MapName, Set<string>>();
 

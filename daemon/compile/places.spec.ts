@@ -25,6 +25,17 @@ describe("places", () => {
     expect([places.allocate(1).first, places.highWater, places.used]).toEqual([1, 2, 2]);
   });
 
+  it("are given out from the lowest on, and end where the last one in use ends", () => {
+    const slots = new Places();
+    const [a, b, c, d] = [1, 1, 4, 1].map((length) => slots.allocate(length)) as [Run, Run, Run, Run];
+    for (const run of [b, a]) slots.retire(run);
+    slots.takeRetired()?.();
+    expect([slots.allocate(1).first, slots.highWater]).toEqual([a.first, 7]);
+    for (const run of [c, d]) slots.retire(run);
+    slots.takeRetired()?.();
+    expect(slots.highWater).toBe(1);
+  });
+
   it("never overlap a run that is in use or may still be read", () => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant("allocate" as const), length: fc.integer({ min: 1, max: 9 }) }),

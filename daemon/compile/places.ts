@@ -11,7 +11,7 @@ export interface Run {
  * before, so it is reused only when whoever takes it by takeRetired() says so.
  */
 export class Places {
-  /** Index: log2 of the class; values: first indexes. */
+  /** Index: log2 of the class; values: first indexes, falling. */
   readonly #free: number[][] = [];
   #retired: Run[] = [];
   #highWater: number;
@@ -23,7 +23,7 @@ export class Places {
     this.#used = reserved;
   }
 
-  /** Elements that have ever been given out: what the map must hold. */
+  /** Elements up to the last that is in use or waits: what the map must hold. */
   get highWater(): number {
     return this.#highWater;
   }
@@ -33,7 +33,7 @@ export class Places {
     return this.#used;
   }
 
-  /** A run of at least one element. */
+  /** A run of at least one element: the lowest that is free, since a map may end before the highest that ever was. */
   allocate(length: number): Run {
     const power = classOf(length);
     const first = this.#free[power]?.pop() ?? this.#highWater;
@@ -58,7 +58,25 @@ export class Places {
     this.#retired = [];
     return () => {
       for (const run of runs) this.#freeOf(classOf(run.length)).push(run.first);
+      for (const power of new Set(runs.map((run) => classOf(run.length))))
+        this.#freeOf(power).sort((a, b) => b - a);
+      this.#trim();
     };
+  }
+
+  /** Forgets free runs at the end. */
+  #trim(): void {
+    for (let before = -1; before !== this.#highWater; ) {
+      before = this.#highWater;
+      for (const [power, firsts] of this.#free.entries()) {
+        let last = 0;
+        while (firsts !== undefined && firsts[last] === this.#highWater - 2 ** power) {
+          this.#highWater -= 2 ** power;
+          last++;
+        }
+        if (last > 0) firsts.splice(0, last);
+      }
+    }
   }
 
   #freeOf(power: number): number[] {

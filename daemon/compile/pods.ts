@@ -7,7 +7,7 @@ import type { Service } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 import type { Delta, EnrolledPod } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
-import type { GuardedPod } from "./authz/authz.js";
+import type { GuardedPod } from "./authz/contract.js";
 import type { Ids } from "./ids.js";
 import type { DeleteOperation, PutOperation } from "./operation.js";
 import { tagOfCookie, wordOf } from "./word.js";

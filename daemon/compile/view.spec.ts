@@ -56,18 +56,14 @@ describe("view", () => {
   });
 
   it("counts rows of tables and identities that are not there", () => {
-    const words = new Array<bigint>(16).fill(0n);
+    const row = { chunks: 0n, first: 0 };
     const rows: [MapName, Uint8Array, Uint8Array][] = [
       [
         "authz_identity",
         maps.authz_identity.key.encode({ table: 7, identity: 4 }),
-        maps.authz_identity.value.encode({ words }),
+        maps.authz_identity.value.encode(row),
       ],
-      [
-        "authz_port",
-        maps.authz_port.key.encode({ table: 7, port: 80 }),
-        maps.authz_port.value.encode({ words }),
-      ],
+      ["authz_port", maps.authz_port.key.encode({ table: 7, port: 80 }), maps.authz_port.value.encode(row)],
     ];
     expect(logicalView(rows, new Map([[4, "x"]])).orphans).toBe(2);
     expect(logicalView(rows, NOBODY).orphans).toBe(3);

@@ -8,7 +8,7 @@ import {
   TableFlag,
   TableNumber,
   Target,
-  type TermSet,
+  type TermRow,
   U32,
   type Word,
 } from "../bpf/maps.gen.js";
@@ -175,6 +175,12 @@ class Tables {
   orphans = 0;
 
   constructor(contents: Contents, identities: ReadonlyMap<number, string>) {
+    const chunks = new Map(
+      contents
+        .of("authz_chunks")
+        .map(([key, value]) => [U32.decode(key), maps.authz_chunks.value.decode(value).words] as const),
+    );
+    const hex: RowText = (row) => rowText(row, chunks);
     const rows = new Map<number, Rows>();
     for (const [key] of contents.of("authz_tables")) {
       rows.set(U32.decode(key), { identity: new Map(), address: [], destination: [], port: [], terms: [] });
@@ -211,7 +217,7 @@ class Tables {
     for (const [key, value] of contents.of("authz_tables")) {
       const number = U32.decode(key);
       const found = rows.get(number);
-      if (found !== undefined) this.#texts.set(number, tableText(value, found, identities));
+      if (found !== undefined) this.#texts.set(number, tableText(value, found, identities, hex));
     }
   }
 
@@ -236,7 +242,15 @@ function numbersOf(words: readonly [Word, Word, Word], tag: number): [number, nu
   return [own(words[0]), own(words[1]), own(words[2])];
 }
 
-function tableText(value: Uint8Array, rows: Rows, identities: ReadonlyMap<number, string>): string {
+/** The terms of a row as text, wherever its chunks lie. */
+type RowText = (row: TermRow) => string;
+
+function tableText(
+  value: Uint8Array,
+  rows: Rows,
+  identities: ReadonlyMap<number, string>,
+  hex: RowText,
+): string {
   const table = maps.authz_tables.value.decode(value);
   const byDefault = hex(table.identity);
   const peers: [number, string][] = [[0, "none"], ...identities];
@@ -246,9 +260,9 @@ function tableText(value: Uint8Array, rows: Rows, identities: ReadonlyMap<number
       : peers.map(([number, name]) => `${name}=${rows.identity.get(number) ?? byDefault}`);
   return JSON.stringify({
     flags: table.flags,
-    words: table.words,
-    deny: hex(table.deny),
-    dryRun: hex(table.dryRun),
+    deny: table.denyChunks.toString(16),
+    dryRun: table.dryRunChunks.toString(16),
+    allow: table.allowChunks.toString(16),
     address: hex(table.address),
     port: hex(table.port),
     destination: hex(table.destination),
@@ -260,11 +274,16 @@ function tableText(value: Uint8Array, rows: Rows, identities: ReadonlyMap<number
   });
 }
 
-function hex(set: TermSet): string {
-  return set.words
-    .map((word) => word.toString(16))
-    .join(":")
-    .replace(/(:0)+$/, "");
+function rowText({ chunks, first }: TermRow, contents: ReadonlyMap<number, readonly bigint[]>): string {
+  const texts: string[] = [];
+  for (let chunk = 0, rest = chunks; rest !== 0n; chunk++, rest >>= 1n) {
+    if ((rest & 1n) === 0n) continue;
+    const words = contents.get(first + texts.length);
+    texts.push(
+      `${chunk}:${words === undefined ? "missing" : words.map((word) => word.toString(16)).join(".")}`,
+    );
+  }
+  return texts.join(" ");
 }
 
 function sorted<T>(entries: readonly (readonly [string, T])[]): Record<string, T> {

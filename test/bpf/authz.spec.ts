@@ -15,7 +15,7 @@ import { VerdictCase } from "./cases.gen.js";
 import { counted, entry, loadObject, withObject } from "./fixture.js";
 import { verdictFixtures } from "./verdict.cases.js";
 import { CLIENT_PORT, type VerdictFixture } from "./verdict.fixture.js";
-import { CLIENT, guarded, origins, POD, SERVER, settings } from "./verdict.tables.js";
+import { CLIENT, guarded, origins, POD, SERVER, settings, terms } from "./verdict.tables.js";
 
 /** A case as it goes into the kernel: the outcome is filled with what no verdict gives. */
 function caseOf({
@@ -86,7 +86,7 @@ it("a word of the same key that is half written counts as absent", () => {
 });
 
 it("a judgement leaves no trace", () => {
-  const maps = [...guarded({ deny: [0], dryRun: [1] }), settings({ accessLog: 1 })];
+  const maps = [...guarded({ deny: [0], dryRun: [257] }), settings({ accessLog: 1 })];
   withObject("tests/authz", maps, (object) => {
     expect(object.run("test_judge", VerdictCase, caseOf({})).allowed).toBe(0);
     expect([object.reasons(), object.policyHits()]).toEqual([{}, []]);
@@ -105,7 +105,7 @@ describe("authorization counts", () => {
   });
 
   it("every connection, summed over the CPUs", () => {
-    withObject("tests/authz", guarded({ flags: 1, words: 0 }), (object) => {
+    withObject("tests/authz", guarded({ flags: 1, allow: [] }), (object) => {
       object.run("test_authorize", VerdictCase, caseOf({}), 1000);
       expect(object.reasons()).toEqual(counted(Reason.AUTHZ_NO_ALLOW, 1000));
       expect(object.policyHits()).toEqual([{ policy: 0, destination: 2, dryRun: 0, count: 1000 }]);
@@ -116,9 +116,9 @@ describe("authorization counts", () => {
 describe("authorization records", () => {
   const accessLog = settings({ accessLog: 1 });
   const rules = [
-    ...guarded({ dryRun: [1], deny: [0], port: { words: [3n, ...new Array<bigint>(15).fill(0n)] } }),
+    ...guarded({ dryRun: [257], deny: [0], port: terms(0, 257) }),
     ...origins(77, [0], TermFlag.DENY),
-    ...origins(78, [1], TermFlag.DRY_RUN),
+    ...origins(78, [257], TermFlag.DRY_RUN),
   ];
 
   it("a dry-run match and a denial in the access log, with the policy of each", async () => {

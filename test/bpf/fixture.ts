@@ -76,8 +76,11 @@ export function podEntry(
 /** Entries to make each map with. */
 type Capacity = (map: string) => number;
 
+/** The rows of all verdict fixtures lie in one array, each at its place. */
+const smallCapacity: Capacity = (map) => (map === "authz_chunks" ? maps[map].maxEntries : MAP_ENTRIES);
+
 /** Opens an object with small maps, ready to load. Throws BpfError when it is not built. */
-export function openSmall(path: string, capacityOf: Capacity = () => MAP_ENTRIES): BpfObject {
+export function openSmall(path: string, capacityOf = smallCapacity): BpfObject {
   const object = native.openObject(path);
   for (const name of object.mapNames) {
     if (name in ringBuffers) object.setMaxEntries(name, RING_BYTES);

@@ -7,13 +7,12 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import { TableFlag, TermSet, VerdictTable } from "../../daemon/bpf/maps.gen.js";
+import { TableFlag, TermRow, VerdictTable } from "../../daemon/bpf/maps.gen.js";
 import { tagOfCookie, tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { check, runQuietly } from "../../lab/process.js";
 import { TearCase } from "./cases.gen.js";
-import { loadObject } from "./fixture.js";
-import { ALL, terms } from "./verdict.tables.js";
+import { entry, loadObject } from "./fixture.js";
 
 const WANTED = BigInt(process.env.WEFT_TEAR_VERDICTS ?? 10_000_000);
 const RUNS = 100_000;
@@ -22,6 +21,7 @@ const FEW = 4;
 const ADMITTING = 0x1_0000_0007n;
 const REFUSING = 0x1_0000_0008n;
 const FRIEND = "10.0.0.1";
+const NOBODY = { chunks: 0n, first: 0 };
 const STRANGER = "10.0.0.9";
 
 let bpffs = "";
@@ -56,16 +56,16 @@ function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
       mix: wordOf(1, 0).tag,
       // Admits whoever has a row of its own, and nobody else.
       tableValue: VerdictTable.encode({
-        deny: terms(),
-        dryRun: terms(),
-        identity: terms(),
-        address: ALL,
-        port: ALL,
-        destination: ALL,
+        denyChunks: 0n,
+        dryRunChunks: 0n,
+        allowChunks: 1n,
+        identity: NOBODY,
+        address: NOBODY,
+        port: NOBODY,
+        destination: NOBODY,
         flags: TableFlag.HAS_ALLOW | TableFlag.BY_IDENTITY,
-        words: 1,
       }),
-      rowValue: TermSet.encode(terms(0)),
+      rowValue: TermRow.encode({ chunks: 1n, first: 0 }),
     },
   });
   return new Promise((resolve, reject) => {
@@ -83,7 +83,8 @@ function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
 }
 
 it(`none of ${WANTED} verdicts is one that neither state gives`, { timeout: 300_000 }, async () => {
-  const object = loadObject("tests/tearing", [], () => FEW);
+  const chunk = entry("authz_chunks", 0, { words: [1n, 0n, 0n, 0n] });
+  const object = loadObject("tests/tearing", [chunk], () => FEW);
   const directory = join(bpffs, "maps");
   mkdirSync(directory);
   object.pinMaps(["pods", "addresses", "authz_tables", "authz_identity"], directory);

@@ -1,6 +1,7 @@
 // Owns the fixtures of bpf/lib/authz.h: what the maps hold, who connects where, what the verdict is to be.
 
-import { TableFlag, TERM_WORDS, TermFlag, type TermSet } from "../../daemon/bpf/maps.gen.js";
+import { TableFlag, TermFlag } from "../../daemon/bpf/maps.gen.js";
+import type { TermSet } from "../../daemon/compile/authz/rows.js";
 import { addressEntry, type Entry } from "./fixture.js";
 import {
   ALLOWED,
@@ -9,6 +10,7 @@ import {
   FIRST,
   hit,
   NO_ALLOW,
+  NO_TABLE,
   NONE,
   type VerdictFixture,
 } from "./verdict.fixture.js";
@@ -42,7 +44,7 @@ const actions: VerdictFixture[] = [
   },
   {
     description: "an ALLOW without rules admits nobody",
-    maps: guarded({ flags: ALLOWING, words: 0 }),
+    maps: guarded({ flags: ALLOWING, allow: [] }),
     expected: NO_ALLOW,
   },
   {
@@ -61,26 +63,36 @@ const actions: VerdictFixture[] = [
     expected: { ...denied(0), policy: 0 },
   },
   ...[
-    [3, 40],
-    [40, 3],
-    [3, 700],
-    [700, 3],
+    [3, 300],
+    [300, 3],
+    [3, 1000],
+    [1000, 3],
   ].map(
     ([deny = 0, allow = 0]): VerdictFixture => ({
       description: `a DENY (term ${deny}) beats an ALLOW (term ${allow})`,
       maps: [
-        ...guarded({ deny: [deny], port: terms(deny, allow), flags: ALLOWING, words: TERM_WORDS }),
+        ...guarded({ deny: [deny], allow: [allow], port: terms(deny, allow), flags: ALLOWING }),
         ...origins(77, [deny], TermFlag.DENY),
       ],
       expected: denied(77),
     }),
   ),
+  ...[130, 600].map(
+    (second): VerdictFixture => ({
+      description: `of two DENY the first (of term 70 and ${second}) is named`,
+      maps: [
+        ...guarded({ deny: [70, second], port: terms(70, second) }),
+        ...origins(78, [second], TermFlag.DENY),
+        ...origins(77, [70], TermFlag.DENY),
+      ],
+      expected: denied(77),
+    }),
+  ),
   {
-    description: "of two DENY the first is named",
+    description: "chunks before the one that matches are passed over",
     maps: [
-      ...guarded({ deny: [70, 130], port: terms(70, 130), words: 3 }),
-      ...origins(78, [130], TermFlag.DENY),
-      ...origins(77, [70], TermFlag.DENY),
+      ...guarded({ deny: [5, 300, 600], port: terms(5, 300, 600), address: terms(6, 301, 600) }),
+      ...origins(77, [600], TermFlag.DENY),
     ],
     expected: denied(77),
   },
@@ -101,17 +113,22 @@ const dryRuns: VerdictFixture[] = [
   {
     description: "a dry-run match beside a denial: both are counted",
     maps: [
-      ...guarded({ dryRun: [1], deny: [0], port: terms(0, 1) }),
+      ...guarded({ dryRun: [257], deny: [0], port: terms(0, 257) }),
       ...origins(77, [0], TermFlag.DENY),
-      ...origins(78, [1], dryRun),
+      ...origins(78, [257], dryRun),
     ],
     expected: { ...denied(77), hits: [hit(77, 0), hit(78, 1)] },
   },
-  {
-    description: "a dry-run policy whose terms cross a word's edge is counted once",
-    maps: [...guarded({ dryRun: [63, 64], port: terms(63, 64), words: 2 }), ...origins(77, [63, 64], dryRun)],
-    expected: { ...ALLOWED, hits: [hit(77, 1)] },
-  },
+  ...[
+    [63, 64],
+    [255, 256],
+  ].map(
+    (across): VerdictFixture => ({
+      description: `a dry-run policy of terms ${across.join(" and ")} is counted once`,
+      maps: [...guarded({ dryRun: across, port: terms(...across) }), ...origins(77, across, dryRun)],
+      expected: { ...ALLOWED, hits: [hit(77, 1)] },
+    }),
+  ),
   {
     description: "several dry-run policies in one word are counted each",
     maps: [
@@ -129,26 +146,23 @@ const dryRuns: VerdictFixture[] = [
   },
 ];
 
-const edges: VerdictFixture[] = [0, 31, 32, 63, 64, 127, 512, 1023].flatMap((bit) => {
-  const words = Math.floor(bit / 64) + 1;
-  return [
-    {
-      description: `DENY at term ${bit}`,
-      maps: [...guarded({ deny: [bit], port: terms(bit), words }), ...origins(77, [bit], TermFlag.DENY)],
-      expected: denied(77),
-    },
-    {
-      description: `ALLOW at term ${bit}`,
-      maps: guarded({ port: terms(bit), flags: ALLOWING, words }),
-      expected: ALLOWED,
-    },
-    {
-      description: `dry run at term ${bit}`,
-      maps: [...guarded({ dryRun: [bit], port: terms(bit), words }), ...origins(77, [bit], dryRun)],
-      expected: { ...ALLOWED, hits: [hit(77, 1)] },
-    },
-  ];
-});
+const edges: VerdictFixture[] = [0, 31, 32, 63, 64, 127, 255, 256, 1023, 16383].flatMap((bit) => [
+  {
+    description: `DENY at term ${bit}`,
+    maps: [...guarded({ deny: [bit], port: terms(bit) }), ...origins(77, [bit], TermFlag.DENY)],
+    expected: denied(77),
+  },
+  {
+    description: `ALLOW at term ${bit}`,
+    maps: guarded({ allow: [bit], port: terms(bit), flags: ALLOWING }),
+    expected: ALLOWED,
+  },
+  {
+    description: `dry run at term ${bit}`,
+    maps: [...guarded({ dryRun: [bit], port: terms(bit) }), ...origins(77, [bit], dryRun)],
+    expected: { ...ALLOWED, hits: [hit(77, 1)] },
+  },
+]);
 
 /** Of each dimension: how a row is written, and which of them names the connection and which another. */
 const dimensions = [
@@ -182,44 +196,44 @@ const dimensions = [
 const rows: VerdictFixture[] = dimensions.flatMap(({ name, flag, row }) => [
   {
     description: `${name}: a row of its own takes the default's place, to allow`,
-    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), row("own", FIRST)],
+    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), ...row("own", FIRST)],
     expected: ALLOWED,
   },
   {
     description: `${name}: a row of its own takes the default's place, to deny`,
-    maps: [...guarded({ [name]: FIRST, flags: ALLOWING | flag }), row("own", NONE)],
+    maps: [...guarded({ [name]: FIRST, flags: ALLOWING | flag }), ...row("own", NONE)],
     expected: NO_ALLOW,
   },
   {
     description: `${name}: without a row of its own the default counts`,
-    maps: [...guarded({ [name]: FIRST, flags: ALLOWING | flag }), row("other", NONE)],
+    maps: [...guarded({ [name]: FIRST, flags: ALLOWING | flag }), ...row("other", NONE)],
     expected: ALLOWED,
   },
   {
     description: `${name}: a row of another is not its own`,
-    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), row("other", FIRST)],
+    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), ...row("other", FIRST)],
     expected: NO_ALLOW,
   },
   {
     description: `${name}: rows of another table are not looked at`,
-    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), row("own", FIRST, TABLE + 1)],
+    maps: [...guarded({ [name]: NONE, flags: ALLOWING | flag }), ...row("own", FIRST, TABLE + 1)],
     expected: NO_ALLOW,
   },
   {
     description: `${name}: a dimension that no term asks about is not looked up`,
-    maps: [...guarded({ [name]: FIRST, flags: ALLOWING }), row("own", NONE)],
+    maps: [...guarded({ flags: ALLOWING }), ...row("own", NONE)],
     expected: ALLOWED,
   },
 ]);
 
 const BY_ADDRESS = ALLOWING | TableFlag.BY_ADDRESS;
 const nested: Entry[] = [
-  addressRow("10.0.0.0", 96 + 8, FIRST),
-  addressRow("10.0.0.0", 96 + 24, NONE),
-  addressRow("10.0.0.1", 96 + 32, FIRST),
-  addressRow("fd00::", 16, FIRST),
-  addressRow("fd00::", 64, NONE),
-  addressRow("fd00::1", 128, FIRST),
+  ...addressRow("10.0.0.0", 96 + 8, FIRST),
+  ...addressRow("10.0.0.0", 96 + 24, NONE),
+  ...addressRow("10.0.0.1", 96 + 32, FIRST),
+  ...addressRow("fd00::", 16, FIRST),
+  ...addressRow("fd00::", 64, NONE),
+  ...addressRow("fd00::1", 128, FIRST),
 ];
 
 const sources: readonly (readonly [from: string, to: string, admitted: boolean, where: string])[] = [
@@ -258,7 +272,7 @@ const combinations: VerdictFixture[] = [
     description: "IPv6 peers are known by identity too",
     maps: [
       ...guarded({ identity: NONE, flags: ALLOWING | TableFlag.BY_IDENTITY }),
-      identityRow(IDENTITY, FIRST),
+      ...identityRow(IDENTITY, FIRST),
     ],
     from: CLIENT_V6,
     to: SERVER_V6,
@@ -268,21 +282,37 @@ const combinations: VerdictFixture[] = [
     description: "words of another address are nobody's",
     maps: [
       ...guarded({ identity: NONE, flags: ALLOWING | TableFlag.BY_IDENTITY }),
-      identityRow(IDENTITY, FIRST),
+      ...identityRow(IDENTITY, FIRST),
       addressEntry(CLIENT, { workload: 1, identity: IDENTITY }, 9),
     ],
     expected: { ...NO_ALLOW, source: 0 },
   },
   {
     description: "an unknown source has identity 0",
-    maps: [...guarded({ identity: FIRST, flags: ALLOWING | TableFlag.BY_IDENTITY }), identityRow(0, NONE)],
+    maps: [...guarded({ identity: FIRST, flags: ALLOWING | TableFlag.BY_IDENTITY }), ...identityRow(0, NONE)],
     from: "192.0.2.9",
     expected: { ...NO_ALLOW, source: 0 },
   },
   {
-    description: "words beyond those in use are not read",
-    maps: guarded({ port: terms(64), flags: ALLOWING, words: 1 }),
+    description: "chunks that no policy fills are not read",
+    maps: guarded({ allow: [0], port: terms(256), flags: ALLOWING }),
     expected: NO_ALLOW,
+  },
+];
+
+/** Entries without those of a map. */
+const without = (map: Entry["map"], entries: readonly Entry[]) => entries.filter((each) => each.map !== map);
+
+const absences: VerdictFixture[] = [
+  {
+    description: "a DENY whose chunk was never written denies",
+    maps: without("authz_chunks", guarded({ deny: [0], port: FIRST })),
+    expected: NO_TABLE,
+  },
+  {
+    description: "an ALLOW whose chunk was never written denies",
+    maps: without("authz_chunks", guarded({ port: FIRST, flags: ALLOWING })),
+    expected: NO_TABLE,
   },
 ];
 
@@ -294,4 +324,5 @@ export const verdictFixtures: readonly VerdictFixture[] = [
   ...rows,
   ...blocks,
   ...combinations,
+  ...absences,
 ];

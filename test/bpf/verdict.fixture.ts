@@ -50,4 +50,5 @@ export function hit(policy: number, dryRun: number, destination = 2): PolicyHit 
 
 /** Denied because ALLOW policies apply and none matched: a hit of policy 0. */
 export const NO_ALLOW = { allowed: false, reason: Reason.AUTHZ_NO_ALLOW, hits: [hit(0, 0)] } as const;
+export const NO_TABLE = { allowed: false, reason: Reason.AUTHZ_NO_TABLE, hits: [hit(0, 0)] } as const;
 export const DENY_ALL = { allowed: false, reason: Reason.AUTHZ_DENY_ALL, hits: [hit(0, 0)] } as const;

@@ -9,6 +9,7 @@ import {
   DENY_ALL,
   hit,
   NO_ALLOW,
+  NO_TABLE,
   NONE,
   type VerdictFixture,
 } from "./verdict.fixture.js";
@@ -42,7 +43,7 @@ export const guardFixtures: readonly VerdictFixture[] = [
   {
     description: "the table is missing",
     maps: peers(TABLE),
-    expected: { allowed: false, reason: Reason.AUTHZ_NO_TABLE, hits: [hit(0, 0)] },
+    expected: NO_TABLE,
   },
   {
     description: "the number stands for policies that are not known or fit no table",

@@ -1,7 +1,9 @@
 // Owns the words in which verdict fixtures are written: peers, terms, tables and rows as map entries.
 // Must not know which verdict they lead to.
 
-import { type Settings, TERM_WORDS, type TermSet } from "../../daemon/bpf/maps.gen.js";
+import { CHUNK_TERMS, maps, type Settings, TableFlag, type TermRow } from "../../daemon/bpf/maps.gen.js";
+import { PlacedRows, type TermSet, termsAt } from "../../daemon/compile/authz/rows.js";
+import { Places } from "../../daemon/compile/places.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { addressEntry, type Entry, entry, podEntry } from "./fixture.js";
 
@@ -14,16 +16,26 @@ export const TABLE = 5;
 /** The server's network namespace. */
 export const POD = 0x1_0000_0007n;
 
-/** Everybody, in the bits of one dimension. */
-export const ALL: TermSet = { words: new Array<bigint>(TERM_WORDS).fill(0xffff_ffff_ffff_ffffn) };
+/** Every term that a fixture uses. */
+const ALL: TermSet = termsAt(Array.from({ length: 4 * CHUNK_TERMS }, (_, term) => term));
 
-export function terms(...bits: number[]): TermSet {
-  const words = new Array<bigint>(TERM_WORDS).fill(0n);
-  for (const bit of bits) {
-    const word = Math.floor(bit / 64);
-    words[word] = (words[word] ?? 0n) | (1n << BigInt(bit % 64));
-  }
-  return { words };
+export function terms(...positions: number[]): TermSet {
+  return termsAt(positions);
+}
+
+/** Where the sets of all fixtures lie: each loads those that it uses. */
+const placed = new PlacedRows(new Places());
+
+/** The row that stands for a set, and the entries that it needs. */
+function rowOf(set: TermSet): { readonly row: TermRow; readonly chunks: Entry[] } {
+  const row = placed.place(set);
+  const chunks = [...set.keys()]
+    .sort((a, b) => a - b)
+    .map((chunk, index) => {
+      const bytes = Buffer.from(set.get(chunk)?.buffer ?? new ArrayBuffer(0));
+      return entry("authz_chunks", row.first + index, maps.authz_chunks.value.decode(bytes));
+    });
+  return { row, chunks };
 }
 
 /** Client and server, in both families, the server guarded by `guard`. */
@@ -35,47 +47,55 @@ export function peers(guard: number): Entry[] {
 }
 
 interface Terms {
-  /** Terms of each kind; the others are ALLOW. */
+  /** Terms of each kind, which must not share a chunk; default of ALLOW: the first, where it is free. */
   readonly deny?: number[];
   readonly dryRun?: number[];
+  readonly allow?: number[];
   /** What those without a row of their own satisfy; default: everything. */
   readonly identity?: TermSet;
   readonly address?: TermSet;
   readonly port?: TermSet;
   readonly destination?: TermSet;
-  /** Enum table_flag, ored. */
+  /** Enum table_flag, ored, beside those of the dimensions given. */
   readonly flags?: number;
-  readonly words?: number;
 }
+
+const chunksOf = (positions: readonly number[]): bigint =>
+  positions.reduce((bits, term) => bits | (1n << BigInt(Math.floor(term / CHUNK_TERMS))), 0n);
 
 function table(
   number: number,
-  {
-    deny = [],
-    dryRun = [],
-    identity = ALL,
-    address = ALL,
-    port = ALL,
-    destination = ALL,
-    flags = 0,
-    words = 1,
-  }: Terms,
-): Entry {
-  return entry("authz_tables", number, {
-    deny: terms(...deny),
-    dryRun: terms(...dryRun),
-    identity,
-    address,
-    port,
-    destination,
-    flags,
-    words,
-  });
+  { deny = [], dryRun = [], allow = [0], identity, address, port, destination, flags = 0 }: Terms,
+): Entry[] {
+  const rows = [identity, address, port, destination].map((set) => rowOf(set ?? ALL));
+  const [byIdentity, byAddress, byPort, byDestination] = rows.map(({ row }) => row) as [
+    TermRow,
+    TermRow,
+    TermRow,
+    TermRow,
+  ];
+  const others = chunksOf([...deny, ...dryRun]);
+  const value = {
+    denyChunks: chunksOf(deny),
+    dryRunChunks: chunksOf(dryRun),
+    allowChunks: chunksOf(allow) & ~others,
+    identity: byIdentity,
+    address: byAddress,
+    port: byPort,
+    destination: byDestination,
+    flags:
+      flags |
+      (identity ? TableFlag.BY_IDENTITY : 0) |
+      (address ? TableFlag.BY_ADDRESS : 0) |
+      (port ? TableFlag.BY_PORT : 0) |
+      (destination ? TableFlag.BY_DESTINATION : 0),
+  };
+  return [...rows.flatMap(({ chunks }) => chunks), entry("authz_tables", number, value)];
 }
 
 /** The server guarded by one table. */
 export function guarded(spec: Terms): Entry[] {
-  return [...peers(TABLE), table(TABLE, spec)];
+  return [...peers(TABLE), ...table(TABLE, spec)];
 }
 
 /** Which policy each of these terms comes from. */
@@ -83,22 +103,28 @@ export function origins(policy: number, bits: number[], flags: number, number = 
   return bits.map((term) => entry("authz_terms", { table: number, term }, { policy, flags }));
 }
 
-export function identityRow(identity: number, row: TermSet, number = TABLE): Entry {
-  return entry("authz_identity", { table: number, identity }, row);
+export function identityRow(identity: number, set: TermSet, number = TABLE): Entry[] {
+  const { row, chunks } = rowOf(set);
+  return [...chunks, entry("authz_identity", { table: number, identity }, row)];
 }
 
 /** `bits` count from the left of the 16-byte form. */
-export function addressRow(address: string, bits: number, row: TermSet, number = TABLE): Entry {
-  return entry("authz_address", { prefixBits: 32 + bits, table: number, address: toKeyBytes(address) }, row);
+export function addressRow(address: string, bits: number, set: TermSet, number = TABLE): Entry[] {
+  const { row, chunks } = rowOf(set);
+  const key = { prefixBits: 32 + bits, table: number, address: toKeyBytes(address) };
+  return [...chunks, entry("authz_address", key, row)];
 }
 
-export function portRow(port: number, row: TermSet, number = TABLE): Entry {
-  return entry("authz_port", { table: number, port }, row);
+export function portRow(port: number, set: TermSet, number = TABLE): Entry[] {
+  const { row, chunks } = rowOf(set);
+  return [...chunks, entry("authz_port", { table: number, port }, row)];
 }
 
 /** `bits` count from the left of the 16-byte form. */
-export function destinationRow(address: string, bits: number, row: TermSet, number = TABLE): Entry {
-  return entry("authz_dest", { prefixBits: 32 + bits, table: number, address: toKeyBytes(address) }, row);
+export function destinationRow(address: string, bits: number, set: TermSet, number = TABLE): Entry[] {
+  const { row, chunks } = rowOf(set);
+  const key = { prefixBits: 32 + bits, table: number, address: toKeyBytes(address) };
+  return [...chunks, entry("authz_dest", key, row)];
 }
 
 /** The node has opened a connection to the server's port 80. */

@@ -5,9 +5,11 @@
 #ifndef WEFT_CONSTS_H
 #define WEFT_CONSTS_H
 
-/* Terms of one verdict table: TERM_WORDS 64-bit words of one bit a term. */
-#define TERM_WORDS 16
-#define TERM_BITS  (TERM_WORDS * 64)
+/* Terms of one verdict table, one bit each: at most TABLE_CHUNKS chunks of CHUNK_WORDS 64-bit
+ * words. */
+#define CHUNK_WORDS  4
+#define CHUNK_TERMS  (CHUNK_WORDS * 64)
+#define TABLE_CHUNKS 64
 
 /* Bytes of the NUL-padded texts in struct pod_info. */
 #define POD_NAME_BYTES	 320

@@ -129,7 +129,7 @@ struct {
 	__uint(max_entries, 16384);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct identity_row_key);
-	__type(value, struct term_set);
+	__type(value, struct term_row);
 } authz_identity SEC(".maps");
 
 /* (table, source block) -> terms it satisfies */
@@ -138,7 +138,7 @@ struct {
 	__uint(max_entries, 16384);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct address_row_key);
-	__type(value, struct term_set);
+	__type(value, struct term_row);
 } authz_address SEC(".maps");
 
 /* (table, destination block) -> terms it satisfies */
@@ -147,7 +147,7 @@ struct {
 	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct address_row_key);
-	__type(value, struct term_set);
+	__type(value, struct term_row);
 } authz_dest SEC(".maps");
 
 /* (table, destination port) -> terms it satisfies */
@@ -156,8 +156,16 @@ struct {
 	__uint(max_entries, 16384);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct port_row_key);
-	__type(value, struct term_set);
+	__type(value, struct term_row);
 } authz_port SEC(".maps");
+
+/* index -> chunk of a row. Runs of them belong to one row and never change under it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct term_chunk);
+} authz_chunks SEC(".maps");
 
 /* (table, term) -> policy */
 struct {

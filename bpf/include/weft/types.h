@@ -130,23 +130,31 @@ struct address_key {
 
 /* ---- authorization: one generation ---- */
 
-/* A set of terms: bit t of word w is term w * 64 + t. */
-struct term_set {
-	__u64 words[TERM_WORDS];
+/* Some terms of a table: bit t of word w is the chunk's term w * 64 + t. */
+struct term_chunk {
+	__u64 words[CHUNK_WORDS];
 };
 
-/* Never changed once a pod names it. */
+/* A set of terms of a table: the chunks that hold any, one after the other in `authz_chunks`. None
+ * of them is empty there, so that one which was never written is known. */
+struct term_row {
+	__u64 chunks; /* bit c: chunk c holds terms of the set; the others are empty */
+	__u32 first;  /* index into `authz_chunks` of the lowest one */
+	__u32 pad;
+};
+
+/* Never changed once a pod names it. Terms of one kind fill chunks of their own. */
 struct verdict_table {
-	struct term_set deny; /* terms of enforced DENY policies */
-	struct term_set
-	    dry_run; /* terms of dry-run policies; what is in neither is an enforced ALLOW */
-	struct term_set identity; /* terms satisfied by identities without a row of their own */
-	struct term_set address;  /* terms satisfied by source addresses outside every block */
-	struct term_set port;	  /* terms satisfied by ports without a row of their own */
-	struct term_set
-	    destination; /* terms satisfied by destination addresses outside every block */
-	__u32 flags;	 /* enum table_flag */
-	__u32 words;	 /* words in use, 0-TERM_WORDS */
+	__u64 deny_chunks;	     /* bit c: chunk c holds terms of enforced DENY policies */
+	__u64 dry_run_chunks;	     /* of dry-run policies */
+	__u64 allow_chunks;	     /* of enforced ALLOW policies */
+	struct term_row identity;    /* terms satisfied by identities without a row of their own */
+	struct term_row address;     /* terms satisfied by source addresses outside every block */
+	struct term_row port;	     /* terms satisfied by ports without a row of their own */
+	struct term_row destination; /* terms satisfied by destinations outside every block */
+	__u32 flags; /* enum table_flag, with terms one dimension at least, whose rows tell them
+			from empty places */
+	__u32 pad;
 };
 
 struct identity_row_key {

@@ -1,11 +1,12 @@
 // Owns the cases of the compiler's life: what is absent, changed, shared, too large, not storable.
 
 import { describe, expect, it } from "vitest";
-import { type MapName, TableNumber, TERM_BITS, U32 } from "../../bpf/maps.gen.js";
+import { CHUNK_TERMS, type MapName, TABLE_CHUNKS, TableNumber, U32 } from "../../bpf/maps.gen.js";
 import type { Policy } from "../../model/policy.js";
 import type { EntryOperation } from "../operation.js";
 import { block, match, policy, TestMesh, text, workload } from "./test-mesh.js";
 
+const TABLE_TERMS = TABLE_CHUNKS * CHUNK_TERMS;
 const CLIENT = "10.0.0.2";
 const SERVER = "10.0.0.1";
 const client = workload("default", "client", [CLIENT]);
@@ -145,7 +146,27 @@ describe("changes", () => {
     expect(before.every((operation) => operation.kind === "put" && operation.table === fresh)).toBe(true);
     expect(before.at(-1)).toMatchObject({ map: "authz_tables", key: U32.encode(fresh) });
     expect(after[0]).toEqual({ kind: "delete", map: "authz_tables", key: U32.encode(old) });
-    expect(maps(after)).toEqual(maps(before));
+    // Chunks are no entries to delete: their places are given out again.
+    expect(maps(after)).toEqual(maps(before).filter((map) => map !== "authz_chunks"));
+  });
+
+  it("gives the chunks of a table that is gone to another, once no hook can be reading them", () => {
+    const mesh = started(byNamespace);
+    const change = (name: string) =>
+      mesh.update({
+        policies: [policy("p", [[[match({ namespaces: [text(name)], destinationPorts: [80, 443] })]]])],
+        policiesSynced: true,
+      });
+    change("a");
+    const before = mesh.compiler.chunks.highWater;
+    change("b");
+    expect(mesh.compiler.chunks.highWater).toBeGreaterThan(before);
+    const taken = mesh.compiler.chunks.highWater;
+    for (let turn = 0; turn < 20; turn++) {
+      mesh.compiler.takeRetired()?.();
+      change(`c${turn}`);
+    }
+    expect(mesh.compiler.chunks.highWater).toBeLessThanOrEqual(taken);
   });
 
   it("costs nothing for a policy that concerns no enrolled workload, or says the same in other words", () => {
@@ -245,19 +266,19 @@ describe("what does not fit", () => {
     );
 
   it("fits as many terms as a table has", () => {
-    const mesh = started(large(TERM_BITS));
-    expect(mesh.compiler.statistics()).toMatchObject({ terms: TERM_BITS, oversizedWorkloads: 0 });
-    const peer = workload(`ns-${TERM_BITS - 1}`, "peer", ["10.0.0.8"]);
+    const mesh = started(large(TABLE_TERMS));
+    expect(mesh.compiler.statistics()).toMatchObject({ terms: TABLE_TERMS, oversizedWorkloads: 0 });
+    const peer = workload(`ns-${TABLE_TERMS - 1}`, "peer", ["10.0.0.8"]);
     mesh.update({ workloads: [peer] });
-    expect(allowed(mesh, "10.0.0.8", TERM_BITS)).toBe(true);
+    expect(allowed(mesh, "10.0.0.8", TABLE_TERMS)).toBe(true);
     expect(allowed(mesh, "10.0.0.8", 1)).toBe(false);
   });
 
   it("denies and says why when there are more, and recovers", () => {
     const mesh = started();
-    const { rejections } = mesh.update({ policies: [large(TERM_BITS + 1)], policiesSynced: true });
+    const { rejections } = mesh.update({ policies: [large(TABLE_TERMS + 1)], policiesSynced: true });
     expect(rejections).toEqual([
-      { name: "istio-system/large", reason: expect.stringContaining(`need ${TERM_BITS + 1} terms`) },
+      { name: "istio-system/large", reason: expect.stringContaining(`need ${TABLE_TERMS + 1} terms`) },
     ]);
     expect(allowed(mesh)).toBe(false);
     expect(mesh.guardOf(server)).toBe(TableNumber.DENY);

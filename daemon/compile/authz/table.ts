@@ -1,30 +1,27 @@
-// Owns the form of one verdict table: the rows of bitmaps that its terms come to, as map operations.
-// Must not know which workloads it guards.
+// Owns the form of one verdict table: the rows that its terms come to, as map operations. Must not know which
+// workloads it guards.
 
 import {
   AddressRowKey,
   IdentityRowKey,
   PortRowKey,
   TableFlag,
-  TERM_WORDS,
   TermFlag,
   TermKey,
   TermOrigin,
-  TermSet,
+  TermRow,
   U32,
   VerdictTable,
 } from "../../bpf/maps.gen.js";
 import type { DeleteOperation, EntryOperation, PutOperation } from "../operation.js";
-import { type Expression, evaluate, visitLeaves } from "./expression.js";
+import type { Places } from "../places.js";
 import type { Identity, InternedIdentity } from "./identity.js";
 import { ALL_IPV4, addressTruth, blockOf, type Dimension, identityTruth, portOf } from "./leaves.js";
-import type { Term, TermList } from "./terms.js";
-
-type Words = readonly bigint[];
+import { contentOf, PlacedRows, type TermSet, TermSets } from "./rows.js";
+import type { TermList } from "./terms.js";
 
 /** Significant bits of an address row's key before the address: the table number. */
 const TABLE_BITS = 32;
-const NO_TERMS: Words = new Array<bigint>(TERM_WORDS).fill(0n);
 
 /**
  * One verdict table. Its number, terms and default sets never change; identities come and go, each with a row
@@ -33,44 +30,66 @@ const NO_TERMS: Words = new Array<bigint>(TERM_WORDS).fill(0n);
 export class Table {
   readonly number: number;
   readonly list: TermList;
-  readonly #identity: RowSet;
-  readonly #address: RowSet;
-  readonly #port: RowSet;
-  readonly #destination: RowSet;
+  readonly #identity: TermSets;
+  readonly #address: TermSets;
+  readonly #port: TermSets;
+  readonly #destination: TermSets;
   readonly #identityTruth: (identity: Identity | undefined) => Set<string>;
-  readonly #identityDefault: Words;
+  readonly #identityDefault: TermSet;
+  readonly #identityDefaultContent: string;
+  readonly #rows: PlacedRows;
 
-  /** `identities` are those of the mesh now: what most of them get is the default. */
-  constructor(number: number, list: TermList, identities: Iterable<Identity>) {
+  /** `identities` are those of the mesh now: what most of them get is the default. Chunks come from `space`. */
+  constructor(number: number, list: TermList, identities: Iterable<Identity>, space: Places) {
     this.number = number;
     this.list = list;
-    this.#identity = new RowSet(list.terms, "identity");
-    this.#address = new RowSet(list.terms, "address");
-    this.#port = new RowSet(list.terms, "port");
-    this.#destination = new RowSet(list.terms, "destination");
+    this.#rows = new PlacedRows(space);
+    const dimension = (name: Dimension): TermSets =>
+      new TermSets(
+        list.terms.map((term) => term[name]),
+        list.positions,
+      );
+    this.#identity = dimension("identity");
+    this.#address = dimension("address");
+    this.#port = dimension("port");
+    this.#destination = dimension("destination");
     this.#identityTruth = identityTruth(this.#identity.leaves);
     this.#identityDefault = this.#commonestRow(identities);
+    this.#identityDefaultContent = contentOf(this.#identityDefault);
   }
 
-  /** Everything of the table: rows first, the entry that makes the kernel look for them last. */
+  /** Everything of the table: what is pointed at first, the entry that makes the kernel look for it last. */
   *puts(
     identities: Iterable<InternedIdentity>,
     policyId: (policy: string) => number,
   ): Generator<PutOperation> {
-    yield* this.#putIdentities(identities);
-    for (const [key, row] of this.#blockRows(this.#address))
-      yield this.#put("authz_address", key, encodeRow(row));
-    for (const [key, row] of this.#blockRows(this.#destination))
-      yield this.#put("authz_dest", key, encodeRow(row));
-    for (const [key, row] of this.#portRows()) yield this.#put("authz_port", key, encodeRow(row));
+    const rows = [...this.#putRows(identities)];
+    const entry = this.#encodeEntry();
+    yield* this.#rows.all(this.number);
+    yield* rows;
     for (const [index, term] of this.list.terms.entries()) {
       const origin = TermOrigin.encode({ policy: policyId(term.policy), flags: TERM_FLAGS[term.effect] });
       yield this.#put("authz_terms", this.#termKey(index), origin);
     }
-    yield this.#put("authz_tables", U32.encode(this.number), this.#encodeEntry());
+    yield this.#put("authz_tables", U32.encode(this.number), entry);
   }
 
-  /** Removes what puts() and putIdentity() wrote: once nothing names the table, and no hook is in it. */
+  *#putRows(identities: Iterable<InternedIdentity>): Generator<PutOperation> {
+    yield* this.#putIdentities(identities);
+    for (const [key, row] of this.#blockRows(this.#address)) yield this.#putRow("authz_address", key, row);
+    for (const [key, row] of this.#blockRows(this.#destination)) yield this.#putRow("authz_dest", key, row);
+    for (const [key, row] of this.#portRows()) yield this.#putRow("authz_port", key, row);
+  }
+
+  /** Places all rows anew in another space, for empty maps: with puts() only. */
+  moveTo(space: Places): void {
+    this.#rows.moveTo(space);
+  }
+
+  /**
+   * Removes what puts() and putIdentity() wrote, and retires its chunks: once nothing names the table, and no hook is
+   * in it.
+   */
   *deletes(identities: Iterable<InternedIdentity>): Generator<DeleteOperation> {
     yield { kind: "delete", map: "authz_tables", key: U32.encode(this.number) };
     for (const { key } of this.#putIdentities(identities))
@@ -80,40 +99,42 @@ export class Table {
     for (const [key] of this.#portRows()) yield { kind: "delete", map: "authz_port", key };
     for (const index of this.list.terms.keys())
       yield { kind: "delete", map: "authz_terms", key: this.#termKey(index) };
+    this.#rows.retire();
   }
 
-  /** The row of an identity that is new in the mesh; none when the default is right for it. */
-  putIdentity(identity: InternedIdentity): PutOperation | undefined {
-    return this.#putRow(identity.number, this.#identity.row(this.#identityTruth(identity)));
+  /** The row of an identity that is new in the mesh, its chunks first; nothing when the default is right for it. */
+  putIdentity(identity: InternedIdentity): PutOperation[] {
+    const put = this.#putIdentity(identity.number, this.#identity.row(this.#identityTruth(identity)));
+    return put === undefined ? [] : [...this.#rows.takeFresh(this.number), put];
   }
 
   /** Removes the row of an identity that is gone; nothing when it had none. */
   deleteIdentity(identity: InternedIdentity): EntryOperation | undefined {
-    const put = this.putIdentity(identity);
+    const put = this.#putIdentity(identity.number, this.#identity.row(this.#identityTruth(identity)));
     return put && { kind: "delete", map: put.map, key: put.key };
   }
 
   *#putIdentities(identities: Iterable<InternedIdentity>): Generator<PutOperation> {
     if (!this.#identity.isUsed) return;
-    const memo = new Map<string, Words>();
-    const none = this.#putRow(0, this.#identity.row(this.#identityTruth(undefined)));
+    const memo = new Map<string, TermSet>();
+    const none = this.#putIdentity(0, this.#identity.row(this.#identityTruth(undefined)));
     if (none !== undefined) yield none;
     for (const identity of identities) {
-      const put = this.#putRow(identity.number, this.#identity.row(this.#identityTruth(identity), memo));
+      const put = this.#putIdentity(identity.number, this.#identity.row(this.#identityTruth(identity), memo));
       if (put !== undefined) yield put;
     }
   }
 
-  #putRow(identity: number, row: Words): PutOperation | undefined {
-    if (!this.#identity.isUsed || equal(row, this.#identityDefault)) return undefined;
-    return this.#put(
-      "authz_identity",
-      IdentityRowKey.encode({ table: this.number, identity }),
-      encodeRow(row),
-    );
+  #putIdentity(identity: number, row: TermSet): PutOperation | undefined {
+    if (!this.#identity.isUsed || this.#isDefault(row)) return undefined;
+    return this.#putRow("authz_identity", IdentityRowKey.encode({ table: this.number, identity }), row);
   }
 
-  *#blockRows(rows: RowSet): Generator<[key: Uint8Array, row: Words]> {
+  #isDefault(row: TermSet): boolean {
+    return row === this.#identityDefault || contentOf(row) === this.#identityDefaultContent;
+  }
+
+  *#blockRows(rows: TermSets): Generator<[key: Uint8Array, row: TermSet]> {
     if (!rows.isUsed) return;
     const truth = addressTruth(rows.leaves);
     // Without a row for all of IPv4, ::/0 would decide for it.
@@ -124,18 +145,18 @@ export class Table {
     }
   }
 
-  *#portRows(): Generator<[key: Uint8Array, row: Words]> {
+  *#portRows(): Generator<[key: Uint8Array, row: TermSet]> {
     for (const leaf of this.#port.leaves)
       yield [PortRowKey.encode({ table: this.number, port: portOf(leaf) }), this.#port.row(new Set([leaf]))];
   }
 
-  #commonestRow(identities: Iterable<Identity>): Words {
-    const memo = new Map<string, Words>();
-    const groups = new Map<string, { row: Words; members: number }>();
+  #commonestRow(identities: Iterable<Identity>): TermSet {
+    const memo = new Map<string, TermSet>();
+    const groups = new Map<string, { row: TermSet; members: number }>();
     let commonest = { row: this.#identity.row(this.#identityTruth(undefined)), members: 0 };
     for (const identity of identities) {
       const row = this.#identity.row(this.#identityTruth(identity), memo);
-      const key = row.join();
+      const key = contentOf(row);
       const group = groups.get(key) ?? { row, members: 0 };
       group.members++;
       groups.set(key, group);
@@ -145,27 +166,33 @@ export class Table {
   }
 
   #encodeEntry(): Uint8Array {
-    const { terms, hasAllow } = this.list;
-    const flags =
-      (hasAllow ? TableFlag.HAS_ALLOW : 0) |
+    const { chunks, hasAllow, terms } = this.list;
+    const dimensions =
       (this.#identity.isUsed ? TableFlag.BY_IDENTITY : 0) |
       (this.#address.isUsed ? TableFlag.BY_ADDRESS : 0) |
       (this.#port.isUsed ? TableFlag.BY_PORT : 0) |
       (this.#destination.isUsed ? TableFlag.BY_DESTINATION : 0);
     return VerdictTable.encode({
-      deny: { words: wordsWhere(terms, (term) => term.effect === "DENY") },
-      dryRun: { words: wordsWhere(terms, (term) => term.effect === "DRY_RUN") },
-      identity: { words: this.#identityDefault },
-      address: { words: this.#address.base },
-      port: { words: this.#port.base },
-      destination: { words: this.#destination.base },
-      flags,
-      words: Math.ceil(terms.length / 64),
+      denyChunks: chunks.DENY,
+      dryRunChunks: chunks.DRY_RUN,
+      allowChunks: chunks.ALLOW,
+      identity: this.#rows.place(this.#identityDefault),
+      address: this.#rows.place(this.#address.base),
+      port: this.#rows.place(this.#port.base),
+      destination: this.#rows.place(this.#destination.base),
+      // Without any dimension nothing would tell the terms of a chunk from its empty places.
+      flags:
+        (hasAllow ? TableFlag.HAS_ALLOW : 0) |
+        (dimensions === 0 && terms.length > 0 ? TableFlag.BY_PORT : dimensions),
     });
   }
 
-  #termKey(term: number): Uint8Array {
-    return TermKey.encode({ table: this.number, term });
+  #termKey(index: number): Uint8Array {
+    return TermKey.encode({ table: this.number, term: this.list.positions[index] ?? 0 });
+  }
+
+  #putRow(map: PutOperation["map"], key: Uint8Array, set: TermSet): PutOperation {
+    return this.#put(map, key, TermRow.encode(this.#rows.place(set)));
   }
 
   #put(map: PutOperation["map"], key: Uint8Array, value: Uint8Array): PutOperation {
@@ -174,66 +201,3 @@ export class Table {
 }
 
 const TERM_FLAGS = { ALLOW: 0, DENY: TermFlag.DENY, DRY_RUN: TermFlag.DRY_RUN } as const;
-
-/** The bitmaps of one dimension. */
-class RowSet {
-  readonly leaves: ReadonlySet<string>;
-  /** Terms satisfied when no leaf is true. */
-  readonly base: Words;
-  readonly #expressions: readonly Expression[];
-  readonly #termsByLeaf = new Map<string, Set<number>>();
-
-  constructor(terms: readonly Term[], dimension: Dimension) {
-    this.#expressions = terms.map((term) => term[dimension]);
-    const nothing = new Set<string>();
-    this.base = wordsWhere(this.#expressions, (expression) => evaluate(expression, nothing));
-    for (const [index, expression] of this.#expressions.entries())
-      visitLeaves(expression, (leaf) => {
-        const terms = this.#termsByLeaf.get(leaf);
-        if (terms === undefined) this.#termsByLeaf.set(leaf, new Set([index]));
-        else terms.add(index);
-      });
-    this.leaves = new Set(this.#termsByLeaf.keys());
-  }
-
-  /** False when every term is indifferent to this dimension. */
-  get isUsed(): boolean {
-    return this.leaves.size > 0;
-  }
-
-  /** Terms satisfied when exactly these leaves are true: only terms that mention one of them can differ from `base`. */
-  row(truth: ReadonlySet<string>, memo?: Map<string, Words>): Words {
-    if (truth.size === 0) return this.base;
-    const memoKey = memo && JSON.stringify([...truth].sort());
-    const known = memoKey === undefined ? undefined : memo?.get(memoKey);
-    if (known !== undefined) return known;
-    const row = [...this.base];
-    for (const leaf of truth)
-      for (const index of this.#termsByLeaf.get(leaf) ?? []) {
-        const expression = this.#expressions[index];
-        if (expression !== undefined) setBit(row, index, evaluate(expression, truth));
-      }
-    if (memoKey !== undefined) memo?.set(memoKey, row);
-    return row;
-  }
-}
-
-function wordsWhere<T>(items: readonly T[], holds: (item: T) => boolean): Words {
-  const words = [...NO_TERMS];
-  for (const [index, item] of items.entries()) if (holds(item)) setBit(words, index, true);
-  return words;
-}
-
-function setBit(words: bigint[], index: number, value: boolean): void {
-  const word = words[index >> 6] ?? 0n;
-  const bit = 1n << BigInt(index & 63);
-  words[index >> 6] = value ? word | bit : word & ~bit;
-}
-
-function equal(a: Words, b: Words): boolean {
-  return a === b || a.every((word, index) => word === b[index]);
-}
-
-function encodeRow(words: Words): Uint8Array {
-  return TermSet.encode({ words });
-}

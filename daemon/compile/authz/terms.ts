@@ -1,7 +1,7 @@
 // Owns the way from policies to terms: conjunctions of one expression each on the source's identity, the source's
 // address, the destination's port and address. Must not know identities that exist, tables or maps.
 
-import { TERM_BITS } from "../../bpf/maps.gen.js";
+import { CHUNK_TERMS, TABLE_CHUNKS } from "../../bpf/maps.gen.js";
 import type { Match, MatchField, Policy } from "../../model/policy.js";
 import { isEmptyMatch, MATCH_FIELDS, negationOf, policyKey } from "../../model/policy.js";
 import { all, any, type Expression, FALSE, leaf, not, TRUE } from "./expression.js";
@@ -13,12 +13,20 @@ type Conjunction = Readonly<Record<Dimension, Expression>>;
 export interface Term extends Conjunction {
   /** Key of the policy it comes from. */
   readonly policy: string;
-  readonly effect: "DENY" | "ALLOW" | "DRY_RUN";
+  readonly effect: Effect;
 }
+
+/** In the order of a table: the lowest term that matches names the policy. */
+const EFFECTS = ["DRY_RUN", "DENY", "ALLOW"] as const;
+export type Effect = (typeof EFFECTS)[number];
 
 /** What a destination's policies come to. Equal contents mean equal verdicts and equal names of policies. */
 export interface TermList {
   readonly terms: readonly Term[];
+  /** Where each term stands in a table: terms of one effect fill chunks of their own. */
+  readonly positions: readonly number[];
+  /** Chunks of each effect, bit c for chunk c. */
+  readonly chunks: Readonly<Record<Effect, bigint>>;
   /** An enforced ALLOW policy applies, with terms or without: what matches none is denied. */
   readonly hasAllow: boolean;
   readonly content: string;
@@ -28,8 +36,8 @@ export type TermResult =
   | { readonly ok: true; readonly list: TermList }
   | { readonly ok: false; readonly policy: string; readonly reason: string };
 
-/** Conjunctions in the making of one rule beyond which it is given up: 64 times what a table holds. */
-const CONJUNCTION_LIMIT = 64 * TERM_BITS;
+/** Conjunctions in the making of one rule beyond which it is given up: 4 times what a table holds. */
+const CONJUNCTION_LIMIT = 4 * TABLE_CHUNKS * CHUNK_TERMS;
 
 const EVERYTHING: Conjunction = { identity: TRUE, address: TRUE, port: TRUE, destination: TRUE };
 
@@ -52,9 +60,10 @@ export function compileTerms(policies: readonly Policy[]): TermResult {
     for (const conjunction of conjunctions)
       terms.push({ ...conjunction, policy: key, effect: effectOf(policy) });
   }
-  if (terms.length > TERM_BITS) {
+  const { positions, chunks, count } = layOut(terms);
+  if (count > TABLE_CHUNKS) {
     const largest = sizes.reduce((a, b) => (b.terms > a.terms ? b : a));
-    const reason = `${sizes.length} policies that apply together need ${terms.length} terms, ${largest.policy} ${largest.terms} of them; a verdict table holds ${TERM_BITS}`;
+    const reason = `${sizes.length} policies that apply together need ${terms.length} terms, ${largest.policy} ${largest.terms} of them; a verdict table holds ${TABLE_CHUNKS * CHUNK_TERMS}, each kind of policy in chunks of ${CHUNK_TERMS}`;
     return { ok: false, policy: largest.policy, reason };
   }
   const hasAllow = policies.some((policy) => effectOf(policy) === "ALLOW");
@@ -63,18 +72,32 @@ export function compileTerms(policies: readonly Policy[]): TermResult {
     term.policy,
     ...DIMENSIONS.map((dimension) => term[dimension].key),
   ]);
-  return { ok: true, list: { terms, hasAllow, content: JSON.stringify([hasAllow, ...spelt]) } };
+  const content = JSON.stringify([hasAllow, ...spelt]);
+  return { ok: true, list: { terms, positions, chunks, hasAllow, content } };
 }
 
-function effectOf(policy: Policy): Term["effect"] {
+/** Gives terms, which stand in the order of EFFECTS, their places, and counts the chunks that they take. */
+function layOut(terms: readonly Term[]): Pick<TermList, "positions" | "chunks"> & { readonly count: number } {
+  const chunks: Record<Effect, bigint> = { DRY_RUN: 0n, DENY: 0n, ALLOW: 0n };
+  const positions: number[] = [];
+  let count = 0;
+  for (const effect of EFFECTS) {
+    const own = terms.filter((term) => term.effect === effect).length;
+    const first = count;
+    for (let index = 0; index < own; index++) positions.push(first * CHUNK_TERMS + index);
+    count += Math.ceil(own / CHUNK_TERMS);
+    for (let chunk = first; chunk < count; chunk++) chunks[effect] |= 1n << BigInt(chunk);
+  }
+  return { positions, chunks, count };
+}
+
+function effectOf(policy: Policy): Effect {
   return policy.dryRun ? "DRY_RUN" : policy.action;
 }
 
 function inOrder(policies: readonly Policy[]): Policy[] {
-  const rank = { DRY_RUN: 0, DENY: 1, ALLOW: 2 };
-  return [...policies].sort(
-    (a, b) => rank[effectOf(a)] - rank[effectOf(b)] || (policyKey(a) < policyKey(b) ? -1 : 1),
-  );
+  const rank = (policy: Policy): number => EFFECTS.indexOf(effectOf(policy));
+  return [...policies].sort((a, b) => rank(a) - rank(b) || (policyKey(a) < policyKey(b) ? -1 : 1));
 }
 
 function conjunctionsOf(policy: Policy): readonly Conjunction[] | undefined {

@@ -4,6 +4,8 @@
 import {
   AddressKey,
   AddressRowKey,
+  CHUNK_TERMS,
+  CHUNK_WORDS,
   IdentityRowKey,
   type MapName,
   Pod,
@@ -11,9 +13,10 @@ import {
   Reason,
   TableFlag,
   TableNumber,
+  TermChunk,
   TermKey,
   TermOrigin,
-  TermSet,
+  TermRow,
   U32,
   U64,
   VerdictTable,
@@ -103,43 +106,51 @@ export class TestKernel {
       table.flags & TableFlag.BY_DESTINATION
         ? this.#longestPrefix("authz_dest", number, destination)
         : undefined;
-    const dryRun = new Set<number>();
-    let allowMatched = false;
-    for (let word = 0; word < table.words; word++) {
-      let hits =
-        wordAt(byIdentity ?? table.identity, word) &
-        wordAt(byAddress ?? table.address, word) &
-        wordAt(byPort ?? table.port, word) &
-        wordAt(byDestination ?? table.destination, word);
-      const dry = hits & wordAt(table.dryRun, word);
-      for (const bit of bitsOf(dry)) dryRun.add(this.#policyOf(number, word * 64 + bit));
-      hits &= ~dry;
-      const [first] = bitsOf(hits & wordAt(table.deny, word));
-      if (first !== undefined) {
-        const policy = this.#policyOf(number, word * 64 + first);
-        return { allowed: false, reason: Reason.AUTHZ_DENIED, policy, dryRun };
-      }
-      if (hits !== 0n) allowMatched = true;
-    }
-    const allowed = allowMatched || !(table.flags & TableFlag.HAS_ALLOW);
+    const rows = [
+      table.flags & TableFlag.BY_IDENTITY ? (byIdentity ?? table.identity) : undefined,
+      table.flags & TableFlag.BY_ADDRESS ? (byAddress ?? table.address) : undefined,
+      table.flags & TableFlag.BY_PORT ? (byPort ?? table.port) : undefined,
+      table.flags & TableFlag.BY_DESTINATION ? (byDestination ?? table.destination) : undefined,
+    ].filter((row) => row !== undefined);
+    const matches = (chunks: bigint): number[] => bitsOf(chunks).flatMap((chunk) => this.#match(rows, chunk));
+    const dryRun = new Set(matches(table.dryRunChunks).map((term) => this.#policyOf(number, term)));
+    const [first] = matches(table.denyChunks);
+    if (first !== undefined)
+      return { allowed: false, reason: Reason.AUTHZ_DENIED, policy: this.#policyOf(number, first), dryRun };
+    const allowed = !(table.flags & TableFlag.HAS_ALLOW) || matches(table.allowChunks).length > 0;
     const reason = allowed ? Reason.AUTHZ_ALLOWED : Reason.AUTHZ_NO_ALLOW;
     return { allowed, reason, policy: 0, dryRun };
   }
 
-  #row(table: VerdictTable, flag: number, map: MapName, key: Uint8Array): TermSet | undefined {
+  /** Terms of one chunk that all rows have. */
+  #match(rows: readonly TermRow[], chunk: number): number[] {
+    const words = Array.from({ length: CHUNK_WORDS }, () => 2n ** 64n - 1n);
+    for (const row of rows) {
+      if (!((row.chunks >> BigInt(chunk)) & 1n)) return [];
+      const before = bitsOf(row.chunks & ((1n << BigInt(chunk)) - 1n)).length;
+      const value = this.#lookup("authz_chunks", U32.encode(row.first + before));
+      // The kernel denies then; a compiler that lets it happen is wrong.
+      if (value === undefined) throw new Error(`chunk ${row.first + before} was never written`);
+      for (const [index, word] of TermChunk.decode(value).words.entries())
+        words[index] = (words[index] ?? 0n) & word;
+    }
+    return words.flatMap((word, index) => bitsOf(word).map((bit) => chunk * CHUNK_TERMS + index * 64 + bit));
+  }
+
+  #row(table: VerdictTable, flag: number, map: MapName, key: Uint8Array): TermRow | undefined {
     if (!(table.flags & flag)) return undefined;
     const value = this.#lookup(map, key);
-    return value && TermSet.decode(value);
+    return value && TermRow.decode(value);
   }
 
   /** BPF_MAP_TYPE_LPM_TRIE: tries every prefix, the longest first. */
-  #longestPrefix(map: "authz_address" | "authz_dest", table: number, wanted: string): TermSet | undefined {
+  #longestPrefix(map: "authz_address" | "authz_dest", table: number, wanted: string): TermRow | undefined {
     const bytes = toKeyBytes(wanted);
     for (const prefixBits of this.#prefixes) {
       const address = maskBytes(bytes, prefixBits - 32);
       const key = AddressRowKey.encode({ prefixBits, table, address });
       const value = this.#lookup(map, key);
-      if (value !== undefined) return TermSet.decode(value);
+      if (value !== undefined) return TermRow.decode(value);
     }
     return undefined;
   }
@@ -205,11 +216,6 @@ function verdict(allowed: boolean, reason: number): KernelVerdict {
   return { allowed, reason, policy: 0, dryRun: new Set() };
 }
 
-function wordAt(set: TermSet, word: number): bigint {
-  return set.words[word] ?? 0n;
-}
-
-/** Indexes of the set bits, the lowest first. */
 function bitsOf(word: bigint): number[] {
   const bits: number[] = [];
   for (let rest = word, bit = 0; rest !== 0n; rest >>= 1n, bit++) if (rest & 1n) bits.push(bit);

@@ -8,7 +8,8 @@ import type { Update } from "../../model/update.js";
 import { DEFAULT_CAPACITY, type Workload } from "../../model/workload.js";
 import { createIds } from "../ids.js";
 import type { EntryOperation } from "../operation.js";
-import { type AuthzChange, createAuthzCompiler, type GuardedPod } from "./authz.js";
+import { createAuthzCompiler } from "./authz.js";
+import type { AuthzChange, GuardedPod } from "./contract.js";
 import { type Decision, decideFor } from "./reference.js";
 import { type Connection, deleteAddress, deletePod, putAddress, putPod, TestKernel } from "./test-kernel.js";
 

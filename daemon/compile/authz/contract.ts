@@ -1,0 +1,91 @@
+// Owns what the compiler of authorization promises: its words for pods, changes and counts. Must not know how it is done.
+
+import type { ReadableStore } from "../../model/store.js";
+import type { Delta } from "../../model/update.js";
+import type { Workload } from "../../model/workload.js";
+import type { EntryOperation } from "../operation.js";
+import type { Places } from "../places.js";
+import type { InternedIdentity } from "./identity.js";
+
+/** An enrolled pod, as far as the control plane has named it. */
+export interface GuardedPod {
+  /** SO_NETNS_COOKIE of its network namespace. */
+  readonly cookie: bigint;
+  readonly namespace: string;
+  readonly name: string;
+  /** `undefined`: nobody has named it yet, or several have. */
+  readonly workload: Workload | undefined;
+  /** Uids of the workloads that all have its name; empty when one has, or none. */
+  readonly rivals: readonly string[];
+}
+
+/** What one delta means for authorization. */
+export interface AuthzChange {
+  /** To apply before any pod or address entry of the same delta: new tables, rows of new identities. */
+  readonly before: EntryOperation[];
+  /** To apply when nothing refers to it any more and no hook is between the two. */
+  readonly after: EntryOperation[];
+  /** Cookies of pods whose guards changed: their entries must be written again. */
+  readonly changed: ReadonlySet<bigint>;
+  /** Sets of policies that no table can hold, each named by its largest policy. Those they guard deny. */
+  readonly rejections: readonly { readonly name: string; readonly reason: string }[];
+  readonly warnings: readonly string[];
+}
+
+/** Gauges, as of now. */
+export interface AuthzStatistics {
+  readonly tables: number;
+  readonly terms: number;
+  readonly identities: number;
+  /** Policy names that enrolled pods' workloads list and the control plane does not have. */
+  readonly absentPolicies: number;
+  /** Enrolled pods that deny because their policies have not all been received. */
+  readonly waitingWorkloads: number;
+  /** Enrolled pods that deny because their policies need more terms than a table has. */
+  readonly oversizedWorkloads: number;
+  /** Enrolled pods that deny because their table could not be stored. */
+  readonly unstoredWorkloads: number;
+  /** Enrolled pods that deny because nobody, or more than one, has named them, and a policy might select them. */
+  readonly unnamedPods: number;
+}
+
+/**
+ * Compiles policies into verdict tables. Rules of absence, chosen so that nothing is allowed by accident:
+ * - Until the first Delta with policiesSynced every enrolled pod denies.
+ * - A pod that no workload names gets the policies of the mesh and of its namespace. It denies as long as a selector
+ *   policy exists that might name it, and when several clusters' workloads have its name.
+ * - A workload that begins to name a policy not received keeps the tables it had (a new one denies) until the
+ *   next Delta with policiesSynced. What is missing then counts as absent, with one warning a name.
+ * - A policy that is removed while a workload still names it is absent at once: the removal is the control
+ *   plane's own word, and enforcing it longer would be a verdict past the policy's life.
+ */
+export interface AuthzCompiler {
+  /**
+   * Takes one delta in, after the store has applied it. `pods` are all enrolled ones, as the store names them.
+   * Identities of workloads are interned here, so identityOf() and guardOf() answer for the state after it.
+   */
+  compile(delta: Delta, store: ReadableStore, pods: readonly GuardedPod[]): AuthzChange;
+  /** Number of the workload's identity, for its address entries; 0 for a workload never in a delta. */
+  identityOf(workload: Workload): number;
+  /** Number that guards an enrolled pod, enum table_number or a table's; TABLE_UNKNOWN when it is not enrolled. */
+  guardOf(cookie: bigint): number;
+  /**
+   * The table could not be stored: its pods are guarded by TABLE_DENY from now on, until their policies or their
+   * workloads change, or makeRoom() is called. `after` removes what was stored of it.
+   */
+  deny(table: number): { readonly changed: ReadonlySet<bigint>; readonly after: EntryOperation[] };
+  /** The next compile() tries tables again that could not be stored. */
+  makeRoom(): void;
+  /** What `authz_chunks` must hold, and what it would after compact(). */
+  readonly chunks: Pick<Places, "highWater" | "used">;
+  /** @see Places.takeRetired */
+  takeRetired(): (() => void) | undefined;
+  /** Places all chunks anew, without gaps: only with a snapshot() into empty maps. */
+  compact(): void;
+  /** Everything, for empty maps. */
+  snapshot(): EntryOperation[];
+  /** The terms behind a table number in a canonical text; `undefined` for one that is not in use. */
+  describe(table: number): string | undefined;
+  identities(): Iterable<InternedIdentity>;
+  statistics(): AuthzStatistics;
+}
