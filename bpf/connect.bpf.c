@@ -6,17 +6,17 @@
  * ECONNREFUSED, UDP is left alone; no room to remember a connection costs its metrics, not its
  * route.
  */
+#include "lib/connections.h"
 #include "lib/datagram.h"
 #include "lib/hook.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-static __always_inline void remember_connection(struct bpf_sock_addr *ctx,
-						const struct pod_numbers *pod,
-						const struct destination *original,
-						const struct route *route)
+static __always_inline void remember(struct bpf_sock_addr *ctx, const struct pod_numbers *pod,
+				     const struct destination *original, const struct route *route)
 {
 	struct connection connection = {
+	    .socket = bpf_get_socket_cookie(ctx),
 	    .original_port = original->port,
 	    .direction = DIRECTION_OUTBOUND,
 	    .routed = route->action == ROUTE_REWRITE,
@@ -24,18 +24,15 @@ static __always_inline void remember_connection(struct bpf_sock_addr *ctx,
 	    .destination = route->workload,
 	    .service = route->service,
 	};
-	__u64 socket = bpf_get_socket_cookie(ctx);
 
 	/* What leads to no service is found again at its end; the access log wants its start too.
 	 */
 	if (!route->service && !access_log_enabled()) {
-		if (bpf_map_lookup_elem(&connections, &socket))
-			bpf_map_delete_elem(&connections, &socket);
+		forget_connection(connection.socket);
 		return;
 	}
 	copy_address(connection.original_address, original->address);
-	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY))
-		count_reason(REASON_STORAGE_FULL);
+	remember_connection(&connection);
 }
 
 /* What the socket was connected to or sent to before is forgotten: only the new peer may answer. */
@@ -132,7 +129,7 @@ static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6,
 	count_reason(route.reason);
 	if (route.action == ROUTE_REFUSE)
 		return refuse(pod, &destination, &route);
-	remember_connection(ctx, pod, &destination, &route);
+	remember(ctx, pod, &destination, &route);
 	if (route.action == ROUTE_REWRITE)
 		write_address(ctx, v6, route.backend->address, route.backend->port);
 	return HOOK_ACCEPT;

@@ -6,6 +6,7 @@
  * refused with ECONNREFUSED and counted; without memory a datagram is routed, its answer shown as
  * it comes. A flow keeps its backend as long as that is one of the frontend's.
  */
+#include "lib/connections.h"
 #include "lib/datagram.h"
 #include "lib/hook.h"
 
@@ -150,11 +151,10 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, bool v6)
 
 static __always_inline int on_getpeername(struct bpf_sock_addr *ctx, bool v6)
 {
-	const struct connection *connection;
+	struct connection connection;
 	struct destination peer;
 	struct flows *own;
 	struct flow *flow;
-	__u64 socket;
 
 	if (ctx->protocol == IPPROTO_UDP) {
 		read_address(ctx, v6, &peer);
@@ -164,10 +164,8 @@ static __always_inline int on_getpeername(struct bpf_sock_addr *ctx, bool v6)
 			write_address(ctx, v6, flow->asked, flow->asked_port);
 		return HOOK_ACCEPT;
 	}
-	socket = bpf_get_socket_cookie(ctx);
-	connection = bpf_map_lookup_elem(&connections, &socket);
-	if (connection && connection->routed)
-		write_address(ctx, v6, connection->original_address, connection->original_port);
+	if (read_connection(bpf_get_socket_cookie(ctx), &connection) && connection.routed)
+		write_address(ctx, v6, connection.original_address, connection.original_port);
 	return HOOK_ACCEPT;
 }
 

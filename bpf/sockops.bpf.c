@@ -5,7 +5,7 @@
  * Callbacks that nobody asked for leave on the first comparison. When something is missing the
  * connection is not counted, and that is counted; nothing here can hold a connection up.
  */
-#include "lib/flow.h"
+#include "lib/connections.h"
 #include "lib/node.h"
 #include <bpf/bpf_core_read.h>
 
@@ -32,19 +32,12 @@ static __always_inline void read_remote(const struct bpf_sock_ops *ctx, __be32 *
 	}
 }
 
-static __always_inline struct connection *find_connection(struct bpf_sock_ops *ctx)
-{
-	__u64 socket = bpf_get_socket_cookie(ctx);
-
-	return bpf_map_lookup_elem(&connections, &socket);
-}
-
 /* Whose connection a socket is, written on the socket itself: no memory can lose it. These
  * callbacks come rarely, and on_closed is told which by their flags. */
 enum mark {
 	MARK_OUTBOUND = BPF_SOCK_OPS_RTO_CB_FLAG,
 	MARK_INBOUND = BPF_SOCK_OPS_RETRANS_CB_FLAG,
-	/* Outbound to a service, or opened by the node: what it is stands in `connections`. */
+	/* What it is stands in `connections`. */
 	MARK_REMEMBERED = MARK_OUTBOUND | MARK_INBOUND,
 };
 
@@ -79,9 +72,9 @@ static __always_inline __u32 name_remote(const struct bpf_sock_ops *ctx)
 	return owner.workload;
 }
 
-/* Who talks to whom, for counting and the log. False when it cannot be told: the service was
- * forgotten, which is counted, or the pod is enrolled no more. */
-static __always_inline bool read_parties(struct bpf_sock_ops *ctx, int mark,
+/* Who talks to whom, for counting and the log; `connection` where it is remembered. False when it
+ * cannot be told: the service was forgotten, which is counted, or the pod is enrolled no more. */
+static __always_inline bool read_parties(struct bpf_sock_ops *ctx, int mark, bool remembered,
 					 const struct connection *connection,
 					 struct traffic_key *parties)
 {
@@ -89,7 +82,7 @@ static __always_inline bool read_parties(struct bpf_sock_ops *ctx, int mark,
 
 	__builtin_memset(parties, 0, sizeof(*parties));
 	parties->direction = mark == MARK_INBOUND ? DIRECTION_INBOUND : DIRECTION_OUTBOUND;
-	if (connection) {
+	if (remembered) {
 		parties->direction = connection->direction;
 		parties->source = connection->source;
 		parties->destination = connection->destination;
@@ -121,34 +114,41 @@ static __always_inline void count_opened(const struct traffic_key *parties)
 		__sync_fetch_and_add(&counters->opened, 1);
 }
 
-/* A SYN is about to leave. The connect hook has remembered connections to services. */
+/* A SYN is about to leave. The connect hook has remembered what cannot be found again. */
 static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 {
-	const struct connection *connection = find_connection(ctx);
 	struct pod_numbers pod;
+	__u32 probe;
 
-	if (connection && connection->service)
+	if (!find_pod(ctx, &pod))
+		set_mark(ctx, 0);
+	else if (find_place(bpf_get_socket_cookie(ctx), &probe))
 		set_mark(ctx, MARK_REMEMBERED);
 	else
-		set_mark(ctx, connection || find_pod(ctx, &pod) ? MARK_OUTBOUND : 0);
+		set_mark(ctx, MARK_OUTBOUND);
 	return DONE;
 }
 
 static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 {
-	struct connection *connection = NULL;
+	struct connection connection = {};
 	struct traffic_key parties;
-	bool logged;
+	struct connection *place;
+	bool remembered = false;
 	int mark = mark_of(ctx);
+	__u32 probe;
+	__u64 socket;
 
 	if (!(mark & MARK_OUTBOUND))
 		return DONE;
-	logged = access_log_enabled();
-	if (mark == MARK_REMEMBERED || logged)
-		connection = find_connection(ctx);
-	if (connection && logged)
-		connection->opened_ns = bpf_ktime_get_ns();
-	if (read_parties(ctx, mark, connection, &parties))
+	if (mark == MARK_REMEMBERED) {
+		socket = bpf_get_socket_cookie(ctx);
+		place = find_place(socket, &probe);
+		if (place && access_log_enabled())
+			place->opened_ns = bpf_ktime_get_ns();
+		remembered = place && read_place(place, socket, &connection);
+	}
+	if (read_parties(ctx, mark, remembered, &connection, &parties))
 		count_opened(&parties);
 	return DONE;
 }
@@ -157,27 +157,22 @@ static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 {
 	struct connection connection = {.direction = DIRECTION_INBOUND};
 	struct traffic_key parties;
-	bool by_node;
-	__u64 socket;
 
-	if (!read_parties(ctx, MARK_INBOUND, NULL, &parties)) {
+	if (!read_parties(ctx, MARK_INBOUND, false, &connection, &parties)) {
 		set_mark(ctx, 0);
 		return DONE;
 	}
 	count_opened(&parties);
 	set_mark(ctx, MARK_INBOUND);
 	/* The node's own socket may be gone, and with it who it was, before this one is closed. */
-	by_node = parties.source == WORKLOAD_NODE;
-	if (!by_node && !access_log_enabled())
+	if (parties.source != WORKLOAD_NODE && !access_log_enabled())
 		return DONE;
 	connection.source = parties.source;
 	connection.destination = parties.destination;
 	connection.service = parties.service;
 	connection.opened_ns = bpf_ktime_get_ns();
-	socket = bpf_get_socket_cookie(ctx);
-	if (bpf_map_update_elem(&connections, &socket, &connection, BPF_ANY))
-		count_reason(REASON_STORAGE_FULL);
-	else if (by_node)
+	connection.socket = bpf_get_socket_cookie(ctx);
+	if (remember_connection(&connection))
 		set_mark(ctx, MARK_REMEMBERED);
 	return DONE;
 }
@@ -233,7 +228,7 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 		event->source_port = remote_port;
 		event->destination_port = local_port;
 	}
-	if (connection && connection->routed) {
+	if (connection->routed) {
 		copy_address(event->original_address, connection->original_address);
 		event->original_port = connection->original_port;
 	} else {
@@ -243,7 +238,7 @@ static __always_inline void record(struct bpf_sock_ops *ctx, const struct connec
 	event->kind = ending->reason ? EVENT_FAILED : EVENT_CLOSED;
 	event->reason = ending->reason;
 	event->direction = ending->parties.direction;
-	if (connection && connection->opened_ns)
+	if (connection->opened_ns)
 		event->duration_ns = event->time_ns - connection->opened_ns;
 	event->sent_bytes = ending->payload.sent;
 	event->received_bytes = ending->payload.received;
@@ -295,33 +290,29 @@ static __always_inline void count_ending(struct ending *ending)
 /* The connection has ended: closed if it was ever established, failed if not. */
 static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 {
-	struct connection *connection = NULL;
+	struct connection connection = {};
 	struct bpf_sock *sk = ctx->sk;
-	bool logged = access_log_enabled();
+	bool logged = access_log_enabled(), remembered = false;
 	struct ending ending = {.state = old_state};
 	int mark = mark_of(ctx);
 	struct tcp_sock *tcp;
-	__u64 socket;
 
 	if (!sk || !mark || old_state == BPF_TCP_LISTEN)
 		return DONE;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
 		return DONE;
-	socket = bpf_get_socket_cookie(ctx);
-	if (mark == MARK_REMEMBERED || logged)
-		connection = bpf_map_lookup_elem(&connections, &socket);
-	if (read_parties(ctx, mark, connection, &ending.parties)) {
+	if (mark == MARK_REMEMBERED)
+		remembered = take_connection(bpf_get_socket_cookie(ctx), &connection);
+	if (read_parties(ctx, mark, remembered, &connection, &ending.parties)) {
 		ending.payload = payload_of(tcp);
 		if (ending.parties.direction == DIRECTION_OUTBOUND &&
 		    (old_state == BPF_TCP_SYN_SENT || old_state == BPF_TCP_SYN_RECV))
 			ending.reason = failure_of(tcp);
 		count_ending(&ending);
 		if (logged)
-			record(ctx, connection, tcp, &ending);
+			record(ctx, &connection, tcp, &ending);
 	}
-	if (connection)
-		bpf_map_delete_elem(&connections, &socket);
 	return DONE;
 }
 

@@ -28,7 +28,16 @@ import {
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
 import { type Generation, loadGeneration } from "./generation.js";
-import { COUNTERS, type CounterName, GROWING, Growth, isGrowing, makeMap } from "./growth.js";
+import {
+  COUNTERS,
+  type CounterName,
+  GROWING,
+  type GrowingName,
+  Growth,
+  holds,
+  isGrowing,
+  makeMap,
+} from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "./hooks.js";
 import { Connected, type MapName, maps, type Settings } from "./maps.gen.js";
@@ -206,15 +215,21 @@ export class Dataplane {
 
   /** Entries that a map holds at most, now and in any generation to come. */
   capacity(map: MapName): { readonly now: number; readonly limit: number } {
-    const now = this.map(map)?.info.maxEntries ?? 0;
+    const now = holds(map, this.map(map)?.info.maxEntries ?? 0);
     return { now, limit: CONFIGURATION_MAPS.includes(map) || isGrowing(map) ? this.#entryLimit : now };
   }
 
-  /** Counts the entries of the long-lived maps that fill by use. Takes milliseconds: they have to be walked. */
+  /** Counts the entries of the long-lived maps that fill by use. Takes milliseconds: most have to be walked. */
   count(): ReadonlyMap<MapName, number> {
-    const counts = GROWING.map((name) => [name, this.#state[name].entries().count] as const);
+    const counts = GROWING.map((name) => [name, this.#entriesOf(name)] as const);
     this.#fills = Object.fromEntries(counts);
     return new Map(counts);
+  }
+
+  #entriesOf(name: GrowingName): number {
+    if (name !== "connections") return this.#state[name].entries().count;
+    const taken = this.#state.connection_fill.lookup(FIRST);
+    return taken === undefined ? 0 : Number(maps.connection_fill.value.decode(taken).count);
   }
 
   /** Entries of long-lived maps, those that fill by use as last counted. */

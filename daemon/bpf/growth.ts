@@ -5,6 +5,7 @@ import type { BpfMap, Entries, Native } from "../../native/index.js";
 import { UpdateFlag } from "../../native/index.js";
 import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
 import { roomFor } from "./capacity.js";
+import { catchUp, fillTable, PLACES, type Remembered, readRemembered } from "./connection-table.js";
 import type { MapName } from "./maps.gen.js";
 import { type Pins, STATE_NAMES, type StateMapName } from "./pins.js";
 import type { StateMaps } from "./state.js";
@@ -25,6 +26,18 @@ interface Grown {
   readonly to: BpfMap;
   /** What was taken over before the swap. */
   copied: ReadonlyMap<string, Buffer>;
+  /** The same of the table of connections. */
+  remembered: Remembered;
+}
+
+/** How much a map of so many entries is meant to hold. */
+export function holds(name: MapName, entries: number): number {
+  return name === "connections" ? entries / PLACES : entries;
+}
+
+/** How many entries a map of that name is made with, so that it holds so much. */
+function entriesFor(name: MapName, held: number): number {
+  return name === "connections" ? held * PLACES : held;
 }
 
 export function isGrowing(name: MapName): name is GrowingName {
@@ -50,14 +63,14 @@ export class Growth {
     const grown: Grown[] = [];
     for (const name of GROWING) {
       const from = state[name];
-      const entries = Math.min(limit, roomFor(needed[name] ?? 0));
+      const entries = entriesFor(name, Math.min(limit, roomFor(needed[name] ?? 0)));
       if (needed[name] === undefined || entries <= from.info.maxEntries) continue;
       const to = makeMap(native, objects, state, name, entries);
       if (!to.ok) {
         for (const made of grown) made.to.close();
         return to;
       }
-      grown.push({ name, from, to: to.value, copied: new Map() });
+      grown.push({ name, from, to: to.value, copied: new Map(), remembered: new Map() });
     }
     return ok(new Growth(grown));
   }
@@ -71,6 +84,11 @@ export class Growth {
   copy(): void {
     for (const grown of this.#grown) {
       if (isCounter(grown.name)) continue;
+      if (grown.name === "connections") {
+        grown.remembered = readRemembered(grown.from);
+        fillTable(grown.to, grown.remembered);
+        continue;
+      }
       const { count, keys, values } = grown.from.entries();
       grown.copied = byKey({ count, keys, values });
       grown.to.updateBatch(keys, values, count);
@@ -92,8 +110,13 @@ export class Growth {
 
   /** Takes over what hooks of the former generation wrote last. Call when none of them runs any more. */
   finish(): void {
-    for (const { name, from, to, copied } of this.#grown) {
+    for (const { name, from, to, copied, remembered } of this.#grown) {
       if (isCounter(name)) continue;
+      if (name === "connections") {
+        catchUp(to, remembered, readRemembered(from));
+        from.close();
+        continue;
+      }
       const last = byKey(from.entries());
       for (const [key, value] of last) {
         if (copied.get(key)?.equals(value) === true) continue;

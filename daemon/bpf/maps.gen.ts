@@ -37,6 +37,10 @@ export const POD_NAME_BYTES = 320;
 
 export const NETNS_PATH_BYTES = 256;
 
+export const CONNECTION_PROBES = 16;
+
+export const CONNECTION_GROUP = 64;
+
 /** enum target_flag */
 export const TargetFlag = {
   PASSTHROUGH: 1,
@@ -1043,8 +1047,9 @@ export const TermOrigin: Codec<TermOrigin> = {
   },
 };
 
-/** struct connection, 40 bytes */
+/** struct connection, 56 bytes */
 export interface Connection {
+  readonly socket: bigint;
   readonly originalAddress: Uint8Array;
   readonly originalPort: number;
   readonly direction: number;
@@ -1053,35 +1058,66 @@ export interface Connection {
   readonly destination: number;
   readonly service: number;
   readonly openedNs: bigint;
+  readonly passed: number;
 }
 export const Connection: Codec<Connection> = {
-  size: 40,
+  size: 56,
   encode(value) {
-    const view = Buffer.allocUnsafe(40);
+    const view = Buffer.allocUnsafe(56);
     Connection.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    putBytes(view, offset, value.originalAddress, 16, "connection.original_address");
-    view.writeUInt16BE(value.originalPort, offset + 16);
-    view.writeUInt8(value.direction, offset + 18);
-    view.writeUInt8(value.routed, offset + 19);
-    view.writeUInt32LE(value.source, offset + 20);
-    view.writeUInt32LE(value.destination, offset + 24);
-    view.writeUInt32LE(value.service, offset + 28);
-    view.writeBigUInt64LE(value.openedNs, offset + 32);
+    view.writeBigUInt64LE(value.socket, offset);
+    putBytes(view, offset + 8, value.originalAddress, 16, "connection.original_address");
+    view.writeUInt16BE(value.originalPort, offset + 24);
+    view.writeUInt8(value.direction, offset + 26);
+    view.writeUInt8(value.routed, offset + 27);
+    view.writeUInt32LE(value.source, offset + 28);
+    view.writeUInt32LE(value.destination, offset + 32);
+    view.writeUInt32LE(value.service, offset + 36);
+    view.writeBigUInt64LE(value.openedNs, offset + 40);
+    view.writeUInt32LE(value.passed, offset + 48);
+    view[offset + 52] = 0;
+    view[offset + 53] = 0;
+    view[offset + 54] = 0;
+    view[offset + 55] = 0;
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 40);
+    const view = viewOf(bytes, offset, 56);
     return {
-      originalAddress: takeBytes(view, offset, offset + 16),
-      originalPort: view.readUInt16BE(offset + 16),
-      direction: view.readUInt8(offset + 18),
-      routed: view.readUInt8(offset + 19),
-      source: view.readUInt32LE(offset + 20),
-      destination: view.readUInt32LE(offset + 24),
-      service: view.readUInt32LE(offset + 28),
-      openedNs: view.readBigUInt64LE(offset + 32),
+      socket: view.readBigUInt64LE(offset),
+      originalAddress: takeBytes(view, offset + 8, offset + 24),
+      originalPort: view.readUInt16BE(offset + 24),
+      direction: view.readUInt8(offset + 26),
+      routed: view.readUInt8(offset + 27),
+      source: view.readUInt32LE(offset + 28),
+      destination: view.readUInt32LE(offset + 32),
+      service: view.readUInt32LE(offset + 36),
+      openedNs: view.readBigUInt64LE(offset + 40),
+      passed: view.readUInt32LE(offset + 48),
+    };
+  },
+};
+
+/** struct counter, 8 bytes */
+export interface Counter {
+  readonly count: bigint;
+}
+export const Counter: Codec<Counter> = {
+  size: 8,
+  encode(value) {
+    const view = Buffer.allocUnsafe(8);
+    Counter.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.count, offset);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 8);
+    return {
+      count: view.readBigUInt64LE(offset),
     };
   },
 };
@@ -1184,28 +1220,6 @@ export const PolicyHitKey: Codec<PolicyHitKey> = {
       policy: view.readUInt32LE(offset),
       destination: view.readUInt32LE(offset + 4),
       dryRun: view.readUInt32LE(offset + 8),
-    };
-  },
-};
-
-/** struct counter, 8 bytes */
-export interface Counter {
-  readonly count: bigint;
-}
-export const Counter: Codec<Counter> = {
-  size: 8,
-  encode(value) {
-    const view = Buffer.allocUnsafe(8);
-    Counter.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeBigUInt64LE(value.count, offset);
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 8);
-    return {
-      count: view.readBigUInt64LE(offset),
     };
   },
 };
@@ -1460,12 +1474,21 @@ export const maps = {
   },
   connections: {
     name: "connections",
-    type: "LRU_HASH",
-    key: U64,
+    type: "ARRAY",
+    key: U32,
     value: Connection,
-    maxEntries: 65536,
+    maxEntries: 32768,
     flags: 0,
-    layout: "2f3bfddc",
+    layout: "1e177cc6",
+  },
+  connection_fill: {
+    name: "connection_fill",
+    type: "ARRAY",
+    key: U32,
+    value: Counter,
+    maxEntries: 1,
+    flags: 0,
+    layout: "c2c69632",
   },
   traffic: {
     name: "traffic",

@@ -17,6 +17,7 @@ export const STATE_MAPS = [
   "guards",
   "node_opens",
   "connections",
+  "connection_fill",
   "traffic",
   "policy_hits",
   "reasons",

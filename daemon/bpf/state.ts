@@ -1,7 +1,7 @@
 // Owns the long-lived maps: made once, pinned, opened again by every later daemon of the same layout.
 // Must not know what is counted or enrolled in them.
 
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { BpfMap, BpfObject, Native } from "../../native/index.js";
 import {
@@ -30,6 +30,8 @@ export function openState(native: Native, pins: Pins, objects: string): Result<S
   if (!prepared.ok) return prepared;
   const object = prepared.value;
   try {
+    // It counts what is in the other.
+    if (!existsSync(pins.state("connections"))) rmSync(pins.state("connection_fill"), { force: true });
     for (const name of STATE_NAMES) {
       if (!existsSync(pins.state(name))) continue;
       const map = native.openPinnedMap(pins.state(name));

@@ -37,7 +37,7 @@ export function mapFills({ dataplane, compiler }: Pick<Parts, "dataplane" | "com
   return (Object.keys(sizes) as MapName[]).map((name) => ({
     name,
     entries: sizes[name] ?? 0,
-    capacity: dataplane.map(name)?.info.maxEntries ?? maps[name].maxEntries,
+    capacity: dataplane.capacity(name).now || maps[name].maxEntries,
   }));
 }
 

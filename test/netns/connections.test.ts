@@ -2,6 +2,8 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
+import { readRemembered } from "../../daemon/bpf/connection-table.js";
+import { CONNECTION_GROUP, Connection, maps } from "../../daemon/bpf/maps.gen.js";
 import { until } from "../../lab/wait.js";
 import { type BpfMap, loadNative } from "../../native/index.js";
 import { openSockets, type Sockets } from "./sockets.js";
@@ -29,6 +31,12 @@ function connections(): BpfMap {
   return loadNative(packageRoot()).openPinnedMap(join(state, name));
 }
 
+/** Forgets every connection. */
+function clear(map: BpfMap): void {
+  for (let place = 0; place < map.info.maxEntries; place++)
+    map.update(maps.connections.key.encode(place), Buffer.alloc(Connection.size));
+}
+
 test("only an outbound connection to a service is remembered, and every one is counted at both ends", async () => {
   const map = connections();
   const toService = { reporter: "source", destination_service: web, source_workload: "client" };
@@ -39,19 +47,19 @@ test("only an outbound connection to a service is remembered, and every one is c
     pod: await opened(toPod),
     inbound: await closed(inbound),
   };
-  const held = map.entries().count;
+  const held = readRemembered(map).size;
 
   const id = await world.peers.client.call("hold", { host: vip.web.ipv4, port: webPort });
-  expect(map.entries().count).toBe(held + 1);
+  expect(readRemembered(map).size).toBe(held + 1);
   const direct = await world.peers.client.call("hold", { host: "10.77.0.22", port: targetPort });
-  expect(map.entries().count).toBe(held + 1);
+  expect(readRemembered(map).size).toBe(held + 1);
   expect(await opened(toService)).toBe(before.service + 1);
   expect(await opened(toPod)).toBeGreaterThan(before.pod);
 
   await world.peers.client.call("drop", { id });
   await world.peers.client.call("drop", { id: direct });
   await until("both inbound ends counted", async () => (await closed(inbound)) === before.inbound + 2);
-  expect(map.entries().count).toBe(held);
+  expect(readRemembered(map).size).toBe(held);
   map.close();
 });
 
@@ -59,12 +67,59 @@ test("a connection whose service was forgotten is counted as such when it ends",
   const before = await world.reason("connection_evicted");
   const id = await world.peers.client.call("hold", { host: vip.web.ipv4, port: webPort });
   const map = connections();
-  const { count, keys } = map.entries();
-  expect(map.deleteBatch(keys, count).done).toBe(count);
+  clear(map);
   map.close();
   await world.peers.client.call("drop", { id });
   await until("the end of it", async () => (await world.reason("connection_evicted")) === before + 1);
 });
+
+test("connections whose places others have are remembered elsewhere, and at last in the oldest one's", async () => {
+  const map = connections();
+  const address = { host: vip.web.ipv4, port: webPort };
+  const labels = { reporter: "source", destination_service: web, source_workload: "client" };
+  const before = { evicted: await world.reason("connection_evicted"), closed: await closed(labels) };
+  const places = Array.from({ length: map.info.maxEntries }, (_, place) => place);
+  const count = 16;
+  const holdMany = (many: number) =>
+    Promise.all(Array.from({ length: many }, () => world.peers.client.call("hold", address)));
+  const drop = (ids: number[]) => Promise.all(ids.map((id) => world.peers.client.call("drop", { id })));
+  const passed = () => {
+    const { values } = map.entries();
+    return places.reduce((sum, place) => sum + values.readUInt32LE((place + 1) * Connection.size - 8), 0);
+  };
+  const held = () => {
+    const { values } = map.entries();
+    return places.filter((place) => values.readBigUInt64LE(place * Connection.size) !== 0n).length;
+  };
+
+  // A socket finds its first place taken half of the time, and all of them nearly never.
+  const odd = places.filter((place) => (place / CONNECTION_GROUP) & 1);
+  takePlaces(map, odd);
+  const some = await holdMany(count);
+  expect(held()).toBe(odd.length + count);
+  expect(passed()).toBeGreaterThan(0);
+  await drop(some);
+  await until("all of them ended", async () => held() === odd.length);
+  expect(passed()).toBe(0);
+
+  takePlaces(map, places);
+  const last = await holdMany(1);
+  expect([...readRemembered(map).keys()].filter((socket) => socket !== 1n)).toHaveLength(1);
+  await drop(last);
+  await until("all of them counted", async () => (await closed(labels)) === before.closed + count + 1);
+  expect(await world.reason("connection_evicted")).toBe(before.evicted);
+  clear(map);
+  map.close();
+}, 30_000);
+
+/** Puts the oldest socket of all into each of these places. */
+function takePlaces(map: BpfMap, places: readonly number[]): void {
+  for (const place of places) {
+    const bytes = Buffer.alloc(Connection.size);
+    bytes.writeBigUInt64LE(1n);
+    map.update(maps.connections.key.encode(place), bytes);
+  }
+}
 
 test("what a listener that once was a client accepts is inbound", async () => {
   const socket = await client.open("tcp 4");

@@ -4,9 +4,10 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import { maps } from "../../daemon/bpf/maps.gen.js";
+import { fillTable, PLACES, readRemembered } from "../../daemon/bpf/connection-table.js";
+import { Connection, maps } from "../../daemon/bpf/maps.gen.js";
 import { until } from "../../lab/wait.js";
-import { loadNative } from "../../native/index.js";
+import { type BpfMap, loadNative } from "../../native/index.js";
 import { createWorld, vip, type World, web, webPort } from "./world.js";
 
 let world: World | undefined;
@@ -25,11 +26,15 @@ test("counters and open connections outlive the map they were in", async () => {
   await until("the connections counted", async () => (await opened()) === 41 && (await closed()) === 40);
 
   fill(join(lab.bpffs, "weft", "state"), "traffic");
-  fill(join(lab.bpffs, "weft", "state"), "connections");
+  const held = maps.connections.maxEntries / PLACES;
+  const more = Math.floor(held * 0.8);
+  remember(join(lab.bpffs, "weft", "state"), more);
   const hasGrown = async () => (await capacity("traffic")) > maps.traffic.maxEntries;
   await until("larger maps", hasGrown, { timeoutMs: 60_000, everyMs: 500 });
 
-  expect(await capacity("connections")).toBeGreaterThan(maps.connections.maxEntries);
+  expect(await capacity("connections")).toBeGreaterThan(held);
+  // Both ends of the one that is held: the access log wants its start.
+  expect(await mesh.metric("weft_bpf_map_entries", { map: "connections" })).toBe(more + 2);
   expect(await opened()).toBe(41);
   await peers.client.call("drop", { id });
   await until("the held connection counted as closed", async () => (await closed()) === 41);
@@ -42,10 +47,30 @@ test("counters and open connections outlive the map they were in", async () => {
   expect(await opened()).toBe(61);
 }, 180_000);
 
-/** Fills a map to four fifths with keys that nobody has. */
-function fill(state: string, name: "traffic" | "connections"): void {
+function openState(state: string, name: string): BpfMap {
   const file = readdirSync(state).find((each) => each.startsWith(`${name}-`));
-  const map = loadNative(packageRoot()).openPinnedMap(join(state, file ?? name));
+  return loadNative(packageRoot()).openPinnedMap(join(state, file ?? name));
+}
+
+/** Remembers so many connections of sockets that nobody has. */
+function remember(state: string, count: number): void {
+  const table = openState(state, "connections");
+  const fill = openState(state, "connection_fill");
+  const sockets = Array.from({ length: count }, (_, index) => 2n ** 40n + BigInt(index));
+  const place = (socket: bigint) => {
+    const bytes = Buffer.alloc(Connection.size);
+    bytes.writeBigUInt64LE(socket);
+    return [socket, bytes] as const;
+  };
+  fillTable(table, new Map([...readRemembered(table), ...sockets.map(place)]));
+  const taken = BigInt(readRemembered(table).size);
+  fill.update(maps.connection_fill.key.encode(0), maps.connection_fill.value.encode({ count: taken }));
+  for (const map of [table, fill]) map.close();
+}
+
+/** Fills a map to four fifths with keys that nobody has. */
+function fill(state: string, name: "traffic"): void {
+  const map = openState(state, name);
   const { keySize, valueSize, maxEntries } = map.info;
   const count = Math.floor(maxEntries * 0.8);
   const keys = Buffer.alloc(keySize * count, 0xee);

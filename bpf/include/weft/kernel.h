@@ -26,6 +26,11 @@
 /* State of a connected socket of either protocol (enum of include/net/tcp_states.h). */
 #define TCP_ESTABLISHED 1
 
+/* A map as programs may read it: `(struct bpf_map *)&name`. */
+struct bpf_map {
+	__u32 max_entries;
+} __attribute__((preserve_access_index));
+
 struct net {
 	__u64 net_cookie;
 } __attribute__((preserve_access_index));

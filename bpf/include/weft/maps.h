@@ -176,15 +176,22 @@ struct {
 	__type(value, struct term_origin);
 } authz_terms SEC(".maps");
 
-/* socket cookie -> its TCP connection, outbound ones to a service only, and every one while the
- * access log is on. An entry goes when the connection ends; the least recently used one goes when
- * the map is full, since a connect that fails before its SYN ends unseen. */
+/* place -> the TCP connection there, outbound ones to a service only, and every one while the
+ * access log is on. lib/connections.h finds the place. Meant to be half full at most. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u64);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
 	__type(value, struct connection);
 } connections SEC(".maps");
+
+/* 0 -> places of `connections` that are taken */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counter);
+} connection_fill SEC(".maps");
 
 /* (source, destination, service, direction, outcome) -> counters */
 struct {

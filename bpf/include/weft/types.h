@@ -187,9 +187,13 @@ struct term_origin {
 
 /* ---- connections and counters: long-lived ---- */
 
-/* What cannot be found again when a pod's TCP connection ends. Key: its socket's cookie
- * (SO_COOKIE). */
+/* Places that a socket's connection may lie in, and how many sockets made together lie together. */
+#define CONNECTION_PROBES 16
+#define CONNECTION_GROUP  64
+
+/* What cannot be found again when a pod's TCP connection ends, in a place of the table. */
 struct connection {
+	__u64 socket;		    /* its cookie (SO_COOKIE), 0: the place is free */
 	__be32 original_address[4]; /* what the application asked for */
 	__be16 original_port;
 	__u8 direction; /* enum direction */
@@ -198,6 +202,8 @@ struct connection {
 	__u32 destination;
 	__u32 service;	 /* id, 0: none */
 	__u64 opened_ns; /* CLOCK_MONOTONIC when established while the access log was on, else 0 */
+	__u32 passed;	 /* of the place: connections that found it taken and lie elsewhere */
+	__u32 pad;
 };
 
 struct traffic_key {
