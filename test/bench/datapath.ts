@@ -8,18 +8,20 @@
 //        client connects to a virtual IP
 //   off  the pods are not enrolled, their processes run in a sibling cgroup without hooks, the server's
 //        namespace has no hook, and the client connects to the server's own address
-// A ratio is taken inside one pair of turns, and the order within pairs alternates; shown are medians.
+// A ratio is taken inside one pair of turns, and the order within pairs alternates; shown are medians. CPU is that of
+// the arm's own cgroup (both ends of the traffic; weftd's as well where weft is on) and of the softirq threads, which
+// stands a machine that has other work; connections are counted without warm-up, for their CPU is counted as well.
 // Short connections pile up in TIME_WAIT until no port is left, mesh or not: hence `parameters`, in all pods.
 
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { type Arm, createLab, type Lab, type Pod } from "../../lab/lab.js";
-import { type LabMesh, startMesh } from "../../lab/mesh.js";
+import { startMesh } from "../../lab/mesh.js";
 import { sysctl } from "../../lab/netns.js";
-import { type BpfProgram, loadNative } from "../../native/index.js";
+import { bpfTime } from "./bpf-time.js";
 import { meshYaml } from "./datapath-mesh.js";
-import { type Measurement, median, printTable, report } from "./report.js";
+import { cpuSeconds } from "./kernel-usage.js";
+import { type Budget, type Measurement, report } from "./report.js";
 
 export interface DatapathOptions {
   /** Pairs of turns a row. */
@@ -34,6 +36,7 @@ const parameters = {
   "net.ipv4.tcp_max_tw_buckets": 4096,
 };
 const vip = "10.96.0.10";
+const ownAddress = "10.77.0.12";
 const ports = { iperf: 5201, load: 9000 } as const;
 const load = join(packageRoot(), "build", "load");
 
@@ -59,7 +62,7 @@ export async function datapath(options: DatapathOptions): Promise<boolean> {
     const mesh = await startMesh(lab, { yaml: meshYaml(vip, Object.values(ports)), accessLog: false });
     await checkGoverned(sides);
     const rows = await measure(sides, options);
-    rows.push(await bpfTime(mesh, sides.on, options.seconds));
+    rows.push(...(await bpfRows(sides, lab, options)));
     console.log();
     const kept = report("datapath", rows);
     await mesh.uninstall();
@@ -94,46 +97,145 @@ async function checkGoverned({ lab, on, off }: Sides): Promise<void> {
   if (stray.code === 0) throw new Error("the arm without weft reaches the virtual IP");
 }
 
+/** What one turn did: its rate, and how much of what CPU is held against (connections, gigabytes). */
+interface Turn {
+  readonly rate: number;
+  readonly work: number;
+}
+
+interface Row {
+  readonly name: string;
+  readonly unit: string;
+  readonly atLeast: number;
+  /** The row of CPU that the same turns give. */
+  readonly cpu?: { readonly name: string; readonly unit: string; readonly atMost: number };
+  readonly once: (side: Side) => Promise<Turn>;
+}
+
 async function measure(sides: Sides, options: DatapathOptions): Promise<Measurement[]> {
   const { lab } = sides;
   const { seconds } = options;
-  const atLeast = (ratio: number) => ({ of: "ratio", atLeast: ratio }) as const;
-  const rate = async (result: Promise<LoadResult>) => (await result).rate;
+  const connections = (workers: number) => async (side: Side) => {
+    const { rate, count } = await crr(lab, side, workers, seconds);
+    return { rate, work: count };
+  };
+  const gigabyte = (streams: number) => (side: Side) => iperf(lab, side, streams, seconds);
+  const perGigabyte = (streams: number) =>
+    ({ name: `cpu-per-gigabyte-${streams}`, unit: "s", atMost: 1.02 }) as const;
+  const rows: Row[] = [
+    { name: "throughput-1", unit: "Gbit/s", atLeast: 0.99, once: gigabyte(1), cpu: perGigabyte(1) },
+    { name: "throughput-8", unit: "Gbit/s", atLeast: 0.99, once: gigabyte(8), cpu: perGigabyte(8) },
+    { name: "crr-1", unit: "1/s", atLeast: 0.97, once: connections(1) },
+    {
+      name: "crr-16",
+      unit: "1/s",
+      atLeast: 0.97,
+      once: connections(16),
+      cpu: { name: "cpu-per-connection", unit: "s", atMost: 1.06 },
+    },
+    {
+      name: "pingpong-1",
+      unit: "1/s",
+      atLeast: 0.99,
+      once: async (side) => {
+        const { rate, count } = await runLoad(lab, side, "pingpong", [
+          "--seconds",
+          `${seconds}`,
+          "--warmup",
+          "0",
+        ]);
+        return { rate, work: count };
+      },
+    },
+  ];
+  const taken: Measurement[] = [];
+  for (const row of rows) taken.push(...(await alternate(row, sides, options)));
+  return taken;
+}
+
+/** Measures both arms in turns: the row itself, and its CPU. */
+async function alternate(
+  row: Row,
+  { lab, on, off }: Sides,
+  { alternations }: DatapathOptions,
+): Promise<Measurement[]> {
+  const taken: Record<Arm, { rate: number; cpu: number }[]> = { mesh: [], plain: [] };
+  for (let i = 0; i < alternations; i++) {
+    for (const side of i % 2 === 0 ? [on, off] : [off, on]) {
+      // What weftd takes belongs to the arm with weft: in the other it is somebody else's work.
+      const cgroups = side === on ? [lab.cgroups.mesh, lab.cgroups.daemons] : [lab.cgroups.plain];
+      const before = cpuSeconds(cgroups);
+      const { rate, work } = await row.once(side);
+      taken[side.arm].push({ rate, cpu: (cpuSeconds(cgroups) - before) / work });
+    }
+    process.stderr.write(`${row.name}: ${i + 1} of ${alternations}\r`);
+  }
+  const measurement = (of: "rate" | "cpu", name: string, unit: string, bound: Omit<Budget, "of">) => ({
+    name,
+    unit,
+    values: taken.mesh.map((turn) => turn[of]),
+    references: taken.plain.map((turn) => turn[of]),
+    budget: { of: "ratio", ...bound } as const,
+  });
+  const { cpu } = row;
   return [
-    await alternate("throughput-1", "Gbit/s", sides, options, atLeast(0.99), (s) =>
-      iperf(lab, s, 1, seconds),
-    ),
-    await alternate("throughput-8", "Gbit/s", sides, options, atLeast(0.99), (s) =>
-      iperf(lab, s, 8, seconds),
-    ),
-    await alternate("crr-1", "1/s", sides, options, atLeast(0.97), (s) => rate(crr(lab, s, 1, seconds))),
-    await alternate("crr-16", "1/s", sides, options, atLeast(0.97), (s) => rate(crr(lab, s, 16, seconds))),
-    await alternate("pingpong-1", "1/s", sides, options, atLeast(0.99), (s) =>
-      rate(runLoad(lab, s, "pingpong", ["--seconds", `${seconds}`])),
-    ),
+    measurement("rate", row.name, row.unit, { atLeast: row.atLeast }),
+    ...(cpu === undefined ? [] : [measurement("cpu", cpu.name, cpu.unit, { atMost: cpu.atMost })]),
   ];
 }
 
-/** Measures both arms in turns. */
-async function alternate(
-  name: string,
-  unit: string,
-  { on, off }: Sides,
-  { alternations }: DatapathOptions,
-  budget: Measurement["budget"],
-  once: (side: Side) => Promise<number>,
-): Promise<Measurement> {
-  const values: number[] = [];
-  const references: number[] = [];
-  for (let i = 0; i < alternations; i++) {
-    const order = i % 2 === 0 ? [on, off] : [off, on];
-    for (const side of order) (side === on ? values : references).push(await once(side));
-    process.stderr.write(`${name}: ${i + 1} of ${alternations}\r`);
-  }
-  const ratios = values.map((value, i) => value / (references[i] ?? Number.NaN));
-  const range = `${Math.min(...ratios).toFixed(3)} to ${Math.max(...ratios).toFixed(3)}`;
-  console.log(`${name}: ratio ${median(ratios).toFixed(3)} (${range})`);
-  return { name, unit, value: median(values), reference: median(references), ratio: median(ratios), budget };
+/** The rows of BPF time: through the service, and to the server's own address. */
+async function bpfRows(
+  { lab, on }: Sides,
+  { bpffs }: Lab,
+  { alternations, seconds }: DatapathOptions,
+): Promise<Measurement[]> {
+  const through = (address: string) =>
+    bpfTime(join(bpffs, "weft"), lab.cgroups.mesh, alternations, async () => {
+      const flags = ["--workers", "16", "--seconds", `${seconds}`, "--warmup", "0"];
+      return (await runLoad(lab, { ...on, address }, "crr", flags)).count;
+    });
+  const service = await through(vip);
+  const direct = await through(ownAddress);
+  const row = (name: string, unit: string, values: readonly number[], atMost: number): Measurement => ({
+    name,
+    unit,
+    values,
+    references: null,
+    budget: { of: "value", atMost },
+  });
+  return [
+    row(
+      "bpf-ns-per-connection",
+      "ns",
+      service.map(({ ns }) => ns),
+      2300,
+    ),
+    row(
+      "bpf-ns-per-connection-direct",
+      "ns",
+      direct.map(({ ns }) => ns),
+      1500,
+    ),
+    row(
+      "sockops-runs",
+      "1",
+      service.map(({ sockopsRuns }) => sockopsRuns),
+      11,
+    ),
+    row(
+      "connect-ns",
+      "ns",
+      service.map(({ connectNs }) => connectNs),
+      500,
+    ),
+    row(
+      "verdict-ns",
+      "ns",
+      service.map(({ verdictNs }) => verdictNs),
+      150,
+    ),
+  ];
 }
 
 /** What build/load prints. */
@@ -145,7 +247,7 @@ interface LoadResult {
 }
 
 function crr(lab: Lab, side: Side, workers: number, seconds: number): Promise<LoadResult> {
-  return runLoad(lab, side, "crr", ["--workers", `${workers}`, "--seconds", `${seconds}`]);
+  return runLoad(lab, side, "crr", ["--workers", `${workers}`, "--seconds", `${seconds}`, "--warmup", "0"]);
 }
 
 async function runLoad(lab: Lab, side: Side, mode: string, flags: readonly string[]): Promise<LoadResult> {
@@ -159,68 +261,15 @@ async function runLoad(lab: Lab, side: Side, mode: string, flags: readonly strin
   return parsed;
 }
 
-/** Throughput at the receiver, Gbit/s. */
-async function iperf(lab: Lab, side: Side, streams: number, seconds: number): Promise<number> {
+/** Throughput at the receiver, Gbit/s, and gigabytes. */
+async function iperf(lab: Lab, side: Side, streams: number, seconds: number): Promise<Turn> {
   const argv = ["iperf3", "-J", "-c", side.address, "-P", `${streams}`, "-t", `${seconds}`];
   const result = await lab.exec(side.client, argv, { arm: side.arm });
   const parsed = JSON.parse(result.stdout) as {
     error?: string;
-    end?: { sum_received?: { bits_per_second: number } };
+    end?: { sum_received?: { bits_per_second: number; bytes: number } };
   };
-  const bits = parsed.end?.sum_received?.bits_per_second;
-  if (bits === undefined) throw new Error(`${argv.join(" ")}: ${parsed.error ?? result.stderr}`);
-  return bits / 1e9;
-}
-
-interface RunTime {
-  readonly name: string;
-  readonly ns: number;
-  readonly runs: number;
-}
-
-/**
- * Time in all of weft's programs a connection, both ends on this node, from the kernel's statistics; in a run
- * of its own, for the statistics themselves cost time (two clock readings a run, in part within what they measure).
- */
-async function bpfTime(mesh: LabMesh, side: Side, seconds: number): Promise<Measurement> {
-  const native = loadNative(packageRoot());
-  const programs = openPrograms(join(mesh.lab.bpffs, "weft"));
-  const statistics = native.enableStats();
-  try {
-    const before = programs.map(runTime);
-    const flags = ["--workers", "16", "--seconds", `${seconds}`, "--warmup", "0"];
-    const { count } = await runLoad(mesh.lab, side, "crr", flags);
-    const used = programs.map(runTime).map((after, i) => ({
-      name: after.name,
-      ns: after.ns - (before[i]?.ns ?? 0),
-      runs: after.runs - (before[i]?.runs ?? 0),
-    }));
-    console.log("\nBPF time a connection:");
-    const line = ({ name, ns, runs }: RunTime) => [
-      name,
-      (runs / count).toFixed(2),
-      runs === 0 ? "-" : (ns / runs).toFixed(0),
-      (ns / count).toFixed(0),
-    ];
-    printTable([["program", "runs", "ns a run", "ns"], ...used.filter((u) => u.runs > 0).map(line)]);
-    const value = used.reduce((sum, u) => sum + u.ns, 0) / count;
-    const budget = { of: "value", atMost: 3000 } as const;
-    return { name: "bpf-ns-per-connection", unit: "ns", value, reference: null, ratio: null, budget };
-  } finally {
-    statistics.close();
-    for (const program of programs) program.close();
-  }
-}
-
-function openPrograms(pins: string): BpfProgram[] {
-  const native = loadNative(packageRoot());
-  return readdirSync(pins)
-    .filter((name) => name.startsWith("generation-"))
-    .flatMap((generation) => readdirSync(join(pins, generation)).map((name) => join(pins, generation, name)))
-    .filter((path) => /\/weft_[^/]+$/.test(path))
-    .map((path) => native.openPinnedProgram(path));
-}
-
-function runTime({ info }: BpfProgram): RunTime {
-  return { name: info.name, ns: Number(info.runTimeNs), runs: Number(info.runCount) };
+  const received = parsed.end?.sum_received;
+  if (received === undefined) throw new Error(`${argv.join(" ")}: ${parsed.error ?? result.stderr}`);
+  return { rate: received.bits_per_second / 1e9, work: received.bytes / 1e9 };
 }

@@ -7,7 +7,8 @@ import { sync } from "./sync.js";
 const usage = `usage: main.ts [--alternations N] [--seconds S] datapath
        main.ts [--runs N] [--sizes N,N] sync
 
-Runs a bench, prints its table and writes out/bench/NAME.json; exit code 1 when a budget is not kept.
+Runs a bench, prints its table and writes out/bench/NAME.json; exit code 1 when a row is over its budget
+with its whole interval.
   --alternations N   pairs of turns a row (default 11)
   --seconds S        length of one turn, whole seconds (default 2)
   --runs N           fresh daemons a size (default 3)

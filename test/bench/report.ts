@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
+import { type Interval, median, medianInterval } from "./statistics.js";
 
 /** What a row is held against: its ratio to the reference, or its value. */
 export interface Budget {
@@ -15,50 +16,66 @@ export interface Budget {
 export interface Measurement {
   readonly name: string;
   readonly unit: string;
-  /** With weft. */
-  readonly value: number;
-  /** Without, in the same run; null when there is no such thing. */
-  readonly reference: number | null;
-  /** Median of the ratios of pairs measured side by side; null without reference. */
-  readonly ratio: number | null;
+  /** With weft, one number a turn. */
+  readonly values: readonly number[];
+  /** Without, the turn beside each of them; null when there is no such thing. */
+  readonly references: readonly number[] | null;
   /** null: shown for information. */
   readonly budget: Budget | null;
 }
 
-/** Middle of a list; mean of the two middle ones when even. NaN for an empty list. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const upper = sorted[sorted.length >> 1] ?? Number.NaN;
-  const lower = sorted[(sorted.length - 1) >> 1] ?? Number.NaN;
-  return (upper + lower) / 2;
+/** `over`: the whole interval lies beyond the budget, `pass`: within it; otherwise the run cannot tell. */
+export type Verdict = "pass" | "over" | "not certain";
+
+/** Holds an interval against a budget. What was not measured is over. */
+export function verdictOf([low, high]: Interval, { atLeast, atMost }: Budget): Verdict {
+  const least = atLeast ?? Number.NEGATIVE_INFINITY;
+  const most = atMost ?? Number.POSITIVE_INFINITY;
+  if (Number.isNaN(low) || Number.isNaN(high) || high < least || low > most) return "over";
+  return low >= least && high <= most ? "pass" : "not certain";
 }
 
 /**
- * Prints the rows as a table and writes out/bench/NAME.json. Returns true when every budget is kept; a
- * bench that breaks one is for its caller to fail.
+ * Prints the rows as a table and writes out/bench/NAME.json. Returns false when a row is over its budget; a
+ * bench with such a row is for its caller to fail.
  */
 export function report(bench: string, measurements: readonly Measurement[]): boolean {
-  const rows = measurements.map((m) => ({
-    ...m,
-    budget: m.budget === null ? null : budgetText(m.budget),
-    ok: m.budget === null || isKept(m, m.budget),
-  }));
+  const rows = measurements.map(rowOf);
   const table = rows.map((r) => [
     r.name,
     r.unit,
     shown(r.value),
     r.reference === null ? "-" : shown(r.reference),
     r.ratio === null ? "-" : r.ratio.toFixed(3),
+    r.interval.map(shown).join(" to "),
     r.budget ?? "-",
-    r.budget === null ? "-" : r.ok ? "yes" : "NO",
+    r.verdict ?? "-",
   ]);
-  printTable([["name", "unit", "weft", "without", "ratio", "budget", "ok"], ...table]);
+  printTable([["name", "unit", "weft", "without", "ratio", "90 % interval", "budget", "verdict"], ...table]);
   const directory = join(packageRoot(), "out", "bench");
   mkdirSync(directory, { recursive: true });
   const file = join(directory, `${bench}.json`);
   writeFileSync(file, `${JSON.stringify({ machine: machine(), rows }, null, 2)}\n`);
   console.log(`\nwritten to ${file}`);
-  return rows.every((row) => row.ok);
+  return rows.every((row) => row.verdict !== "over");
+}
+
+function rowOf({ name, unit, values, references, budget }: Measurement) {
+  const ratios = references === null ? null : values.map((v, i) => v / (references[i] ?? Number.NaN));
+  const judged = ratios !== null && budget?.of !== "value" ? ratios : values;
+  const interval = medianInterval(judged);
+  return {
+    name,
+    unit,
+    value: median(values),
+    reference: references === null ? null : median(references),
+    ratio: ratios === null ? null : median(ratios),
+    interval,
+    budget: budget === null ? null : budgetText(budget),
+    verdict: budget === null ? null : verdictOf(interval, budget),
+    values,
+    references,
+  };
 }
 
 /** Prints rows of cells in aligned columns; the first column to the left, the others to the right. */
@@ -70,12 +87,6 @@ export function printTable(rows: readonly (readonly string[])[]): void {
     );
     console.log(cells.join("  "));
   }
-}
-
-function isKept(measurement: Measurement, { of, atLeast, atMost }: Budget): boolean {
-  const judged = of === "ratio" ? measurement.ratio : measurement.value;
-  if (judged === null || Number.isNaN(judged)) return false;
-  return judged >= (atLeast ?? Number.NEGATIVE_INFINITY) && judged <= (atMost ?? Number.POSITIVE_INFINITY);
 }
 
 function budgetText({ of, atLeast, atMost }: Budget): string {
