@@ -1,10 +1,11 @@
 // Owns the page that Prometheus scrapes, and every metric of the daemon itself that is read at a scrape.
 // Must not know HTTP.
 
-import { Counter, collectDefaultMetrics, Gauge, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "prom-client";
 import { Reason, reasonNames } from "../bpf/maps.gen.js";
 import { policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
+import { collectProcessMetrics } from "./event-loop.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
 import type { Instruments } from "./instruments.js";
 import type { ControlPlaneCounters, CounterSource, StateSource } from "./sources.js";
@@ -36,7 +37,7 @@ export interface Metrics {
 /** What comes from the kernel is written here, exact in 64 bits; all else is prom-client's, read at each scrape. */
 export function createMetrics(options: MetricsOptions): Metrics {
   const { registry } = options.instruments;
-  collectDefaultMetrics({ register: registry });
+  collectProcessMetrics(registry);
   addBuild(registry, options.build);
   addHoldings(registry, options.state);
   addXds(registry, () => options.state.xds());

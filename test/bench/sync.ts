@@ -228,9 +228,8 @@ async function startPlane(lab: Lab, size: number, pods: readonly BenchPod[]): Pr
 }
 
 /**
- * prom-client's gauges: monitorEventLoopDelay, which notes the time between two ticks 10 ms apart. So an idle loop
- * shows 10 ms, and one long stall is one note however long it lasts: hence the maximum beside the percentile. A
- * scrape begins them anew.
+ * The daemon's gauges: how late ticks were that come 100 ms apart. One long stall is one note however long it lasts:
+ * hence the maximum beside the percentile. A scrape begins them anew.
  */
 async function eventLoop(mesh: LabMesh): Promise<{ p99: number; max: number }> {
   const text = await mesh.metricsText();
