@@ -22,7 +22,7 @@ STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
 .PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod bench \
-        bench-sync lint validate generate check-generated format clean uninstall
+        bench-sync bench-authz lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -137,6 +137,9 @@ test-istiod: build packages ## against a real istiod, step by step and soaked (n
 
 bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
 	@$(SUDO) npx --no-install tsx test/bench/main.ts sync
+
+bench-authz: build packages ## a verdict with 1 to 10,000 rules, and compiling 10,000 policies
+	@$(SUDO) npx --no-install tsx test/bench/main.ts authz
 
 bench: build packages ## weft against no weft: throughput, connection rate, latency; writes out/bench/*.json
 	@$(MAKE) -C test/bench

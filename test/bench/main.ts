@@ -1,11 +1,13 @@
 // Owns the benches' command line. Must not know what a bench measures.
 
 import { parseArgs } from "node:util";
+import { authz } from "./authz.js";
 import { datapath } from "./datapath.js";
 import { sync } from "./sync.js";
 
 const usage = `usage: main.ts [--alternations N] [--seconds S] datapath
        main.ts [--runs N] [--sizes N,N] sync
+       main.ts [--alternations N] authz
 
 Runs a bench, prints its table and writes out/bench/NAME.json; exit code 1 when a row is over its budget
 with its whole interval.
@@ -33,6 +35,7 @@ const isValid = alternations >= 1 && seconds >= 1 && runs >= 1 && sizes.every((s
 const benches: Readonly<Record<string, () => Promise<boolean>>> = {
   datapath: () => datapath({ alternations, seconds }),
   sync: () => sync({ runs, sizes }),
+  authz: async () => authz({ turns: alternations }),
 };
 const bench = benches[positionals.join()];
 if (values.help) {
