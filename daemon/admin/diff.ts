@@ -1,5 +1,6 @@
 // Owns the comparison of what the daemon believes with what the kernel holds. Must not know how either is kept.
 
+import { bytesOfText, textOfBytes } from "../base/byte-text.js";
 import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
 import type { Difference } from "./answers.js";
 import { decodeKey, decodeValue } from "./dump-maps.js";
@@ -23,7 +24,7 @@ export function* diffMap(
   const valueSize = actual.count === 0 ? 0 : actual.values.length / actual.count;
   for (let index = 0; index < actual.count; index++) {
     const key = actual.keys.subarray(index * keySize, (index + 1) * keySize);
-    held.set(key.toString("latin1"), actual.values.subarray(index * valueSize, (index + 1) * valueSize));
+    held.set(textOfBytes(key), actual.values.subarray(index * valueSize, (index + 1) * valueSize));
   }
 
   const difference = (
@@ -37,7 +38,7 @@ export function* diffMap(
     actual: found === undefined ? null : decodeValue(map, found, names),
   });
   for (const { key, value } of expected) {
-    const text = textOf(key);
+    const text = textOfBytes(key);
     const found = held.get(text);
     held.delete(text);
     // The kernel rounds values up to 8 bytes when it hands them over in some types.
@@ -45,10 +46,6 @@ export function* diffMap(
       yield difference(key, value, found);
   }
   if (description.type === "ARRAY") return;
-  for (const key of leaving) held.delete(textOf(key));
-  for (const [text, found] of held) yield difference(Buffer.from(text, "latin1"), undefined, found);
-}
-
-function textOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+  for (const key of leaving) held.delete(textOfBytes(key));
+  for (const [text, found] of held) yield difference(bytesOfText(text), undefined, found);
 }

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import type { BpfMap, Entries, Native } from "../../native/index.js";
 import { UpdateFlag } from "../../native/index.js";
+import { bytesOfText, textOfBytes } from "../base/byte-text.js";
 import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
 import { roomFor } from "./capacity.js";
 import { catchUp, fillTable, PLACES, type Remembered, readRemembered } from "./connection-table.js";
@@ -120,9 +121,9 @@ export class Growth {
       const last = byKey(from.entries());
       for (const [key, value] of last) {
         if (copied.get(key)?.equals(value) === true) continue;
-        to.updateBatch(Buffer.from(key, "latin1"), value, 1, UpdateFlag.any);
+        to.updateBatch(bytesOfText(key), value, 1, UpdateFlag.any);
       }
-      for (const key of copied.keys()) if (!last.has(key)) to.delete(Buffer.from(key, "latin1"));
+      for (const key of copied.keys()) if (!last.has(key)) to.delete(bytesOfText(key));
       from.close();
     }
   }
@@ -165,7 +166,7 @@ function byKey({ count, keys, values }: Entries): Map<string, Buffer> {
   const valueSize = values.length / count;
   return new Map(
     Array.from({ length: count }, (_, index) => [
-      keys.toString("latin1", index * keySize, (index + 1) * keySize),
+      textOfBytes(keys.subarray(index * keySize, (index + 1) * keySize)),
       values.subarray(index * valueSize, (index + 1) * valueSize),
     ]),
   );

@@ -2,6 +2,7 @@
 // its kernel happens to. Must not know what entries mean.
 
 import type { BpfError, BpfMap, MapInfo } from "../../native/index.js";
+import { bytesOfText, textOfBytes } from "../base/byte-text.js";
 import { type MapDescription, type MapName, maps } from "./maps.gen.js";
 
 /** Numbers of enum bpf_map_type that behave unlike a hash map. */
@@ -32,7 +33,7 @@ export class TestMap implements BpfMap {
   }
 
   lookup(key: Uint8Array): Buffer | undefined {
-    return this.held.get(textOf(key));
+    return this.held.get(textOfBytes(key));
   }
 
   update(key: Uint8Array, value: Uint8Array): void {
@@ -47,7 +48,7 @@ export class TestMap implements BpfMap {
 
   delete(key: Uint8Array): boolean {
     this.calls.push("delete");
-    return this.held.delete(textOf(key));
+    return this.held.delete(textOfBytes(key));
   }
 
   updateBatch(keys: Uint8Array, values: Uint8Array, count: number): { done: number; error?: BpfError } {
@@ -72,7 +73,7 @@ export class TestMap implements BpfMap {
   entries(): { count: number; keys: Buffer; values: Buffer } {
     return {
       count: this.held.size,
-      keys: Buffer.concat([...this.held.keys()].map((text) => Buffer.from(text, "latin1"))),
+      keys: Buffer.concat([...this.held.keys()].map(bytesOfText)),
       values: Buffer.concat([...this.held.values()]),
     };
   }
@@ -92,10 +93,10 @@ export class TestMap implements BpfMap {
     const { maxEntries } = this.info;
     if (this.#type === "ARRAY") {
       if (key.readUInt32LE() >= maxEntries) return "E2BIG";
-    } else if (!this.held.has(textOf(key)) && this.held.size >= maxEntries) {
+    } else if (!this.held.has(textOfBytes(key)) && this.held.size >= maxEntries) {
       return this.#type === "LPM_TRIE" ? "ENOSPC" : "E2BIG";
     }
-    this.held.set(textOf(key), value);
+    this.held.set(textOfBytes(key), value);
     return undefined;
   }
 }
@@ -105,10 +106,6 @@ export function testMaps(capacities: Partial<Record<MapName, number>> = {}): Rec
   const names = Object.keys(maps) as MapName[];
   const entries = names.map((name) => [name, new TestMap(name, capacities[name] ?? 1_000_000)] as const);
   return Object.fromEntries(entries) as Record<MapName, TestMap>;
-}
-
-function textOf(key: Uint8Array): string {
-  return Buffer.from(key).toString("latin1");
 }
 
 function errorOf(code: string): BpfError {

@@ -1,6 +1,7 @@
 // Owns the order of one compilation: which table looks at what again, and in which order their operations apply.
 // Must not know the content of any map, nor time.
 
+import { textOfBytes } from "../base/byte-text.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import { claimedAddresses } from "../model/address-index.js";
 import { type Policy, policyKey } from "../model/policy.js";
@@ -283,7 +284,7 @@ class EntryCounter {
         keys = new Set();
         this.#keys.set(map, keys);
       }
-      const text = Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+      const text = textOfBytes(key);
       if (kind === "put") keys.add(text);
       else keys.delete(text);
     }

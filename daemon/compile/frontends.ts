@@ -173,7 +173,7 @@ export class FrontendTable {
         this.#blocks--;
         output.deleteBlock(before);
       }
-      this.#settle(before, NO_TARGETS, output);
+      this.#replaceTargets(before, NO_TARGETS, output);
       return;
     }
     const held: Held = {
@@ -209,10 +209,10 @@ export class FrontendTable {
       { service: this.#ids.services.idOf(key), workloads: this.#ids.workloads },
       output.placed,
     );
-    for (const held of addresses) this.#settle(held, targets.get(held.family) ?? NO_TARGETS, output);
+    for (const held of addresses) this.#replaceTargets(held, targets.get(held.family) ?? NO_TARGETS, output);
   }
 
-  #settle(held: Held, targets: Targets, output: FrontendOperations): void {
+  #replaceTargets(held: Held, targets: Targets, output: FrontendOperations): void {
     for (const [port, target] of targets) {
       if (held.targets.get(port) !== target) output.put(held, port, target);
     }

@@ -2,6 +2,7 @@
 // Must not know frontends' keys.
 
 import { crc32 } from "node:zlib";
+import { textOfBytes } from "../base/byte-text.js";
 import { Reason, Slot, TargetFlag, U32 } from "../bpf/maps.gen.js";
 import { KEY_BYTES, writeKeyBytes } from "../model/address.js";
 import { type Service, serviceKey } from "../model/service.js";
@@ -239,7 +240,7 @@ function holdsAll(after: PlacedRun | undefined, before: PlacedRun): boolean {
 
 function* backendsOf({ bytes }: PlacedRun): Generator<string> {
   const length = KEY_BYTES + 2; // address and port of struct backend, the first member of struct slot
-  for (let at = 0; at < bytes.length; at += Slot.size) yield bytes.toString("latin1", at, at + length);
+  for (let at = 0; at < bytes.length; at += Slot.size) yield textOfBytes(bytes.subarray(at, at + length));
 }
 
 /** What is being encoded: one of each, because an object for every endpoint of a large mesh is garbage of its size. */

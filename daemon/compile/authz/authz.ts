@@ -69,7 +69,7 @@ class Compiler implements AuthzCompiler {
   /** Places in `authz_chunks`. */
   #chunks = new Places();
   /** Uids that began to name an unknown policy after the last Authorization response. */
-  readonly #unsettled = new Set<string>();
+  readonly #awaiting = new Set<string>();
   readonly #warned = new Set<string>();
   #synced = false;
   /** A table that could not be stored may fit now. */
@@ -86,7 +86,7 @@ class Compiler implements AuthzCompiler {
     const pass = new Pass();
     for (const change of delta.policies) this.#indexPolicy(change);
     this.#acquireIdentities(delta.workloads, pass);
-    this.#unsettle(delta, store);
+    this.#noteAwaiting(delta, store);
     const affected = this.#affectedBy(delta, pods);
     const gone = new Set(this.#guards.keys());
     for (const { cookie } of pods) gone.delete(cookie);
@@ -189,29 +189,29 @@ class Compiler implements AuthzCompiler {
   }
 
   /** Keeps account of the workloads that began to name policies which nobody has received. */
-  #unsettle(delta: Delta, store: ReadableStore): void {
+  #noteAwaiting(delta: Delta, store: ReadableStore): void {
     for (const { key, before, after } of delta.workloads) {
       const isNewName = (name: string): boolean => !before?.authorizationPolicies.includes(name);
       const isUnknown = (name: string): boolean => !store.policies.has(name);
-      if (after === undefined) this.#unsettled.delete(key);
+      if (after === undefined) this.#awaiting.delete(key);
       else if (after.authorizationPolicies.some((name) => isNewName(name) && isUnknown(name)))
-        this.#unsettled.add(key);
+        this.#awaiting.add(key);
     }
   }
 
   /** Enrolled pods whose guards this delta can change. */
   #affectedBy(delta: Delta, pods: readonly GuardedPod[]): GuardedPod[] {
-    const settles = delta.policiesSynced;
+    const synced = delta.policiesSynced;
     const affected = pods.filter((pod) => {
       const guard = this.#guards.get(pod.cookie);
       if (guard === undefined || !isSamePod(guard.pod, pod)) return true;
       if (this.#roomMade && guard.denied === "unstored") return true;
-      if (settles && (!this.#synced || this.#unsettled.has(pod.workload?.uid ?? ""))) return true;
+      if (synced && (!this.#synced || this.#awaiting.has(pod.workload?.uid ?? ""))) return true;
       return delta.policies.some((change) => concerns(change, destinationOf(pod)));
     });
     this.#roomMade = false;
-    if (settles) {
-      this.#unsettled.clear();
+    if (synced) {
+      this.#awaiting.clear();
       this.#synced = true;
     }
     return affected;
@@ -221,7 +221,7 @@ class Compiler implements AuthzCompiler {
     const { workload } = pod;
     if (workload === undefined) return this.#guardUnnamed(pod, pass);
     const missing = workload.authorizationPolicies.filter((name) => !store.policies.has(name));
-    const waiting = !this.#synced || (missing.length > 0 && this.#unsettled.has(workload.uid));
+    const waiting = !this.#synced || (missing.length > 0 && this.#awaiting.has(workload.uid));
     const absent = waiting ? [] : missing;
     for (const name of absent)
       this.#warn(
