@@ -1,11 +1,10 @@
 // Owns the proof that no route is a mix: one CPU routes while another carries out changes as the compiler makes them.
 // WEFT_TEAR_ROUTES says how many routes; 10 million take some seconds.
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { fnv1aOfText } from "../../daemon/base/fnv1a.js";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import type { MapName } from "../../daemon/bpf/maps.gen.js";
@@ -14,7 +13,7 @@ import type { MapOperation } from "../../daemon/compile/operation.js";
 import { createStore } from "../../daemon/model/store.js";
 import { pod, service } from "../../daemon/model/test-samples.js";
 import type { Update } from "../../daemon/model/update.js";
-import { check, runQuietly } from "../../lab/process.js";
+import { ownBpffs } from "./bpffs.js";
 import { RouteTearCase } from "./cases.gen.js";
 import { loadObject } from "./fixture.js";
 
@@ -137,15 +136,7 @@ function prepare(): { fill: Flat[]; phases: Phase[] } {
   return { fill, phases };
 }
 
-let bpffs = "";
-beforeAll(async () => {
-  bpffs = mkdtempSync(join(tmpdir(), "weft-route-tearing-"));
-  await check(["mount", "-t", "bpf", "weft-route-tearing", bpffs]);
-});
-afterAll(() => {
-  runQuietly(["umount", bpffs]);
-  rmSync(bpffs, { recursive: true, force: true });
-});
+const bpffs = ownBpffs("weft-route-tearing");
 
 /** Starts the writer on the object's maps; resolves when it has written a first time. */
 function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
@@ -186,7 +177,7 @@ function firstCase(): RouteTearCase {
 
 it(`none of ${WANTED} routes is one that neither state gives`, { timeout: 300_000 }, async () => {
   const object = loadObject("tests/route_tearing", [], (map) => (ARRAYS.includes(map) ? MANY : FEW));
-  const directory = join(bpffs, "maps");
+  const directory = join(bpffs.path, "maps");
   mkdirSync(directory);
   object.pinMaps(ROUTING, directory);
   const writer = await startWriter(directory);

@@ -1,16 +1,15 @@
 // Owns the proof that no verdict is a mix: one CPU judges while another rewrites all that the verdict hangs on.
 // WEFT_TEAR_VERDICTS says how many verdicts; 10 million take some seconds.
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { TableFlag, TermRow, VerdictTable } from "../../daemon/bpf/maps.gen.js";
 import { tagOfCookie, tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
-import { check, runQuietly } from "../../lab/process.js";
+import { ownBpffs } from "./bpffs.js";
 import { TearCase } from "./cases.gen.js";
 import { entry, loadObject } from "./fixture.js";
 
@@ -24,15 +23,7 @@ const FRIEND = "10.0.0.1";
 const NOBODY = { chunks: 0n, first: 0 };
 const STRANGER = "10.0.0.9";
 
-let bpffs = "";
-beforeAll(async () => {
-  bpffs = mkdtempSync(join(tmpdir(), "weft-tearing-"));
-  await check(["mount", "-t", "bpf", "weft-tearing", bpffs]);
-});
-afterAll(() => {
-  runQuietly(["umount", bpffs]);
-  rmSync(bpffs, { recursive: true, force: true });
-});
+const bpffs = ownBpffs("weft-tearing");
 
 const owner = (address: string) => {
   const key = toKeyBytes(address);
@@ -85,7 +76,7 @@ function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
 it(`none of ${WANTED} verdicts is one that neither state gives`, { timeout: 300_000 }, async () => {
   const chunk = entry("authz_chunks", 0, { words: [1n, 0n, 0n, 0n] });
   const object = loadObject("tests/tearing", [chunk], () => FEW);
-  const directory = join(bpffs, "maps");
+  const directory = join(bpffs.path, "maps");
   mkdirSync(directory);
   object.pinMaps(["pods", "addresses", "authz_tables", "authz_identity"], directory);
   const writer = await startWriter(directory);
