@@ -6,6 +6,7 @@
  * connection is not counted, and that is counted; nothing here can hold a connection up.
  */
 #include "lib/connections.h"
+#include "lib/mark.h"
 #include "lib/node.h"
 #include <bpf/bpf_core_read.h>
 
@@ -32,18 +33,9 @@ static __always_inline void read_remote(const struct bpf_sock_ops *ctx, __be32 *
 	}
 }
 
-/* Whose connection a socket is, written on the socket itself: no memory can lose it. These
- * callbacks come rarely, and on_closed is told which by their flags. */
-enum mark {
-	MARK_OUTBOUND = BPF_SOCK_OPS_RTO_CB_FLAG,
-	MARK_INBOUND = BPF_SOCK_OPS_RETRANS_CB_FLAG,
-	/* What it is stands in `connections`. */
-	MARK_REMEMBERED = MARK_OUTBOUND | MARK_INBOUND,
-};
-
 static __always_inline int mark_of(const struct bpf_sock_ops *ctx)
 {
-	return ctx->bpf_sock_ops_cb_flags & MARK_REMEMBERED;
+	return ctx->bpf_sock_ops_cb_flags & MARK_ANY;
 }
 
 /* Writes all flags, since a socket may bear marks of an earlier life: connected before, or born of
@@ -81,7 +73,7 @@ static __always_inline bool read_parties(struct bpf_sock_ops *ctx, int mark, boo
 	struct pod_numbers pod;
 
 	__builtin_memset(parties, 0, sizeof(*parties));
-	parties->direction = mark == MARK_INBOUND ? DIRECTION_INBOUND : DIRECTION_OUTBOUND;
+	parties->direction = mark & MARK_INBOUND ? DIRECTION_INBOUND : DIRECTION_OUTBOUND;
 	if (remembered) {
 		parties->direction = connection->direction;
 		parties->source = connection->source;
@@ -89,13 +81,13 @@ static __always_inline bool read_parties(struct bpf_sock_ops *ctx, int mark, boo
 		parties->service = connection->service;
 		return true;
 	}
-	if (mark == MARK_REMEMBERED) {
+	if (mark & MARK_REMEMBERED) {
 		count_reason(REASON_CONNECTION_EVICTED);
 		return false;
 	}
 	if (!find_pod(ctx, &pod))
 		return false;
-	if (mark == MARK_INBOUND) {
+	if (mark & MARK_INBOUND) {
 		parties->source = name_peer(ctx);
 		parties->destination = pod.workload;
 		parties->service = pod.service;
@@ -123,7 +115,7 @@ static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 	if (!find_pod(ctx, &pod))
 		set_mark(ctx, 0);
 	else if (find_place(bpf_get_socket_cookie(ctx), &probe))
-		set_mark(ctx, MARK_REMEMBERED);
+		set_mark(ctx, MARK_OUTBOUND | MARK_REMEMBERED);
 	else
 		set_mark(ctx, MARK_OUTBOUND);
 	return DONE;
@@ -141,7 +133,7 @@ static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 
 	if (!(mark & MARK_OUTBOUND))
 		return DONE;
-	if (mark == MARK_REMEMBERED) {
+	if (mark & MARK_REMEMBERED) {
 		socket = bpf_get_socket_cookie(ctx);
 		place = find_place(socket, &probe);
 		if (place && access_log_enabled())
@@ -173,7 +165,7 @@ static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 	connection.opened_ns = bpf_ktime_get_ns();
 	connection.socket = bpf_get_socket_cookie(ctx);
 	if (remember_connection(&connection))
-		set_mark(ctx, MARK_REMEMBERED);
+		set_mark(ctx, MARK_INBOUND | MARK_REMEMBERED);
 	return DONE;
 }
 
@@ -302,7 +294,7 @@ static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
 		return DONE;
-	if (mark == MARK_REMEMBERED)
+	if (mark & MARK_REMEMBERED)
 		remembered = take_connection(bpf_get_socket_cookie(ctx), &connection);
 	if (read_parties(ctx, mark, remembered, &connection, &ending.parties)) {
 		ending.payload = payload_of(tcp);

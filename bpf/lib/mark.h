@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns what is written on a TCP socket itself: whose connection it is. No memory can lose it. Knows
+ * no hook.
+ *
+ * Marks are flags of callbacks that come rarely, and whoever gets one leaves at once.
+ */
+#ifndef WEFT_MARK_H
+#define WEFT_MARK_H
+
+#include <linux/bpf.h>
+
+enum mark {
+	/* An enrolled pod has opened it. */
+	MARK_OUTBOUND = BPF_SOCK_OPS_RTO_CB_FLAG,
+	/* An enrolled pod has accepted it. */
+	MARK_INBOUND = BPF_SOCK_OPS_RETRANS_CB_FLAG,
+	/* More of it stands in `connections`. */
+	MARK_REMEMBERED = BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG,
+	MARK_ANY = MARK_OUTBOUND | MARK_INBOUND | MARK_REMEMBERED,
+};
+
+#endif
