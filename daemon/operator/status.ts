@@ -108,7 +108,7 @@ function rejectedPolicies({ xds }: Pick<Parts, "xds">): string[] {
     .state()
     .standIns.map(
       (name) =>
-        `policy ${name} was rejected and has no good version: all that it may cover denies everything`,
+        `policy ${name} was rejected and has no good version: the nearest one that is not wider is in force`,
     );
 }
 

@@ -28,9 +28,11 @@ const MAX_PORT = 65_535;
 export class Checker {
   #code: FaultCode | undefined;
   #faults: string[] | undefined;
+  #found = 0;
 
   fail(code: FaultCode, fault: string): void {
     this.#code ??= code;
+    this.#found++;
     this.#faults ??= [];
     if (this.#faults.length < MAX_FAULTS) this.#faults.push(fault);
   }
@@ -39,6 +41,13 @@ export class Checker {
   result<T>(value: T): Decoded<T> {
     if (this.#code === undefined) return { ok: true, value };
     return { ok: false, code: this.#code, reason: this.#faults?.join(", ") ?? "" };
+  }
+
+  /** What `decode` gives, `undefined` when it found a fault. */
+  sound<T>(decode: () => T): T | undefined {
+    const before = this.#found;
+    const value = decode();
+    return this.#found === before ? value : undefined;
   }
 
   /** A resource must be called what its content says. */

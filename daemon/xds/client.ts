@@ -45,7 +45,7 @@ export interface ControlPlaneState {
   /** One line; null while nothing failed since the last good stream began. */
   readonly lastError: string | null;
   readonly types: readonly ResourceTypeState[];
-  /** Rejected policies without a good version: what they may cover denies everything. */
+  /** Rejected policies without a good version: the nearest one that is not wider is in force for each. */
   readonly standIns: readonly string[];
 }
 
@@ -303,7 +303,7 @@ class Client implements XdsClient {
     for (const policy of pending.standIns) {
       log.error(
         { policy },
-        "no good version of this policy is held: all that it may cover denies everything",
+        "no good version of this policy is held: the nearest one that is not wider is in force",
       );
     }
   }

@@ -110,7 +110,7 @@ export class DeltaStream {
     return this.#state(type).held.size;
   }
 
-  /** Names of rejected policies in whose place everything they may cover is denied. */
+  /** Names of rejected policies in whose place the nearest that is not wider is enforced. */
   standIns(): readonly string[] {
     return this.#state(AUTHORIZATION_TYPE).held.standIns();
   }

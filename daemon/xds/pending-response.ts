@@ -28,7 +28,7 @@ export class PendingResponse {
   /** Classes of the faults found while decoding, one for each rejection. */
   readonly faults: FaultCode[] = [];
   readonly rejections: Rejection[] = [];
-  /** Names of rejected policies in whose place everything they may cover is denied. */
+  /** Names of rejected policies in whose place the nearest that is not wider is enforced. */
   readonly standIns: string[] = [];
 
   readonly #held: HeldVersions;

@@ -41,21 +41,33 @@ const push = (resources: Uint8Array[], removed: string[] = []) =>
   deliver(response(AUTHORIZATION, resources, removed));
 const torn = (name: string) => resource(name, "", AUTHORIZATION, Uint8Array.of(0x0a, 0x7f));
 const UNKNOWN_SCOPE = 7 as Scope;
+const open = { rules: [{ clauses: [] }] };
 const badPort = { rules: [{ clauses: [{ matches: [{ destinationPorts: [70_000] }] }] }] };
 
 const denyAll = { action: "DENY", rules: [{ clauses: [] }], dryRun: false };
+const allowNothing = { action: "ALLOW", rules: [], dryRun: false };
 
 describe("a rejected policy without a good version", () => {
   it.each([
-    ["a port above 65535", policy("p", { scope: 2, ...badPort }), "WORKLOAD_SELECTOR"],
-    ["an unknown action", policy("p", { scope: 1, action: 5 as Action }), "NAMESPACE"],
-    ["an unknown scope", policy("p", { scope: UNKNOWN_SCOPE }), "NAMESPACE"],
-    ["bytes that are no protobuf", torn("default/p"), "NAMESPACE"],
-    ["content of another type", resource("default/p", "", ADDRESS_TYPE, new Uint8Array()), "NAMESPACE"],
-    ["another name inside", resource("default/p", "", AUTHORIZATION, policyContent("q")), "GLOBAL"],
-  ])("%s: is refused by name and denies all that it may cover", (_, bytes, scope) => {
+    ["a port above 65535", policy("p", { scope: 2, ...badPort }), "WORKLOAD_SELECTOR", allowNothing],
+    ["an unknown action", policy("p", { scope: 1, action: 5 as Action, ...open }), "NAMESPACE", denyAll],
+    ["an unknown scope", policy("p", { scope: UNKNOWN_SCOPE }), "NAMESPACE", allowNothing],
+    ["bytes that are no protobuf", torn("default/p"), "NAMESPACE", denyAll],
+    [
+      "content of another type",
+      resource("default/p", "", ADDRESS_TYPE, new Uint8Array()),
+      "NAMESPACE",
+      denyAll,
+    ],
+    [
+      "another name inside",
+      resource("default/p", "", AUTHORIZATION, policyContent("q")),
+      "GLOBAL",
+      allowNothing,
+    ],
+  ])("%s: is refused by name, and the nearest narrower one is in force", (_, bytes, scope, rest) => {
     expect(push([bytes, policy("good")])).toMatch(/^default\/p: /);
-    expect(store.policies.get("default/p")).toEqual({ name: "p", namespace: "default", scope, ...denyAll });
+    expect(store.policies.get("default/p")).toEqual({ name: "p", namespace: "default", scope, ...rest });
     expect(store.policies.get("default/good")).toMatchObject({ action: "ALLOW" });
     expect(stream.standIns()).toEqual(["default/p"]);
   });
@@ -67,7 +79,7 @@ describe("a rejected policy without a good version", () => {
 
   it("never denies when it was to be dry", () => {
     push([policy("p", { dryRun: true, ...badPort })]);
-    expect(store.policies.get("default/p")).toMatchObject({ action: "DENY", dryRun: true });
+    expect(store.policies.get("default/p")).toMatchObject({ ...allowNothing, dryRun: true });
   });
 
   it("is refused without one when its name is none of a policy", () => {
@@ -86,7 +98,7 @@ describe("a rejected policy without a good version", () => {
   it("follows a later version that is bad in another way", () => {
     push([policy("p", { scope: 2, ...badPort })]);
     push([policy("p", { scope: 1, ...badPort })]);
-    expect(store.policies.get("default/p")).toMatchObject({ scope: "NAMESPACE", ...denyAll });
+    expect(store.policies.get("default/p")).toMatchObject({ scope: "NAMESPACE", ...allowNothing });
   });
 
   it("goes with its removal, also while the stream was away", () => {

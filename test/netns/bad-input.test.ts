@@ -5,7 +5,7 @@ import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import { until } from "../../lab/wait.js";
-import type { Action, Authorization } from "../../proto/gen/authorization.js";
+import { Action, type Authorization } from "../../proto/gen/authorization.js";
 import { type DeepPartial, Resource } from "../../proto/gen/discovery.js";
 import type { WorkloadStatus } from "../../proto/gen/workload.js";
 import { type ScriptedPlane, startScriptedPlane } from "../helpers/scripted-plane.js";
@@ -121,8 +121,8 @@ const badPort = { destinationPorts: [70_000] };
 const bad = (name: string, fields: DeepPartial<Authorization> = {}) =>
   policy(name, { scope: 1, rules: [{ clauses: [{ matches: [badPort] }] }], ...fields });
 
-test("a policy that was never good denies all that it covers, under its name, until it is", async () => {
-  const { errorDetail } = await policies([bad("limits")]);
+test("a DENY that was never good holds where it cannot be represented, under its name, until it is good", async () => {
+  const { errorDetail } = await policies([bad("limits", { action: Action.DENY })]);
   expect(errorDetail?.message).toBe(
     "default/limits: rules[0].clauses[0].matches[0].destination_ports[0] is 70000, above 65535",
   );
@@ -136,7 +136,7 @@ test("a policy that was never good denies all that it covers, under its name, un
     async () => (await mesh.metric("weft_policy_denials_total", { policy: "default/limits" })) === 2,
   );
   expect(await warnings()).toContain(
-    "policy default/limits was rejected and has no good version: all that it may cover denies everything",
+    "policy default/limits was rejected and has no good version: the nearest one that is not wider is in force",
   );
   expect(await mesh.admin("/debug/config_dump/diff")).toEqual({ differences: [] });
 
@@ -156,7 +156,7 @@ test("a bad version of a good policy changes nothing", async () => {
   await policies([], ["default/limits"]);
 });
 
-test("a bad policy with a selector denies where it is named, and nowhere else", async () => {
+test("an ALLOW that was never good admits nobody by it where it is named, and changes nothing elsewhere", async () => {
   await addresses([pod("web-a", "3", ["default/chosen"])]);
   await policies([bad("chosen", { scope: 2 })]);
   expect(await askWeb("web-a")).toBe("ECONNREFUSED");
