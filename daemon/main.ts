@@ -107,7 +107,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     instruments,
     names: compiler.names,
     counters: counterSource({ dataplane, compiler }),
-    state: stateSource({ ...enforcement, xds }),
+    state: stateSource({ ...enforcement, xds, compiler }),
     accessLog: writer,
     log: logs.lines,
     build: version,

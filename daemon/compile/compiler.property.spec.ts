@@ -147,7 +147,7 @@ describe("compiler", () => {
           const store = createStore();
           const compiler = createCompiler(NODE);
           const kernel = new TestMaps();
-          for (const step of [...steps, { policiesSynced: true }]) {
+          for (const step of [...steps, { policiesSynced: true }, { holdsOver: Number.POSITIVE_INFINITY }]) {
             kernel.apply(compiler.compile(store.apply(step), store).operations);
             if (coin.next().value) compiler.takeRetired()?.();
           }
@@ -184,7 +184,7 @@ describe("compiler", () => {
           for (const step of noted) compiler.note(store.apply(step), store);
           atOnce(compiler.catchUp(store));
           const kernel = new TestMaps([...compiler.snapshot()].flat());
-          for (const step of [...later, { policiesSynced: true }]) {
+          for (const step of [...later, { policiesSynced: true }, { holdsOver: Number.POSITIVE_INFINITY }]) {
             kernel.apply(compiler.compile(store.apply(step), store).operations);
           }
           expect(viewOf(compiler, kernel)).toEqual(freshView(store));

@@ -40,6 +40,8 @@ export interface Compilation {
   readonly warnings: readonly string[];
   /** A service has lost a backend: what is connected to it may have to end. */
   readonly backendLost: boolean;
+  /** @see AuthzChange.holdBegun */
+  readonly holdBegun: number | undefined;
 }
 
 /** Turns changes of the model into operations on maps. It holds what it emitted, so nothing is emitted twice. */
@@ -53,7 +55,7 @@ export interface Compiler {
    * Takes a delta in and says nothing to do: for maps that are not there yet, and are filled by a snapshot(). Most
    * of the work waits for catchUp(), so that a service whose endpoints come one by one is looked at once.
    */
-  note(delta: Delta, store: ReadableStore): Pick<Compilation, "rejections" | "warnings">;
+  note(delta: Delta, store: ReadableStore): Pick<Compilation, "rejections" | "warnings" | "holdBegun">;
   /** Does what note() left; `store` must not change meanwhile. Gives the resources that cannot be represented. */
   catchUp(store: ReadableStore): Steps<readonly Rejection[]>;
   /**
@@ -136,12 +138,13 @@ class MeshCompiler implements Compiler {
       rejections: [...frontends.rejections, ...authz.rejections],
       warnings: authz.warnings,
       backendLost: this.#frontends.takeLoss(),
+      holdBegun: authz.holdBegun,
     };
   }
 
-  note(delta: Delta, store: ReadableStore): Pick<Compilation, "rejections" | "warnings"> {
-    const { rejections, warnings } = this.#take(delta, store).authz;
-    return { rejections, warnings };
+  note(delta: Delta, store: ReadableStore): Pick<Compilation, "rejections" | "warnings" | "holdBegun"> {
+    const { rejections, warnings, holdBegun } = this.#take(delta, store).authz;
+    return { rejections, warnings, holdBegun };
   }
 
   *catchUp(store: ReadableStore): Steps<readonly Rejection[]> {

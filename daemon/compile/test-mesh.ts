@@ -12,6 +12,7 @@ import { type LogicalView, logicalView } from "./view.js";
 export interface TestMesh {
   readonly compiler: Compiler;
   readonly kernel: TestMaps;
+  /** No policy is held beyond it, unless `holdsOver` says otherwise. */
   push(update: Update): Compilation;
   apply(operations: readonly MapOperation[]): void;
   view(): LogicalView;
@@ -33,7 +34,10 @@ export function createMesh(options: CompilerOptions = { node: "node-a" }): TestM
     kernel,
     view,
     push(update) {
-      const compilation = compiler.compile(store.apply(update), store);
+      const compilation = compiler.compile(
+        store.apply({ holdsOver: Number.POSITIVE_INFINITY, ...update }),
+        store,
+      );
       kernel.apply(compilation.operations);
       return compilation;
     },

@@ -343,6 +343,7 @@ describe("what leaves", () => {
       rejections: [],
       warnings: [],
       backendLost: false,
+      holdBegun: undefined,
     });
     await apply({});
     expect(leaving()).toBe(operations.length);

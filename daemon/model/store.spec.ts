@@ -43,6 +43,8 @@ describe("changes", () => {
       policies: [],
       pods: undefined,
       policiesSynced: false,
+      workloadsSynced: false,
+      holdsOver: undefined,
     });
     expect(store.workloads.get(held.uid)).toBe(held);
   });

@@ -117,6 +117,8 @@ class MemoryStore implements Store {
       policies: policies.list(),
       pods: podsChanged ? pods : undefined,
       policiesSynced: update.policiesSynced === true,
+      workloadsSynced: update.workloadsSynced === true,
+      holdsOver: update.holdsOver,
     };
   }
 

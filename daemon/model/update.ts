@@ -24,6 +24,10 @@ export interface Update {
   readonly pods?: readonly EnrolledPod[];
   /** True on every applied Authorization response: a policy name still unknown now counts as absent. */
   readonly policiesSynced?: boolean;
+  /** True on every applied response of workloads and services. */
+  readonly workloadsSynced?: boolean;
+  /** No policy is held any more whose hold has at most this number: time is up. */
+  readonly holdsOver?: number;
 }
 
 /** A resource that is not in force as its sender meant it, and why: a sentence for a person. */
@@ -48,4 +52,7 @@ export interface Delta {
   /** The whole list when it changed. */
   readonly pods: readonly EnrolledPod[] | undefined;
   readonly policiesSynced: boolean;
+  readonly workloadsSynced: boolean;
+  /** @see Update.holdsOver */
+  readonly holdsOver: number | undefined;
 }

@@ -17,7 +17,12 @@ export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): Cou
 }
 
 /** The daemon's own state. */
-export function stateSource({ store, pods, xds }: Pick<Parts, "store" | "pods" | "xds">): StateSource {
+export function stateSource({
+  store,
+  pods,
+  xds,
+  compiler,
+}: Pick<Parts, "store" | "pods" | "xds" | "compiler">): StateSource {
   return {
     xds: () => xds.state(),
     resources: () => ({
@@ -25,6 +30,10 @@ export function stateSource({ store, pods, xds }: Pick<Parts, "store" | "pods" |
       service: store.services.size,
       policy: store.policies.size,
     }),
+    policyHolds() {
+      const { holds, expiredHolds } = compiler.authz.statistics();
+      return { begun: holds, expired: expiredHolds };
+    },
     pods() {
       const unnamed = unnamedPods({ store, pods }).length;
       const inState = (state: PodState) => pods.all.filter((pod) => pod.state === state).length;

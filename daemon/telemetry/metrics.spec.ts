@@ -84,6 +84,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
         types: [{ type: "Address", responses: 2, nacks: 1 }],
       }),
       resources: () => ({ workload: 3, service: 1 }),
+      policyHolds: () => ({ begun: 5, expired: 2 }),
       pods: () => ({ named: 2, unnamed: 1, pending: 0, failed: 1 }),
     },
     accessLog: { written: 4, dropped: 1 },
@@ -245,6 +246,8 @@ describe("metrics of the daemon", () => {
     expect(value("weft_resources", { type: "workload" })).toBe(3);
     expect(value("weft_pods", { state: "named" })).toBe(2);
     expect(value("weft_pods", { state: "failed" })).toBe(1);
+    expect(value("weft_policy_holds_total", { event: "begun" })).toBe(5);
+    expect(value("weft_policy_holds_total", { event: "expired" })).toBe(2);
     expect(value("weft_access_log_lines_total", { result: "dropped" })).toBe(1);
     expect(page.get("weft_access_log_lines_total")?.type).toBe("counter");
     expect(value("weft_bpf_map_write_failures_total", { map: "slots" })).toBe(1);

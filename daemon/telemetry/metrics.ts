@@ -40,6 +40,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   collectProcessMetrics(registry);
   addBuild(registry, options.build);
   addHoldings(registry, options.state);
+  addHolds(registry, options.state);
   addXds(registry, () => options.state.xds());
   addLines(registry, "weft_access_log_lines_total", "Access log lines", options.accessLog);
   addLines(registry, "weft_log_lines_total", "Lines of the daemon's own log", options.log);
@@ -81,6 +82,16 @@ function addHoldings(registry: Registry, state: StateSource): void {
       for (const [name, count] of Object.entries(state.pods())) this.set({ state: name }, count);
     },
   });
+}
+
+function addHolds(registry: Registry, state: StateSource): void {
+  addCounter(
+    registry,
+    "weft_policy_holds_total",
+    "Policies that ceased to apply and were held for the rest of the change, once a pod; expired: none came in time",
+    "event",
+    () => state.policyHolds(),
+  );
 }
 
 /** A counter whose values somebody else keeps, by the value of its label. */

@@ -34,6 +34,8 @@ export interface StateSource {
   xds(): ControlPlaneCounters;
   /** Resources held, by type: workload, service, policy. */
   resources(): Readonly<Record<string, number>>;
+  /** Policies held back from widening anything, counted once a pod: all that began, and those that only time ended. */
+  policyHolds(): Readonly<Record<"begun" | "expired", number>>;
   /** Pods that are to be governed, by state. */
   pods(): Readonly<Record<"named" | "unnamed" | "pending" | "failed", number>>;
 }

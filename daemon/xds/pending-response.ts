@@ -97,7 +97,12 @@ export class PendingResponse {
     }
     const count = this.#workloads.length + this.#services.length + removed.length;
     if (count === 0 && !this.#taken) return undefined;
-    return { workloads: this.#workloads, services: this.#services, removedAddresses: removed };
+    return {
+      workloads: this.#workloads,
+      services: this.#services,
+      removedAddresses: removed,
+      workloadsSynced: true,
+    };
   }
 
   /** Writes the versions of what is in force now into `held`; those of `refused` names stay as they were. Once. */

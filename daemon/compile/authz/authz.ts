@@ -2,7 +2,7 @@
 // Must not know routes, address entries or how operations reach the kernel.
 
 import { TableNumber } from "../../bpf/maps.gen.js";
-import type { Policy } from "../../model/policy.js";
+import { type Policy, policyKey } from "../../model/policy.js";
 import type { ReadableStore } from "../../model/store.js";
 import type { Change, Delta } from "../../model/update.js";
 import type { Workload } from "../../model/workload.js";
@@ -10,6 +10,7 @@ import type { Ids } from "../ids.js";
 import type { EntryOperation } from "../operation.js";
 import { Places } from "../places.js";
 import type { AuthzChange, AuthzCompiler, AuthzStatistics, GuardedPod } from "./contract.js";
+import { type Hold, type Holds, holdsOf, isExpired, isReleased, NO_HOLDS } from "./holds.js";
 import { IdentityTable, type InternedIdentity } from "./identity.js";
 import type { Destination } from "./reference.js";
 import { concerns, Scopes } from "./scopes.js";
@@ -29,6 +30,8 @@ interface Guard {
   readonly pod: GuardedPod;
   /** The policies in force; `undefined` while they are not all known. */
   readonly policies: readonly Policy[] | undefined;
+  /** Those of them that do not apply any more. */
+  readonly holds: Holds;
   /** Names that its workload lists and nobody has. */
   readonly absent: readonly string[];
   readonly table: number;
@@ -44,6 +47,8 @@ interface TableInUse {
 
 /** What one compile() gathers. */
 class Pass {
+  readonly delta: Delta;
+  holdBegun: number | undefined;
   readonly before: EntryOperation[] = [];
   readonly after: EntryOperation[] = [];
   readonly changed = new Set<bigint>();
@@ -52,9 +57,13 @@ class Pass {
   /** Terms already compiled in this pass, by the policies that apply. */
   readonly lists = new Map<string, TermResult>();
 
+  constructor(delta: Delta) {
+    this.delta = delta;
+  }
+
   result(): AuthzChange {
-    const { before, after, changed, warnings } = this;
-    return { before, after, changed, warnings, rejections: [...this.rejections.values()] };
+    const { before, after, changed, warnings, holdBegun } = this;
+    return { before, after, changed, warnings, holdBegun, rejections: [...this.rejections.values()] };
   }
 }
 
@@ -75,6 +84,8 @@ class Compiler implements AuthzCompiler {
   /** A table that could not be stored may fit now. */
   #roomMade = false;
   #lastSerial = 0;
+  #lastHold = 0;
+  #expiredHolds = 0;
   #nextTable: number = TableNumber.FIRST;
 
   constructor(policyIds: Pick<Ids<Policy>, "acquire" | "idOf">, rootNamespace: string) {
@@ -83,7 +94,7 @@ class Compiler implements AuthzCompiler {
   }
 
   compile(delta: Delta, store: ReadableStore, pods: readonly GuardedPod[]): AuthzChange {
-    const pass = new Pass();
+    const pass = new Pass(delta);
     for (const change of delta.policies) this.#indexPolicy(change);
     this.#acquireIdentities(delta.workloads, pass);
     this.#noteAwaiting(delta, store);
@@ -155,6 +166,8 @@ class Compiler implements AuthzCompiler {
       tables: this.#tables.size,
       terms: [...this.#tables.values()].reduce((sum, { table }) => sum + table.list.terms.length, 0),
       identities: this.#identities.size,
+      holds: this.#lastHold,
+      expiredHolds: this.#expiredHolds,
       absentPolicies: new Set(guards.flatMap((guard) => guard.absent)).size,
       waitingWorkloads: guards.filter(
         ({ policies, denied }) => policies === undefined && denied === undefined,
@@ -205,6 +218,7 @@ class Compiler implements AuthzCompiler {
     const affected = pods.filter((pod) => {
       const guard = this.#guards.get(pod.cookie);
       if (guard === undefined || !isSamePod(guard.pod, pod)) return true;
+      if ([...guard.holds.values()].some((hold) => isReleased(hold, delta))) return true;
       if (this.#roomMade && guard.denied === "unstored") return true;
       if (synced && (!this.#synced || this.#awaiting.has(pod.workload?.uid ?? ""))) return true;
       return delta.policies.some((change) => concerns(change, destinationOf(pod)));
@@ -232,9 +246,40 @@ class Compiler implements AuthzCompiler {
     const listed = workload.authorizationPolicies.flatMap((name) => store.policies.get(name) ?? []);
     const before = this.#guards.get(pod.cookie);
     // What guarded it under another name, or under none, is nothing to go by.
-    const kept = before?.pod.workload?.uid === workload.uid ? before.policies : undefined;
-    const policies = waiting ? kept : this.#scopes.reaching(workload, listed);
-    return { pod, policies, absent, ...this.#tableFor(policies, pass) };
+    const own = before?.pod.workload?.uid === workload.uid ? before : undefined;
+    if (waiting) {
+      const policies = own?.policies;
+      return { pod, policies, holds: NO_HOLDS, absent, ...this.#tableFor(policies, pass) };
+    }
+    const next = this.#scopes.reaching(workload, listed);
+    const holds = this.#holdsOf(own, pod, next, pass);
+    const policies = [...next, ...[...holds.values()].map(({ policy }) => policy)];
+    return { pod, policies, holds, absent, ...this.#tableFor(policies, pass) };
+  }
+
+  /** What of the policies in force stays so beside those that apply now. */
+  #holdsOf(before: Guard | undefined, pod: GuardedPod, next: readonly Policy[], pass: Pass): Holds {
+    const { delta } = pass;
+    return holdsOf(before?.policies ?? [], next, (policy) => {
+      const held = before?.holds.get(policyKey(policy));
+      const hold = held ?? this.#beginHold(policy, pod, before, delta);
+      if (hold === undefined || isExpired(hold, delta)) {
+        if (held !== undefined) this.#expiredHolds++;
+        return undefined;
+      }
+      if (held !== undefined) return isReleased(held, delta) ? undefined : held;
+      pass.holdBegun = hold.number;
+      return hold;
+    });
+  }
+
+  /** None when the workload stopped naming the policy before, and the response that was waited for has come. */
+  #beginHold(policy: Policy, pod: GuardedPod, before: Guard | undefined, delta: Delta): Hold | undefined {
+    const isUnnamed =
+      policy.scope === "WORKLOAD_SELECTOR" &&
+      pod.workload?.authorizationPolicies.includes(policyKey(policy)) === false;
+    if (isUnnamed && delta.policiesSynced && before?.pod.workload === pod.workload) return undefined;
+    return { policy, until: isUnnamed ? "policies" : "workloads", number: ++this.#lastHold };
   }
 
   /** What can be known without a name applies; what cannot denies. */
@@ -247,9 +292,16 @@ class Compiler implements AuthzCompiler {
         pass,
       );
     if (!this.#synced || rivals.length > 0 || this.#scopes.maySelect(namespace))
-      return { pod, policies: undefined, absent: [], table: TableNumber.DENY, denied: "unnamed" };
+      return {
+        pod,
+        policies: undefined,
+        holds: NO_HOLDS,
+        absent: [],
+        table: TableNumber.DENY,
+        denied: "unnamed",
+      };
     const policies = this.#scopes.reaching(destinationOf(pod), []);
-    return { pod, policies, absent: [], ...this.#tableFor(policies, pass) };
+    return { pod, policies, holds: NO_HOLDS, absent: [], ...this.#tableFor(policies, pass) };
   }
 
   /** Warns once about `subject`. */

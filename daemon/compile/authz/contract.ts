@@ -30,6 +30,8 @@ export interface AuthzChange {
   /** Sets of policies that no table can hold, each named by its largest policy. Those they guard deny. */
   readonly rejections: readonly { readonly name: string; readonly reason: string }[];
   readonly warnings: readonly string[];
+  /** Number of the last hold that began with this delta: give it back as Update.holdsOver when its time is up. */
+  readonly holdBegun: number | undefined;
 }
 
 /** Gauges, as of now. */
@@ -45,6 +47,10 @@ export interface AuthzStatistics {
   readonly oversizedWorkloads: number;
   /** Enrolled pods that deny because their table could not be stored. */
   readonly unstoredWorkloads: number;
+  /** Policies that ceased to apply and were held back from widening anything, counted once a pod. */
+  readonly holds: number;
+  /** Of these, those that no response ended but time. */
+  readonly expiredHolds: number;
   /** Enrolled pods that deny because nobody, or more than one, has named them, and a policy might select them. */
   readonly unnamedPods: number;
 }
@@ -56,8 +62,8 @@ export interface AuthzStatistics {
  *   policy exists that might name it, and when several clusters' workloads have its name.
  * - A workload that begins to name a policy not received keeps the tables it had (a new one denies) until the
  *   next Delta with policiesSynced. What is missing then counts as absent, with one warning a name.
- * - A policy that is removed while a workload still names it is absent at once: the removal is the control
- *   plane's own word, and enforcing it longer would be a verdict past the policy's life.
+ * - A policy that ceases to apply stays in force, where its absence could allow more, until the next response of the
+ *   other type or until the hold's time is up: the control plane may have said half of a change.
  */
 export interface AuthzCompiler {
   /**

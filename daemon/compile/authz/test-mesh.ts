@@ -127,11 +127,14 @@ export class TestMesh {
     return this.compiler.guardOf(this.cookieOf(pod.uid));
   }
 
-  /** Applies an update the way the daemon does, and enrols the workloads named. Returns what the compiler said. */
+  /**
+   * Applies an update the way the daemon does, and enrols the workloads named. Returns what the compiler said. No policy
+   * is held beyond it, unless `holdsOver` says otherwise.
+   */
   update(update: Update, enrol: readonly Workload[] = []): AuthzChange {
     const before = new Map(this.store.workloads);
     for (const workload of enrol) this.enrol(workload);
-    const delta = this.store.apply(update);
+    const delta = this.store.apply({ holdsOver: Number.POSITIVE_INFINITY, ...update });
     const pods = this.#pods();
     const change = this.compiler.compile(delta, this.store, pods);
     const touched = new Set(delta.workloads.map(({ key }) => key));
