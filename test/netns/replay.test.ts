@@ -108,7 +108,7 @@ describe.each([
     expect(log.filter((line) => line.startsWith("NACK"))).toEqual([]);
     await expectModel(mesh, scenario, "end");
     await expectNothingForTheSame(mesh, plane, scenario, file, () => settled(answered() + 2));
-  });
+  }, 240_000);
 });
 
 /** Everything once more, with the versions that the daemon holds: the kernel is left alone. */
