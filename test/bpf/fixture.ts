@@ -158,6 +158,11 @@ export class LoadedObject {
     for (const name of names) this.#object.map(name).pin(join(directory, name));
   }
 
+  /** Pins a program, for another thread to run. */
+  pinProgram(name: string, path: string): void {
+    this.#object.program(name).pin(path);
+  }
+
   /** Says whose stub the judging program is called by, on every CPU. */
   callFor(cookie: bigint): void {
     const value = maps.guarded.value.encode({ cookie, index: 0 });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { parse, stringify } from "yaml";
 import { until } from "../../lab/wait.js";
 import { openSockets, type Sockets, type TestSocket } from "./sockets.js";
 import {
@@ -7,6 +8,7 @@ import {
   dnsTargetPort,
   type Endpoint,
   endpoints,
+  targetPort,
   vip,
   type World,
   worldYaml,
@@ -258,6 +260,24 @@ test("a service behind a waypoint: datagrams go to its endpoints, connections ar
   expect(from).toBe(`${vip.guided} ${dnsPort}`);
   const answer = await world.peers.client.call("ask", { host: vip.guided, port: dnsPort });
   expect(answer).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+});
+
+test("a workload behind a waypoint: datagrams to its own address arrive, connections are refused", async () => {
+  const mesh = parse(worldYaml()) as { workloads: { name: string }[] };
+  const waypoint = { address: "10.77.0.99", port: 15008 };
+  const workloads = mesh.workloads.map((each) => (each.name === "web-c" ? { ...each, waypoint } : each));
+  world.mesh.edit(stringify({ ...mesh, workloads }));
+  const ask = () => world.peers.client.call("ask", { host: "10.77.0.23", port: targetPort });
+  await until("connections refused", async () => !(await ask()).ok);
+  expect(await ask()).toMatchObject({ code: "ECONNREFUSED" });
+  const own = `10.77.0.23 ${dnsTargetPort}`;
+  for (const connects of [true, false]) {
+    const socket = await client.open("udp 4");
+    if (connects) await socket.must("connect", own);
+    expect(await socket.ask(connects ? undefined : own)).toBe(`web-c ${own}`);
+  }
+  world.mesh.edit(worldYaml());
+  await until("connections let in", async () => (await ask()).ok);
 });
 
 test("every datagram through a frontend is counted, also those of a flow that stays", async () => {

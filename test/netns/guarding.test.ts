@@ -183,6 +183,14 @@ test("a pod without a name denies while a selector policy might name it, and say
   await push(yaml([selector], [named]), hosts.ghost, "answered");
 });
 
+test("a name that workloads of two clusters have is no name: its pod denies, and a warning says so", async () => {
+  const ofCluster = (clusterId: string) => ({ ...named, clusterId, node: `${clusterId}-1`, addresses: [] });
+  await push(yaml([selector], [ofCluster("c1")]), hosts.ghost, "answered");
+  await push(yaml([], [ofCluster("c1"), ofCluster("c2")]), hosts.ghost, REFUSED);
+  expect(mesh.log("weftd")).toMatch(/pod shop\/ghost denies: .*c1.* and .*c2.* both have its name/);
+  await push(yaml([], [named]), hosts.ghost, "answered");
+});
+
 test("what the node opens passes, from whatever address; a pod on its network does not", async () => {
   await push(yaml([everybody]), hosts.web, REFUSED);
   expect(await askFromNode(`${lab.cgroups.mesh}/kubelet`)).toBe(true);

@@ -5,7 +5,8 @@
  *   open N udp|tcp|mptcp 4|6 [shared]   new socket N; shared: SO_REUSEPORT
  *   bind N PORT          connect N HOST PORT      disconnect N (connect to AF_UNSPEC)
  *   send N               sendto N HOST PORT       recv N MILLISECONDS ("text address port")
- *   peer N               own N                    close N               listen N
+ *   peer N               own N                    close N
+ *   listen N             accept N M (the next connection becomes socket M)
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
  *
  * An answer is `ok`, what was asked for, or the name of the error.
@@ -162,6 +163,11 @@ static void obey(char **words, int count)
 			print_address(&address);
 	} else if (!strcmp(command, "listen")) {
 		say(listen(fd, 16));
+	} else if (!strcmp(command, "accept")) {
+		unsigned int accepted = (unsigned int)atoi(words[2]) % SOCKETS;
+
+		sockets[accepted] = accept(fd, NULL, NULL);
+		say(sockets[accepted]);
 	} else if (!strcmp(command, "close")) {
 		say(close(fd));
 	} else if (!strcmp(command, "churn")) {

@@ -35,6 +35,13 @@ export class Sockets {
     return socket;
   }
 
+  /** The next connection that a listening socket has. */
+  async accept(listening: TestSocket): Promise<TestSocket> {
+    const socket = new TestSocket(this, this.#next++);
+    await listening.must("accept", socket.number);
+    return socket;
+  }
+
   /** One command of sockets.c, and its answer. */
   tell(command: string): Promise<string> {
     this.#process.stdin.write(`${command}\n`);

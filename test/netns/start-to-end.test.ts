@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { freePort, LabMesh, meshWithPlane, program } from "../../lab/mesh.js";
 import { run } from "../../lab/process.js";
 import { Hopeless, isListening, until } from "../../lab/wait.js";
+import { withAddon } from "./addon.js";
 
 let lab: Lab;
 let mesh: LabMesh;
@@ -72,28 +72,9 @@ test("a first configuration that cannot govern is not acknowledged, and ends the
   expect(answers.filter((answer) => answer === "ACK ")).toHaveLength(1);
 });
 
-/** Runs what starts weftd with an addon whose functions `changes`, a JavaScript object literal, stand in for. */
-async function withAddon(changes: string, action: () => Promise<void>): Promise<void> {
-  const file = join(lab.directory, "addon.cjs");
-  const root = packageRoot();
-  writeFileSync(
-    file,
-    `const real = require(${JSON.stringify(join(root, "build", "weft_native.node"))});
-     const testdata = ${JSON.stringify(join(root, "build", "native-testdata"))};
-     const refuse = () => { throw Object.assign(new Error("load: EPERM"), { code: "EPERM", errno: 1 }); };
-     module.exports = { ...real, ...${changes} };`,
-  );
-  process.env.WEFT_ADDON = file;
-  try {
-    await action();
-  } finally {
-    delete process.env.WEFT_ADDON;
-  }
-}
-
 test("a kernel that refuses a type of program which is needed is told of in one line", async () => {
   const refusing = "{ loadProgram: (raw) => (raw.type === 30 ? refuse() : real.loadProgram(raw)) }";
-  await withAddon(refusing, async () => {
+  await withAddon(lab, refusing, async () => {
     const ended = await run(mesh.daemonCommand());
     expect(ended.code).toBe(1);
     expect(ended.stderr).toMatch(
@@ -108,7 +89,7 @@ test("a kernel that refuses the iterator of UDP sockets is governed all the same
   await now.startXds();
   const refusing = `{ openObject: (path) => path.endsWith("/sweep.o")
     ? { mapNames: [], programNames: [], load: refuse, close() {} } : real.openObject(path) }`;
-  await withAddon(refusing, async () => void (await now.startDaemon()));
+  await withAddon(lab, refusing, async () => void (await now.startDaemon()));
   const { warnings } = (await now.admin("/status")) as { warnings: string[] };
   const said = /BPF programs of type iter\/udp: connected UDP sockets keep .*\[KERNEL_LACKS\]/;
   expect(warnings.filter((warning) => said.test(warning))).toHaveLength(1);
@@ -127,7 +108,7 @@ test("what the verifier said of a program is in the log at level debug, and noth
   const now = withFlags(["--log-level", "bpf:debug"], await freePort());
   now.edit("workloads: []\n");
   await now.startXds();
-  await withAddon(broken, async () => {
+  await withAddon(lab, broken, async () => {
     now.launchDaemon();
     expect(await now.daemon.exited).toBe(1);
   });

@@ -1,0 +1,72 @@
+// Owns the proof of when sockets are looked through. What a look finds is the kernel's: test/netns/datagram-sweep.test.ts.
+
+import { expect, it } from "vitest";
+import { bpfAttachFailed } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import { DatagramSweep } from "./datagram-sweep.js";
+
+type Swept = Awaited<ReturnType<ConstructorParameters<typeof DatagramSweep>[0]["kernel"]["sweepDatagrams"]>>;
+
+/** A kernel whose sweeps end when the spec says so, and what was said of them. */
+function world() {
+  const asked: string[] = [];
+  const ends: ((swept: Swept) => void)[] = [];
+  const lines: string[] = [];
+  const say = (level: string) => (_: unknown, text: string) => void lines.push(`${level} ${text}`);
+  const log = { info: say("info"), warn: say("warn"), error: say("error") } as unknown as Logger;
+  const kernel = {
+    sweepDatagrams: (refusedOnly = false) => {
+      asked.push(refusedOnly ? "refused" : "all");
+      return new Promise<Swept>((resolve) => ends.push(resolve));
+    },
+  };
+  const end = async (swept: Partial<Swept> = {}) => {
+    ends.shift()?.({ closed: 0, kept: 0, failures: [], ...swept });
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { asked, end, lines, sweep: new DatagramSweep({ kernel, log }) };
+}
+
+it("looks for those that connected to a service without endpoints, and through all when a backend was lost", async () => {
+  const { asked, end, sweep } = world();
+  sweep.look();
+  await end();
+  sweep.start();
+  await end();
+  sweep.look();
+  expect(asked).toEqual(["refused", "all", "refused"]);
+});
+
+it("looks through all once more when a backend is lost during a look, however narrow, and never twice at once", async () => {
+  const { asked, end, sweep } = world();
+  sweep.look();
+  sweep.start();
+  sweep.start();
+  sweep.look();
+  expect(asked).toEqual(["refused"]);
+  await end();
+  expect(asked).toEqual(["refused", "all"]);
+  sweep.look();
+  sweep.start();
+  await end();
+  await end();
+  expect(asked).toEqual(["refused", "all", "all"]);
+});
+
+it("says what was closed, what could not be, and what failed; a narrow look does not forget what is kept", async () => {
+  const { end, lines, sweep } = world();
+  sweep.start();
+  await end({ closed: 2, kept: 3, failures: [bpfAttachFailed("sweep", "/run/netns/x", new Error("no"))] });
+  expect(lines).toEqual([
+    expect.stringMatching(/^info connected datagram sockets closed/),
+    expect.stringMatching(/^warn connected datagram sockets keep/),
+    expect.stringMatching(/^error .*\/run\/netns\/x/),
+  ]);
+  expect(sweep.kept).toBe(3);
+  sweep.look();
+  await end();
+  expect(sweep.kept).toBe(3);
+  sweep.start();
+  await end();
+  expect(sweep.kept).toBe(0);
+});
