@@ -109,7 +109,7 @@ test: build packages ## every test: unit, property, BPF, addon (also sanitized a
 	$(call report,addon-asan) $(MAKE) -C native test-asan || status=1; \
 	$(call report,addon-node24) $(MAKE) -C native test-node24 || status=1; \
 	$(call report,unit-node24) build/node24/bin/node $(VITEST_MODULE) run --project unit --coverage || status=1; \
-	npx --no-install tsx test/summary.ts out/test/*.json || status=1; \
+	npx --no-install tsx test/summary.ts out/test/{all,addon-asan,addon-node24,unit-node24}.json || status=1; \
 	exit $$status
 
 test-unit: build ## what needs no privileges

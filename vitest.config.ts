@@ -1,8 +1,9 @@
 // Owns how tests run: unit beside the source in parallel, kernel and istiod ones alone, one file after the other.
 import { defineConfig } from "vitest/config";
 import { slowness } from "./lab/wait.js";
+import { RunReporter } from "./test/run-report.js";
 
-/** Where `make test` wants the counts of this run. */
+/** Where `make test` wants the report of this run. */
 const report = process.env.WEFT_TEST_REPORT;
 
 export default defineConfig({
@@ -15,13 +16,14 @@ export default defineConfig({
       reporter: ["json-summary"],
       reportsDirectory: "out/test/coverage",
     },
-    reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
+    reporters: report === undefined ? ["default"] : ["default", new RunReporter(report)],
     projects: [
       {
         test: {
           name: "unit",
           include: [
             "{daemon,cmd,bpf,proto,native}/**/*.spec.ts",
+            "test/*.spec.ts",
             "{lab,test/{conformance,helpers,bench,house}}/**/*.spec.ts",
           ],
           testTimeout: 30_000 * slowness,
