@@ -2,7 +2,7 @@
 // Must not know the model, nor why an operation is wanted.
 
 import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
-import { bpfAttachFailed, bpfPinFailed, failed, ok, type Result, type WeftError } from "../base/errors.js";
+import { bpfPinFailed, failed, ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
@@ -16,6 +16,7 @@ import {
   readTraffic,
   type TrafficCount,
 } from "./counters.js";
+import { type Swept, sweepDatagrams } from "./datagram-sweep.js";
 import { denyPods } from "./denial.js";
 import {
   type Enrollment,
@@ -40,7 +41,7 @@ import {
 } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "./hooks.js";
-import { Connected, type MapName, maps, type Settings } from "./maps.gen.js";
+import { type MapName, maps, type Settings } from "./maps.gen.js";
 import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
@@ -305,55 +306,23 @@ export class Dataplane {
   }
 
   /**
-   * Closes connected datagram sockets whose backend has left its service, in the enrolled pods that may have some;
-   * `refusedOnly`: in those that have connected to a service without endpoints since. Stops where a generation comes
-   * meanwhile: ask again when it is finished. Gives how many were closed, how many the kernel has no means to close, and what went wrong.
+   * Closes connected datagram sockets whose backend has left its service: see sweepDatagrams(). Stops where a
+   * generation comes meanwhile: ask again when it is finished. `refusedOnly`: in pods that have connected to a
+   * service without endpoints since.
    */
-  async sweepDatagrams(
-    refusedOnly = false,
-  ): Promise<{ closed: number; kept: number; failures: readonly WeftError[] }> {
-    let closed = 0;
-    let kept = 0;
-    const failures: WeftError[] = [];
+  async sweepDatagrams(refusedOnly = false): Promise<Swept> {
     const program = this.#generation?.programs.get(DATAGRAM_SWEEP);
-    const pods = this.#sweepable(refusedOnly);
-    if (program === undefined || pods.length === 0) return { closed, kept, failures };
-    const link = this.#native.linkIterator(program);
-    for (const { cookie, namespace, name, netns } of pods) {
-      if (this.#growth !== undefined) break;
-      const opened = openNetns(this.#native, `${namespace}/${name}`, netns);
-      // It has ended, or its path leads elsewhere by now: no socket there is its own.
-      if (!opened.ok) continue;
-      const noted = maps.connected_pods.key.encode(cookie);
-      try {
-        if (opened.value.cookie !== cookie) continue;
-        // The iterator notes the pod again when it leaves such a socket alone.
-        this.#state.connected_pods.delete(noted);
-        const found = await this.#native.readIterator(link, opened.value.path);
-        const done = found.filter((byte) => byte === 1).length;
-        closed += done;
-        kept += found.length - done;
-      } catch (error) {
-        this.#state.connected_pods.update(noted, maps.connected_pods.value.encode(1));
-        failures.push(bpfAttachFailed("sweep", netns, error));
-      } finally {
-        opened.value.close();
-      }
-    }
-    link.close();
-    return { closed, kept, failures };
-  }
-
-  /** Enrolled pods that may have connected datagram sockets. */
-  #sweepable(refusedOnly: boolean): Enrollment[] {
-    const { key, value } = maps.connected_pods;
-    const { count, keys, values } = this.#state.connected_pods.entries();
-    const noted = new Set<bigint>();
-    for (let index = 0; index < count; index++) {
-      const isRefused = value.decode(values, index * value.size) === Connected.REFUSED;
-      if (isRefused || !refusedOnly) noted.add(key.decode(keys, index * key.size));
-    }
-    return noted.size === 0 ? [] : this.enrollments().filter(({ cookie }) => noted.has(cookie));
+    if (program === undefined) return { closed: 0, kept: 0, failures: [] };
+    return await sweepDatagrams(
+      {
+        native: this.#native,
+        program,
+        pods: () => this.enrollments(),
+        connectedPods: () => this.#state.connected_pods,
+        isInterrupted: () => this.#growth !== undefined,
+      },
+      refusedOnly,
+    );
   }
 
   // ---- switches ----
