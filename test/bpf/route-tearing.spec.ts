@@ -3,10 +3,8 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Worker } from "node:worker_threads";
 import { expect, it } from "vitest";
 import { fnv1aOfText } from "../../daemon/base/fnv1a.js";
-import { packageRoot } from "../../daemon/base/package-root.js";
 import type { MapName } from "../../daemon/bpf/maps.gen.js";
 import { createCompiler } from "../../daemon/compile/compiler.js";
 import type { MapOperation } from "../../daemon/compile/operation.js";
@@ -16,6 +14,7 @@ import type { Update } from "../../daemon/model/update.js";
 import { ownBpffs } from "./bpffs.js";
 import { RouteTearCase } from "./cases.gen.js";
 import { loadObject } from "./fixture.js";
+import { startWriter } from "./writer.js";
 
 const WANTED = BigInt(process.env.WEFT_TEAR_ROUTES ?? 10_000_000);
 const RUNS = 20_000;
@@ -138,27 +137,6 @@ function prepare(): { fill: Flat[]; phases: Phase[] } {
 
 const bpffs = ownBpffs("weft-route-tearing");
 
-/** Starts the writer on the object's maps; resolves when it has written a first time. */
-function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
-  const stop = new SharedArrayBuffer(4);
-  const addon = join(packageRoot(), "build", "weft_native.node");
-  const worker = new Worker(join(packageRoot(), "test", "bpf", "route-tearing-writer.cjs"), {
-    workerData: { addon, directory, stop, ...prepare() },
-  });
-  return new Promise((resolve, reject) => {
-    worker.once("error", reject);
-    worker.once("message", () => {
-      resolve({
-        stop: () =>
-          new Promise((done) => {
-            worker.once("message", done);
-            Atomics.store(new Int32Array(stop), 0, 1);
-          }),
-      });
-    });
-  });
-}
-
 /** What the program is given, and gives back. */
 function firstCase(): RouteTearCase {
   return {
@@ -180,7 +158,7 @@ it(`none of ${WANTED} routes is one that neither state gives`, { timeout: 300_00
   const directory = join(bpffs.path, "maps");
   mkdirSync(directory);
   object.pinMaps(ROUTING, directory);
-  const writer = await startWriter(directory);
+  const writer = await startWriter("route-tearing-writer.cjs", directory, prepare());
   let state = firstCase();
   let writes = 0;
   try {

@@ -3,15 +3,14 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Worker } from "node:worker_threads";
 import { expect, it } from "vitest";
-import { packageRoot } from "../../daemon/base/package-root.js";
 import { TableFlag, TermRow, VerdictTable } from "../../daemon/bpf/maps.gen.js";
 import { tagOfCookie, tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { ownBpffs } from "./bpffs.js";
 import { TearCase } from "./cases.gen.js";
 import { entry, loadObject } from "./fixture.js";
+import { startWriter } from "./writer.js";
 
 const WANTED = BigInt(process.env.WEFT_TEAR_VERDICTS ?? 10_000_000);
 const RUNS = 100_000;
@@ -31,47 +30,27 @@ const owner = (address: string) => {
 };
 const pod = (cookie: bigint) => ({ cookie, tag: tagOfCookie(cookie) });
 
-/** Starts the writer on the object's maps; resolves when it has written a first time. */
-function startWriter(directory: string): Promise<{ stop(): Promise<number> }> {
-  const stop = new SharedArrayBuffer(4);
-  const worker = new Worker(join(packageRoot(), "test", "bpf", "tearing-writer.cjs"), {
-    workerData: {
-      addon: join(packageRoot(), "build", "weft_native.node"),
-      directory,
-      stop,
-      admitting: pod(ADMITTING),
-      refusing: pod(REFUSING),
-      friend: owner(FRIEND),
-      stranger: owner(STRANGER),
-      // What a number adds to its key's tag is the same for every key.
-      mix: wordOf(1, 0).tag,
-      // Admits whoever has a row of its own, and nobody else.
-      tableValue: VerdictTable.encode({
-        denyChunks: 0n,
-        dryRunChunks: 0n,
-        allowChunks: 1n,
-        identity: NOBODY,
-        address: NOBODY,
-        port: NOBODY,
-        destination: NOBODY,
-        flags: TableFlag.HAS_ALLOW | TableFlag.BY_IDENTITY,
-      }),
-      rowValue: TermRow.encode({ chunks: 1n, first: 0 }),
-    },
-  });
-  return new Promise((resolve, reject) => {
-    worker.once("error", reject);
-    worker.once("message", () => {
-      resolve({
-        stop: () =>
-          new Promise((done) => {
-            worker.once("message", done);
-            Atomics.store(new Int32Array(stop), 0, 1);
-          }),
-      });
-    });
-  });
-}
+/** What the writer cannot know by itself. */
+const WRITTEN = {
+  admitting: pod(ADMITTING),
+  refusing: pod(REFUSING),
+  friend: owner(FRIEND),
+  stranger: owner(STRANGER),
+  // What a number adds to its key's tag is the same for every key.
+  mix: wordOf(1, 0).tag,
+  // Admits whoever has a row of its own, and nobody else.
+  tableValue: VerdictTable.encode({
+    denyChunks: 0n,
+    dryRunChunks: 0n,
+    allowChunks: 1n,
+    identity: NOBODY,
+    address: NOBODY,
+    port: NOBODY,
+    destination: NOBODY,
+    flags: TableFlag.HAS_ALLOW | TableFlag.BY_IDENTITY,
+  }),
+  rowValue: TermRow.encode({ chunks: 1n, first: 0 }),
+};
 
 it(`none of ${WANTED} verdicts is one that neither state gives`, { timeout: 300_000 }, async () => {
   const chunk = entry("authz_chunks", 0, { words: [1n, 0n, 0n, 0n] });
@@ -79,7 +58,7 @@ it(`none of ${WANTED} verdicts is one that neither state gives`, { timeout: 300_
   const directory = join(bpffs.path, "maps");
   mkdirSync(directory);
   object.pinMaps(["pods", "addresses", "authz_tables", "authz_identity"], directory);
-  const writer = await startWriter(directory);
+  const writer = await startWriter("tearing-writer.cjs", directory, WRITTEN);
   let state = {
     admitting: ADMITTING,
     refusing: REFUSING,
