@@ -18,6 +18,7 @@ import { addVirtualAddresses, type FrontendChanges, FrontendTable } from "./fron
 import { createIds } from "./ids.js";
 import { type ContextChange, type NodeContext, NodeTracker } from "./node.js";
 import type { EntryOperation, MapOperation } from "./operation.js";
+import { releaseAll } from "./places.js";
 import { type PodChanges, PodTable } from "./pods.js";
 import { atOnce, type Steps } from "./steps.js";
 
@@ -65,15 +66,18 @@ export interface Compiler {
   deny(table: number): MapOperation[];
   /** Entries have left the maps: verdict tables that could not be stored are tried again with the next compile(). */
   makeRoom(): void;
-  /** Slots and targets that nothing leads to any more since the last call; to be called when no hook can be reading them. */
+  /**
+   * Frees elements of arrays that nothing leads to any more since the last call: to be called when no hook can be
+   * reading them. undefined: there are none.
+   */
   takeRetired(): (() => void) | undefined;
   /** Entries in use; of arrays the places up to the last one in use. Maps of other owners are not in it. */
   sizes(): Partial<Record<MapName, number>>;
   /** As sizes(), with the elements of arrays that remain after compact(): what empty maps must have room for. */
   needed(): Partial<Record<MapName, number>>;
   /**
-   * Places all targets and runs of slots anew, without gaps. What was emitted before does not hold any more: only with a
-   * snapshot() into empty maps.
+   * Places all targets, runs of slots and chunks anew, without gaps. What was emitted before does not hold any
+   * more: only with a snapshot() into empty maps.
    */
   compact(): void;
   /**
@@ -208,14 +212,7 @@ class MeshCompiler implements Compiler {
   }
 
   takeRetired(): (() => void) | undefined {
-    const retired = [this.#frontends.takeRetired(), this.authz.takeRetired()].filter(
-      (release) => release !== undefined,
-    );
-    return retired.length === 0
-      ? undefined
-      : () => {
-          for (const release of retired) release();
-        };
+    return releaseAll([this.#frontends.takeRetired(), this.authz.takeRetired()]);
   }
 
   needed(): Partial<Record<MapName, number>> {

@@ -89,6 +89,15 @@ export class Places {
   }
 }
 
+/** What takeRetired() of several gave, as one. */
+export function releaseAll(releases: readonly ((() => void) | undefined)[]): (() => void) | undefined {
+  const given = releases.filter((release) => release !== undefined);
+  if (given.length === 0) return undefined;
+  return () => {
+    for (const release of given) release();
+  };
+}
+
 /** log2 of the smallest power of two that holds `length`. */
 function classOf(length: number): number {
   return 32 - Math.clz32(length - 1);

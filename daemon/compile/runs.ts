@@ -13,7 +13,7 @@ import { createResolver, type Endpoint, type Family, portsOf, type Resolution } 
 import type { Ids } from "./ids.js";
 import type { NodeContext } from "./node.js";
 import type { BulkPutOperation } from "./operation.js";
-import { Places, type Run } from "./places.js";
+import { Places, type Run, releaseAll } from "./places.js";
 
 /** A run of slots that has its place in the map. */
 export interface PlacedRun extends Run {
@@ -23,7 +23,10 @@ export interface PlacedRun extends Run {
   readonly hash: number;
 }
 
-/** What frontends of a service say on one port, with its place in the map; never changed: what says other is another. */
+/**
+ * What frontends of a service say on one port, with its place in the map; never changed: what says other is
+ * another.
+ */
 export interface PlacedTarget {
   readonly index: number;
   readonly service: number;
@@ -92,13 +95,7 @@ export class TargetTable {
 
   /** @see Places.takeRetired */
   takeRetired(): (() => void) | undefined {
-    const slots = this.#slots.takeRetired();
-    const indexes = this.#indexes.takeRetired();
-    if (slots === undefined && indexes === undefined) return undefined;
-    return () => {
-      slots?.();
-      indexes?.();
-    };
+    return releaseAll([this.#slots.takeRetired(), this.#indexes.takeRetired()]);
   }
 
   /**
