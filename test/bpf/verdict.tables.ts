@@ -1,8 +1,15 @@
 // Owns the words in which verdict fixtures are written: peers, terms, tables and rows as map entries.
 // Must not know which verdict they lead to.
 
-import { CHUNK_TERMS, maps, type Settings, TableFlag, type TermRow } from "../../daemon/bpf/maps.gen.js";
-import { PlacedRows, type TermSet, termsAt } from "../../daemon/compile/authz/rows.js";
+import {
+  type AddressRowKey,
+  CHUNK_TERMS,
+  maps,
+  type Settings,
+  TableFlag,
+  type TermRow,
+} from "../../daemon/bpf/maps.gen.js";
+import { heldChunks, PlacedRows, type TermSet, termsAt } from "../../daemon/compile/authz/rows.js";
 import { Places } from "../../daemon/compile/places.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { addressEntry, type Entry, entry, podEntry } from "./fixture.js";
@@ -29,12 +36,9 @@ const placed = new PlacedRows(new Places());
 /** The row that stands for a set, and the entries that it needs. */
 function rowOf(set: TermSet): { readonly row: TermRow; readonly chunks: Entry[] } {
   const row = placed.place(set);
-  const chunks = [...set.keys()]
-    .sort((a, b) => a - b)
-    .map((chunk, index) => {
-      const bytes = Buffer.from(set.get(chunk)?.buffer ?? new ArrayBuffer(0));
-      return entry("authz_chunks", row.first + index, maps.authz_chunks.value.decode(bytes));
-    });
+  const chunks = heldChunks(set).map(([, words], index) =>
+    entry("authz_chunks", row.first + index, maps.authz_chunks.value.decode(Buffer.from(words.buffer))),
+  );
   return { row, chunks };
 }
 
@@ -103,28 +107,32 @@ export function origins(policy: number, bits: number[], flags: number, number = 
   return bits.map((term) => entry("authz_terms", { table: number, term }, { policy, flags }));
 }
 
-export function identityRow(identity: number, set: TermSet, number = TABLE): Entry[] {
+/** The entry of the row that stands for a set, after the chunks that it names. */
+function rowEntries(set: TermSet, entryOf: (row: TermRow) => Entry): Entry[] {
   const { row, chunks } = rowOf(set);
-  return [...chunks, entry("authz_identity", { table: number, identity }, row)];
+  return [...chunks, entryOf(row)];
+}
+
+export function identityRow(identity: number, set: TermSet, number = TABLE): Entry[] {
+  return rowEntries(set, (row) => entry("authz_identity", { table: number, identity }, row));
+}
+
+export function portRow(port: number, set: TermSet, number = TABLE): Entry[] {
+  return rowEntries(set, (row) => entry("authz_port", { table: number, port }, row));
 }
 
 /** `bits` count from the left of the 16-byte form. */
 export function addressRow(address: string, bits: number, set: TermSet, number = TABLE): Entry[] {
-  const { row, chunks } = rowOf(set);
-  const key = { prefixBits: 32 + bits, table: number, address: toKeyBytes(address) };
-  return [...chunks, entry("authz_address", key, row)];
+  return rowEntries(set, (row) => entry("authz_address", blockKey(address, bits, number), row));
 }
 
-export function portRow(port: number, set: TermSet, number = TABLE): Entry[] {
-  const { row, chunks } = rowOf(set);
-  return [...chunks, entry("authz_port", { table: number, port }, row)];
-}
-
-/** `bits` count from the left of the 16-byte form. */
+/** As addressRow(), of the other end of the connection. */
 export function destinationRow(address: string, bits: number, set: TermSet, number = TABLE): Entry[] {
-  const { row, chunks } = rowOf(set);
-  const key = { prefixBits: 32 + bits, table: number, address: toKeyBytes(address) };
-  return [...chunks, entry("authz_dest", key, row)];
+  return rowEntries(set, (row) => entry("authz_dest", blockKey(address, bits, number), row));
+}
+
+function blockKey(address: string, bits: number, table: number): AddressRowKey {
+  return { prefixBits: 32 + bits, table, address: toKeyBytes(address) };
 }
 
 /** The node has opened a connection to the server's port 80. */

@@ -20,13 +20,18 @@ export function termsAt(positions: Iterable<number>): TermSet {
   return set;
 }
 
+/** The chunks that hold a term, in their order. */
+export function heldChunks(set: TermSet): [chunk: number, words: Uint32Array][] {
+  return [...set].filter(([, words]) => words.some((word) => word !== 0)).sort(([a], [b]) => a - b);
+}
+
 /** Equal for equal sets, and not otherwise. */
 export function contentOf(set: TermSet): string {
-  return [...set]
-    .filter(([, words]) => words.some((word) => word !== 0))
-    .sort(([a], [b]) => a - b)
-    .map(([chunk, words]) => `${chunk}:${words.join()}`)
-    .join(" ");
+  return contentOfChunks(heldChunks(set));
+}
+
+function contentOfChunks(held: ReturnType<typeof heldChunks>): string {
+  return held.map(([chunk, words]) => `${chunk}:${words.join()}`).join(" ");
 }
 
 /** Words of `shared` are copied before they change. */
@@ -109,10 +114,10 @@ export class PlacedRows {
 
   /** The row that stands for a set, placed when it is new. */
   place(set: TermSet): TermRow {
-    const content = contentOf(set);
+    const held = heldChunks(set);
+    const content = contentOfChunks(held);
     const known = this.#byContent.get(content);
     if (known !== undefined) return known.row;
-    const held = [...set].filter(([, words]) => words.some((word) => word !== 0)).sort(([a], [b]) => a - b);
     const bytes = Buffer.concat(held.map(([, words]) => Buffer.from(words.buffer)));
     const chunks = held.reduce((bits, [chunk]) => bits | (1n << BigInt(chunk)), 0n);
     const placed = this.#at(bytes, chunks);
