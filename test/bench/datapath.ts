@@ -18,7 +18,7 @@ import { packageRoot } from "../../daemon/base/package-root.js";
 import { type Arm, createLab, type Lab, type Pod } from "../../lab/lab.js";
 import { startMesh } from "../../lab/mesh.js";
 import { sysctl } from "../../lab/netns.js";
-import { bpfTime } from "./bpf-time.js";
+import { type BpfTime, bpfTime } from "./bpf-time.js";
 import { meshYaml } from "./datapath-mesh.js";
 import { cpuSeconds } from "./kernel-usage.js";
 import { type Budget, type Measurement, report } from "./report.js";
@@ -197,45 +197,26 @@ async function bpfRows(
     });
   const service = await through(vip);
   const direct = await through(ownAddress);
-  const row = (name: string, unit: string, values: readonly number[], atMost: number): Measurement => ({
+  const rows: readonly [
+    name: string,
+    unit: string,
+    turns: readonly BpfTime[],
+    of: keyof BpfTime,
+    atMost: number,
+  ][] = [
+    ["bpf-ns-per-connection", "ns", service, "ns", 2300],
+    ["bpf-ns-per-connection-direct", "ns", direct, "ns", 1500],
+    ["sockops-runs", "1", service, "sockopsRuns", 11],
+    ["connect-ns", "ns", service, "connectNs", 500],
+    ["verdict-ns", "ns", service, "verdictNs", 150],
+  ];
+  return rows.map(([name, unit, turns, of, atMost]) => ({
     name,
     unit,
-    values,
+    values: turns.map((turn) => turn[of]),
     references: null,
     budget: { of: "value", atMost },
-  });
-  return [
-    row(
-      "bpf-ns-per-connection",
-      "ns",
-      service.map(({ ns }) => ns),
-      2300,
-    ),
-    row(
-      "bpf-ns-per-connection-direct",
-      "ns",
-      direct.map(({ ns }) => ns),
-      1500,
-    ),
-    row(
-      "sockops-runs",
-      "1",
-      service.map(({ sockopsRuns }) => sockopsRuns),
-      11,
-    ),
-    row(
-      "connect-ns",
-      "ns",
-      service.map(({ connectNs }) => connectNs),
-      500,
-    ),
-    row(
-      "verdict-ns",
-      "ns",
-      service.map(({ verdictNs }) => verdictNs),
-      150,
-    ),
-  ];
+  }));
 }
 
 /** What build/load prints. */
