@@ -204,7 +204,7 @@ export interface StatsHandle {
 export interface Native {
   libbpfVersion(): string;
   possibleCpus(): number;
-  /** Gives what the C heap keeps of freed memory back to the kernel (malloc_trim); nothing where libc has no such call. */
+  /** Gives what the C heap keeps of freed memory back to the kernel (malloc_trim), where libc has such a call. */
   trimMemory(): void;
   /** Nothing that libbpf prints reaches stderr: what it warns of is in the messages of errors. */
   openObject(path: string): BpfObject;

@@ -84,8 +84,8 @@ export function isPadding(field: Field): boolean {
 
 /**
  * Reads the layout out of the BTF of a layout.bpf.c: every variable of section `.maps` (unless `withMaps` is
- * false), and the type of every variable named layout_*. Throws an Error that names struct, field or map, and bytes, for whatever cannot
- * cross between kernel and daemon: holes, bitfields, unions, pointers, long map names.
+ * false), and the type of every variable named layout_*. Throws an Error that names struct, field or map, and bytes,
+ * for whatever cannot cross between kernel and daemon: holes, bitfields, unions, pointers, long map names.
  */
 export function readLayout(btf: Btf, withMaps = true): Layout {
   const structs = new Map<string, Struct>();

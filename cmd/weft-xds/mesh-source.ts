@@ -8,7 +8,7 @@ import { parseMesh } from "./mesh-file.js";
 import type { Change, ServedState } from "./served.js";
 import type { Source } from "./source.js";
 
-/** Editors write a file in several steps: milliseconds of quiet before it is read, and at most after its first event. */
+/** Editors write a file in steps: milliseconds of quiet before it is read, and at most after its first event. */
 const QUIET_MS = 75;
 const LONGEST_MS = 500;
 

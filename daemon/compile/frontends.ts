@@ -73,7 +73,7 @@ export class FrontendTable {
     return this.#targets.used;
   }
 
-  /** Places all targets and runs anew, without gaps. What was emitted before does not hold any more: fill empty maps. */
+  /** Places all targets and runs anew, without gaps: for empty maps, what was emitted before does not hold any more. */
   compact(): void {
     const moved = this.#targets.compact();
     if (moved.size === 0) return;
@@ -153,7 +153,7 @@ export class FrontendTable {
     return undefined;
   }
 
-  /** The address passes to another service, or to none; what was said before stays until that one's targets are known. */
+  /** The address passes to another service, or to none; it says the same until that one's targets are known. */
   #hand(
     key: string,
     address: VirtualAddress,
@@ -242,8 +242,8 @@ interface Step {
 }
 
 /**
- * Operations in the order in which they must happen: placements, then puts, then deletes. What the kernel asks for first (the
- * narrower block, then as in ASKED) appears first and leaves last, so that nothing wider shows in between.
+ * Operations in the order in which they must happen: placements, then puts, then deletes. What the kernel asks for
+ * first (the narrower block, then as in ASKED) appears first and leaves last, so that nothing wider shows in between.
  */
 class FrontendOperations {
   readonly placed: Placed = { runs: [], targets: [] };

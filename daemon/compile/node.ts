@@ -59,7 +59,10 @@ export class NodeTracker {
   readonly #here = new Map<string, Workload>();
   #context: NodeContext;
 
-  /** Without a name (or an empty one) the enrolled pods tell where this is; `cluster` settles equal node names in two clusters. */
+  /**
+   * Without a name (or an empty one) the enrolled pods tell where this is; `cluster` settles equal node names in two
+   * clusters.
+   */
   constructor(options: { readonly node?: string; readonly cluster?: string }) {
     this.#name = options.node || undefined;
     this.#cluster = options.cluster || undefined;

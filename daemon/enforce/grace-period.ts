@@ -15,7 +15,9 @@ export class GracePeriod {
   #waiting: (() => void)[] = [];
   #isRunning = false;
 
-  /** `waitForReaders` resolves when every hook that ran at its call has ended; it rejects when the kernel cannot tell. */
+  /**
+   * `waitForReaders` resolves when every hook that ran at its call has ended; it rejects when the kernel cannot tell.
+   */
   constructor(waitForReaders: () => Promise<void>, log: Pick<Logger, "warn">) {
     this.#waitForReaders = waitForReaders;
     this.#log = log;

@@ -12,7 +12,7 @@ import type { PendingResponse } from "./pending-response.js";
 import { RESOURCE_TYPES, type ResourceType, typeName } from "./resource.js";
 import { type AdsStream, type ControlPlane, openStream, type Received } from "./transport.js";
 
-/** Resources decoded between two looks at the clock, and milliseconds of decoding between two turns of the event loop. */
+/** Resources decoded between two looks at the clock, and milliseconds of it between two turns of the event loop. */
 const SLICE_RESOURCES = 64;
 const SLICE_MS = 8;
 

@@ -10,7 +10,10 @@ import type { WireReader } from "./wire-reader.js";
 
 type Weighted = Service["weightedWaypoints"][number];
 
-/** Takes the field that the service is, and validates. `key` is the resource's name, which `<namespace>/<hostname>` must equal. */
+/**
+ * Takes the field that the service is, and validates. `key` is the resource's name, which `<namespace>/<hostname>`
+ * must equal.
+ */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one line a field of the message, no decisions
 export function decodeService(reader: WireReader, key: string, shared: SharedParts): Decoded<Service> {
   const check = new Checker();

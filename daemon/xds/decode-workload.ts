@@ -21,7 +21,10 @@ const NO_POLICIES: readonly string[] = [];
 const NO_SERVICES: ServiceMapping = new Map();
 const NOWHERE: Locality = { region: "", zone: "", subzone: "" };
 
-/** Takes the field that the workload is, fills in defaults and validates. `key` is the resource's name, which the uid must equal. */
+/**
+ * Takes the field that the workload is, fills in defaults and validates. `key` is the resource's name, which the uid
+ * must equal.
+ */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one line a field of the message, no decisions
 export function decodeWorkload(reader: WireReader, key: string, shared: SharedParts): Decoded<Workload> {
   const check = new Checker();

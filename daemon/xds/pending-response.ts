@@ -87,8 +87,8 @@ export class PendingResponse {
   }
 
   /**
-   * What the whole response changes, but for what was taken; `undefined` when all of it is nothing. A response of policies is always an
-   * update: names still unknown after it count as absent.
+   * What the whole response changes, but for what was taken; `undefined` when all of it is nothing. A response of
+   * policies is always an update: names still unknown after it count as absent.
    */
   update(): Update | undefined {
     const removed = [...this.#removed, ...this.#swept()];

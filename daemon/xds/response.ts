@@ -14,7 +14,10 @@ export interface DeltaResponse {
   readonly removedResources: readonly string[];
 }
 
-/** Opens the outermost message only: a view for each of 100,000 resources would stop the event loop. @throws WireError */
+/**
+ * Opens the outermost message only: a view for each of 100,000 resources would stop the event loop.
+ * @throws WireError
+ */
 export function openResponse(bytes: Uint8Array): DeltaResponse {
   const reader = new WireReader(bytes);
   const places: number[] = [];

@@ -1,4 +1,5 @@
-// Owns what the compiler of authorization promises: its words for pods, changes and counts. Must not know how it is done.
+// Owns what the compiler of authorization promises: its words for pods, changes and counts.
+// Must not know how it is done.
 
 import type { ReadableStore } from "../../model/store.js";
 import type { Delta } from "../../model/update.js";

@@ -27,7 +27,7 @@ export function stripScheme(text: string): string {
 
 /** Numbers for identities, counted by how many workloads have each. */
 export class IdentityTable {
-  /** By trust domain, namespace, service account: texts that are there anyway, where a joined key would be a new one. */
+  /** By trust domain, namespace, service account: texts that are there anyway; a joined key would be a new one. */
   readonly #known = new Map<string, Map<string, Map<string, InternedIdentity & { workloads: number }>>>();
   readonly #all = new Set<InternedIdentity>();
   #last = 0;

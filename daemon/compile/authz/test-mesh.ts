@@ -40,7 +40,10 @@ export function block(value: string): { address: string; prefixLength: number } 
   };
 }
 
-/** A GLOBAL ALLOW in `istio-system` unless the fields say otherwise; one array of matches a clause, one of clauses a rule. */
+/**
+ * A GLOBAL ALLOW in `istio-system` unless the fields say otherwise; one array of matches a clause, one of clauses a
+ * rule.
+ */
 export function policy(
   name: string,
   rules: readonly (readonly (readonly Match[])[])[],
