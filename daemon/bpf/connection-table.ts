@@ -3,6 +3,7 @@
 
 import type { BpfMap } from "../../native/index.js";
 import { CONNECTION_GROUP, CONNECTION_PROBES, Connection, maps } from "./maps.gen.js";
+import type { StateMaps } from "./state.js";
 
 /** Places for each connection that a table is meant to hold: a socket finds a free one among its few. */
 export const PLACES = 2;
@@ -37,6 +38,13 @@ export function readRemembered(map: BpfMap): Remembered {
   return remembered;
 }
 
+/** How many connections are remembered, as programs count them. */
+export function countConnections({ connection_fill }: Pick<StateMaps, "connection_fill">): number {
+  const { key, value } = maps.connection_fill;
+  const bytes = connection_fill.lookup(key.encode(0));
+  return bytes === undefined ? 0 : Number(value.decode(bytes).count);
+}
+
 /** Fills a table that no program uses yet. What finds no place is left out; its end is counted as evicted. */
 export function fillTable(map: BpfMap, remembered: Remembered): void {
   const places = map.info.maxEntries;
@@ -53,10 +61,20 @@ export function fillTable(map: BpfMap, remembered: Remembered): void {
 }
 
 /**
+ * Fills a larger table that no program uses yet. Gives what brings it up to date: for when programs use it, and the
+ * smaller one no more.
+ */
+export function copyTable(from: BpfMap, to: BpfMap): () => void {
+  const remembered = readRemembered(from);
+  fillTable(to, remembered);
+  return () => catchUp(to, remembered, readRemembered(from));
+}
+
+/**
  * Takes over, into a table that programs use, what was remembered last: the few that came since it was filled, at
  * the first place of each, and away with those that have ended.
  */
-export function catchUp(map: BpfMap, filled: Remembered, last: Remembered): void {
+function catchUp(map: BpfMap, filled: Remembered, last: Remembered): void {
   const places = map.info.maxEntries;
   for (const socket of filled.keys()) {
     if (last.has(socket)) continue;

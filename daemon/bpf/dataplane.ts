@@ -29,16 +29,8 @@ import {
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
 import { type Generation, loadGeneration } from "./generation.js";
-import {
-  COUNTERS,
-  type CounterName,
-  GROWING,
-  type GrowingName,
-  Growth,
-  holds,
-  isGrowing,
-  makeMap,
-} from "./growth.js";
+import { COUNTERS, type CounterName, growingMaps, growingNames, holds, isGrowing } from "./growing-maps.js";
+import { Growth, makeMap } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "./hooks.js";
 import { type MapName, maps, type Settings } from "./maps.gen.js";
@@ -222,15 +214,9 @@ export class Dataplane {
 
   /** Counts the entries of the long-lived maps that fill by use. Takes milliseconds: most have to be walked. */
   count(): ReadonlyMap<MapName, number> {
-    const counts = GROWING.map((name) => [name, this.#entriesOf(name)] as const);
+    const counts = growingNames.map((name) => [name, growingMaps[name].count(this.#state)] as const);
     this.#fills = Object.fromEntries(counts);
     return new Map(counts);
-  }
-
-  #entriesOf(name: GrowingName): number {
-    if (name !== "connections") return this.#state[name].entries().count;
-    const taken = this.#state.connection_fill.lookup(FIRST);
-    return taken === undefined ? 0 : Number(maps.connection_fill.value.decode(taken).count);
   }
 
   /** Entries of long-lived maps, those that fill by use as last counted. */

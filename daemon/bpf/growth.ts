@@ -1,48 +1,22 @@
-// Owns how long-lived maps are made larger, and what a larger one takes over. Must not know what is in them.
+// Owns the making of larger long-lived maps, and the steps in which they take the place of smaller ones.
+// Must not know what is in them.
 
 import { join } from "node:path";
-import type { BpfMap, Entries, Native } from "../../native/index.js";
-import { UpdateFlag } from "../../native/index.js";
-import { bytesOfText, textOfBytes } from "../base/byte-text.js";
+import type { BpfMap, Native } from "../../native/index.js";
 import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
 import { roomFor } from "./capacity.js";
-import { catchUp, fillTable, PLACES, type Remembered, readRemembered } from "./connection-table.js";
+import { COUNTERS, type CounterName, type GrowingName, growingMaps, growingNames } from "./growing-maps.js";
 import type { MapName } from "./maps.gen.js";
 import { type Pins, STATE_NAMES, type StateMapName } from "./pins.js";
 import type { StateMaps } from "./state.js";
-
-/** Counters: what one map has counted stays in it, pinned beside the larger one, and is read with it. */
-export const COUNTERS = ["traffic", "policy_hits"] as const satisfies readonly StateMapName[];
-
-/** Long-lived maps that fill by use. Of the others, one grows by itself (pod_info), and the rest cannot fill. */
-export const GROWING = [...COUNTERS, "connections", "sibling_flows", "connected_pods", "node_opens"] as const;
-
-export type CounterName = (typeof COUNTERS)[number];
-export type GrowingName = (typeof GROWING)[number];
 
 /** A map that takes the place of a smaller one with the generation that is being made. */
 interface Grown {
   readonly name: GrowingName;
   readonly from: BpfMap;
   readonly to: BpfMap;
-  /** What was taken over before the swap. */
-  copied: ReadonlyMap<string, Buffer>;
-  /** The same of the table of connections. */
-  remembered: Remembered;
-}
-
-/** How much a map of so many entries is meant to hold. */
-export function holds(name: MapName, entries: number): number {
-  return name === "connections" ? entries / PLACES : entries;
-}
-
-/** How many entries a map of that name is made with, so that it holds so much. */
-function entriesFor(name: MapName, held: number): number {
-  return name === "connections" ? held * PLACES : held;
-}
-
-export function isGrowing(name: MapName): name is GrowingName {
-  return (GROWING as readonly MapName[]).includes(name);
+  /** Copies what has changed since copy(); absent where what is held stays in the smaller map. */
+  catchUp?: () => void;
 }
 
 /** The long-lived maps that one generation needs larger. */
@@ -62,16 +36,17 @@ export class Growth {
     limit: number,
   ): Result<Growth> {
     const grown: Grown[] = [];
-    for (const name of GROWING) {
+    for (const name of growingNames) {
       const from = state[name];
-      const entries = entriesFor(name, Math.min(limit, roomFor(needed[name] ?? 0)));
-      if (needed[name] === undefined || entries <= from.info.maxEntries) continue;
-      const to = makeMap(native, objects, state, name, entries);
+      const held = Math.min(limit, roomFor(needed[name] ?? 0));
+      const elements = held * growingMaps[name].elementsPerEntry;
+      if (needed[name] === undefined || elements <= from.info.maxEntries) continue;
+      const to = makeMap(native, objects, state, name, elements);
       if (!to.ok) {
         for (const made of grown) made.to.close();
         return to;
       }
-      grown.push({ name, from, to: to.value, copied: new Map(), remembered: new Map() });
+      grown.push({ name, from, to: to.value });
     }
     return ok(new Growth(grown));
   }
@@ -84,15 +59,8 @@ export class Growth {
   /** Takes over what is held now. Call right before the swap; hooks write to the smaller map until then. */
   copy(): void {
     for (const grown of this.#grown) {
-      if (isCounter(grown.name)) continue;
-      if (grown.name === "connections") {
-        grown.remembered = readRemembered(grown.from);
-        fillTable(grown.to, grown.remembered);
-        continue;
-      }
-      const { count, keys, values } = grown.from.entries();
-      grown.copied = byKey({ count, keys, values });
-      grown.to.updateBatch(keys, values, count);
+      const catchUp = growingMaps[grown.name].copy?.(grown.from, grown.to);
+      if (catchUp !== undefined) grown.catchUp = catchUp;
     }
   }
 
@@ -111,19 +79,9 @@ export class Growth {
 
   /** Takes over what hooks of the former generation wrote last. Call when none of them runs any more. */
   finish(): void {
-    for (const { name, from, to, copied, remembered } of this.#grown) {
-      if (isCounter(name)) continue;
-      if (name === "connections") {
-        catchUp(to, remembered, readRemembered(from));
-        from.close();
-        continue;
-      }
-      const last = byKey(from.entries());
-      for (const [key, value] of last) {
-        if (copied.get(key)?.equals(value) === true) continue;
-        to.updateBatch(bytesOfText(key), value, 1, UpdateFlag.any);
-      }
-      for (const key of copied.keys()) if (!last.has(key)) to.delete(bytesOfText(key));
+    for (const { from, catchUp } of this.#grown) {
+      if (catchUp === undefined) continue;
+      catchUp();
       from.close();
     }
   }
@@ -158,16 +116,4 @@ export function makeMap(
 
 function isCounter(name: GrowingName): name is CounterName {
   return (COUNTERS as readonly string[]).includes(name);
-}
-
-function byKey({ count, keys, values }: Entries): Map<string, Buffer> {
-  if (count === 0) return new Map();
-  const keySize = keys.length / count;
-  const valueSize = values.length / count;
-  return new Map(
-    Array.from({ length: count }, (_, index) => [
-      textOfBytes(keys.subarray(index * keySize, (index + 1) * keySize)),
-      values.subarray(index * valueSize, (index + 1) * valueSize),
-    ]),
-  );
 }

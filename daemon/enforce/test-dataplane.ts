@@ -5,7 +5,7 @@ import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
 import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
 import { CONFIGURATION_MAPS, planCapacities } from "../bpf/capacity.js";
 import { denyPods } from "../bpf/denial.js";
-import { isGrowing } from "../bpf/growth.js";
+import { isGrowing } from "../bpf/growing-maps.js";
 import type { MapName, Settings } from "../bpf/maps.gen.js";
 import { type TestMap, testMaps } from "../bpf/test-map.js";
 import type { MapOperation } from "../compile/operation.js";
