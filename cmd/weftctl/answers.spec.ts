@@ -1,36 +1,14 @@
+// Owns the proof that weftctl takes from a server only what is an answer, and lets no text of it at the terminal raw.
+
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import { parse } from "yaml";
-import { adminRoutes } from "../../daemon/admin/routes.js";
-import { type Listener, listen } from "../../daemon/admin/server.js";
-import { type TestView, testView } from "../../daemon/admin/test-operator-view.js";
-import { createLogs } from "../../daemon/base/log.js";
+import { base, serveEachTest } from "../../daemon/admin/test-server.js";
 import { ExitCode } from "./failure.js";
-import { runWeftctl } from "./test-terminal.js";
+import { runWeftctl as weftctl } from "./test-terminal.js";
 
-const log = createLogs({ levels: { default: "silent", subsystems: new Map() }, format: "json" }).logger(
-  "admin",
-);
-
-let view: TestView;
-let listener: Listener;
-let url = "";
-
-beforeEach(async () => {
-  view = testView();
-  const result = await listen("admin", { host: "127.0.0.1", port: 0 }, adminRoutes(view, log), {
-    log,
-    localOnly: true,
-  });
-  if (!result.ok) throw result.error;
-  listener = result.value;
-  url = `http://127.0.0.1:${listener.address.port}`;
-});
-
-afterEach(() => listener.close());
-
-const weftctl = runWeftctl;
+serveEachTest();
 
 const servers: Server[] = [];
 afterEach(async () => {
@@ -114,7 +92,7 @@ it.each([
     return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, poison(each)]));
   };
   const other = await standIn(async (request, response) => {
-    const answer = await fetch(url + request.url);
+    const answer = await fetch(base + request.url);
     response.end(JSON.stringify(poison(await answer.json())));
   });
   for (const verb of [

@@ -1,36 +1,18 @@
 import { spawnSync } from "node:child_process";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { parse } from "yaml";
-import { adminRoutes } from "../../daemon/admin/routes.js";
-import { type Listener, listen } from "../../daemon/admin/server.js";
-import { facts, type TestView, testView } from "../../daemon/admin/test-operator-view.js";
-import { createLogs } from "../../daemon/base/log.js";
+import { facts } from "../../daemon/admin/test-operator-view.js";
+import { base, serveEachTest, stopServing, view } from "../../daemon/admin/test-server.js";
 import { SHELLS } from "./completion.js";
 import { ExitCode } from "./failure.js";
 import { type RunOptions, runWeftctl } from "./test-terminal.js";
 
-const log = createLogs({ levels: { default: "silent", subsystems: new Map() }, format: "json" }).logger(
-  "admin",
-);
+serveEachTest();
 
-let view: TestView;
-let listener: Listener;
-let url = "";
+const weftctl = (args: string[], options: RunOptions = {}) => runWeftctl(["--admin", base, ...args], options);
 
-beforeEach(async () => {
-  view = testView();
-  const result = await listen("admin", { host: "127.0.0.1", port: 0 }, adminRoutes(view, log), {
-    log,
-    localOnly: true,
-  });
-  if (!result.ok) throw result.error;
-  listener = result.value;
-  url = `http://127.0.0.1:${listener.address.port}`;
-});
-
-afterEach(() => listener.close());
-
-const weftctl = (args: string[], options: RunOptions = {}) => runWeftctl(["--admin", url, ...args], options);
+/** Until somebody reads the live access log. */
+const someoneTails = () => vi.waitUntil(() => view.tails.length > 0, { timeout: 10_000, interval: 5 });
 
 describe("reading", () => {
   it("shows versions of both sides", async () => {
@@ -162,12 +144,11 @@ describe("switches", () => {
     const interrupt = new AbortController();
     const running = weftctl(["accesslog", "tail", "--filter", "event=denied"], {
       interrupt: interrupt.signal,
+      onOutput: () => interrupt.abort(),
     });
-    for (let round = 0; round < 200 && view.tails.length === 0; round++) await pause(5);
+    await someoneTails();
     expect(view.tails[0]?.format).toBe("text");
     view.emit("accesslog: one");
-    await pause(50);
-    interrupt.abort();
     expect(await running).toEqual({ code: ExitCode.ok, out: "accesslog: one\n", err: "" });
     expect(await weftctl(["accesslog", "tail", "--filter", "what"])).toMatchObject({
       code: ExitCode.failure,
@@ -177,11 +158,9 @@ describe("switches", () => {
 
   it("says when the daemon ends the stream", async () => {
     const running = weftctl(["accesslog", "tail"]);
-    for (let round = 0; round < 200 && view.tails.length === 0; round++) await pause(5);
-    await listener.close();
+    await someoneTails();
+    await stopServing();
     expect(await running).toMatchObject({ code: ExitCode.unreachable });
-    const again = await listen("admin", listener.address, adminRoutes(view, log), { log, localOnly: true });
-    if (again.ok) listener = again.value;
   });
 
   it("enrolls and unenrolls", async () => {
@@ -233,15 +212,13 @@ describe("usage", () => {
     ]) {
       expect(await weftctl(args), args.join(" ")).toMatchObject({ code: ExitCode.usage, out: "" });
     }
-    await listener.close();
+    await stopServing();
     const absent = await weftctl(["status"]);
     expect([absent.code, absent.out]).toEqual([ExitCode.unreachable, ""]);
     expect(absent.err).toMatch(/^weftctl: no weftd answers at http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/);
     const half = await weftctl(["version"]);
     expect(half.code).toBe(ExitCode.unreachable);
     expect(half.out).toMatch(/^client /);
-    const again = await listen("admin", listener.address, [], { log });
-    if (again.ok) listener = again.value;
   });
 
   it("has help with examples for every verb, without a daemon", async () => {
@@ -289,7 +266,3 @@ printf '%s\\n' "\${COMPREPLY[@]}"`;
     expect([status, stdout]).toEqual([0, "asked:dump\nasked:bpf\nasked:fr\n"]);
   });
 });
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}

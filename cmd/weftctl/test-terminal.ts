@@ -6,8 +6,10 @@ import { run } from "./program.js";
 class Sink extends Writable {
   text = "";
   isTTY = false;
+  onText: ((text: string) => void) | undefined;
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
     this.text += chunk.toString();
+    this.onText?.(this.text);
     done();
   }
 }
@@ -22,12 +24,15 @@ export interface RunOptions {
   readonly tty?: boolean;
   readonly env?: Record<string, string>;
   readonly interrupt?: AbortSignal;
+  /** Called with all that was written to standard output, whenever it is more. */
+  readonly onOutput?: (text: string) => void;
 }
 
 /** Runs one command line and gives what it wrote. */
 export async function runWeftctl(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const stdout = new Sink();
   stdout.isTTY = options.tty ?? false;
+  stdout.onText = options.onOutput;
   const stderr = new Sink();
   const code = await run(args, {
     stdout,

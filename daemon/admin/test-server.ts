@@ -37,9 +37,12 @@ export function serveEachTest(): void {
     view = testView();
     base = await serve(adminRoutes(view, log));
   });
-  afterEach(async () => {
-    await Promise.all(listeners.splice(0).map((listener) => listener.close()));
-  });
+  afterEach(stopServing);
+}
+
+/** From here on nothing answers the present test. */
+export async function stopServing(): Promise<void> {
+  await Promise.all(listeners.splice(0).map((listener) => listener.close()));
 }
 
 /** Asks the present test's server; `body` is the answer's JSON, undefined when it is empty. */
