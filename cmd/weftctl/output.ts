@@ -2,7 +2,7 @@
 
 import type { Writable } from "node:stream";
 import { Document, visit } from "yaml";
-import { printable } from "../../daemon/base/printable.js";
+import { isPrintable, printable, printableJson } from "../../daemon/base/printable.js";
 
 export const OUTPUT_FORMATS = ["table", "wide", "json", "yaml"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
@@ -37,14 +37,14 @@ export class Output {
 
   /** Writes an answer as JSON or YAML when that was asked for; otherwise leaves it to `asTable`. */
   data(answer: unknown, asTable: () => string): void {
-    if (this.format === "json") this.#write(escapedJson(JSON.stringify(answer, null, 2)));
+    if (this.format === "json") this.#write(printableJson(JSON.stringify(answer, null, 2)));
     else if (this.format === "yaml") this.#write(yamlOf(answer).trimEnd());
     else this.#write(harmless(asTable(), this.colour));
   }
 
   /** Whole lines of an endless answer, in text or JSON. */
   piece(text: string): void {
-    this.#write(this.format === "json" ? escapedJson(text) : harmless(text, false));
+    this.#write(this.format === "json" ? printableJson(text) : harmless(text, false));
   }
 
   /** Ended by a line end; nothing when empty. */
@@ -95,23 +95,15 @@ function harmless(text: string, colour: boolean): string {
     .join("");
 }
 
-/** The same JSON with escapes in place of the control characters that JSON allows in a string. */
-function escapedJson(json: string): string {
-  return json.replace(
-    /[^\P{Cc}\n]/gu,
-    (character) => `\\u00${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
-}
-
-/** YAML in which every string with a control character is quoted and escaped. */
+/** YAML in which every string with an active character is quoted and escaped. */
 function yamlOf(answer: unknown): string {
   const document = new Document(answer);
   visit(document, {
     Scalar(_key, node) {
-      if (typeof node.value === "string" && /\p{Cc}/u.test(node.value)) node.type = "QUOTE_DOUBLE";
+      if (typeof node.value === "string" && !isPrintable(node.value)) node.type = "QUOTE_DOUBLE";
     },
   });
-  return escapedJson(document.toString({ lineWidth: 0 }));
+  return printableJson(document.toString({ lineWidth: 0 }));
 }
 
 /** `3d4h`, `2h5m`, `12s`: the two largest units. */

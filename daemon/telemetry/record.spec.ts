@@ -109,6 +109,27 @@ describe("text form", () => {
   });
 });
 
+/** What a name may hold that does more than stand there, C1 and the turning of text round among it. */
+const active = ["\0", "\x1b[2J", "\x7f", "\u0080", "\u0085", "\u009b2J", "\u009f", "\u2028", "\u2029"]
+  .concat(["\u202e", "\u2066", "\u200b", "\ufeff", "\ud800", "\udfff", "\u{e0041}", "\r\n"])
+  .map((text) => [JSON.stringify(text), text] as const);
+
+describe.each(active)("a name with %s in it", (_, text) => {
+  const odd: ResourcesById = {
+    workload: () => pod(`a${text}b`, { namespace: `n${text}` }),
+    service: () => service("p", { hostname: `${text}host` }),
+    policy: () => ({ ...policy, name: `p${text}` }),
+  };
+  const bytes = ConnectionEvent.encode({ ...event, kind: EventKind.DENIED, policy: 4 });
+
+  it("is written out in the text form, wherever it stands", () => {
+    const line = textLine(readRecord(bytes, odd, () => CLOSE_TIME));
+    expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u);
+    expect(line.match(/\w+\.(workload|namespace|service)="[^"]+"/g)).toHaveLength(5);
+    expect(line).toMatch(/policy="mesh\/p[^"]+"$/);
+  });
+});
+
 describe("JSON form", () => {
   it("is one object with nanosecond time and exact numbers", () => {
     const line = jsonLine(record({ sentBytes: 2n ** 64n - 1n }));
