@@ -221,10 +221,11 @@ test.each([
   await serveBy();
   const socket = await client.open(kind);
   await socket.must("connect", to);
-  expect(await socket.tell("peer")).toBe(to);
+  // The daemon looks every second, and may do so right now.
+  expect([to, "ENOTCONN"]).toContain(await socket.tell("peer"));
   await socket.tell("send");
   // Waiting to read, as a resolver is: it wakes with the error.
-  expect(await socket.tell("recv", 5_000)).toBe("ECONNABORTED");
+  expect(await socket.tell("recv", 20_000)).toBe("ECONNABORTED");
   expect(await socket.tell("send")).toBe("EDESTADDRREQ");
   await socket.must("connect", to);
   await serveBy("web-a");

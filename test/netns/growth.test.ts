@@ -30,7 +30,7 @@ test("counters and open connections outlive the map they were in", async () => {
   const more = Math.floor(held * 0.8);
   remember(join(lab.bpffs, "weft", "state"), more);
   const hasGrown = async () => (await capacity("traffic")) > maps.traffic.maxEntries;
-  await until("larger maps", hasGrown, { timeoutMs: 60_000, everyMs: 500 });
+  await until("larger maps", hasGrown, { timeoutMs: 180_000, everyMs: 500 });
 
   expect(await capacity("connections")).toBeGreaterThan(held);
   // Both ends of the one that is held: the access log wants its start.
@@ -45,7 +45,7 @@ test("counters and open connections outlive the map they were in", async () => {
   await mesh.endDaemon("SIGTERM");
   await mesh.startDaemon();
   expect(await opened()).toBe(61);
-}, 180_000);
+}, 300_000);
 
 function openState(state: string, name: string): BpfMap {
   const file = readdirSync(state).find((each) => each.startsWith(`${name}-`));
