@@ -80,7 +80,7 @@ test(
 
     const capacity = () => world.mesh.metric("weft_bpf_map_capacity", { map: "connected_pods" });
     const hasGrown = async () => (await capacity()) > maps.connected_pods.maxEntries;
-    await until("a larger map", hasGrown, { timeoutMs: 90_000, everyMs: 500 });
+    await until("a larger map", hasGrown, { timeoutMs: 180_000, everyMs: 500 });
     expect(await noted()).toBeGreaterThan(entries);
     const after = await connected(other, "web-a");
     expect(await noted()).toBeGreaterThan(entries + 1);
