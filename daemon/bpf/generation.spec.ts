@@ -9,8 +9,10 @@ import type { BpfObject, BpfProgram, Native } from "../../native/index.js";
 import { atOnce } from "../compile/steps.js";
 import { loadGeneration } from "./generation.js";
 import { OBJECTS } from "./hooks.js";
+import { type MapName, maps } from "./maps.gen.js";
 import { Pins } from "./pins.js";
 import type { StateMaps } from "./state.js";
+import { TestMap } from "./test-map.js";
 
 let directory: string;
 beforeEach(() => {
@@ -26,7 +28,10 @@ it("whose program cannot be pinned is a failure that names the pin, and is gone"
     close: () => undefined,
   } as unknown as BpfProgram;
   const object = {
-    mapNames: [],
+    mapNames: Object.keys(maps),
+    setMaxEntries: () => undefined,
+    reuseMap: () => undefined,
+    map: (name: MapName) => Object.assign(new TestMap(name, 1), { pin: () => undefined }),
     programNames: ["weft_connect4"],
     load: () => undefined,
     program: () => program,

@@ -18,6 +18,7 @@ import {
 import { CONFIGURATION_MAPS } from "./capacity.js";
 import { OBJECTS, SWEEP_OBJECT } from "./hooks.js";
 import type { MapName } from "./maps.gen.js";
+import { requireFit, requireMaps } from "./object-fit.js";
 import type { Pins } from "./pins.js";
 import { sweepRefused } from "./program-types.js";
 import type { StateMaps } from "./state.js";
@@ -121,6 +122,7 @@ function prepareObject(
   let object: BpfObject | undefined;
   try {
     object = native.openObject(path);
+    requireMaps(object);
     for (const map of object.mapNames) {
       const existing = shared.get(map);
       const entries = capacities.get(map as MapName);
@@ -150,10 +152,18 @@ function loadObject(
     object.load();
     for (const map of own) shared.set(map, object.map(map));
     for (const program of object.programNames) programs.set(program, object.program(program));
-    return ok(undefined);
   } catch (error) {
     return failed(bpfLoadFailed(path, error));
   } finally {
     object.close();
+  }
+  try {
+    for (const name of own) {
+      const map = shared.get(name);
+      if (map !== undefined) requireFit(name, map);
+    }
+    return ok(undefined);
+  } catch (error) {
+    return failed(bpfObjectStale(path, error));
   }
 }

@@ -1,14 +1,13 @@
 // Owns the making of larger long-lived maps, and the steps in which they take the place of smaller ones.
 // Must not know what is in them.
 
-import { join } from "node:path";
 import type { BpfMap, Native } from "../../native/index.js";
-import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
+import { ok, type Result } from "../base/errors.js";
 import { roomFor } from "./capacity.js";
 import { COUNTERS, type CounterName, type GrowingName, growingMaps, growingNames } from "./growing-maps.js";
 import type { MapName } from "./maps.gen.js";
-import { type Pins, STATE_NAMES, type StateMapName } from "./pins.js";
-import type { StateMaps } from "./state.js";
+import type { Pins, StateMapName } from "./pins.js";
+import { makeMaps, type StateMaps } from "./state.js";
 
 /** A map that takes the place of a smaller one with the generation that is being made. */
 interface Grown {
@@ -92,7 +91,7 @@ export class Growth {
   }
 }
 
-/** A new map of that name, as layout.o describes it, with room for `entries`. */
+/** A new map of that name beside those of `state`, with room for `entries`. */
 export function makeMap(
   native: Native,
   objects: string,
@@ -100,18 +99,9 @@ export function makeMap(
   name: StateMapName,
   entries: number,
 ): Result<BpfMap> {
-  const path = join(objects, "layout.o");
-  const object = native.openObject(path);
-  try {
-    for (const other of STATE_NAMES) if (other !== name) object.reuseMap(other, state[other]);
-    object.setMaxEntries(name, entries);
-    object.load();
-    return ok(object.map(name));
-  } catch (error) {
-    return failed(bpfLoadFailed(path, error));
-  } finally {
-    object.close();
-  }
+  const { [name]: _, ...others } = state;
+  const made = makeMaps(native, objects, others, [name], entries);
+  return made.ok ? ok(made.value[name]) : made;
 }
 
 function isCounter(name: GrowingName): name is CounterName {

@@ -13,6 +13,7 @@ import {
   ok,
   type Result,
 } from "../base/errors.js";
+import { requireFit, requireMaps } from "./object-fit.js";
 import { type Pins, STATE_NAMES, type StateName } from "./pins.js";
 
 /** Open handles of every long-lived map. */
@@ -23,41 +24,71 @@ export type StateMaps = Readonly<Record<StateName, BpfMap>>;
  * layout.o there has every map and no program.
  */
 export function openState(native: Native, pins: Pins, objects: string): Result<StateMaps> {
+  const opened: Partial<Record<StateName, BpfMap>> = {};
+  // It counts what is in the other.
+  if (!existsSync(pins.state("connections"))) rmSync(pins.state("connection_fill"), { force: true });
+  for (const name of STATE_NAMES) {
+    const path = pins.state(name);
+    try {
+      if (existsSync(path)) opened[name] = native.openPinnedMap(path);
+    } catch (error) {
+      return failed(bpfLoadFailed(path, error));
+    }
+  }
+  const missing = STATE_NAMES.filter((name) => opened[name] === undefined);
+  const made = makeMaps(native, objects, opened, missing);
+  if (!made.ok) return made;
+  for (const name of missing) {
+    const pinned = pin(made.value[name], pins.state(name));
+    if (!pinned.ok) return pinned;
+  }
+  return ok({ ...opened, ...made.value } as StateMaps);
+}
+
+/**
+ * Makes the long-lived maps of these names as layout.o describes them, `others` being there already; with so many
+ * `entries` where they are given.
+ */
+export function makeMaps<Name extends StateName>(
+  native: Native,
+  objects: string,
+  others: Partial<StateMaps>,
+  names: readonly Name[],
+  entries?: number,
+): Result<Readonly<Record<Name, BpfMap>>> {
   const path = join(objects, "layout.o");
   if (!existsSync(path)) return failed(bpfObjectMissing(path));
-  const opened: Partial<Record<StateName, BpfMap>> = {};
-  const prepared = openLayout(native, path);
+  const prepared = openLayout(native, path, others);
   if (!prepared.ok) return prepared;
   const object = prepared.value;
+  const made = new Map<Name, BpfMap>();
   try {
-    // It counts what is in the other.
-    if (!existsSync(pins.state("connections"))) rmSync(pins.state("connection_fill"), { force: true });
-    for (const name of STATE_NAMES) {
-      if (!existsSync(pins.state(name))) continue;
-      const map = native.openPinnedMap(pins.state(name));
-      opened[name] = map;
-      object.reuseMap(name, map);
-    }
+    if (entries !== undefined) for (const name of names) object.setMaxEntries(name, entries);
     object.load();
-    for (const name of STATE_NAMES) {
-      if (opened[name] !== undefined) continue;
-      const map = object.map(name);
-      opened[name] = map;
-      const pinned = pin(map, pins.state(name));
-      if (!pinned.ok) return pinned;
-    }
+    for (const name of names) made.set(name, object.map(name));
   } catch (error) {
     return failed(bpfLoadFailed(path, error));
   } finally {
     object.close();
   }
-  return ok(opened as StateMaps);
+  try {
+    for (const [name, map] of made) requireFit(name, map);
+  } catch (error) {
+    for (const map of made.values()) map.close();
+    return failed(bpfObjectStale(path, error));
+  }
+  return ok(Object.fromEntries(made) as Record<Name, BpfMap>);
 }
 
-function openLayout(native: Native, path: string): Result<BpfObject> {
+function openLayout(native: Native, path: string, given: Partial<StateMaps>): Result<BpfObject> {
+  let object: BpfObject | undefined;
   try {
-    return ok(native.openObject(path));
+    object = native.openObject(path);
+    requireMaps(object);
+    for (const [name, map] of Object.entries(given)) object.reuseMap(name, map);
+    return ok(object);
   } catch (error) {
+    object?.close();
     return failed(bpfObjectStale(path, error));
   }
 }
