@@ -20,7 +20,8 @@ const program = new Command("weftd")
     "after",
     `
 Signals: SIGTERM and SIGINT stop the daemon, the second one at once; SIGHUP and SIGUSR1 open the access log's file anew.
-Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or go on, 2 wrong usage or configuration.
+Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or go on, or ended by a second one of these signals,
+2 wrong usage or configuration.
 The kernel goes on enforcing after weftd has stopped, however it stopped; only 'weftd uninstall' ends that.
 
 Examples:

@@ -38,6 +38,16 @@ test.each([
   await expectGoverned();
 });
 
+test("a second signal ends weftd before its stop is done, and the kernel goes on enforcing", async () => {
+  const { daemon } = world.mesh;
+  // It stands still meanwhile, so that it finds both.
+  for (const signal of ["SIGSTOP", "SIGINT", "SIGTERM", "SIGCONT"] as const) daemon.kill(signal);
+  expect(await daemon.exited).toBe(1);
+  await expectGoverned();
+  await world.mesh.startDaemon();
+  await expectGoverned();
+});
+
 test.each([
   "SIGKILL",
   "SIGTERM",

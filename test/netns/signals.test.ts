@@ -41,3 +41,12 @@ test("a stop that is asked for during the start is heeded after it", async () =>
   await until("the handlers", () => catches(daemon.pid, SIGHUP));
   expect(await mesh.endDaemon("SIGINT")).toBe(0);
 });
+
+test("a stop that is asked for twice during the start does not wait for it", async () => {
+  const daemon = mesh.launchDaemon();
+  await until("the handlers", () => catches(daemon.pid, SIGHUP));
+  // A signal that comes while the same one waits is lost, hence two of them.
+  daemon.kill("SIGINT");
+  daemon.kill("SIGTERM");
+  expect(await daemon.exited).toBe(1);
+});
