@@ -2,9 +2,10 @@ import { mkdirSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { freePort, program } from "../../lab/mesh.js";
-import { type RunResult, run } from "../../lab/process.js";
+import { check, type RunResult, run } from "../../lab/process.js";
 
 let lab: Lab;
 beforeAll(async () => {
@@ -93,6 +94,38 @@ describe("weftd says in one line what it lacks and how to mend it, and ends", ()
       ]);
       const result = await run([...program("weftd"), ...ground(), "--log-level", "error", ...addresses]);
       expectOneLine(result, 1, "ADDRESS_IN_USE", `127.0.0.1:${port}`, `--${what}-address`);
+    });
+  });
+
+  describe.each(["admin", "metrics", "ready"])("an address for %s", (what) => {
+    const flag = `--${what}-address`;
+    const argv = (address: string) => [
+      ...program("weftd"),
+      ...ground(),
+      ...["--log-level", "error", "--admin-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"],
+      ...["--ready-address", "127.0.0.1:0", flag, address],
+    ];
+
+    test("that it may listen on", async () => {
+      const bindless = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service", "--"];
+      // A network namespace of its own has the kernel's own first port for everybody.
+      const inNew = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"];
+      const refused = await run([...inNew, ...bindless, ...argv("127.0.0.1:81")]);
+      expectOneLine(refused, 1, "ADDRESS_UNAVAILABLE", "127.0.0.1:81", "CAP_NET_BIND_SERVICE", flag);
+    });
+
+    test("that the kernel speaks", async () => {
+      await check(["make", "-s", "-C", join(packageRoot(), "test", "netns")]);
+      const withoutIpv6 = join(packageRoot(), "build", "test", "without-ipv6");
+      const refused = await run([withoutIpv6, ...argv("[::1]:0")]);
+      expectOneLine(
+        refused,
+        1,
+        "ADDRESS_UNAVAILABLE",
+        "[::1]:0",
+        "does not speak this kind of address",
+        flag,
+      );
     });
   });
 
