@@ -58,6 +58,17 @@ it.each(Object.entries(kinds))("%s: one line and exit 3", async (_, answer) => {
   }
 });
 
+it.each(["7", "null", "[]", '"a"'])("an entry of a map whose key is %s is named", async (key) => {
+  const entries = `[{"key": {}, "value": {}}, {"key": ${key}, "value": {}}]`;
+  const body = `{"maps": {"slots": {"type": "ARRAY", "capacity": 1, "entries": ${entries}}}}`;
+  const other = await standIn((_, response) => response.end(body));
+  const { code, err } = await weftctl(["--admin", other, "dump", "bpf"]);
+  expect([code, err]).toEqual([
+    ExitCode.unreachable,
+    expect.stringContaining("maps.slots.entries.1.key: expected an object"),
+  ]);
+});
+
 it("keeps what a newer daemon says beyond what is known here", async () => {
   const more = { enabled: true, file: null, written: 1, dropped: 0, dropReason: null, rotated: 3 };
   const other = await standIn((_, response) => response.end(JSON.stringify(more)));
