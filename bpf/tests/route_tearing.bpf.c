@@ -5,11 +5,14 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+/* Now and then, and then for longer than the writer takes for two entries: the element of the first
+ * is the one that the second is written to. */
 #define WORD_PAUSE()                                                                               \
 	do {                                                                                       \
-		bpf_ktime_get_ns();                                                                \
-		bpf_ktime_get_ns();                                                                \
-		bpf_ktime_get_ns();                                                                \
+		if (bpf_get_prandom_u32() & 7)                                                     \
+			break;                                                                     \
+		for (int reading = 0; reading < 64; reading++)                                     \
+			bpf_ktime_get_ns();                                                        \
 	} while (0)
 
 #include "lib/route.h"

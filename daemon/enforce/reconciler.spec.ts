@@ -315,6 +315,17 @@ describe("what leaves", () => {
     expect([rows(), leaving()]).toEqual([held, 0]);
   });
 
+  it("is the table with its rows: a hook may have been led to it just before", async () => {
+    await start(1_000_000);
+    await apply({ policies: [onPorts("p", 3)], policiesSynced: true });
+    const before = guardOf(7n) ?? 0;
+    const isThere = () => kernel.kernel.authz_tables.lookup(maps.authz_tables.key.encode(before)) !== undefined;
+    await apply({ policies: [onPorts("p", 3, 100)], policiesSynced: true });
+    expect([guardOf(7n) === before, isThere()]).toEqual([false, true]);
+    await endGrace();
+    expect(isThere()).toBe(false);
+  });
+
   it("is told apart at any time, however steadily more of it comes", async () => {
     await start(1_000_000);
     for (let round = 0; round < 10; round++) {
