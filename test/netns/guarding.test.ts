@@ -187,7 +187,8 @@ test("a name that workloads of two clusters have is no name: its pod denies, and
   const ofCluster = (clusterId: string) => ({ ...named, clusterId, node: `${clusterId}-1`, addresses: [] });
   await push(yaml([selector], [ofCluster("c1")]), hosts.ghost, "answered");
   await push(yaml([], [ofCluster("c1"), ofCluster("c2")]), hosts.ghost, REFUSED);
-  expect(mesh.log("weftd")).toMatch(/pod shop\/ghost denies: .*c1.* and .*c2.* both have its name/);
+  const warning = /pod shop\/ghost denies: .*c1.* and .*c2.* both have its name/;
+  await until("the warning", () => warning.test(mesh.log("weftd")));
   await push(yaml([], [named]), hosts.ghost, "answered");
 });
 
