@@ -67,5 +67,6 @@ test("a path that is given to another namespace while its pod is enrolled", asyn
   await until("the namespace that is there now being guarded", isRefused);
   const isGoverned = async () => (await web.call("ask", { host: vip, port: 80 })).ok;
   await until("what it opens being governed", isGoverned);
-  expect(mesh.log("weftd")).toContain("moved to another network namespace");
+  const isSaid = () => mesh.log("weftd").includes("moved to another network namespace");
+  await until("the line of the log", isSaid);
 });
