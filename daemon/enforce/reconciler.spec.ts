@@ -319,7 +319,8 @@ describe("what leaves", () => {
     await start(1_000_000);
     await apply({ policies: [onPorts("p", 3)], policiesSynced: true });
     const before = guardOf(7n) ?? 0;
-    const isThere = () => kernel.kernel.authz_tables.lookup(maps.authz_tables.key.encode(before)) !== undefined;
+    const isThere = () =>
+      kernel.kernel.authz_tables.lookup(maps.authz_tables.key.encode(before)) !== undefined;
     await apply({ policies: [onPorts("p", 3, 100)], policiesSynced: true });
     expect([guardOf(7n) === before, isThere()]).toEqual([false, true]);
     await endGrace();
