@@ -6,6 +6,7 @@ import { LISTED_MAPS } from "../../daemon/admin/api.js";
 import { LOG_LEVELS, SUBSYSTEMS } from "../../daemon/base/log-levels.js";
 import { printable } from "../../daemon/base/printable.js";
 import { accessLogStatus, switchAccessLog, tailAccessLog } from "./accesslog.js";
+import { authzStatus, type ExplainOptions, explainAuthz, showAuthz, switchAuthz } from "./authz.js";
 import { COMPLETE_COMMAND, candidates, completionScript, SHELLS, type Shell } from "./completion.js";
 import { addGlobalOptions, type Context, contextOf, type Terminal } from "./context.js";
 import { diff } from "./diff.js";
@@ -114,6 +115,17 @@ function buildProgram(terminal: Terminal): Command {
     verb,
     act,
   );
+  addAuthz(verb(program, "authz", "authorization: state, switch, a pod's policies", ["authz"]), verb, act);
+  const explain = verb(program, "explain", "why a connection goes as it goes", [
+    "explain authz --from shop/cart --to shop/db:5432",
+  ]);
+  verb(explain, "authz", "the kernel's verdict on a connection to a pod of this node, and why", [
+    "explain authz --from shop/cart --to shop/db:5432",
+    "explain authz --from 10.244.0.17 --to [fd00:10::5]:8080 -o json",
+  ])
+    .requiredOption("--from <POD|ADDRESS>", "who connects: NAMESPACE/NAME or an address")
+    .requiredOption("--to <POD:PORT>", "an enrolled pod with a port of its own, or ADDRESS:PORT")
+    .action(act((context, command) => explainAuthz(context, command.opts<ExplainOptions>())));
   verb(program, "enroll", "put pods under the mesh", ["enroll default/web=/run/netns/web"])
     .argument("<NAMESPACE/NAME=NETNS...>", "pods and the paths of their network namespaces")
     .action(act((context, command) => enroll(context, command.processedArgs[0] as string[])));
@@ -155,6 +167,23 @@ function addAccessLog(parent: Command, verb: Verb, act: Act): void {
   ])
     .option("--filter <EXPR>", "FIELD=TEXT or FIELD!=TEXT, * for any text; all must hold", "")
     .action(act((context, command) => tailAccessLog(context, command.opts<{ filter: string }>().filter)));
+}
+
+function addAuthz(parent: Command, verb: Verb, act: Act): void {
+  parent.action(act(authzStatus));
+  verb(parent, "status", "whether verdicts are enforced", ["authz status"]).action(act(authzStatus));
+  verb(parent, "enable", "enforce verdicts", ["authz enable"]).action(
+    act((context) => switchAuthz(context, true)),
+  );
+  verb(parent, "disable", "allow every connection to every pod of this node, until enabled", [
+    "authz disable",
+  ]).action(act((context) => switchAuthz(context, false)));
+  verb(parent, "show", "the policies in force for a pod, in the order in which they act", [
+    "authz show default/web",
+    "authz show default/web -o yaml",
+  ])
+    .argument("<NAMESPACE/NAME>", "an enrolled pod")
+    .action(act((context, command) => showAuthz(context, command.processedArgs[0] as string)));
 }
 
 function examples(lines: readonly string[]): string {

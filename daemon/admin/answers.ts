@@ -242,6 +242,57 @@ export const difference = z.object({
 });
 export type Difference = Of<typeof difference>;
 
+// ---- authorization ----
+
+export const authzStatus = z.object({ enforced: z.boolean() });
+export type AuthzStatus = Of<typeof authzStatus>;
+
+const explainedPolicy = z.object({
+  name: text("namespace/name"),
+  action: z.enum(["ALLOW", "DENY"]),
+  scope: z.string(),
+  dryRun: z.boolean(),
+  held: z.boolean().describe("does not apply any more, and is held until the rest of a change has come"),
+  rules: count("of the policy"),
+  matchingRule: z
+    .int()
+    .nullable()
+    .describe("index of the first rule that matches; null: none, or nobody asked"),
+});
+export type ExplainedPolicy = Of<typeof explainedPolicy>;
+
+export const authzPolicies = z.object({
+  pod: text("namespace/name"),
+  known: z.boolean().describe("false: not all of its policies are known, and it denies"),
+  policies: z.array(explainedPolicy).describe("in the order in which they act"),
+});
+export type AuthzPolicies = Of<typeof authzPolicies>;
+
+export const authzExplanation = z.object({
+  from: z.object({ address: z.string(), workload: z.string().nullable(), principal: z.string().nullable() }),
+  to: z.object({ address: text("with its port"), pod: z.string(), workload: z.string().nullable() }),
+  allowed: z.boolean().describe("the kernel's own verdict"),
+  reason: text("as in weft_bpf_decisions_total"),
+  decidedBy: z.string().nullable().describe("the policy that denied or allowed"),
+  policies: z.array(explainedPolicy).describe("in the order in which they act"),
+  closest: z
+    .object({
+      policy: z.string(),
+      rule: z.int().describe("index in the policy"),
+      lacks: z.array(
+        z.object({
+          field: z.string(),
+          is: z.string(),
+          wants: list.describe("one of; or none of, for a not..."),
+        }),
+      ),
+    })
+    .nullable()
+    .describe("of a denial that no DENY decided: the rule of an ALLOW that lacked least"),
+  agrees: z.boolean().describe("false: the policies as received come to another verdict than the kernel's"),
+});
+export type AuthzExplanation = Of<typeof authzExplanation>;
+
 // ---- switches ----
 
 export const logger = z.object({ name: z.string(), level: z.string() });

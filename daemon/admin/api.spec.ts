@@ -40,6 +40,8 @@ describe("what is answered", () => {
     const given: Partial<Record<CallName, [string, RequestInit?]>> = {
       setLogger: ["", post({ name: "xds", level: "info" })],
       switchAccessLog: ["?enable=false", { method: "POST" }],
+      switchAuthz: ["?enable=false", { method: "POST" }],
+      explainAuthz: ["?from=shop/cart&to=default/web:8080"],
       enroll: ["", post({ namespace: "default", name: "db", netns: "/run/netns/db" })],
       unenroll: ["", { method: "DELETE" }],
     };

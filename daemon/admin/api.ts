@@ -148,6 +148,39 @@ export const api = {
     answer: z.string().describe("a record as in the access log"),
     isEndless: true,
   },
+  authz: {
+    method: "GET",
+    path: "/authz",
+    summary: "Whether verdicts are enforced.",
+    answer: answers.authzStatus,
+  },
+  switchAuthz: {
+    method: "POST",
+    path: "/authz",
+    summary: "Enforces verdicts or stops enforcing them on this node; this outlives a restart.",
+    query: z.strictObject({
+      enable: z.enum(["true", "false"], { error: "use ?enable=true or ?enable=false" }),
+    }),
+    answer: answers.authzStatus,
+  },
+  authzOf: {
+    method: "GET",
+    path: "/authz/:namespace/:name",
+    summary: "The policies in force for an enrolled pod, in the order in which they act.",
+    answer: answers.authzPolicies,
+    refusals: { 404: "it is not enrolled" },
+  },
+  explainAuthz: {
+    method: "GET",
+    path: "/debug/explain/authz",
+    summary: "The kernel's verdict on a connection that somebody might make, and why. Nothing is counted.",
+    query: z.strictObject({
+      from: z.string().describe("NAMESPACE/NAME of a workload, or an address"),
+      to: z.string().describe("NAMESPACE/NAME:PORT of an enrolled pod, or ADDRESS:PORT"),
+    }),
+    answer: answers.authzExplanation,
+    refusals: { 404: "the destination is not enrolled", 409: "the connection is not clear" },
+  },
   pods: { method: "GET", path: "/pods", summary: "Enrolled pods.", answer: answers.pods },
   enroll: {
     method: "POST",

@@ -10,6 +10,9 @@ import type { Workload } from "../model/workload.js";
 import type { TailOptions } from "../telemetry/access-log.js";
 import type {
   AccessLogStatus,
+  AuthzExplanation,
+  AuthzPolicies,
+  AuthzStatus,
   ComponentStatus,
   PodResponse,
   StatusFacts,
@@ -69,6 +72,13 @@ export interface OperatorView {
   setAccessLog(enabled: boolean): Result<void>;
   /** Hands over lines until the returned function is called. */
   tailAccessLog(options: TailOptions, onLine: (line: string) => void): () => void;
+
+  authz(): AuthzStatus;
+  setAuthz(enforced: boolean): void;
+  /** The policies in force for an enrolled pod. */
+  authzOf(namespace: string, name: string): Result<AuthzPolicies>;
+  /** `from`: NAMESPACE/NAME or an address; `to`: the same with `:PORT`. */
+  explainAuthz(ends: { readonly from: string; readonly to: string }): Result<AuthzExplanation>;
 
   pods(): readonly PodResponse[];
   enroll(pod: EnrollRequest): Promise<Result<PodResponse>>;

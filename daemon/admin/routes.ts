@@ -2,7 +2,7 @@
 // Must not know HTTP's mechanics.
 
 import { once } from "node:events";
-import { describe, type WeftError } from "../base/errors.js";
+import { describe, type Result, type WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
 import { serviceKey } from "../model/service.js";
@@ -43,6 +43,13 @@ export function adminRoutes(view: OperatorView, log: Logger): Route[] {
       return result.ok ? { json: view.accessLog() } : refused(500, result.error);
     },
     tailAccessLog: (asked) => tail(view, asked),
+    authz: () => ({ json: view.authz() }),
+    switchAuthz: ({ query }) => {
+      view.setAuthz(query.enable === "true");
+      return { json: view.authz() };
+    },
+    authzOf: ({ params }) => answerOf(view.authzOf(params.namespace, params.name)),
+    explainAuthz: ({ query }) => answerOf(view.explainAuthz(query)),
     pods: () => ({ json: { pods: view.pods() } }),
     enroll: async ({ body }) => {
       const result = await view.enroll(body);
@@ -50,8 +57,7 @@ export function adminRoutes(view: OperatorView, log: Logger): Route[] {
     },
     unenroll: async ({ params }) => {
       const result = await view.unenroll(params.namespace, params.name);
-      if (result.ok) return { json: { pods: view.pods() } };
-      return refused(result.error.code === "POD_UNKNOWN" ? 404 : 409, result.error);
+      return result.ok ? { json: { pods: view.pods() } } : answerOf(result);
     },
   };
   return apiRoutes(handlers, log);
@@ -169,6 +175,12 @@ function tail(
     type: format === "json" ? "application/x-ndjson; charset=utf-8" : "text/plain; charset=utf-8",
     pieces: lines((onLine) => view.tailAccessLog(options, onLine), signal, lost),
   };
+}
+
+/** The value, or the refusal that says what of the question does not exist or cannot be. */
+function answerOf<T>(result: Result<T>): { json: T } | Reply<ErrorResponse> {
+  if (result.ok) return { json: result.value };
+  return refused(result.error.code === "POD_UNKNOWN" ? 404 : 409, result.error);
 }
 
 function refused(status: number, error: WeftError): Reply<ErrorResponse> {

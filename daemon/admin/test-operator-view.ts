@@ -16,7 +16,13 @@ import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
 import { pod, service } from "../model/test-samples.js";
 import type { TailOptions } from "../telemetry/access-log.js";
-import type { PodResponse, StatusFacts, VersionResponse } from "./answers.js";
+import type {
+  AuthzExplanation,
+  ExplainedPolicy,
+  PodResponse,
+  StatusFacts,
+  VersionResponse,
+} from "./answers.js";
 import type { ExpectedEntry, OperatorView, RawMap } from "./operator-view.js";
 
 export const version: VersionResponse = {
@@ -82,6 +88,35 @@ const policy: Policy = {
   action: "DENY",
   rules: [{ clauses: [] }],
   dryRun: true,
+};
+
+export const explanation: AuthzExplanation = {
+  from: {
+    address: "10.0.0.9",
+    workload: "Kubernetes//Pod/shop/cart",
+    principal: "cluster.local/ns/shop/sa/cart",
+  },
+  to: { address: "10.0.0.1:8080", pod: "default/web", workload: "Kubernetes//Pod/default/web" },
+  allowed: false,
+  reason: "authz_no_allow",
+  decidedBy: null,
+  policies: [
+    {
+      name: "default/viewers",
+      action: "ALLOW",
+      scope: "NAMESPACE",
+      dryRun: false,
+      held: true,
+      rules: 2,
+      matchingRule: null,
+    },
+  ],
+  closest: {
+    policy: "default/viewers",
+    rule: 1,
+    lacks: [{ field: "namespaces", is: "shop", wants: ["default", "a*"] }],
+  },
+  agrees: true,
 };
 
 /** One entry by the codecs, as the daemon would believe it. */
@@ -180,6 +215,7 @@ export function testView(): TestView {
   const leaving = new Map<MapName, readonly Uint8Array[]>();
   const tails = new Map<(line: string) => void, TailOptions>();
   let enabled = false;
+  let enforced = true;
   let pods = [webPod];
   return {
     kernel,
@@ -235,6 +271,16 @@ export function testView(): TestView {
       tails.set(onLine, options);
       return () => tails.delete(onLine);
     },
+    authz: () => ({ enforced }),
+    setAuthz(now) {
+      enforced = now;
+    },
+    authzOf(namespace, name) {
+      if (`${namespace}/${name}` !== "default/web") return failed(podUnknown(`${namespace}/${name}`));
+      return ok({ pod: "default/web", known: true, policies: [explanation.policies[0] as ExplainedPolicy] });
+    },
+    explainAuthz: ({ to }) =>
+      to.startsWith("default/web:") ? ok(explanation) : failed(podUnknown(to.slice(0, to.lastIndexOf(":")))),
     pods: () => pods,
     async enroll(request) {
       if (!request.netns.startsWith("/run/netns/")) {

@@ -18,12 +18,14 @@ export type ErrorCode =
   | "BPF_PIN_FAILED"
   | "BPF_TYPE_REFUSED"
   | "CONFIG_INVALID"
+  | "CONNECTION_UNCLEAR"
   | "KERNEL_LACKS"
   | "LOG_FILE_UNWRITABLE"
   | "NO_BPFFS"
   | "NO_BTF"
   | "NO_CGROUP2"
   | "NO_PRIVILEGES"
+  | "NOT_INSTALLED"
   | "NODE_UNKNOWN"
   | "POD_NETNS_MISSING"
   | "POD_NETNS_OF_HOST"
@@ -281,6 +283,19 @@ export function podsFull(pod: string, capacity: number, cause?: unknown): WeftEr
     "PODS_FULL",
     `pod ${pod} is one more than the ${capacity} that this node can hold: unenroll those that are not needed`,
     cause,
+  );
+}
+
+/** `why` is a sentence on what of a connection that somebody asks about cannot be found. */
+export function connectionUnclear(why: string): WeftError {
+  return new WeftError("CONNECTION_UNCLEAR", why);
+}
+
+/** Nothing that this daemon made governs yet, so that there is nothing to ask. */
+export function notInstalled(): WeftError {
+  return new WeftError(
+    "NOT_INSTALLED",
+    "nothing of this weftd governs yet: 'weftctl status' says what it waits for",
   );
 }
 

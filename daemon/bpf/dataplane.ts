@@ -2,7 +2,7 @@
 // Must not know the model, nor why an operation is wanted.
 
 import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
-import { bpfPinFailed, failed, ok, type Result, type WeftError } from "../base/errors.js";
+import { bpfPinFailed, failed, notInstalled, ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
@@ -32,8 +32,8 @@ import { type Generation, loadGeneration } from "./generation.js";
 import { COUNTERS, type CounterName, growingMaps, growingNames, holds, isGrowing } from "./growing-maps.js";
 import { Growth, makeMap } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
-import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "./hooks.js";
-import { type MapName, maps, type Settings } from "./maps.gen.js";
+import { CGROUP_HOOKS, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, GUARD_PROGRAM } from "./hooks.js";
+import { AuthzQuestion, type MapName, maps, type Settings } from "./maps.gen.js";
 import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
@@ -361,6 +361,14 @@ export class Dataplane {
   #readAll<T>(name: CounterName, read: (map: BpfMap) => T[]): T[] {
     const parts = this.#parts.filter((part) => part.name === name).map(({ map }) => map);
     return [...parts, this.#state[name]].flatMap(read);
+  }
+
+  /** What the program that judges answers for a connection now, on the maps that govern. Changes nothing, counts nothing. */
+  judge(question: AuthzQuestion): Result<AuthzQuestion> {
+    const program = this.#generation?.programs.get(EXPLAIN_AUTHZ);
+    if (program === undefined) return failed(notInstalled());
+    const { data } = program.testRun({ data: AuthzQuestion.encode(question) });
+    return ok(AuthzQuestion.decode(data));
   }
 
   programRuns(): ProgramRuns[] {

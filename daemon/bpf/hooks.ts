@@ -3,7 +3,7 @@
 import { AttachType } from "../../native/index.js";
 
 /** Objects of one generation, in the order they are loaded; the first creates the maps. */
-export const OBJECTS = ["connect", "datagram", "sockops", "guard", "sweep"] as const;
+export const OBJECTS = ["connect", "datagram", "sockops", "guard", "sweep", "explain"] as const;
 
 /** The one of them that a generation may be without: its type of program is not allowed everywhere. */
 export const SWEEP_OBJECT: (typeof OBJECTS)[number] = "sweep";
@@ -31,6 +31,9 @@ export const CGROUP_HOOKS: readonly CgroupHook[] = [
 
 /** Judges inbound connections of one enrolled pod. */
 export const GUARD_PROGRAM = "weft_guard";
+
+/** Judges a connection that is only asked about. */
+export const EXPLAIN_AUTHZ = "weft_explain_authz";
 
 /** Iterator that closes a pod's connected datagram sockets whose backend has gone. */
 export const DATAGRAM_SWEEP = "weft_sweep_udp";

@@ -313,6 +313,61 @@ export const U64: Codec<U64> = {
   },
 };
 
+/** struct authz_question, 72 bytes */
+export interface AuthzQuestion {
+  readonly pod: bigint;
+  readonly sourceAddress: Uint8Array;
+  readonly destinationAddress: Uint8Array;
+  readonly sourcePort: number;
+  readonly port: number;
+  readonly allowed: number;
+  readonly reason: number;
+  readonly policy: number;
+  readonly source: number;
+  readonly destination: number;
+  readonly table: number;
+  readonly identity: number;
+}
+export const AuthzQuestion: Codec<AuthzQuestion> = {
+  size: 72,
+  encode(value) {
+    const view = Buffer.allocUnsafe(72);
+    AuthzQuestion.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.pod, offset);
+    putBytes(view, offset + 8, value.sourceAddress, 16, "authz_question.source_address");
+    putBytes(view, offset + 24, value.destinationAddress, 16, "authz_question.destination_address");
+    view.writeUInt16BE(value.sourcePort, offset + 40);
+    view.writeUInt16BE(value.port, offset + 42);
+    view.writeUInt32LE(value.allowed, offset + 44);
+    view.writeUInt32LE(value.reason, offset + 48);
+    view.writeUInt32LE(value.policy, offset + 52);
+    view.writeUInt32LE(value.source, offset + 56);
+    view.writeUInt32LE(value.destination, offset + 60);
+    view.writeUInt32LE(value.table, offset + 64);
+    view.writeUInt32LE(value.identity, offset + 68);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 72);
+    return {
+      pod: view.readBigUInt64LE(offset),
+      sourceAddress: takeBytes(view, offset + 8, offset + 24),
+      destinationAddress: takeBytes(view, offset + 24, offset + 40),
+      sourcePort: view.readUInt16BE(offset + 40),
+      port: view.readUInt16BE(offset + 42),
+      allowed: view.readUInt32LE(offset + 44),
+      reason: view.readUInt32LE(offset + 48),
+      policy: view.readUInt32LE(offset + 52),
+      source: view.readUInt32LE(offset + 56),
+      destination: view.readUInt32LE(offset + 60),
+      table: view.readUInt32LE(offset + 64),
+      identity: view.readUInt32LE(offset + 68),
+    };
+  },
+};
+
 /** struct connection_event, 128 bytes */
 export interface ConnectionEvent {
   readonly timeNs: bigint;
@@ -1543,7 +1598,7 @@ export type MapName = keyof typeof maps;
 
 /** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 4194304, layout: "5c171941" },
+  events: { name: "events", size: 4194304, layout: "20e50668" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
 

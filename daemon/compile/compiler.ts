@@ -88,7 +88,7 @@ export interface Compiler {
   /** Where the node is, as far as known. */
   readonly node: NodeContext;
   readonly names: ResourcesById;
-  readonly authz: Pick<AuthzCompiler, "describe" | "identities" | "statistics">;
+  readonly authz: Pick<AuthzCompiler, "describe" | "identities" | "policiesOf" | "statistics">;
 }
 
 /** A compiler for empty maps and an empty store. */

@@ -3,6 +3,9 @@
 
 import type {
   AccessLogStatus,
+  AuthzExplanation,
+  AuthzPolicies,
+  AuthzStatus,
   ComponentStatus,
   PodResponse,
   StatusFacts,
@@ -13,6 +16,7 @@ import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/
 import { ok, type Result } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "../bpf/capacity.js";
 import type { MapName } from "../bpf/maps.gen.js";
+import { authzOf, type Ends, explainAuthz } from "./explain.js";
 import { kernelNames } from "./kernel-names.js";
 import type { Parts } from "./parts.js";
 import { componentsOf } from "./readiness.js";
@@ -116,6 +120,29 @@ export class DaemonView implements OperatorView {
 
   tailAccessLog(...[options, onLine]: Parameters<OperatorView["tailAccessLog"]>): () => void {
     return this.#parts.accessLog.tail(options, onLine);
+  }
+
+  authz(): AuthzStatus {
+    return { enforced: this.#parts.dataplane.settings.authzOff === 0 };
+  }
+
+  setAuthz(enforced: boolean): void {
+    if (enforced === this.authz().enforced) return;
+    this.#parts.dataplane.changeSettings({ authzOff: enforced ? 0 : 1 });
+    const log = this.#parts.logs.logger("admin");
+    if (enforced) log.warn("authorization is enforced again");
+    else
+      log.error(
+        "authorization is NOT enforced any more: every connection to every pod of this node is allowed",
+      );
+  }
+
+  authzOf(namespace: string, name: string): Result<AuthzPolicies> {
+    return authzOf(this.#parts, namespace, name);
+  }
+
+  explainAuthz(ends: Ends): Result<AuthzExplanation> {
+    return explainAuthz(this.#parts, ends);
   }
 
   pods(): PodResponse[] {

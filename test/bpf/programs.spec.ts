@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import { CGROUP_HOOKS, DATAGRAM_SWEEP, GUARD_PROGRAM } from "../../daemon/bpf/hooks.js";
+import { CGROUP_HOOKS, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, GUARD_PROGRAM } from "../../daemon/bpf/hooks.js";
 import { maps, ringBuffers, socketStorages } from "../../daemon/bpf/maps.gen.js";
 import { openSmall } from "./fixture.js";
 import { faultsOf, loadObjects } from "./verifier.js";
@@ -17,7 +17,12 @@ it("every program of every hook loads, within its budget of verified instruction
   const programs = reports.flatMap((report) =>
     Object.keys("instructions" in report ? report.instructions : {}),
   );
-  const expected = [...CGROUP_HOOKS.map(({ program }) => program), GUARD_PROGRAM, DATAGRAM_SWEEP];
+  const expected = [
+    ...CGROUP_HOOKS.map(({ program }) => program),
+    GUARD_PROGRAM,
+    DATAGRAM_SWEEP,
+    EXPLAIN_AUTHZ,
+  ];
   expect(programs.sort()).toEqual(expected.sort());
 });
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { AuthzExplanation, AuthzPolicies, StatusResponse } from "../../daemon/admin/answers.js";
 import type { Peer } from "../../lab/peer.js";
 import { slowness, until } from "../../lab/wait.js";
 import { createWorld, type Knobs, targetPort, vip, type World, webPort } from "./world.js";
@@ -67,6 +68,48 @@ test("a DENY policy beats an ALLOW, and the log names it", async () => {
   await push({ policies: [allowBoth, denyOther] }, isRefused(other));
   expect(await ask(client)).toMatchObject({ ok: true });
   expect(await denialOf("10.77.0.23", "authz_denied")).toMatch(/policy=shop\/deny-other$/);
+});
+
+test("explain says of a connection what the kernel does with it, and counts nothing", async () => {
+  const admin = (path: string) => world.mesh.admin(path);
+  const explain = async (from: string, to = `shop/web-a:${targetPort}`) =>
+    (await admin(`/debug/explain/authz?${new URLSearchParams({ from, to })}`)) as AuthzExplanation;
+  const before = await world.mesh.metric("weft_bpf_decisions_total", { reason: "authz_denied" });
+  const denied = await explain("shop/other");
+  expect(denied).toMatchObject({
+    allowed: false,
+    reason: "authz_denied",
+    decidedBy: "shop/deny-other",
+    closest: null,
+    agrees: true,
+    from: { principal: principal("other") },
+    policies: [
+      { name: "shop/deny-other", action: "DENY", matchingRule: 0 },
+      { name: "shop/allow-both", action: "ALLOW", matchingRule: 0 },
+    ],
+  });
+  expect(await explain("shop/client")).toMatchObject({ allowed: true, decidedBy: "shop/allow-both" });
+  expect(await explain("192.0.2.7", `10.77.0.21:${targetPort}`)).toMatchObject({
+    allowed: false,
+    decidedBy: null,
+    closest: { policy: "shop/allow-both", rule: 0, lacks: [{ field: "principals" }] },
+    to: { pod: "shop/web-a" },
+  });
+  expect(await world.mesh.metric("weft_bpf_decisions_total", { reason: "authz_denied" })).toBe(before);
+  const shown = (await admin("/authz/shop/web-a")) as AuthzPolicies;
+  expect(shown.policies.map(({ name }) => name)).toEqual(["shop/deny-other", "shop/allow-both"]);
+});
+
+test("the switch lets everybody in until it is set back, loudly", async () => {
+  const { other } = world.peers;
+  const set = async (to: "enable" | "disable") =>
+    JSON.parse((await world.mesh.weftctl("authz", to, "-o", "json")).stdout);
+  expect(await set("disable")).toEqual({ enforced: false });
+  expect(await ask(other)).toMatchObject({ ok: true });
+  const { warnings } = (await world.mesh.admin("/status")) as StatusResponse;
+  expect(warnings.join()).toContain("authorization is not enforced");
+  expect(await set("enable")).toEqual({ enforced: true });
+  expect(await isRefused(other)()).toBe(true);
 });
 
 test("taking the policy away lets in again", async () => {

@@ -254,6 +254,26 @@ struct sibling_flow {
 	__u16 pad;
 };
 
+/* ---- asked by the daemon ---- */
+
+/* What the program that explains is run over: a connection, and what becomes of it. Kept nowhere.
+ */
+struct authz_question {
+	__u64 pod; /* netns cookie of the destination */
+	__be32 source_address[4];
+	__be32 destination_address[4];
+	__be16 source_port;
+	__be16 port;
+
+	__u32 allowed;	   /* 1 or 0 */
+	__u32 reason;	   /* enum reason */
+	__u32 policy;	   /* id of the DENY that matched, 0: none did */
+	__u32 source;	   /* workload id */
+	__u32 destination; /* workload id, 0: not named */
+	__u32 table;	   /* what guards the pod: enum table_number or a table's */
+	__u32 identity;	   /* number of the source's, 0: none, or no term asks */
+};
+
 /* A record of the ring buffer `events`: one access log line. */
 struct connection_event {
 	__u64 time_ns;	   /* CLOCK_MONOTONIC */

@@ -9,7 +9,7 @@ import type { Workload } from "../../model/workload.js";
 import type { Ids } from "../ids.js";
 import type { EntryOperation } from "../operation.js";
 import { Places } from "../places.js";
-import type { AuthzChange, AuthzCompiler, AuthzStatistics, GuardedPod } from "./contract.js";
+import type { AuthzChange, AuthzCompiler, AuthzStatistics, GuardedPod, PoliciesInForce } from "./contract.js";
 import { type Hold, type Holds, holdsOf, isExpired, isReleased, NO_HOLDS } from "./holds.js";
 import { IdentityTable, type InternedIdentity } from "./identity.js";
 import type { Destination } from "./reference.js";
@@ -114,6 +114,11 @@ class Compiler implements AuthzCompiler {
 
   guardOf(cookie: bigint): number {
     return this.#guards.get(cookie)?.table ?? TableNumber.UNKNOWN;
+  }
+
+  policiesOf(cookie: bigint): PoliciesInForce | undefined {
+    const { policies, holds } = this.#guards.get(cookie) ?? {};
+    return policies && { policies, held: new Set(holds?.keys()) };
   }
 
   deny(number: number): { changed: ReadonlySet<bigint>; after: EntryOperation[] } {

@@ -1,6 +1,7 @@
 // Owns what the compiler of authorization promises: its words for pods, changes and counts.
 // Must not know how it is done.
 
+import type { Policy } from "../../model/policy.js";
 import type { ReadableStore } from "../../model/store.js";
 import type { Delta } from "../../model/update.js";
 import type { Workload } from "../../model/workload.js";
@@ -18,6 +19,13 @@ export interface GuardedPod {
   readonly workload: Workload | undefined;
   /** Uids of the workloads that all have its name; empty when one has, or none. */
   readonly rivals: readonly string[];
+}
+
+/** What a verdict on a pod's inbound connections comes from. */
+export interface PoliciesInForce {
+  readonly policies: readonly Policy[];
+  /** Keys of those that do not apply any more and are held until the rest of a change has come. */
+  readonly held: ReadonlySet<string>;
 }
 
 /** What one delta means for authorization. */
@@ -76,6 +84,8 @@ export interface AuthzCompiler {
   identityOf(workload: Workload): number;
   /** Number that guards an enrolled pod, enum table_number or a table's; TABLE_UNKNOWN when it is not enrolled. */
   guardOf(cookie: bigint): number;
+  /** The policies in force for an enrolled pod, those held for a moment among them; `undefined`: it denies or is not enrolled. */
+  policiesOf(cookie: bigint): PoliciesInForce | undefined;
   /**
    * The table could not be stored: its pods are guarded by TABLE_DENY from now on, until their policies or their
    * workloads change, or makeRoom() is called. `after` removes what was stored of it.

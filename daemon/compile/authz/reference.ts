@@ -2,8 +2,18 @@
 // voice of `explain`. Must not know how a verdict is stored.
 
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../../model/address.js";
-import type { AddressBlock, Match, Policy, StringMatch } from "../../model/policy.js";
-import { isEmptyMatch, policyKey } from "../../model/policy.js";
+import type {
+  AddressBlock,
+  Match,
+  MatchField,
+  MatchKey,
+  MatchKinds,
+  MatchValues,
+  Policy,
+  Rule,
+  StringMatch,
+} from "../../model/policy.js";
+import { isEmptyMatch, MATCH_FIELDS, negationOf, policyKey } from "../../model/policy.js";
 import { type Identity, principalOf, stripScheme } from "./identity.js";
 
 /** An inbound connection as the destination sees it, after translation. Addresses are canonical text. */
@@ -85,7 +95,11 @@ export function decide(policies: readonly Policy[], inbound: Inbound): Decision 
 
 /** True when one of its rules does; so never without rules. */
 function policyMatches(policy: Policy, inbound: Inbound): boolean {
-  return policy.rules.some((rule) => rule.clauses.every((matches) => clauseMatches(matches, inbound)));
+  return matchingRule(policy, inbound) !== undefined;
+}
+
+function ruleMatches(rule: Rule, inbound: Inbound): boolean {
+  return rule.clauses.every((matches) => clauseMatches(matches, inbound));
 }
 
 /** True when the block holds the address (canonical text); never across families. */
@@ -107,39 +121,74 @@ function clauseMatches(matches: readonly Match[], inbound: Inbound): boolean {
 
 /** A match without any field matches nothing, which beside others is the same as being skipped. */
 function matchMatches(match: Match, inbound: Inbound): boolean {
-  const { identity } = inbound;
-  const namespace = identity?.namespace ?? "";
-  const principal = identity === undefined ? undefined : principalOf(identity);
-  const isNamespace = (value: StringMatch): boolean => stringMatches(value, namespace);
-  const isPrincipal = (value: StringMatch): boolean =>
-    principal !== undefined && stringMatches(withoutScheme(value), principal);
-  const isAccount = (value: { namespace: string; serviceAccount: string }): boolean =>
-    identity !== undefined &&
-    value.namespace === identity.namespace &&
-    value.serviceAccount === identity.serviceAccount;
-  const holdsSource = (block: AddressBlock): boolean => blockContains(block, inbound.source);
-  const holdsDestination = (block: AddressBlock): boolean => blockContains(block, inbound.destination);
-  const isPort = (port: number): boolean => port === inbound.port;
-  if (isEmptyMatch(match)) return false;
-  return (
-    someOrNone(match.namespaces, isNamespace) &&
-    !match.notNamespaces.some(isNamespace) &&
-    someOrNone(match.principals, isPrincipal) &&
-    !match.notPrincipals.some(isPrincipal) &&
-    someOrNone(match.serviceAccounts, isAccount) &&
-    !match.notServiceAccounts.some(isAccount) &&
-    someOrNone(match.sourceIps, holdsSource) &&
-    !match.notSourceIps.some(holdsSource) &&
-    someOrNone(match.destinationIps, holdsDestination) &&
-    !match.notDestinationIps.some(holdsDestination) &&
-    someOrNone(match.destinationPorts, isPort) &&
-    !match.notDestinationPorts.some(isPort)
-  );
+  return !isEmptyMatch(match) && failuresOf(match, inbound).length === 0;
 }
 
-/** A field without values is no condition. */
-function someOrNone<T>(values: readonly T[], holds: (value: T) => boolean): boolean {
-  return values.length === 0 || values.some(holds);
+/** Whether one value of a field holds for a connection. */
+const HOLDS: {
+  readonly [F in MatchField]: (value: MatchValues[MatchKinds[F]], inbound: Inbound) => boolean;
+} = {
+  namespaces: (value, { identity }) => stringMatches(value, identity?.namespace ?? ""),
+  principals: (value, { identity }) =>
+    identity !== undefined && stringMatches(withoutScheme(value), principalOf(identity)),
+  serviceAccounts: (value, { identity }) =>
+    identity !== undefined &&
+    value.namespace === identity.namespace &&
+    value.serviceAccount === identity.serviceAccount,
+  sourceIps: (value, { source }) => blockContains(value, source),
+  destinationIps: (value, { destination }) => blockContains(value, destination),
+  destinationPorts: (value, { port }) => value === port,
+};
+
+/** The fields of a match that do not hold; without values a field is no condition. */
+function failuresOf(match: Match, inbound: Inbound): MatchKey[] {
+  return MATCH_FIELDS.flatMap((field) => {
+    const holds = HOLDS[field] as (value: unknown, inbound: Inbound) => boolean;
+    const negation = negationOf(field);
+    const isOne = (values: readonly unknown[]) => values.some((value) => holds(value, inbound));
+    const failures: MatchKey[] = [];
+    if (match[field].length > 0 && !isOne(match[field])) failures.push(field);
+    if (isOne(match[negation])) failures.push(negation);
+    return failures;
+  });
+}
+
+/** A rule that did not match, and the conditions that it lacked, of the match in each clause that lacked fewest. */
+export interface NearMiss {
+  readonly policy: Policy;
+  /** Index in the policy. */
+  readonly rule: number;
+  readonly failures: readonly { readonly match: Match; readonly field: MatchKey }[];
+}
+
+/** Index of the first rule of the policy that matches; `undefined`: none does. */
+export function matchingRule(policy: Policy, inbound: Inbound): number | undefined {
+  const index = policy.rules.findIndex((rule) => ruleMatches(rule, inbound));
+  return index < 0 ? undefined : index;
+}
+
+/** The rule that lacks the fewest conditions, the first of equals. Rules that no connection can match are not looked at. */
+export function nearestRule(policies: readonly Policy[], inbound: Inbound): NearMiss | undefined {
+  let nearest: NearMiss | undefined;
+  for (const policy of policies) {
+    for (const [rule, { clauses }] of policy.rules.entries()) {
+      const failures = clauses.map((matches) => lackingIn(matches, inbound));
+      if (failures.includes(undefined)) continue;
+      const all = failures.flatMap((lacking) => lacking ?? []);
+      if (nearest === undefined || all.length < nearest.failures.length)
+        nearest = { policy, rule, failures: all };
+    }
+  }
+  return nearest;
+}
+
+/** What a clause lacks by its nearest match; `undefined` when it can never hold. */
+function lackingIn(matches: readonly Match[], inbound: Inbound): NearMiss["failures"] | undefined {
+  if (matches.length === 0) return [];
+  return matches
+    .filter((match) => !isEmptyMatch(match))
+    .map((match) => failuresOf(match, inbound).map((field) => ({ match, field })))
+    .sort((a, b) => a.length - b.length)[0];
 }
 
 function withoutScheme(match: StringMatch): StringMatch {

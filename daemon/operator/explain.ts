@@ -1,0 +1,228 @@
+// Owns what is said of a verdict: whose connection, what the kernel answers for it, which policy decided and why.
+// Must not know HTTP; must not change anything.
+
+import type { AuthzExplanation, AuthzPolicies, ExplainedPolicy } from "../admin/answers.js";
+import { connectionUnclear, failed, ok, podUnknown, type Result } from "../base/errors.js";
+import { formatHostPort, parseHostPort } from "../base/parse.js";
+import type { AuthzQuestion } from "../bpf/maps.gen.js";
+import { reasonNames } from "../bpf/maps.gen.js";
+import { principalOf } from "../compile/authz/identity.js";
+import { decide, type Inbound, matchingRule, nearestRule } from "../compile/authz/reference.js";
+import { isLocalNetwork } from "../compile/node.js";
+import { canonicalAddress, isIpv4Text, toKeyBytes } from "../model/address.js";
+import type { Match, MatchKey, Policy } from "../model/policy.js";
+import { policyKey } from "../model/policy.js";
+import type { Workload } from "../model/workload.js";
+import type { Parts } from "./parts.js";
+
+type Asked = Pick<Parts, "store" | "pods" | "compiler" | "dataplane">;
+
+/** The two ends of a connection as an operator names them. */
+export interface Ends {
+  /** `NAMESPACE/NAME` of a workload, or an address. */
+  readonly from: string;
+  /** The same of an enrolled pod, with `:PORT`. */
+  readonly to: string;
+}
+
+/** Asks the program that judges, on the maps that govern, and says by the policies why it answers so. */
+export function explainAuthz(parts: Asked, ends: Ends): Result<AuthzExplanation> {
+  const found = destinationOf(parts, ends.to);
+  if (!found.ok) return found;
+  const { cookie, pod, workload, address, port } = found.value;
+  const source = sourceOf(parts, ends.from, address);
+  if (!source.ok) return source;
+  const from = source.value;
+  const answer = parts.dataplane.judge({
+    ...NO_ANSWER,
+    pod: cookie,
+    sourceAddress: toKeyBytes(from),
+    destinationAddress: toKeyBytes(address),
+    port,
+  });
+  if (!answer.ok) return answer;
+  const owner = ownIdentity(parts, from);
+  const inbound: Inbound = { identity: owner, source: from, destination: address, port };
+  const policies = policiesOf(parts, cookie);
+  const allowed = answer.value.allowed === 1;
+  const isOpen = parts.dataplane.settings.authzOff === 1;
+  const inForce = policies?.policies ?? [];
+  const named = parts.compiler.names.policy(answer.value.policy);
+  return ok({
+    from: {
+      address: from,
+      workload: owner?.uid ?? null,
+      principal: owner === undefined ? null : principalOf(owner),
+    },
+    to: { address: formatHostPort({ host: address, port }), pod, workload: workload?.uid ?? null },
+    allowed,
+    reason: reasonNames[answer.value.reason] ?? String(answer.value.reason),
+    decidedBy: allowed ? allowingPolicy(inForce, inbound) : named === undefined ? null : policyKey(named),
+    policies: describeAll(inForce, policies?.held ?? new Set(), inbound),
+    closest: allowed ? null : closestOf(inForce, inbound),
+    agrees: isOpen || policies === undefined || decide(inForce, inbound).allowed === allowed,
+  });
+}
+
+/** The policies in force for an enrolled pod, in the order in which they act. */
+export function authzOf(parts: Asked, namespace: string, name: string): Result<AuthzPolicies> {
+  const pod = parts.pods.enrolled.find((each) => each.namespace === namespace && each.name === name);
+  if (pod === undefined) return failed(podUnknown(`${namespace}/${name}`));
+  const inForce = policiesOf(parts, pod.cookie);
+  return ok({
+    pod: `${namespace}/${name}`,
+    known: inForce !== undefined,
+    policies: describeAll(inForce?.policies ?? [], inForce?.held ?? new Set(), undefined),
+  });
+}
+
+const NO_ANSWER: AuthzQuestion = {
+  pod: 0n,
+  sourceAddress: new Uint8Array(16),
+  destinationAddress: new Uint8Array(16),
+  sourcePort: 0,
+  port: 0,
+  allowed: 0,
+  reason: 0,
+  policy: 0,
+  source: 0,
+  destination: 0,
+  table: 0,
+  identity: 0,
+};
+
+interface Destination {
+  readonly cookie: bigint;
+  /** `NAMESPACE/NAME` */
+  readonly pod: string;
+  readonly workload: Workload | undefined;
+  readonly address: string;
+  readonly port: number;
+}
+
+function destinationOf(parts: Asked, to: string): Result<Destination> {
+  const colon = to.lastIndexOf(":");
+  const place = parseHostPort(to.includes("/") ? `pod${to.slice(Math.max(colon, 0))}` : to);
+  if (!place.ok || place.value.port === 0)
+    return failed(
+      connectionUnclear(
+        `"${to}" is no POD:PORT such as default/web:8080, nor 10.0.0.1:8080 or [fd00::1]:8080`,
+      ),
+    );
+  const { port } = place.value;
+  const given = to.includes("/") ? undefined : canonicalAddress(place.value.host);
+  const owner = given === undefined ? undefined : parts.store.ownerOf(given);
+  const name = given === undefined ? to.slice(0, colon) : owner && `${owner.namespace}/${owner.name}`;
+  const pod = parts.pods.enrolled.find((each) => `${each.namespace}/${each.name}` === name);
+  if (pod === undefined) return failed(podUnknown(name ?? to.slice(0, colon)));
+  const workload = parts.store.podWorkloads(pod.namespace, pod.name)[0];
+  const address = given ?? workload?.addresses[0];
+  if (address === undefined)
+    return failed(connectionUnclear(`the control plane has not named an address of pod ${name}: give one`));
+  return ok({ cookie: pod.cookie, pod: `${pod.namespace}/${pod.name}`, workload, address, port });
+}
+
+/** The address that a connection comes from, of the destination's family. */
+function sourceOf(parts: Asked, from: string, destination: string): Result<string> {
+  const [namespace, name] = from.split("/");
+  if (namespace === undefined || name === undefined) {
+    const address = canonicalAddress(from);
+    return address === undefined
+      ? failed(connectionUnclear(`"${from}" is neither POD such as default/web nor an address`))
+      : ok(address);
+  }
+  const [workload] = parts.store.podWorkloads(namespace, name);
+  const isFamily = (address: string) => isIpv4Text(address) === isIpv4Text(destination);
+  const address = workload?.addresses.find(isFamily);
+  if (address !== undefined) return ok(address);
+  return failed(
+    connectionUnclear(
+      workload === undefined
+        ? `the control plane knows no pod ${from}: 'weftctl dump workload' lists those that it does`
+        : `pod ${from} has no address of the family of ${destination}`,
+    ),
+  );
+}
+
+/** The workload of this network at an address: nobody else lends an identity. */
+function ownIdentity(parts: Asked, address: string): Workload | undefined {
+  return parts.store.claimants(address).find(({ network }) => isLocalNetwork(network, parts.compiler.node));
+}
+
+function policiesOf(parts: Asked, cookie: bigint) {
+  return parts.compiler.authz.policiesOf(cookie);
+}
+
+/** Dry runs first, which decide nothing, then DENY, then ALLOW, each by name. */
+function inOrder(policies: readonly Policy[]): Policy[] {
+  const rank = ({ dryRun, action }: Policy) => (dryRun ? 0 : action === "DENY" ? 1 : 2);
+  return [...policies].sort((a, b) => rank(a) - rank(b) || (policyKey(a) < policyKey(b) ? -1 : 1));
+}
+
+function describeAll(
+  policies: readonly Policy[],
+  held: ReadonlySet<string>,
+  inbound: Inbound | undefined,
+): ExplainedPolicy[] {
+  return inOrder(policies).map((policy) => {
+    const rule = inbound === undefined ? undefined : matchingRule(policy, inbound);
+    return {
+      name: policyKey(policy),
+      action: policy.action,
+      scope: policy.scope,
+      dryRun: policy.dryRun,
+      held: held.has(policyKey(policy)),
+      rules: policy.rules.length,
+      matchingRule: rule ?? null,
+    };
+  });
+}
+
+function allowingPolicy(policies: readonly Policy[], inbound: Inbound): string | null {
+  const allowing = inOrder(policies).find(
+    (policy) => policy.action === "ALLOW" && !policy.dryRun && matchingRule(policy, inbound) !== undefined,
+  );
+  return allowing === undefined ? null : policyKey(allowing);
+}
+
+/** What an ALLOW lacked least of; nothing where a DENY matched, which no ALLOW can outdo. */
+function closestOf(policies: readonly Policy[], inbound: Inbound): AuthzExplanation["closest"] {
+  const enforced = policies.filter(({ dryRun }) => !dryRun);
+  if (decide(enforced, inbound).policy !== undefined) return null;
+  const nearest = nearestRule(inOrder(enforced.filter(({ action }) => action === "ALLOW")), inbound);
+  if (nearest === undefined) return null;
+  return {
+    policy: policyKey(nearest.policy),
+    rule: nearest.rule,
+    lacks: nearest.failures.map(({ match, field }) => ({
+      field,
+      is: attributeOf(field, inbound),
+      wants: match[field].map((value) => textOf(value as Match[MatchKey][number])),
+    })),
+  };
+}
+
+/** What the connection has where a field asks. */
+function attributeOf(field: MatchKey, { identity, source, destination, port }: Inbound): string {
+  if (/ports$/i.test(field)) return String(port);
+  if (/sourceIps$/i.test(field)) return source;
+  if (/destinationIps$/i.test(field)) return destination;
+  if (identity === undefined) return "no identity: the address is no workload's of this network";
+  return /namespaces$/i.test(field) ? identity.namespace : principalOf(identity);
+}
+
+function textOf(value: Match[MatchKey][number]): string {
+  if (typeof value === "number") return String(value);
+  if ("prefixLength" in value) return `${value.address}/${value.prefixLength}`;
+  if ("serviceAccount" in value) return `${value.namespace}/${value.serviceAccount}`;
+  switch (value.kind) {
+    case "exact":
+      return value.value;
+    case "prefix":
+      return `${value.value}*`;
+    case "suffix":
+      return `*${value.value}`;
+    case "presence":
+      return "*";
+  }
+}
