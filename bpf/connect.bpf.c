@@ -6,8 +6,8 @@
  * ECONNREFUSED, UDP is left alone; no room to remember a connection costs its metrics, not its
  * route.
  */
-#include "lib/connections.h"
 #include "lib/datagram.h"
+#include "lib/ends.h"
 #include "lib/hook.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -33,6 +33,19 @@ static __always_inline void remember(struct bpf_sock_addr *ctx, const struct pod
 	}
 	copy_address(connection.original_address, original->address);
 	remember_connection(&connection);
+}
+
+/* A socket that was disconnected when its connection was over already: nothing has told of the end,
+ * and its place is about to be another connection's. A global function: verified once, not with all
+ * that comes before it.
+ */
+__attribute__((noinline)) int end_former(struct bpf_sock_addr *ctx)
+{
+	const struct tcp_sock *tcp = bpf_skc_to_tcp_sock(ctx->sk);
+
+	if (tcp)
+		end_early(ctx->sk, tcp);
+	return 0;
 }
 
 /* What the socket was connected to or sent to before is forgotten: only the new peer may answer. */
@@ -129,6 +142,7 @@ static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6,
 	count_reason(route.reason);
 	if (route.action == ROUTE_REFUSE)
 		return refuse(pod, &destination, &route);
+	end_former(ctx);
 	remember(ctx, pod, &destination, &route);
 	if (route.action == ROUTE_REWRITE)
 		write_address(ctx, v6, route.backend->address, route.backend->port);

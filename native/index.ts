@@ -56,6 +56,9 @@ export interface Entries {
 /** update() and updateBatch() flags: BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
 export const UpdateFlag = { any: 0, noExist: 1, exist: 2 } as const;
 
+/** Of enum bpf_link_type, the one that has neither update() nor detach(): it ends with its last descriptor and pin. */
+export const RAW_TRACEPOINT_LINK = 1;
+
 /** Values of enum bpf_attach_type that weft links to. */
 export const AttachType = {
   cgroupSockOps: 3,
@@ -67,6 +70,7 @@ export const AttachType = {
   cgroupUdp6Recvmsg: 20,
   cgroupInet4Getpeername: 29,
   cgroupInet6Getpeername: 30,
+  traceRawTp: 23,
   skLookup: 36,
   xdp: 37,
 } as const;
@@ -129,9 +133,9 @@ export interface BpfProgram {
 
 export interface BpfLink {
   readonly info: LinkInfo;
-  /** Replaces the program behind the link in one step (BPF_LINK_UPDATE). */
+  /** Replaces the program behind the link in one step (BPF_LINK_UPDATE). BpfError EINVAL of a tracepoint's. */
   update(program: BpfProgram): void;
-  /** BPF_LINK_DETACH: the hook is gone although pins remain. */
+  /** BPF_LINK_DETACH: the hook is gone although pins remain. BpfError EOPNOTSUPP of a tracepoint's. */
   detach(): void;
   pin(path: string): void;
   /** Idempotent; detaches unless pinned. */
@@ -234,6 +238,8 @@ export interface Native {
     interfaceName: string,
     options: { netnsPath?: string; mode: "native" | "generic" },
   ): BpfLink;
+  /** Attaches to the tracepoint that the program names (tp_btf), of the whole machine. */
+  linkTracepoint(program: BpfProgram): BpfLink;
   /** A link that readIterator() reads, any number of times. */
   linkIterator(program: BpfProgram): BpfLink;
   /** Everything the iterator prints, read inside the given network namespace (the current one when absent). */

@@ -8,6 +8,11 @@
  * comes back, so that a place is whose cookie it bears and nobody else's. Where all are taken, the
  * oldest socket's is taken over: whoever reads asks afterwards whether the place is still its own.
  * Only its own socket writes to a place, and fills it before anything reads it.
+ *
+ * A place is given back when its connection has ended. One whose connect failed before its SYN is
+ * given back when the socket is destroyed, where tracing programs see that; elsewhere it stays
+ * taken until another socket takes it over, as does that of a socket which the hooks do not see
+ * end.
  */
 #ifndef WEFT_CONNECTIONS_H
 #define WEFT_CONNECTIONS_H

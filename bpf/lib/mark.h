@@ -17,6 +17,9 @@ enum mark {
 	/* More of it stands in `connections`. */
 	MARK_REMEMBERED = BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG,
 	MARK_ANY = MARK_OUTBOUND | MARK_INBOUND | MARK_REMEMBERED,
+	/* Beside a mark, and none itself: the state callback will tell of the end. So while
+	 * connecting; once established only where nothing else tells of it. */
+	MARK_FOLLOWED = BPF_SOCK_OPS_STATE_CB_FLAG,
 };
 
 #endif

@@ -71,23 +71,6 @@ static __always_inline void read_open(const struct bpf_sock_ops *ctx, struct nod
 	open->destination_port = (__be16)(ctx->remote_port >> 16);
 }
 
-/* Id of who opened a connection that this socket has accepted. */
-static __always_inline __u32 name_peer(const struct bpf_sock_ops *ctx)
-{
-	struct node_open open;
-
-	if (ctx->family == AF_INET6) {
-		CTX_COPY_V6(open.source, ctx->remote_ip6);
-		CTX_COPY_V6(open.destination, ctx->local_ip6);
-	} else {
-		set_v4(open.source, ctx->remote_ip4);
-		set_v4(open.destination, ctx->local_ip4);
-	}
-	open.source_port = (__be16)(ctx->remote_port >> 16);
-	open.destination_port = bpf_htons(ctx->local_port);
-	return name_source(&open);
-}
-
 /* Hook sockops, every callback: remembers a connection of the node before its SYN is built, and
  * forgets it when the socket is closed. */
 static __always_inline void follow_node(struct bpf_sock_ops *ctx)

@@ -1,10 +1,12 @@
 // Owns the kernel side of a running daemon: the long-lived maps, the generation that governs, the links.
 // Must not know the model, nor why an operation is wanted.
 
-import type { BpfMap, LinkInfo, Native, RingBuffer } from "../../native/index.js";
+import type { BpfMap, Native, RingBuffer } from "../../native/index.js";
 import { bpfPinFailed, failed, notInstalled, ok, type Result, type WeftError } from "../base/errors.js";
+
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
+import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
 import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
 import {
   type PolicyHitCount,
@@ -28,25 +30,18 @@ import {
   writeEnrollment,
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
-import { type Generation, loadGeneration } from "./generation.js";
+import { type Generation, loadGeneration, tracesEnds } from "./generation.js";
 import { COUNTERS, type CounterName, growingMaps, growingNames, holds, isGrowing } from "./growing-maps.js";
 import { Growth, makeMap } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
-import { CGROUP_HOOKS, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, GUARD_PROGRAM } from "./hooks.js";
+
+import { DATAGRAM_SWEEP, EXPLAIN_AUTHZ } from "./hooks.js";
 import { AuthzQuestion, type MapName, maps, type Settings } from "./maps.gen.js";
+
 import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
 import { openState, type StateMaps } from "./state.js";
 import { swapIn } from "./swap.js";
-
-/** A hook as it is attached now. */
-export interface AttachedHook {
-  readonly hook: string;
-  readonly program: string;
-  readonly target: string;
-  /** undefined: not attached. */
-  readonly link: LinkInfo | undefined;
-}
 
 const FIRST = maps.settings.key.encode(0);
 
@@ -181,7 +176,7 @@ export class Dataplane {
 
   #swapIn(generation: Generation, former: number | undefined): Result<void> {
     const enrolled = this.enrollments().map(({ cookie }) => cookie);
-    return swapIn(
+    const swapped = swapIn(
       {
         native: this.#native,
         pins: this.#pins,
@@ -193,6 +188,9 @@ export class Dataplane {
       },
       generation,
     );
+    // Connections that were opened before bear on their sockets what will tell of their end.
+    if (swapped.ok) this.changeSettings({ endsTraced: tracesEnds(generation) ? 1 : 0 });
+    return swapped;
   }
 
   /** Applies operations to the generation that governs. Call after install(). */
@@ -326,19 +324,8 @@ export class Dataplane {
   // ---- observation ----
 
   hooks(): AttachedHook[] {
-    const cgroup = CGROUP_HOOKS.map(({ hook, program }) => ({
-      hook,
-      program,
-      target: this.#environment.cgroup,
-      link: describeLink(this.#native, this.#pins.hook(hook)),
-    }));
-    const pods = this.enrollments().map(({ cookie, namespace, name, netns }) => ({
-      hook: "guard",
-      program: GUARD_PROGRAM,
-      target: `${netns} (${namespace}/${name})`,
-      link: describeLink(this.#native, this.#pins.guard(cookie)),
-    }));
-    return [...cgroup, ...pods];
+    const isTraced = this.#generation === undefined || tracesEnds(this.#generation);
+    return attachedHooks(this.#native, this.#pins, this.#environment.cgroup, isTraced, this.enrollments());
   }
 
   openEvents(onRecords: (records: Buffer[]) => void): RingBuffer {

@@ -16,11 +16,11 @@ import {
   type WeftError,
 } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
-import { OBJECTS, SWEEP_OBJECT } from "./hooks.js";
+import { OBJECTS, type ObjectName, SPARABLE_OBJECTS, TRACE_HOOKS } from "./hooks.js";
 import type { MapName } from "./maps.gen.js";
 import { requireFit, requireMaps } from "./object-fit.js";
 import type { Pins } from "./pins.js";
-import { sweepRefused } from "./program-types.js";
+import { objectRefused } from "./program-types.js";
 import type { StateMaps } from "./state.js";
 
 export interface Generation {
@@ -32,6 +32,11 @@ export interface Generation {
   readonly lacks: readonly WeftError[];
   /** Closes the handles; what is pinned or linked stays. */
   close(): void;
+}
+
+/** Whether tracing programs of it see the ends of connections. */
+export function tracesEnds({ programs }: Pick<Generation, "programs">): boolean {
+  return TRACE_HOOKS.every(({ program }) => programs.has(program));
 }
 
 /**
@@ -64,14 +69,18 @@ export function* loadGeneration(
     const loaded = existsSync(path)
       ? loadObject(native, path, shared, programs, capacities)
       : failed(bpfObjectMissing(path));
-    if (!loaded.ok && name === SWEEP_OBJECT && isRefusal(loaded.error))
-      lacks.push(sweepRefused(loaded.error));
+    if (!loaded.ok && isSparable(name) && isRefusal(loaded.error))
+      lacks.push(objectRefused(name, loaded.error));
     else if (!loaded.ok) return undo(loaded);
     yield;
   }
   const pinned = pinGeneration(pins, number, shared, programs);
   if (!pinned.ok) return undo(pinned);
   return ok({ number, maps: Object.fromEntries(shared) as Record<MapName, BpfMap>, programs, lacks, close });
+}
+
+function isSparable(name: ObjectName): name is (typeof SPARABLE_OBJECTS)[number] {
+  return (SPARABLE_OBJECTS as readonly ObjectName[]).includes(name);
 }
 
 /** What bpf(2) and libbpf answer where a kernel has not, or does not allow, what a program is made of. */

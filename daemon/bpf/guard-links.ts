@@ -3,7 +3,7 @@
 
 import { existsSync } from "node:fs";
 import type { BpfError, BpfLink, Native } from "../../native/index.js";
-import { AttachType } from "../../native/index.js";
+import { AttachType, RAW_TRACEPOINT_LINK } from "../../native/index.js";
 import { bpfAttachFailed, failed, ok, type Result } from "../base/errors.js";
 import { type GuardMaps, loadStub } from "./guard-stub.js";
 import type { OpenNetns } from "./netns.js";
@@ -75,10 +75,10 @@ export function removeLink(native: Native, pins: Pins, path: string): void {
   pins.remove(path);
 }
 
-/** Detaches a link and lets go of it. */
+/** Detaches a link and lets go of it. One of a tracepoint goes with its pin. */
 export function endLink(link: BpfLink): void {
   try {
-    link.detach();
+    if (link.info.type !== RAW_TRACEPOINT_LINK) link.detach();
   } catch (error) {
     if (!isGone(error)) throw error;
   } finally {

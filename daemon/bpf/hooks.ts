@@ -3,10 +3,12 @@
 import { AttachType } from "../../native/index.js";
 
 /** Objects of one generation, in the order they are loaded; the first creates the maps. */
-export const OBJECTS = ["connect", "datagram", "sockops", "guard", "sweep", "explain"] as const;
+export const OBJECTS = ["connect", "datagram", "sockops", "guard", "sweep", "explain", "ends"] as const;
 
-/** The one of them that a generation may be without: its type of program is not allowed everywhere. */
-export const SWEEP_OBJECT: (typeof OBJECTS)[number] = "sweep";
+export type ObjectName = (typeof OBJECTS)[number];
+
+/** Those that a generation may be without: their types of programs are not allowed everywhere. */
+export const SPARABLE_OBJECTS = ["sweep", "ends"] as const satisfies readonly ObjectName[];
 
 export interface CgroupHook {
   /** Name of the link's pin and in `status`. */
@@ -34,6 +36,21 @@ export const GUARD_PROGRAM = "weft_guard";
 
 /** Judges a connection that is only asked about. */
 export const EXPLAIN_AUTHZ = "weft_explain_authz";
+
+export interface TraceHook {
+  /** The tracepoint: name of the link's pin and in `status`. */
+  readonly hook: string;
+  /** Stays behind the link, whatever generation governs, and calls through `array`. */
+  readonly stub: string;
+  readonly array: "on_destroy" | "on_reset";
+  readonly program: string;
+}
+
+/** Tracepoints of the whole machine; a generation may be without all of their programs. */
+export const TRACE_HOOKS: readonly TraceHook[] = [
+  { hook: "tcp_destroy_sock", stub: "weft_on_destroy", array: "on_destroy", program: "weft_destroy" },
+  { hook: "tcp_send_reset", stub: "weft_on_reset", array: "on_reset", program: "weft_reset" },
+];
 
 /** Iterator that closes a pod's connected datagram sockets whose backend has gone. */
 export const DATAGRAM_SWEEP = "weft_sweep_udp";

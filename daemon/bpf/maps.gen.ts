@@ -591,19 +591,20 @@ export const PodInfo: Codec<PodInfo> = {
   },
 };
 
-/** struct settings, 32 bytes */
+/** struct settings, 40 bytes */
 export interface Settings {
   readonly accessLog: number;
   readonly authzOff: number;
   readonly authzLocked: number;
   readonly authzNode: number;
+  readonly endsTraced: number;
   readonly hostNetns: bigint;
   readonly podsCgroup: bigint;
 }
 export const Settings: Codec<Settings> = {
-  size: 32,
+  size: 40,
   encode(value) {
-    const view = Buffer.allocUnsafe(32);
+    const view = Buffer.allocUnsafe(40);
     Settings.encodeInto(value, view, 0);
     return view;
   },
@@ -612,18 +613,24 @@ export const Settings: Codec<Settings> = {
     view.writeUInt32LE(value.authzOff, offset + 4);
     view.writeUInt32LE(value.authzLocked, offset + 8);
     view.writeUInt32LE(value.authzNode, offset + 12);
-    view.writeBigUInt64LE(value.hostNetns, offset + 16);
-    view.writeBigUInt64LE(value.podsCgroup, offset + 24);
+    view.writeUInt32LE(value.endsTraced, offset + 16);
+    view[offset + 20] = 0;
+    view[offset + 21] = 0;
+    view[offset + 22] = 0;
+    view[offset + 23] = 0;
+    view.writeBigUInt64LE(value.hostNetns, offset + 24);
+    view.writeBigUInt64LE(value.podsCgroup, offset + 32);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 32);
+    const view = viewOf(bytes, offset, 40);
     return {
       accessLog: view.readUInt32LE(offset),
       authzOff: view.readUInt32LE(offset + 4),
       authzLocked: view.readUInt32LE(offset + 8),
       authzNode: view.readUInt32LE(offset + 12),
-      hostNetns: view.readBigUInt64LE(offset + 16),
-      podsCgroup: view.readBigUInt64LE(offset + 24),
+      endsTraced: view.readUInt32LE(offset + 16),
+      hostNetns: view.readBigUInt64LE(offset + 24),
+      podsCgroup: view.readBigUInt64LE(offset + 32),
     };
   },
 };
@@ -1386,6 +1393,24 @@ export const maps = {
     flags: 0,
     layout: "7b3bc9cf",
   },
+  on_destroy: {
+    name: "on_destroy",
+    type: "PROG_ARRAY",
+    key: U32,
+    value: U32,
+    maxEntries: 1,
+    flags: 0,
+    layout: "7b3bc9cf",
+  },
+  on_reset: {
+    name: "on_reset",
+    type: "PROG_ARRAY",
+    key: U32,
+    value: U32,
+    maxEntries: 1,
+    flags: 0,
+    layout: "7b3bc9cf",
+  },
   node_opens: {
     name: "node_opens",
     type: "LRU_HASH",
@@ -1411,7 +1436,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "73ad6c45",
+    layout: "a2cb5b1f",
   },
   frontends: {
     name: "frontends",
@@ -1605,5 +1630,6 @@ export type RingBufferName = keyof typeof ringBuffers;
 /** What BPF programs hang on sockets; `layout` a hash of the value. */
 export const socketStorages = {
   flows: { name: "flows", layout: "6c5335bc" },
+  ended: { name: "ended", layout: "de845062" },
 } as const;
 export type SocketStorageName = keyof typeof socketStorages;

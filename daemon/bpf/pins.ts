@@ -3,7 +3,7 @@
 //   state/<map>-<layout>     long-lived maps, shared by generations of the same layout
 //   state/<map>-<layout>-<n> counters that grew out of a smaller map: what that one holds is read with it
 //   generation-<n>/<name>    configuration maps and programs of one generation
-//   links/<hook>             cgroup hooks; links/guard-<cookie> one an enrolled pod
+//   links/<hook>             hooks of the cgroup and of tracepoints; links/guard-<cookie> one an enrolled pod
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -15,6 +15,8 @@ export const STATE_MAPS = [
   "settings",
   "guarded",
   "guards",
+  "on_destroy",
+  "on_reset",
   "node_opens",
   "connections",
   "connection_fill",
@@ -28,8 +30,8 @@ export const STATE_MAPS = [
 /** The ring buffer outlives a generation too. */
 export const STATE_RINGS = ["events"] as const;
 
-/** So do the storages of sockets: their flows go on. */
-export const STATE_STORAGES = ["flows"] as const;
+/** So do the storages of sockets: their flows go on, and what has ended stays so. */
+export const STATE_STORAGES = ["flows", "ended"] as const;
 
 export type StateMapName = (typeof STATE_MAPS)[number];
 

@@ -1,10 +1,11 @@
 // Owns what weft asks of a kernel beyond maps, and what is lost where it is refused: program types, and one function.
-// Must not know the objects.
+// Must not know what is in the objects.
 
 import { readFileSync } from "node:fs";
 import { AttachType, type Native } from "../../native/index.js";
 import { failed, kernelLacks, ok, programTypeRefused, type Result, type WeftError } from "../base/errors.js";
 import { BTF_PATH } from "./environment.js";
+import type { SPARABLE_OBJECTS } from "./hooks.js";
 
 interface ProgramType {
   readonly name: string;
@@ -41,6 +42,17 @@ export const NEEDED: readonly ProgramType[] = [
 /** What the sweep of connected datagram sockets is for. */
 const UNSWEPT = "connected UDP sockets keep an endpoint that has gone until their application connects anew";
 
+type SparableObject = (typeof SPARABLE_OBJECTS)[number];
+
+const SPARABLE: Readonly<Record<SparableObject, { readonly what: string; readonly consequence: string }>> = {
+  sweep: { what: "BPF programs of type iter/udp", consequence: UNSWEPT },
+  ends: {
+    what: "BPF programs of type tp_btf on tcp_destroy_sock and tcp_send_reset",
+    consequence:
+      "the end of a connection is taken from its changes of state, which costs more CPU a connection",
+  },
+};
+
 /** `r0 = 1; exit`: a verdict that every needed type may give. Code in the first byte, immediate in the last four. */
 const PASS = new Uint8Array([0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
 
@@ -59,9 +71,10 @@ export function checkProgramTypes(native: Pick<Native, "loadProgram">): Result<v
 /** The function that closes a socket (Linux 6.5), as the kernel's type information names it. */
 const CLOSING_FUNCTION = "bpf_sock_destroy";
 
-/** The sweep's own object was refused: weft goes on without it. */
-export function sweepRefused(cause: unknown): WeftError {
-  return kernelLacks("BPF programs of type iter/udp", UNSWEPT, cause);
+/** An object was refused that weft goes on without. */
+export function objectRefused(object: SparableObject, cause: unknown): WeftError {
+  const { what, consequence } = SPARABLE[object];
+  return kernelLacks(what, consequence, cause);
 }
 
 /** Whether the kernel of this type information can close what the sweep finds; undefined when it can. */

@@ -7,13 +7,13 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
 import type { Generation } from "./generation.js";
-import { CGROUP_HOOKS, GUARD_PROGRAM } from "./hooks.js";
+import { CGROUP_HOOKS, GUARD_PROGRAM, TRACE_HOOKS } from "./hooks.js";
 import { Pins } from "./pins.js";
 import { swapIn } from "./swap.js";
 
 type TestProgram = BpfProgram & { readonly name: string };
 
-/** A kernel of links and one array of programs; a pin is a file with the name of what it holds. */
+/** A kernel of links and arrays of one program; a pin is a file with the name of what it holds. */
 class TestKernel {
   readonly pins: Pins;
   readonly cgroup: string;
@@ -21,7 +21,8 @@ class TestKernel {
   readonly links = new Map<string, string>();
   /** Links whose cgroup or namespace has ended. */
   readonly ended = new Set<string>();
-  judge: string | undefined;
+  /** Array to the program in it. */
+  readonly called = new Map<string, string>();
   /** What was done, in order. */
   readonly steps: string[] = [];
   refuses: string | undefined;
@@ -33,16 +34,6 @@ class TestKernel {
     this.cgroup = directory;
   }
 
-  readonly guards = {
-    updateProgram: (_: Uint8Array, program: TestProgram) => {
-      this.judge = this.#step("guard", program.name);
-    },
-    delete: () => {
-      this.judge = undefined;
-      return true;
-    },
-  } as unknown as BpfMap;
-
   readonly native = {
     openPinnedLink: (path: string) => this.#link(readFileSync(path, "utf8")),
     openPinnedProgram: (path: string) => program(readFileSync(path, "utf8")),
@@ -51,20 +42,30 @@ class TestKernel {
       this.links.set(id, this.#step("link", made.name));
       return this.#link(id);
     },
+    linkTracepoint: (made: TestProgram) => {
+      const id = `link-${this.#made++}`;
+      this.links.set(id, this.#step("link", made.name));
+      return { ...this.#link(id), close: () => void (this.#isPinned(id) || this.links.delete(id)) };
+    },
     loadProgram: () => program("stub"),
   } as unknown as Native;
 
   generation(number: number): Generation {
-    const names = [GUARD_PROGRAM, ...CGROUP_HOOKS.map((hook) => hook.program)];
-    const programs = new Map(names.map((name) => [name, program(`${name}-${number}`)]));
+    const stubs = TRACE_HOOKS.map(({ stub }) => stub);
+    const programs = new Map([...names, ...stubs].map((name) => [name, program(`${name}-${number}`)]));
     this.pins.makeGeneration(number);
     for (const [name, made] of programs) writeFileSync(this.pins.generation(number, name), made.name);
     return { number, maps: {} as Generation["maps"], programs, lacks: [], close: () => undefined };
   }
 
   swap(generation: Generation, former: number | undefined, newStubs?: ReadonlySet<bigint>) {
-    const { native, pins, cgroup, guards } = this;
-    const maps = { guards, guarded: {} as BpfMap };
+    const { native, pins, cgroup } = this;
+    const maps = {
+      guards: this.#array("guards"),
+      on_destroy: this.#array("on_destroy"),
+      on_reset: this.#array("on_reset"),
+      guarded: {} as BpfMap,
+    };
     return swapIn({ native, pins, cgroup, maps, former, newStubs }, generation);
   }
 
@@ -74,7 +75,21 @@ class TestKernel {
       const pin = statSync(this.pins.hook(hook), { throwIfNoEntry: false });
       return [hook, pin && this.links.get(readFileSync(this.pins.hook(hook), "utf8"))] as const;
     });
-    return { guard: this.judge, ...Object.fromEntries(cgroup) };
+    const traced = TRACE_HOOKS.map(({ hook, array }) => [hook, this.called.get(array)] as const);
+    return { guard: this.called.get("guards"), ...Object.fromEntries([...cgroup, ...traced]) };
+  }
+
+  #array(name: string): BpfMap {
+    return {
+      updateProgram: (_: Uint8Array, called: TestProgram) => {
+        this.called.set(name, this.#step("call", called.name));
+      },
+      delete: () => this.called.delete(name),
+    } as unknown as BpfMap;
+  }
+
+  #isPinned(id: string): boolean {
+    return this.pins.links().some((path) => readFileSync(path, "utf8") === id);
   }
 
   #link(id: string): BpfLink {
@@ -116,7 +131,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const names = [GUARD_PROGRAM, ...CGROUP_HOOKS.map((hook) => hook.program)];
+const names = [GUARD_PROGRAM, ...[...CGROUP_HOOKS, ...TRACE_HOOKS].map((hook) => hook.program)];
 
 describe("a swap", () => {
   it("puts what judges in force first, and what routes after", () => {
@@ -124,8 +139,25 @@ describe("a swap", () => {
     expect(kernel.swap(first, undefined).ok).toBe(true);
     kernel.steps.length = 0;
     expect(kernel.swap(kernel.generation(2), 1).ok).toBe(true);
-    expect(kernel.steps.slice(0, 2)).toEqual(["guard weft_guard-2", "update weft_sockops-2"]);
+    expect(kernel.steps.slice(0, 2)).toEqual(["call weft_guard-2", "update weft_sockops-2"]);
     expect(Object.values(kernel.hooks())).toEqual(names.map((name) => `${name}-2`));
+  });
+
+  it("leaves the stub of a tracepoint where it is, and calls another program", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    kernel.swap(kernel.generation(2), 1);
+    for (const { hook, stub, array, program } of TRACE_HOOKS) {
+      expect(kernel.links.get(readFileSync(kernel.pins.hook(hook), "utf8"))).toBe(`${stub}-1`);
+      expect(kernel.called.get(array)).toBe(`${program}-2`);
+    }
+  });
+
+  it("to a generation without programs for tracepoints leaves the former ones there", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    const without = kernel.generation(2);
+    const programs = new Map([...without.programs].filter(([name]) => !/destroy|reset/.test(name)));
+    expect(kernel.swap({ ...without, programs }, 1).ok).toBe(true);
+    expect([...kernel.called.values()].sort()).toEqual(["weft_destroy-1", "weft_guard-2", "weft_reset-1"]);
   });
 
   it.each(names)("that %s refuses leaves every hook as it was", (name) => {

@@ -6,17 +6,18 @@ import type { BpfLink, BpfProgram, Native } from "../../native/index.js";
 import { bpfAttachFailed, failed, ok, type Result } from "../base/errors.js";
 import type { Generation } from "./generation.js";
 import { endLink, renewStubs } from "./guard-links.js";
-import type { GuardMaps } from "./guard-stub.js";
-import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM } from "./hooks.js";
+import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM, TRACE_HOOKS, type TraceHook } from "./hooks.js";
 import { maps } from "./maps.gen.js";
 import type { Pins } from "./pins.js";
+import type { StateMaps } from "./state.js";
 
 const FIRST = maps.guards.key.encode(0);
 
 export interface SwapOptions {
   readonly native: Native;
   readonly pins: Pins;
-  readonly maps: GuardMaps;
+  /** `guarded`, and the arrays of programs that stubs call through. */
+  readonly maps: Pick<StateMaps, "guarded" | "guards" | TraceHook["array"]>;
   /** The generation that governs, if any. */
   readonly former: number | undefined;
   /** Pods whose guard links get this daemon's stubs; undefined: they have them. */
@@ -25,24 +26,31 @@ export interface SwapOptions {
 }
 
 /**
- * One atomic step a hook: the program that judges for all pods, then those of the cgroup. From here on the generation
- * governs; or, after a failure, what governed before does so at every hook.
+ * One atomic step a hook: the program that judges for all pods, those of the cgroup, those of tracepoints. From here
+ * on the generation governs; or, after a failure, what governed before does so at every hook.
  */
 export function swapIn(options: SwapOptions, generation: Generation): Result<void> {
   const swap = new Swap(options, generation);
-  const { cgroup, maps: guardMaps, native, newStubs, pins } = options;
+  const { cgroup, maps: state, native, newStubs, pins } = options;
   let hook = "guard";
+  let target = "the enrolled pods";
   try {
-    swap.judge();
-    if (newStubs !== undefined) renewStubs(native, pins, guardMaps, newStubs);
+    swap.called("guards", GUARD_PROGRAM);
+    if (newStubs !== undefined) renewStubs(native, pins, state, newStubs);
+    target = cgroup;
     for (const each of CGROUP_HOOKS) {
       hook = each.hook;
       swap.cgroupHook(each);
     }
+    target = "its tracepoint";
+    for (const each of TRACE_HOOKS) {
+      hook = each.hook;
+      if (generation.programs.has(each.program)) swap.traceHook(each);
+    }
   } catch (error) {
     const troubles = swap.undo();
     const cause = troubles.length === 0 ? error : new AggregateError([error, ...troubles], String(error));
-    return failed(bpfAttachFailed(hook, hook === "guard" ? "the enrolled pods" : cgroup, cause));
+    return failed(bpfAttachFailed(hook, target, cause));
   }
   swap.commit();
   return ok(undefined);
@@ -62,15 +70,28 @@ class Swap {
     this.#generation = generation;
   }
 
-  judge(): void {
-    const { guards } = this.#options.maps;
-    guards.updateProgram(FIRST, this.#programOf(GUARD_PROGRAM));
+  /** A program that stubs call through an array. */
+  called(array: "guards" | TraceHook["array"], name: string): void {
+    const map = this.#options.maps[array];
+    map.updateProgram(FIRST, this.#programOf(name));
     this.#back.push(() => {
-      const former = this.#formerProgram(GUARD_PROGRAM);
-      if (former === undefined) guards.delete(FIRST);
-      else guards.updateProgram(FIRST, former);
+      const former = this.#formerProgram(name);
+      if (former === undefined) map.delete(FIRST);
+      else map.updateProgram(FIRST, former);
       former?.close();
     });
+  }
+
+  /** What the stub calls is there before the stub. */
+  traceHook({ hook, stub, array, program }: TraceHook): void {
+    const { native, pins } = this.#options;
+    const path = pins.hook(hook);
+    this.called(array, program);
+    if (existsSync(path)) return;
+    const link = native.linkTracepoint(this.#programOf(stub));
+    this.#updated.push(link);
+    link.pin(path);
+    this.#back.push(() => pins.remove(path));
   }
 
   cgroupHook({ hook, program: name, attachType }: CgroupHook): void {

@@ -19,6 +19,7 @@ export class TestDataplane {
     authzOff: 0,
     authzLocked: 0,
     authzNode: 1,
+    endsTraced: 0,
     hostNetns: 1n,
     podsCgroup: 0n,
   };

@@ -1,5 +1,5 @@
-// Owns finding a hook and attaching a program to it: cgroup, network namespace, XDP, iterator.
-// Must not know what the program does there.
+// Owns finding a hook and attaching a program to it: cgroup, network namespace, XDP, tracepoint,
+// iterator. Must not know what the program does there.
 
 #include "attach.h"
 
@@ -112,14 +112,27 @@ Napi::Value LinkXdp(const Napi::CallbackInfo &info) {
   return Link::Create(env, LinkState{std::move(link)});
 }
 
-Napi::Value LinkIterator(const Napi::CallbackInfo &info) {
+namespace {
+
+/** Attaches to what the program itself names. */
+Napi::Value LinkNamed(const Napi::CallbackInfo &info, const char *action,
+                      bpf_attach_type attach_type, const char *what) {
   Napi::Env env = info.Env();
   Program *program = Program::Unwrap(info[0]);
   if (program == nullptr)
     return Napi::Value();
-  int program_fd = program->RequireFd(env, "linkIterator");
+  int program_fd = program->RequireFd(env, action);
   if (program_fd < 0)
     return Napi::Value();
-  return CreateLink(env, program_fd, 0, BPF_TRACE_ITER, nullptr,
-                    "make an iterator of " + program->Describe());
+  return CreateLink(env, program_fd, 0, attach_type, nullptr, what + program->Describe());
+}
+
+} // namespace
+
+Napi::Value LinkTracepoint(const Napi::CallbackInfo &info) {
+  return LinkNamed(info, "linkTracepoint", BPF_TRACE_RAW_TP, "attach to its tracepoint ");
+}
+
+Napi::Value LinkIterator(const Napi::CallbackInfo &info) {
+  return LinkNamed(info, "linkIterator", BPF_TRACE_ITER, "make an iterator of ");
 }

@@ -56,6 +56,9 @@ Napi::Value Link::Info(const Napi::CallbackInfo &info) {
   case BPF_LINK_TYPE_ITER:
     object.Set("attachType", uint32_t{BPF_TRACE_ITER});
     break;
+  case BPF_LINK_TYPE_RAW_TRACEPOINT:
+    object.Set("attachType", uint32_t{BPF_TRACE_RAW_TP});
+    break;
   default:
     // Tracing links begin their part of the union with it; weft makes no others.
     object.Set("attachType", read.tracing.attach_type);

@@ -78,6 +78,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<LinkCgroup>(exports, "linkCgroup");
   Export<LinkNetns>(exports, "linkNetns");
   Export<LinkXdp>(exports, "linkXdp");
+  Export<LinkTracepoint>(exports, "linkTracepoint");
   Export<LinkIterator>(exports, "linkIterator");
   Export<ReadIterator>(exports, "readIterator");
   Export<RingBuffer::Open>(exports, "openRingBuffer");

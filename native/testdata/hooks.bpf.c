@@ -129,4 +129,23 @@ int xdp_edit(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
+/* 0 -> TCP sockets that tcp_count has seen destroyed */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} destroyed SEC(".maps");
+
+SEC("tp_btf/tcp_destroy_sock")
+int tcp_count(unsigned long long *ctx)
+{
+	__u32 zero = 0;
+	__u64 *seen = bpf_map_lookup_elem(&destroyed, &zero);
+
+	if (seen)
+		__sync_fetch_and_add(seen, 1);
+	return 0;
+}
+
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -4,7 +4,13 @@
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import { CGROUP_HOOKS, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, GUARD_PROGRAM } from "../../daemon/bpf/hooks.js";
+import {
+  CGROUP_HOOKS,
+  DATAGRAM_SWEEP,
+  EXPLAIN_AUTHZ,
+  GUARD_PROGRAM,
+  TRACE_HOOKS,
+} from "../../daemon/bpf/hooks.js";
 import { maps, ringBuffers, socketStorages } from "../../daemon/bpf/maps.gen.js";
 import { openSmall } from "./fixture.js";
 import { faultsOf, loadObjects } from "./verifier.js";
@@ -19,6 +25,7 @@ it("every program of every hook loads, within its budget of verified instruction
   );
   const expected = [
     ...CGROUP_HOOKS.map(({ program }) => program),
+    ...TRACE_HOOKS.flatMap(({ program, stub }) => [program, stub]),
     GUARD_PROGRAM,
     DATAGRAM_SWEEP,
     EXPLAIN_AUTHZ,

@@ -152,6 +152,7 @@ export function settings(value: Partial<Settings>): Entry {
     authzOff: 0,
     authzLocked: 0,
     authzNode: 0,
+    endsTraced: 0,
     hostNetns: 0n,
     podsCgroup: 0n,
     ...value,

@@ -1,11 +1,12 @@
 // Owns the proof that links hold programs on real hooks, outlive their makers when pinned, and change their
 // program under traffic.
 
-import { readlinkSync, statSync } from "node:fs";
+import { readlinkSync, statSync, unlinkSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLab, type Lab, type Pod } from "../../lab/lab.js";
-import { check } from "../../lab/process.js";
-import { AttachType, type BpfLink } from "../../native/index.js";
+import { check, run } from "../../lab/process.js";
+import { until } from "../../lab/wait.js";
+import { AttachType, type BpfLink, RAW_TRACEPOINT_LINK } from "../../native/index.js";
 import { descriptors, loadObject, native, pack, thrownBy } from "./support.js";
 
 const hooks = loadObject("hooks");
@@ -113,6 +114,32 @@ describe("a network namespace link", () => {
     link.detach();
     expect(await connect()).toBe("connected");
     link.close();
+  });
+});
+
+describe("a tracepoint link", () => {
+  it("sees every TCP socket until its pin and its last descriptor are gone, and has no other end", async () => {
+    const pin = `${lab.bpffs}/destroyed`;
+    const seen = () => hooks.map("destroyed").lookup(pack(4, 0))?.readUInt32LE() ?? 0;
+    const first = native.linkTracepoint(hooks.program("tcp_count"));
+    expect(first.info).toMatchObject({
+      type: RAW_TRACEPOINT_LINK,
+      attachType: AttachType.traceRawTp,
+      programId: hooks.program("tcp_count").info.id,
+    });
+    first.pin(pin);
+    first.close();
+    expect(await connect()).toBe("connected");
+    await until("the socket's end", () => seen() > 0);
+
+    const link = native.openPinnedLink(pin);
+    expect(thrownBy(() => link.update(hooks.program("tcp_count"))).code).toBe("EINVAL");
+    expect(thrownBy(() => link.detach()).code).toBe("EOPNOTSUPP");
+    const { id } = link.info;
+    unlinkSync(pin);
+    link.close();
+    const isGone = async () => (await run(["bpftool", "link", "show", "id", `${id}`])).code !== 0;
+    await until("the link's end", isGone);
   });
 });
 

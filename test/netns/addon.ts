@@ -1,17 +1,28 @@
-// Owns an addon of a lab's own: the built one, some of whose functions a test stands in for.
+// Owns a stand-in for the addon: the built one, some of whose functions a test replaces.
 // Must not know why.
 
-import { writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import type { Lab } from "../../lab/lab.js";
+
+/** Changes for withAddon(): the kernel refuses this object of ours, as `load`, a JavaScript function, does. */
+export function refusing(object: string, load = "refuse"): string {
+  return `{ openObject(path) {
+    const opened = real.openObject(path);
+    if (!path.endsWith("/${object}.o")) return opened;
+    const { mapNames } = opened;
+    return { mapNames, setMaxEntries() {}, reuseMap() {}, load: ${load}, close: () => opened.close() };
+  } }`;
+}
 
 /**
  * Runs what starts weftd with an addon whose functions `changes` stand in for: a JavaScript object literal, which may
  * use `real`, `refuse()` and `testdata`, the directory of the addon's own test objects.
  */
-export async function withAddon(lab: Lab, changes: string, action: () => Promise<void>): Promise<void> {
-  const file = join(lab.directory, "addon.cjs");
+export async function withAddon<T>(changes: string, action: () => Promise<T>): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), "weft-addon-"));
+  const file = join(directory, "addon.cjs");
   const root = packageRoot();
   writeFileSync(
     file,
@@ -22,8 +33,9 @@ export async function withAddon(lab: Lab, changes: string, action: () => Promise
   );
   process.env.WEFT_ADDON = file;
   try {
-    await action();
+    return await action();
   } finally {
     delete process.env.WEFT_ADDON;
+    rmSync(directory, { recursive: true });
   }
 }

@@ -7,7 +7,7 @@ import { CONNECTION_GROUP, Connection, maps } from "../../daemon/bpf/maps.gen.js
 import { until } from "../../lab/wait.js";
 import { type BpfMap, loadNative } from "../../native/index.js";
 import { openSockets, type Sockets } from "./sockets.js";
-import { createWorld, targetPort, vip, type World, web, webPort } from "./world.js";
+import { createWorld, targetPort, vip, type World, web, webPort, withService } from "./world.js";
 
 let world: World;
 let client: Sockets;
@@ -165,4 +165,38 @@ test("refused, unanswered and given up are three outcomes of a connect", async (
   expect(await gained()).toEqual({ reasons: [1, 0, 1], failed: [1, 0, 1] });
   expect(await ask("10.77.0.97", 20_000)).toMatchObject({ code: "EHOSTUNREACH" });
   expect(await gained()).toEqual({ reasons: [1, 1, 1], failed: [1, 1, 1] });
+});
+
+test.each([
+  ["tcp 4", vip.web.ipv4],
+  ["tcp 6", vip.web.ipv6],
+  ["mptcp 4", vip.web.ipv4],
+  ["mptcp 6", vip.web.ipv6],
+  ["mptcp 6", `::ffff:${vip.web.ipv4}`],
+])("a socket %s that has connected to %s tells that address as its peer", async (kind, address) => {
+  const socket = await client.open(kind);
+  await socket.must("connect", `${address} ${webPort}`);
+  expect(await socket.tell("peer")).toBe(`${address} ${webPort}`);
+  await socket.must("close");
+});
+
+test("an MPTCP socket whose peer speaks it too tells the address that it asked for", async () => {
+  const serving = await openSockets(world.lab, world.peers["web-b"].pod);
+  const listener = await serving.open("mptcp 4");
+  await listener.must("bind", 7071);
+  await listener.must("listen");
+  world.mesh.edit(withService("mptcp", "10.96.1.8", { 71: 7071 }));
+  const socket = await until("the service", async () => {
+    const opened = await client.open("mptcp 4");
+    if ((await opened.tell("connect", "10.96.1.8 71")) === "ok") return opened;
+    await opened.must("close");
+    return undefined;
+  });
+  const { stdout } = await world.lab.exec(world.peers.client.pod, ["ss", "-HMn", "dport", "=", ":7071"]);
+  expect(stdout).toContain(":7071");
+  expect(await socket.tell("peer")).toBe("10.96.1.8 71");
+  const accepted = await serving.accept(listener);
+  expect(await accepted.tell("peer")).toMatch(/^10\.77\.0\.11 /);
+  for (const end of [socket, accepted, listener]) await end.must("close");
+  await serving.kill();
 });

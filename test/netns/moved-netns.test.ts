@@ -57,7 +57,7 @@ test("a path that is given to another namespace while its pod is enrolled", asyn
     }
     return cookie;
   } }`;
-  await withAddon(lab, moving, async () => void (await mesh.startDaemon()));
+  await withAddon(moving, async () => void (await mesh.startDaemon()));
   expect(await mesh.weftctl("enroll", `shop/web=${old.path}`)).toMatchObject({ code: 0 });
 
   const isRefused = async () => {

@@ -5,8 +5,9 @@
  *   open N udp|tcp|mptcp 4|6 [shared]   new socket N; shared: SO_REUSEPORT
  *   bind N PORT          connect N HOST PORT      disconnect N (connect to AF_UNSPEC)
  *   send N               sendto N HOST PORT       recv N MILLISECONDS ("text address port")
- *   peer N               own N                    close N
- *   listen N             accept N M (the next connection becomes socket M)
+ *   peer N               own N                    close N               listen N
+ *   accept N M (of N, as socket M)               begin N HOST PORT (connect, not waiting)
+ *   shutdown N (for sending)                     linger N (SO_LINGER 0: close resets)
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
  *
  * An answer is `ok`, what was asked for, or the name of the error.
@@ -14,9 +15,11 @@
 #define _GNU_SOURCE /* strerrorname_np */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +82,9 @@ static int open_socket(char **words, int count)
 	int protocol = count > 2 && !strcmp(words[2], "mptcp") ? IPPROTO_MPTCP : 0;
 	int on = 1, fd = socket(family, type, protocol);
 
+	/* A server may come back to its port at once. */
+	if (type == SOCK_STREAM)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (fd >= 0 && count > 4 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)))
 		return -1;
 	return fd;
@@ -126,6 +132,45 @@ static void churn(int count, const char *host, const char *port)
 	puts("ok");
 }
 
+/* Commands that make sockets, end them, or lead them somewhere; false: it is none of them. */
+static bool open_or_end(char **words, int count, unsigned int number, int fd)
+{
+	const struct linger reset = {.l_onoff = 1};
+	struct sockaddr_storage address = {};
+	socklen_t length = sizeof(address);
+	const char *command = words[0];
+
+	if (!strcmp(command, "open")) {
+		say(sockets[number % SOCKETS] = open_socket(words, count));
+	} else if (!strcmp(command, "accept")) {
+		say(sockets[(unsigned int)atoi(words[2]) % SOCKETS] = accept(fd, NULL, NULL));
+	} else if (!strcmp(command, "bind")) {
+		getsockname(fd, (struct sockaddr *)&address, &length);
+		((struct sockaddr_in *)&address)->sin_port = htons((uint16_t)atoi(words[2]));
+		say(bind(fd, (struct sockaddr *)&address, length));
+	} else if (!strcmp(command, "connect")) {
+		length = address_of(fd, words[2], words[3], &address);
+		say(connect(fd, (struct sockaddr *)&address, length));
+	} else if (!strcmp(command, "begin")) {
+		length = address_of(fd, words[2], words[3], &address);
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+		say(connect(fd, (struct sockaddr *)&address, length));
+	} else if (!strcmp(command, "disconnect")) {
+		say(connect(fd, (struct sockaddr *)&address, sizeof(address)));
+	} else if (!strcmp(command, "listen")) {
+		say(listen(fd, 16));
+	} else if (!strcmp(command, "shutdown")) {
+		say(shutdown(fd, SHUT_WR));
+	} else if (!strcmp(command, "linger")) {
+		say(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)));
+	} else if (!strcmp(command, "close")) {
+		say(close(fd));
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static void obey(char **words, int count)
 {
 	const char *command = words[0];
@@ -134,19 +179,9 @@ static void obey(char **words, int count)
 	socklen_t length = sizeof(address);
 	int fd = number < SOCKETS ? sockets[number] : -1;
 
-	if (!strcmp(command, "open")) {
-		sockets[number % SOCKETS] = open_socket(words, count);
-		say(sockets[number % SOCKETS]);
-	} else if (!strcmp(command, "bind")) {
-		getsockname(fd, (struct sockaddr *)&address, &length);
-		((struct sockaddr_in *)&address)->sin_port = htons((uint16_t)atoi(words[2]));
-		say(bind(fd, (struct sockaddr *)&address, length));
-	} else if (!strcmp(command, "connect")) {
-		length = address_of(fd, words[2], words[3], &address);
-		say(connect(fd, (struct sockaddr *)&address, length));
-	} else if (!strcmp(command, "disconnect")) {
-		say(connect(fd, (struct sockaddr *)&address, sizeof(address)));
-	} else if (!strcmp(command, "send")) {
+	if (open_or_end(words, count, number, fd))
+		return;
+	if (!strcmp(command, "send")) {
 		say((int)send(fd, "question\n", 9, MSG_NOSIGNAL));
 	} else if (!strcmp(command, "sendto")) {
 		length = address_of(fd, words[2], words[3], &address);
@@ -161,15 +196,6 @@ static void obey(char **words, int count)
 			say(-1);
 		else
 			print_address(&address);
-	} else if (!strcmp(command, "listen")) {
-		say(listen(fd, 16));
-	} else if (!strcmp(command, "accept")) {
-		unsigned int accepted = (unsigned int)atoi(words[2]) % SOCKETS;
-
-		sockets[accepted] = accept(fd, NULL, NULL);
-		say(sockets[accepted]);
-	} else if (!strcmp(command, "close")) {
-		say(close(fd));
 	} else if (!strcmp(command, "churn")) {
 		churn((int)number, words[2], words[3]);
 	} else {

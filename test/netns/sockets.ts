@@ -36,10 +36,16 @@ export class Sockets {
   }
 
   /** The next connection that a listening socket has. */
-  async accept(listening: TestSocket): Promise<TestSocket> {
+  async accept(listener: TestSocket): Promise<TestSocket> {
     const socket = new TestSocket(this, this.#next++);
-    await listening.must("accept", socket.number);
+    await listener.must("accept", socket.number);
     return socket;
+  }
+
+  /** Ends the process, and with it every socket. */
+  async kill(): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#process.exited;
   }
 
   /** One command of sockets.c, and its answer. */

@@ -5,7 +5,7 @@ import { createLab, type Lab } from "../../lab/lab.js";
 import { freePort, LabMesh, meshWithPlane, program } from "../../lab/mesh.js";
 import { run } from "../../lab/process.js";
 import { Hopeless, isListening, until } from "../../lab/wait.js";
-import { withAddon } from "./addon.js";
+import { refusing, withAddon } from "./addon.js";
 
 let lab: Lab;
 let mesh: LabMesh;
@@ -73,8 +73,8 @@ test("a first configuration that cannot govern is not acknowledged, and ends the
 });
 
 test("a kernel that refuses a type of program which is needed is told of in one line", async () => {
-  const refusing = "{ loadProgram: (raw) => (raw.type === 30 ? refuse() : real.loadProgram(raw)) }";
-  await withAddon(lab, refusing, async () => {
+  const refuses = "{ loadProgram: (raw) => (raw.type === 30 ? refuse() : real.loadProgram(raw)) }";
+  await withAddon(refuses, async () => {
     const ended = await run(mesh.daemonCommand());
     expect(ended.code).toBe(1);
     expect(ended.stderr).toMatch(
@@ -87,9 +87,7 @@ test("a kernel that refuses the iterator of UDP sockets is governed all the same
   const now = withFlags([], await freePort());
   now.edit("workloads: []\n");
   await now.startXds();
-  const refusing = `{ openObject: (path) => path.endsWith("/sweep.o")
-    ? { mapNames: [], programNames: [], load: refuse, close() {} } : real.openObject(path) }`;
-  await withAddon(lab, refusing, async () => void (await now.startDaemon()));
+  await withAddon(refusing("sweep"), async () => void (await now.startDaemon()));
   const { warnings } = (await now.admin("/status")) as { warnings: string[] };
   const said = /BPF programs of type iter\/udp: connected UDP sockets keep .*\[KERNEL_LACKS\]/;
   expect(warnings.filter((warning) => said.test(warning))).toHaveLength(1);
@@ -103,12 +101,11 @@ test("a kernel that refuses the iterator of UDP sockets is governed all the same
 });
 
 test("what the verifier said of a program is in the log at level debug, and nothing of it above", async () => {
-  const broken = `{ openObject: (path) =>
-    real.openObject(path.endsWith("/sockops.o") ? testdata + "/broken.bpf.o" : path) }`;
+  const broken = refusing("sockops", '() => real.openObject(testdata + "/broken.bpf.o").load()');
   const now = withFlags(["--log-level", "bpf:debug"], await freePort());
   now.edit("workloads: []\n");
   await now.startXds();
-  await withAddon(lab, broken, async () => {
+  await withAddon(broken, async () => {
     now.launchDaemon();
     expect(await now.daemon.exited).toBe(1);
   });

@@ -1,7 +1,7 @@
 // Owns the small mesh that the namespace tests share: its pods, what they serve, and its YAML.
 // Must not know what a test claims.
 
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, type MeshOptions, startMesh } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
@@ -84,6 +84,13 @@ export function worldYaml({ weights = {}, unhealthy = [], policies = [] }: Knobs
     ],
     policies: policies.map((policy) => ({ namespace: "shop", ...policy })),
   });
+}
+
+/** The world's mesh and one more service, of web-b alone. */
+export function withService(name: string, vip: string, ports: Readonly<Record<number, number>>): string {
+  const world = parse(worldYaml()) as { services: object[] };
+  const service = { name, namespace: "shop", vips: [vip], ports, endpoints: ["web-b"] };
+  return stringify({ ...world, services: [...world.services, service] });
 }
 
 /** Milliseconds: longer than one page of metrics is given to all who ask. */

@@ -12,8 +12,9 @@
 #define AF_INET	 2
 #define AF_INET6 10
 
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
+#define IPPROTO_TCP   6
+#define IPPROTO_UDP   17
+#define IPPROTO_MPTCP 262
 
 #define ECONNREFUSED 111
 
@@ -35,9 +36,24 @@ struct net {
 	__u64 net_cookie;
 } __attribute__((preserve_access_index));
 
+struct in6_addr {
+	union {
+		__be32 u6_addr32[4];
+	} in6_u;
+} __attribute__((preserve_access_index));
+
 struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport; /* 0: not connected, or disconnected */
+	unsigned short skc_family;
 	unsigned char skc_state;
 	unsigned long skc_flags;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	struct {
+		__s64 counter;
+	} skc_cookie; /* 0: nobody has asked for it yet */
 	struct {
 		struct net *net;
 	} skc_net;
@@ -69,6 +85,10 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data; /* the cgroup that the socket was made in */
 } __attribute__((preserve_access_index));
 
+struct inet_sock {
+	__be16 inet_sport;
+} __attribute__((preserve_access_index));
+
 struct minmax_sample {
 	__u32 t;
 	__u32 v;
@@ -86,6 +106,11 @@ struct tcp_sock {
 	__u32 total_retrans;
 	__u32 lost;
 	struct minmax rtt_min;
+	__u8 bpf_sock_ops_cb_flags;
+} __attribute__((preserve_access_index));
+
+struct mptcp_sock {
+	struct sock *first; /* its first subflow */
 } __attribute__((preserve_access_index));
 
 #endif

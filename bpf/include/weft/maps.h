@@ -38,6 +38,23 @@ struct {
 	__type(value, __u32);
 } guards SEC(".maps");
 
+/* 0 -> the program for a TCP socket that is being destroyed. As `guards`, and each with an array of
+ * its own: the kernel does not let programs of two tracepoints share one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} on_destroy SEC(".maps");
+
+/* 0 -> the program for a TCP socket that resets its connection */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} on_reset SEC(".maps");
+
 /* connection that the node itself opened -> 1. An entry goes with its socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -226,6 +243,14 @@ struct {
 	__type(key, int);
 	__type(value, struct flows);
 } flows SEC(".maps");
+
+/* TCP socket -> 1: the end of the connection that its marks speak of has been counted */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} ended SEC(".maps");
 
 /* (shared port, backend) -> frontend; only for sockets with SO_REUSEPORT */
 struct {

@@ -42,8 +42,10 @@ struct settings {
 	__u32 authz_off;    /* 1: verdicts are not enforced */
 	__u32 authz_locked; /* 1: identities may be missing, so every verdict table denies */
 	__u32 authz_node;   /* 1: connections that the node itself opens pass */
-	__u64 host_netns;   /* cookie of the node's own network namespace, 0: not known */
-	__u64 pods_cgroup;  /* id of the cgroup that all pods are below, 0: none known */
+	__u32 ends_traced;  /* 1: tracing programs see the ends of connections */
+	__u32 pad;
+	__u64 host_netns;  /* cookie of the node's own network namespace, 0: not known */
+	__u64 pods_cgroup; /* id of the cgroup that all pods are below, 0: none known */
 };
 
 /* The pod that the verdict hook is asked for: from its stub to the program, on one CPU. */

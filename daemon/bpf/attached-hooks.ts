@@ -1,0 +1,40 @@
+// Owns the list of hooks as they are attached now. Must not know what their programs do.
+
+import type { LinkInfo, Native } from "../../native/index.js";
+import type { Enrollment } from "./enrollment.js";
+import { describeLink } from "./guard-links.js";
+import { CGROUP_HOOKS, GUARD_PROGRAM, TRACE_HOOKS } from "./hooks.js";
+import type { Pins } from "./pins.js";
+
+/** A hook as it is attached now. */
+export interface AttachedHook {
+  readonly hook: string;
+  readonly program: string;
+  readonly target: string;
+  /** undefined: not attached. */
+  readonly link: LinkInfo | undefined;
+}
+
+/** Hooks of the governed cgroup, of tracepoints unless there are none to be, and of enrolled pods. */
+export function attachedHooks(
+  native: Native,
+  pins: Pins,
+  cgroup: string,
+  isTraced: boolean,
+  enrollments: readonly Enrollment[],
+): AttachedHook[] {
+  const pinned = (target: string) => (each: { readonly hook: string; readonly program: string }) => ({
+    hook: each.hook,
+    program: each.program,
+    target,
+    link: describeLink(native, pins.hook(each.hook)),
+  });
+  const pods = enrollments.map(({ cookie, namespace, name, netns }) => ({
+    hook: "guard",
+    program: GUARD_PROGRAM,
+    target: `${netns} (${namespace}/${name})`,
+    link: describeLink(native, pins.guard(cookie)),
+  }));
+  const traced = isTraced ? TRACE_HOOKS.map(pinned("all TCP sockets")) : [];
+  return [...CGROUP_HOOKS.map(pinned(cgroup)), ...traced, ...pods];
+}
