@@ -32,7 +32,7 @@ export type ValueKind = keyof MatchValues;
 
 /**
  * The fields of a match, each with the kind of its values. Beside each stands its negation: `notNamespaces`. Decoding,
- * dumps and mesh files follow from this list; what a field is a condition on is said in compile/authz/leaves.ts.
+ * dumps and mesh files follow from this list; what a field is a condition on is said in compile/authz/conditions.ts.
  */
 const FIELDS = {
   namespaces: "text",

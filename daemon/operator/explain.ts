@@ -6,8 +6,9 @@ import { connectionUnclear, failed, ok, podUnknown, type Result } from "../base/
 import { formatHostPort, parseHostPort } from "../base/parse.js";
 import type { AuthzQuestion } from "../bpf/maps.gen.js";
 import { reasonNames } from "../bpf/maps.gen.js";
+import { CONDITIONS, type Inbound } from "../compile/authz/conditions.js";
 import { principalOf } from "../compile/authz/identity.js";
-import { decide, type Inbound, matchingRule, nearestRule } from "../compile/authz/reference.js";
+import { decide, matchingRule, nearestRule } from "../compile/authz/reference.js";
 import { isLocalNetwork } from "../compile/node.js";
 import { canonicalAddress, isIpv4Text, toKeyBytes } from "../model/address.js";
 import type { Match, MatchKey, Policy } from "../model/policy.js";
@@ -194,21 +195,12 @@ function closestOf(policies: readonly Policy[], inbound: Inbound): AuthzExplanat
   return {
     policy: policyKey(nearest.policy),
     rule: nearest.rule,
-    lacks: nearest.failures.map(({ match, field }) => ({
-      field,
-      is: attributeOf(field, inbound),
-      wants: match[field].map((value) => textOf(value as Match[MatchKey][number])),
+    lacks: nearest.failures.map(({ match, field, name }) => ({
+      field: name,
+      is: CONDITIONS[field].partOf(inbound),
+      wants: match[name].map((value) => textOf(value as Match[MatchKey][number])),
     })),
   };
-}
-
-/** What the connection has where a field asks. */
-function attributeOf(field: MatchKey, { identity, source, destination, port }: Inbound): string {
-  if (/ports$/i.test(field)) return String(port);
-  if (/sourceIps$/i.test(field)) return source;
-  if (/destinationIps$/i.test(field)) return destination;
-  if (identity === undefined) return "no identity: the address is no workload's of this network";
-  return /namespaces$/i.test(field) ? identity.namespace : principalOf(identity);
 }
 
 function textOf(value: Match[MatchKey][number]): string {

@@ -4,7 +4,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as wire from "../../proto/gen/authorization.js";
-import { decide, type Inbound } from "../compile/authz/reference.js";
+import type { Inbound } from "../compile/authz/conditions.js";
+import { decide } from "../compile/authz/reference.js";
 import type { Policy } from "../model/policy.js";
 import { decodePolicy, standInFor } from "./decode-policy.js";
 

@@ -2,58 +2,32 @@
 // an identity, a block of addresses, a port. Must not know policies or rows.
 
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../../model/address.js";
-import type {
-  AddressBlock,
-  MatchField,
-  MatchKinds,
-  MatchValues,
-  ServiceAccountMatch,
-  StringMatch,
-} from "../../model/policy.js";
+import type { AddressBlock, ServiceAccountMatch, StringMatch } from "../../model/policy.js";
 import { type Identity, principalOf, stripScheme } from "./identity.js";
 
 // A leaf on an identity is subject, operator and value: `n=` a namespace, `p^` the start of a principal,
 // `s=` a service account. The value ends the text, so nothing in it needs escaping.
 
-function namespaceLeaf(match: StringMatch): string {
+export function namespaceLeaf(match: StringMatch): string {
   return match.kind === "presence" ? "n*" : `n${OPERATORS[match.kind]}${match.value}`;
 }
 
-function principalLeaf(match: StringMatch): string {
+export function principalLeaf(match: StringMatch): string {
   return match.kind === "presence" ? "p*" : `p${OPERATORS[match.kind]}${stripScheme(match.value)}`;
 }
 
-function serviceAccountLeaf(match: ServiceAccountMatch): string {
+export function serviceAccountLeaf(match: ServiceAccountMatch): string {
   return `s=${match.namespace}\n${match.serviceAccount}`;
 }
 
 const OPERATORS = { exact: "=", prefix: "^", suffix: "$" } as const;
 
 /** A leaf on an address: family, then the block in the 16-byte form, so that equal blocks are one leaf. */
-function addressLeaf(block: AddressBlock): string {
+export function addressLeaf(block: AddressBlock): string {
   const family = isIpv4Text(block.address) ? "4" : "6";
   const bits = keyPrefixLength(block);
   return spellBlock(family, maskBytes(toKeyBytes(block.address), bits), bits);
 }
-
-/** What of a connection a condition speaks of. */
-export const DIMENSIONS = ["identity", "address", "port", "destination"] as const;
-export type Dimension = (typeof DIMENSIONS)[number];
-
-/** Of each field of a match: the dimension that it is a condition on, and how one value of it is spelt. */
-export const CONDITIONS: {
-  readonly [F in MatchField]: {
-    readonly on: Dimension;
-    readonly leafOf: (value: MatchValues[MatchKinds[F]]) => string;
-  };
-} = {
-  namespaces: { on: "identity", leafOf: namespaceLeaf },
-  principals: { on: "identity", leafOf: principalLeaf },
-  serviceAccounts: { on: "identity", leafOf: serviceAccountLeaf },
-  sourceIps: { on: "address", leafOf: addressLeaf },
-  destinationPorts: { on: "port", leafOf: String },
-  destinationIps: { on: "destination", leafOf: addressLeaf },
-};
 
 /** The port of a leaf, host order. */
 export function portOf(leaf: string): number {

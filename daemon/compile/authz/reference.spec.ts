@@ -1,7 +1,8 @@
 // Owns the proof of what the reference says beside the verdict: which rule matched, and which came closest.
 
 import { describe, expect, it } from "vitest";
-import { type Inbound, matchingRule, nearestRule } from "./reference.js";
+import type { Inbound } from "./conditions.js";
+import { matchingRule, nearestRule } from "./reference.js";
 import { block, match, policy, text } from "./test-mesh.js";
 
 const inbound: Inbound = {
@@ -27,7 +28,7 @@ it("the rule that matches is the first that does", () => {
 describe("the rule that came closest", () => {
   const near = (...policies: Parameters<typeof nearestRule>[0]) => {
     const found = nearestRule(policies, inbound);
-    return found && [found.policy.name, found.rule, found.failures.map(({ field }) => field)];
+    return found && [found.policy.name, found.rule, found.failures.map(({ name }) => name)];
   };
 
   it("lacks the fewest conditions, counted over its clauses, in each by the nearest match", () => {

@@ -1,30 +1,9 @@
 // Owns the meaning of a policy, evaluated one by one without tables: the measure of the compiler and the
 // voice of `explain`. Must not know how a verdict is stored.
 
-import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../../model/address.js";
-import type {
-  AddressBlock,
-  Match,
-  MatchField,
-  MatchKey,
-  MatchKinds,
-  MatchValues,
-  Policy,
-  Rule,
-  StringMatch,
-} from "../../model/policy.js";
+import type { Match, MatchField, MatchKey, Policy, Rule } from "../../model/policy.js";
 import { isEmptyMatch, MATCH_FIELDS, negationOf, policyKey } from "../../model/policy.js";
-import { type Identity, principalOf, stripScheme } from "./identity.js";
-
-/** An inbound connection as the destination sees it, after translation. Addresses are canonical text. */
-export interface Inbound {
-  /** `undefined`: the source address belongs to no workload. */
-  readonly identity: Identity | undefined;
-  readonly source: string;
-  readonly destination: string;
-  /** Host order. */
-  readonly port: number;
-}
+import { CONDITIONS, type Inbound } from "./conditions.js";
 
 export interface Decision {
   readonly allowed: boolean;
@@ -102,14 +81,6 @@ function ruleMatches(rule: Rule, inbound: Inbound): boolean {
   return rule.clauses.every((matches) => clauseMatches(matches, inbound));
 }
 
-/** True when the block holds the address (canonical text); never across families. */
-function blockContains(block: AddressBlock, address: string): boolean {
-  if (isIpv4Text(block.address) !== isIpv4Text(address)) return false;
-  const bits = keyPrefixLength(block);
-  const inside = maskBytes(toKeyBytes(address), bits);
-  return Buffer.compare(inside, maskBytes(toKeyBytes(block.address), bits)) === 0;
-}
-
 function keysOf(policies: readonly Policy[]): string[] {
   return policies.map(policyKey).sort();
 }
@@ -124,33 +95,25 @@ function matchMatches(match: Match, inbound: Inbound): boolean {
   return !isEmptyMatch(match) && failuresOf(match, inbound).length === 0;
 }
 
-/** Whether one value of a field holds for a connection. */
-const HOLDS: {
-  readonly [F in MatchField]: (value: MatchValues[MatchKinds[F]], inbound: Inbound) => boolean;
-} = {
-  namespaces: (value, { identity }) => stringMatches(value, identity?.namespace ?? ""),
-  principals: (value, { identity }) =>
-    identity !== undefined && stringMatches(withoutScheme(value), principalOf(identity)),
-  serviceAccounts: (value, { identity }) =>
-    identity !== undefined &&
-    value.namespace === identity.namespace &&
-    value.serviceAccount === identity.serviceAccount,
-  sourceIps: (value, { source }) => blockContains(value, source),
-  destinationIps: (value, { destination }) => blockContains(value, destination),
-  destinationPorts: (value, { port }) => value === port,
-};
-
 /** The fields of a match that do not hold; without values a field is no condition. */
-function failuresOf(match: Match, inbound: Inbound): MatchKey[] {
+function failuresOf(match: Match, inbound: Inbound): Failure[] {
   return MATCH_FIELDS.flatMap((field) => {
-    const holds = HOLDS[field] as (value: unknown, inbound: Inbound) => boolean;
+    const holds = CONDITIONS[field].holds as (value: unknown, inbound: Inbound) => boolean;
     const negation = negationOf(field);
     const isOne = (values: readonly unknown[]) => values.some((value) => holds(value, inbound));
-    const failures: MatchKey[] = [];
-    if (match[field].length > 0 && !isOne(match[field])) failures.push(field);
-    if (isOne(match[negation])) failures.push(negation);
+    const failures: Failure[] = [];
+    if (match[field].length > 0 && !isOne(match[field])) failures.push({ match, field, name: field });
+    if (isOne(match[negation])) failures.push({ match, field, name: negation });
     return failures;
   });
+}
+
+/** A condition that did not hold. */
+export interface Failure {
+  readonly match: Match;
+  readonly field: MatchField;
+  /** The field, or its negation. */
+  readonly name: MatchKey;
 }
 
 /** A rule that did not match, and the conditions that it lacked, of the match in each clause that lacked fewest. */
@@ -158,7 +121,7 @@ export interface NearMiss {
   readonly policy: Policy;
   /** Index in the policy. */
   readonly rule: number;
-  readonly failures: readonly { readonly match: Match; readonly field: MatchKey }[];
+  readonly failures: readonly Failure[];
 }
 
 /** Index of the first rule of the policy that matches; `undefined`: none does. */
@@ -183,27 +146,10 @@ export function nearestRule(policies: readonly Policy[], inbound: Inbound): Near
 }
 
 /** What a clause lacks by its nearest match; `undefined` when it can never hold. */
-function lackingIn(matches: readonly Match[], inbound: Inbound): NearMiss["failures"] | undefined {
+function lackingIn(matches: readonly Match[], inbound: Inbound): readonly Failure[] | undefined {
   if (matches.length === 0) return [];
   return matches
     .filter((match) => !isEmptyMatch(match))
-    .map((match) => failuresOf(match, inbound).map((field) => ({ match, field })))
+    .map((match) => failuresOf(match, inbound))
     .sort((a, b) => a.length - b.length)[0];
-}
-
-function withoutScheme(match: StringMatch): StringMatch {
-  return match.kind === "presence" ? match : { kind: match.kind, value: stripScheme(match.value) };
-}
-
-function stringMatches(match: StringMatch, value: string): boolean {
-  switch (match.kind) {
-    case "exact":
-      return value === match.value;
-    case "prefix":
-      return value.startsWith(match.value);
-    case "suffix":
-      return value.endsWith(match.value);
-    case "presence":
-      return value !== "";
-  }
 }

@@ -15,8 +15,9 @@ import {
 } from "../../bpf/maps.gen.js";
 import type { DeleteOperation, EntryOperation, PutOperation } from "../operation.js";
 import type { Places } from "../places.js";
+import type { Dimension } from "./conditions.js";
 import type { Identity, InternedIdentity } from "./identity.js";
-import { ALL_IPV4, addressTruth, blockOf, type Dimension, identityTruth, portOf } from "./leaves.js";
+import { ALL_IPV4, addressTruth, blockOf, identityTruth, portOf } from "./leaves.js";
 import { contentOf, PlacedRows, type TermSet, TermSets } from "./rows.js";
 import type { TermList } from "./terms.js";
 

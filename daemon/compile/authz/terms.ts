@@ -4,8 +4,8 @@
 import { CHUNK_TERMS, TABLE_CHUNKS } from "../../bpf/maps.gen.js";
 import type { Match, MatchField, Policy } from "../../model/policy.js";
 import { isEmptyMatch, MATCH_FIELDS, negationOf, policyKey } from "../../model/policy.js";
+import { CONDITIONS, DIMENSIONS, type Dimension } from "./conditions.js";
 import { all, any, type Expression, FALSE, leaf, not, TRUE } from "./expression.js";
-import { CONDITIONS, DIMENSIONS, type Dimension } from "./leaves.js";
 
 /** What a connection must satisfy, one condition a dimension. */
 type Conjunction = Readonly<Record<Dimension, Expression>>;
