@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Iterator udp, read inside a pod's namespace: closes connected datagram sockets whose backend has
- * left its service, so that the application sees an error and connects anew.
+/* Iterators tcp and udp, read inside a pod's namespace: close what must not go on after a change.
  *
- * Writes one byte for each such socket: 1 closed, 0 left alone because the kernel has no
- * bpf_sock_destroy (Linux 6.5). Sockets without a flow of ours are not touched.
+ * Both write a struct swept_socket for each socket that has to go, and close it where the kernel
+ * has bpf_sock_destroy (Linux 6.5); elsewhere the daemon does, by what is written. A socket is
+ * written before anything is done to it: where there is no room, the kernel shows it once more.
  */
+#include "lib/authz_report.h"
 #include "lib/datagram.h"
+#include "lib/mark.h"
+#include <linux/inet_diag.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
+} __attribute__((preserve_access_index));
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
 } __attribute__((preserve_access_index));
 
 struct bpf_iter__udp {
@@ -19,6 +27,120 @@ struct bpf_iter__udp {
 } __attribute__((preserve_access_index));
 
 extern int bpf_sock_destroy(struct sock_common *sock) __ksym __weak;
+
+_Static_assert(sizeof(((struct swept_socket *)0)->request) == sizeof(struct inet_diag_req_v2),
+	       "a request has its place");
+
+static __always_inline void read_addresses(const struct sock_common *socket, __be32 *remote,
+					   __be32 *local)
+{
+	if (socket->skc_family == AF_INET) {
+		set_v4(remote, socket->skc_daddr);
+		set_v4(local, socket->skc_rcv_saddr);
+		return;
+	}
+	for (int i = 0; i < 4; i++) {
+		remote[i] = socket->skc_v6_daddr.in6_u.u6_addr32[i];
+		local[i] = socket->skc_v6_rcv_saddr.in6_u.u6_addr32[i];
+	}
+}
+
+/* Names a socket to SOCK_DESTROY. One of IPv6 that talks IPv4 is found as one of IPv4. */
+static __always_inline void name_socket(struct sock_common *socket, __u8 protocol,
+					struct inet_diag_req_v2 *request)
+{
+	__u64 cookie = bpf_get_socket_cookie(socket);
+	struct inet_diag_sockid *id = &request->id;
+
+	request->sdiag_protocol = protocol;
+	request->sdiag_family = AF_INET6;
+	read_addresses(socket, id->idiag_dst, id->idiag_src);
+	if (id->idiag_dst[2] == V4_MAPPED_PREFIX && !id->idiag_dst[1] && !id->idiag_dst[0]) {
+		request->sdiag_family = AF_INET;
+		id->idiag_dst[0] = id->idiag_dst[3];
+		id->idiag_src[0] = id->idiag_src[3];
+	}
+	id->idiag_dport = socket->skc_dport;
+	id->idiag_sport = bpf_htons(socket->skc_num);
+	id->idiag_if = socket->skc_bound_dev_if;
+	id->idiag_cookie[0] = (__u32)cookie;
+	id->idiag_cookie[1] = cookie >> 32;
+}
+
+/* False: there is no room. */
+static __always_inline bool write_socket(struct seq_file *seq, struct sock_common *socket,
+					 __u8 protocol, bool closed)
+{
+	struct swept_socket swept = {.closed = closed, .state = socket->skc_state};
+
+	name_socket(socket, protocol, (struct inet_diag_req_v2 *)swept.request);
+	return !bpf_seq_write(seq, &swept, sizeof(swept));
+}
+
+/* ---- connections whose verdict is a denial by now ---- */
+
+/* A handshake says nothing of the way it came, other than by its addresses. */
+static __always_inline bool is_of_itself(const struct verdict *verdict)
+{
+	const __be32 *source = verdict->source;
+
+	return same_address(source, verdict->destination) ||
+	       (source[2] == V4_MAPPED_PREFIX && bpf_ntohl(source[3]) >> 24 == 127);
+}
+
+/* Whether the guard was asked for it: an inbound connection, or the handshake of one, that did not
+ * come over lo. */
+static __always_inline bool was_judged(struct sock_common *socket, const struct verdict *verdict)
+{
+	const struct tcp_sock *tcp;
+
+	if (verdict->state == TCP_NEW_SYN_RECV)
+		return !is_of_itself(verdict);
+	/* The two kinds that are no whole sockets must not get further. */
+	if (verdict->state == TCP_TIME_WAIT || verdict->state == TCP_LISTEN ||
+	    verdict->state == TCP_CLOSE)
+		return false;
+	tcp = bpf_skc_to_tcp_sock(socket);
+	return tcp && tcp->bpf_sock_ops_cb_flags & MARK_INBOUND &&
+	       ((const struct sock *)tcp)->sk_rx_dst_ifindex != LOOPBACK_IFINDEX;
+}
+
+/* Judges as the guard did when it began. A handshake that goes is no denial yet: what comes of it
+ * is refused, and counted then. */
+SEC("iter/tcp")
+int weft_sweep_tcp(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *socket = ctx->sk_common, *again;
+	struct verdict verdict = {};
+	bool closes;
+
+	if (!socket)
+		return 0;
+	verdict.state = socket->skc_state;
+	read_addresses(socket, verdict.source, verdict.destination);
+	verdict.source_port = socket->skc_dport;
+	verdict.port = bpf_htons(socket->skc_num);
+	if (!was_judged(socket, &verdict))
+		return 0;
+	judge(socket->skc_net.net->net_cookie, &verdict);
+	if (verdict.allowed)
+		return 0;
+	closes = bpf_sock_destroy && verdict.state != TCP_NEW_SYN_RECV;
+	if (!write_socket(ctx->meta->seq, socket, IPPROTO_TCP, closes))
+		return 0;
+	if (verdict.state == TCP_NEW_SYN_RECV)
+		return 0;
+	count_reason(verdict.reason);
+	verdict.dry_run_chunks = 0;
+	report_verdict(&verdict);
+	/* Read anew: the verifier wants to see this very pointer checked. */
+	again = ctx->sk_common;
+	if (bpf_sock_destroy && again)
+		bpf_sock_destroy(again);
+	return 0;
+}
+
+/* ---- connected datagram sockets whose backend has left its service ---- */
 
 static __always_inline bool goes_on(struct flow *flow)
 {
@@ -30,13 +152,13 @@ static __always_inline bool goes_on(struct flow *flow)
 	return target && is_eligible(flow, target);
 }
 
+/* The application sees an error and connects anew. Sockets without a flow of ours are not touched.
+ */
 SEC("iter/udp")
 int weft_sweep_udp(struct bpf_iter__udp *ctx)
 {
 	struct sock_common *socket = (struct sock_common *)ctx->udp_sk, *again;
-	__u8 closed = 0;
 	struct flows *own;
-	__u64 cookie;
 
 	if (!socket || socket->skc_state != TCP_ESTABLISHED)
 		return 0;
@@ -44,16 +166,13 @@ int weft_sweep_udp(struct bpf_iter__udp *ctx)
 	if (!own || !(own->flow[0].flags & FLOW_PEER))
 		return 0;
 	if (goes_on(&own->flow[0])) {
-		cookie = socket->skc_net.net->net_cookie;
-		note_connected(cookie);
+		note_connected(socket->skc_net.net->net_cookie);
 		return 0;
 	}
-	/* Read anew: the verifier wants to see this very pointer checked. */
+	if (!write_socket(ctx->meta->seq, socket, IPPROTO_UDP, bpf_sock_destroy))
+		return 0;
 	again = (struct sock_common *)ctx->udp_sk;
-	if (bpf_sock_destroy && again) {
+	if (bpf_sock_destroy && again)
 		bpf_sock_destroy(again);
-		closed = 1;
-	}
-	bpf_seq_write(ctx->meta->seq, &closed, sizeof(closed));
 	return 0;
 }

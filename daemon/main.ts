@@ -18,7 +18,7 @@ import { Dataplane } from "./bpf/dataplane.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock } from "./bpf/lock.js";
-import { checkProgramTypes, lackOfClosing } from "./bpf/program-types.js";
+import { checkProgramTypes, closingMeans } from "./bpf/program-types.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
 import { createEnforcement, type Enforcement } from "./enforce/enforcement.js";
@@ -90,11 +90,8 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const failure = new Deferred<WeftError>();
   const xds = subscribe(config, logs, { native, dataplane, enforcement, instruments, version }, failure);
   open.add(() => xds.stop());
-  const lack = lackOfClosing();
-  if (lack !== undefined) log.warn(describe(lack));
-  const unenrolled = await enrollPods(config, enforcement);
-  for (const warning of unenrolled) log.error(warning);
-  const startWarnings = [...(lack === undefined ? [] : [describe(lack)]), ...unenrolled];
+  const startWarnings = await enrollPods(config, enforcement);
+  for (const warning of startWarnings) log.error(warning);
 
   const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, xds, accessLog };
   const view = new DaemonView({
@@ -102,6 +99,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     accessLogWriter: writer,
     started: new Date().toISOString(),
     startWarnings,
+    closesBy: closingMeans(),
   });
   const metrics = createMetrics({
     instruments,

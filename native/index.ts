@@ -244,6 +244,12 @@ export interface Native {
   linkIterator(program: BpfProgram): BpfLink;
   /** Everything the iterator prints, read inside the given network namespace (the current one when absent). */
   readIterator(link: BpfLink, netnsPath?: string): Promise<Buffer>;
+  /**
+   * Closes sockets of the given network namespace (the current one when absent), whoever has them: SOCK_DESTROY.
+   * `requests`: structs inet_diag_req_v2 (linux/inet_diag.h) laid end to end, each with the socket's cookie: without
+   * one a listener may be found in its place. Gives 0 or an errno for each: ENOENT when there is no such socket any more, EOPNOTSUPP where the kernel cannot. Rejects with BpfError when it could not ask.
+   */
+  destroySockets(requests: Uint8Array, netnsPath?: string): Promise<number[]>;
   /** At most `maxBatch` records a call (default 512), at most `latencyMs` late (default 20). */
   openRingBuffer(
     map: BpfMap,

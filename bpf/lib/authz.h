@@ -21,6 +21,8 @@ struct verdict {
 	__be32 destination[4];
 	__be16 source_port;
 	__be16 port;
+	__u32
+	    state; /* of a connection that is judged again, by the kernel's number; 0: it begins */
 
 	/* Set by judge(). */
 	__u32 allowed;	      /* 1 or 0 */

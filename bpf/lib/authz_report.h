@@ -67,6 +67,7 @@ static __always_inline void record_verdict(const struct verdict *verdict, __u32 
 	event->destination = verdict->workload;
 	event->policy = policy;
 	event->reason = reason;
+	event->state = verdict->state;
 	bpf_ringbuf_submit(event, 0);
 }
 

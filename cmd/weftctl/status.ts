@@ -100,7 +100,9 @@ function page(answer: StatusResponse, out: Output): string {
       "every map is empty",
     ),
     accessLogLine(accessLog, answer.eventsDropped),
-    answer.authzEnforced ? "Authorization is enforced" : out.paint("red", "Authorization is NOT enforced"),
+    answer.authzEnforced
+      ? `Authorization is enforced; live connections are closed by ${printable(answer.closesBy)}`
+      : out.paint("red", "Authorization is NOT enforced"),
   ];
   return sections.filter((section) => section !== "").join("\n\n");
 }

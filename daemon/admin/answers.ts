@@ -134,6 +134,7 @@ const facts = z.object({
     })
     .describe("what the last minutes added"),
   authzEnforced: z.boolean(),
+  closesBy: text("how connections that are denied by now are closed: `bpf_sock_destroy` or `SOCK_DESTROY`"),
   warnings: list.describe("what is wrong and what to do, a sentence each"),
 });
 /** What the daemon knows of itself; the server adds the warnings that follow from it. */

@@ -78,6 +78,7 @@ export const facts: StatusFacts = {
   eventsDropped: 0,
   recent: { minutes: 10, eventsDropped: 0, linesDropped: 0, nacks: { Address: 0 } },
   authzEnforced: true,
+  closesBy: "bpf_sock_destroy",
   warnings: [],
 };
 

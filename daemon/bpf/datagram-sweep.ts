@@ -2,21 +2,11 @@
 // Must not know when that is due, nor what governs.
 
 import type { BpfMap, BpfProgram, Native } from "../../native/index.js";
-import { bpfAttachFailed, type WeftError } from "../base/errors.js";
 import type { Enrollment } from "./enrollment.js";
 import { Connected, maps } from "./maps.gen.js";
-import { openNetns } from "./netns.js";
+import { NOTHING_SWEPT, type Swept, sweepSockets } from "./socket-sweep.js";
 
 const { key: Cookie, value: State } = maps.connected_pods;
-
-/** What came of a sweep. */
-export interface Swept {
-  readonly closed: number;
-  /** Sockets that should be closed, and that the kernel has no means to close. */
-  readonly kept: number;
-  /** Pods that could not be looked through; they are looked through again by the next sweep. */
-  readonly failures: readonly WeftError[];
-}
 
 export interface DatagramSweepTools {
   readonly native: Native;
@@ -35,35 +25,18 @@ export interface DatagramSweepTools {
  */
 export async function sweepDatagrams(tools: DatagramSweepTools, refusedOnly: boolean): Promise<Swept> {
   const noted = notedPods(tools.connectedPods(), refusedOnly);
-  const pods = noted.size === 0 ? [] : tools.pods().filter(({ cookie }) => noted.has(cookie));
-  if (pods.length === 0) return { closed: 0, kept: 0, failures: [] };
-  let closed = 0;
-  let kept = 0;
-  const failures: WeftError[] = [];
-  const link = tools.native.linkIterator(tools.program);
-  for (const pod of pods) {
-    if (tools.isInterrupted()) break;
-    const opened = openNetns(tools.native, `${pod.namespace}/${pod.name}`, pod.netns);
-    // It has ended, or its path leads elsewhere by now: no socket there is its own.
-    if (!opened.ok) continue;
-    const key = Cookie.encode(pod.cookie);
-    try {
-      if (opened.value.cookie !== pod.cookie) continue;
-      // The iterator notes the pod again when it leaves such a socket alone.
-      tools.connectedPods().delete(key);
-      const found = await tools.native.readIterator(link, opened.value.path);
-      const done = found.filter((byte) => byte === 1).length;
-      closed += done;
-      kept += found.length - done;
-    } catch (error) {
-      tools.connectedPods().update(key, State.encode(Connected.ROUTED));
-      failures.push(bpfAttachFailed("sweep", pod.netns, error));
-    } finally {
-      opened.value.close();
-    }
-  }
-  link.close();
-  return { closed, kept, failures };
+  if (noted.size === 0) return NOTHING_SWEPT;
+  const begin = (cookie: bigint) => {
+    if (tools.isInterrupted()) return false;
+    // The iterator notes the pod again when it leaves such a socket alone.
+    tools.connectedPods().delete(Cookie.encode(cookie));
+    return true;
+  };
+  const pods = tools.pods().filter(({ cookie }) => noted.has(cookie));
+  const swept = await sweepSockets({ ...tools, pods, begin });
+  for (const cookie of swept.unfinished)
+    tools.connectedPods().update(Cookie.encode(cookie), State.encode(Connected.ROUTED));
+  return swept;
 }
 
 /** Cookies of network namespaces that may hold connected datagram sockets. */

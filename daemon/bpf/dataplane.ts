@@ -18,7 +18,7 @@ import {
   readTraffic,
   type TrafficCount,
 } from "./counters.js";
-import { type Swept, sweepDatagrams } from "./datagram-sweep.js";
+import { sweepDatagrams } from "./datagram-sweep.js";
 import { denyPods } from "./denial.js";
 import {
   type Enrollment,
@@ -34,12 +34,12 @@ import { type Generation, loadGeneration, tracesEnds } from "./generation.js";
 import { COUNTERS, type CounterName, growingMaps, growingNames, holds, isGrowing } from "./growing-maps.js";
 import { Growth, makeMap } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
-
-import { DATAGRAM_SWEEP, EXPLAIN_AUTHZ } from "./hooks.js";
+import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ } from "./hooks.js";
 import { AuthzQuestion, type MapName, maps, type Settings } from "./maps.gen.js";
 
 import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
+import { NOTHING_SWEPT, type Swept, sweepSockets } from "./socket-sweep.js";
 import { openState, type StateMaps } from "./state.js";
 import { swapIn } from "./swap.js";
 
@@ -290,13 +290,25 @@ export class Dataplane {
   }
 
   /**
+   * Judges the inbound connections of these pods again and closes what is denied by now; handshakes too. Of sockets
+   * that bear no mark nobody knows whose they are: they stay.
+   */
+  async sweepConnections(pods: ReadonlySet<bigint> | "all"): Promise<Swept> {
+    const program = this.#generation?.programs.get(CONNECTION_SWEEP);
+    const enrolled = this.enrollments();
+    const concerned = pods === "all" ? enrolled : enrolled.filter(({ cookie }) => pods.has(cookie));
+    if (program === undefined || concerned.length === 0) return NOTHING_SWEPT;
+    return await sweepSockets({ native: this.#native, program, pods: concerned });
+  }
+
+  /**
    * Closes connected datagram sockets whose backend has left its service: see sweepDatagrams(). Stops where a
    * generation comes meanwhile: ask again when it is finished. `refusedOnly`: in pods that have connected to a
    * service without endpoints since.
    */
   async sweepDatagrams(refusedOnly = false): Promise<Swept> {
     const program = this.#generation?.programs.get(DATAGRAM_SWEEP);
-    if (program === undefined) return { closed: 0, kept: 0, failures: [] };
+    if (program === undefined) return NOTHING_SWEPT;
     return await sweepDatagrams(
       {
         native: this.#native,

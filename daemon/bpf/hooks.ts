@@ -52,5 +52,8 @@ export const TRACE_HOOKS: readonly TraceHook[] = [
   { hook: "tcp_send_reset", stub: "weft_on_reset", array: "on_reset", program: "weft_reset" },
 ];
 
+/** Iterator that closes a pod's inbound connections which are denied by now. */
+export const CONNECTION_SWEEP = "weft_sweep_tcp";
+
 /** Iterator that closes a pod's connected datagram sockets whose backend has gone. */
 export const DATAGRAM_SWEEP = "weft_sweep_udp";

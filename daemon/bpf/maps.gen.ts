@@ -453,6 +453,36 @@ export const ConnectionEvent: Codec<ConnectionEvent> = {
   },
 };
 
+/** struct swept_socket, 60 bytes */
+export interface SweptSocket {
+  readonly closed: number;
+  readonly state: number;
+  readonly request: Uint8Array;
+}
+export const SweptSocket: Codec<SweptSocket> = {
+  size: 60,
+  encode(value) {
+    const view = Buffer.allocUnsafe(60);
+    SweptSocket.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt8(value.closed, offset);
+    view.writeUInt8(value.state, offset + 1);
+    view[offset + 2] = 0;
+    view[offset + 3] = 0;
+    putBytes(view, offset + 4, value.request, 56, "swept_socket.request");
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 60);
+    return {
+      closed: view.readUInt8(offset),
+      state: view.readUInt8(offset + 1),
+      request: takeBytes(view, offset + 4, offset + 60),
+    };
+  },
+};
+
 /** struct word, 8 bytes */
 export interface Word {
   readonly number: number;
@@ -1623,7 +1653,7 @@ export type MapName = keyof typeof maps;
 
 /** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 4194304, layout: "20e50668" },
+  events: { name: "events", size: 4194304, layout: "cf046eff" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
 

@@ -39,13 +39,14 @@ export const NEEDED: readonly ProgramType[] = [
   },
 ];
 
-/** What the sweep of connected datagram sockets is for. */
-const UNSWEPT = "connected UDP sockets keep an endpoint that has gone until their application connects anew";
+/** What the sweeps of sockets are for. */
+const UNSWEPT =
+  "connections go on when a policy denies them, and connected UDP sockets keep an endpoint that has gone until their application connects anew";
 
 type SparableObject = (typeof SPARABLE_OBJECTS)[number];
 
 const SPARABLE: Readonly<Record<SparableObject, { readonly what: string; readonly consequence: string }>> = {
-  sweep: { what: "BPF programs of type iter/udp", consequence: UNSWEPT },
+  sweep: { what: "BPF programs of the types iter/tcp and iter/udp", consequence: UNSWEPT },
   ends: {
     what: "BPF programs of type tp_btf on tcp_destroy_sock and tcp_send_reset",
     consequence:
@@ -68,8 +69,8 @@ export function checkProgramTypes(native: Pick<Native, "loadProgram">): Result<v
   return ok(undefined);
 }
 
-/** The function that closes a socket (Linux 6.5), as the kernel's type information names it. */
-const CLOSING_FUNCTION = "bpf_sock_destroy";
+/** How sockets are closed that must not go on: by the iterator that finds them (Linux 6.5), or by netlink after it. */
+export type ClosingMeans = "bpf_sock_destroy" | "SOCK_DESTROY";
 
 /** An object was refused that weft goes on without. */
 export function objectRefused(object: SparableObject, cause: unknown): WeftError {
@@ -77,8 +78,7 @@ export function objectRefused(object: SparableObject, cause: unknown): WeftError
   return kernelLacks(what, consequence, cause);
 }
 
-/** Whether the kernel of this type information can close what the sweep finds; undefined when it can. */
-export function lackOfClosing(btf: string = BTF_PATH): WeftError | undefined {
-  if (readFileSync(btf).includes(`\0${CLOSING_FUNCTION}\0`)) return undefined;
-  return kernelLacks(`the function ${CLOSING_FUNCTION} of Linux 6.5`, UNSWEPT);
+/** The means that the kernel of this type information has. */
+export function closingMeans(btf: string = BTF_PATH): ClosingMeans {
+  return readFileSync(btf).includes("\0bpf_sock_destroy\0") ? "bpf_sock_destroy" : "SOCK_DESTROY";
 }

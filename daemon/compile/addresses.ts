@@ -4,6 +4,7 @@ import { AddressFlag, maps } from "../bpf/maps.gen.js";
 import { KEY_BYTES, toKeyBytes, writeKeyBytes } from "../model/address.js";
 import type { ReadableStore } from "../model/store.js";
 import type { Workload } from "../model/workload.js";
+import type { IdentityMove } from "./authz/contract.js";
 import { bulkPuts } from "./bulk.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
 import type { BulkPutOperation, DeleteOperation } from "./operation.js";
@@ -23,6 +24,8 @@ export interface AddressNumbers {
 export interface AddressChanges {
   readonly puts: Iterable<BulkPutOperation>;
   readonly deletes: readonly DeleteOperation[];
+  /** From whom to whom addresses have passed, each way once. */
+  readonly moves: readonly IdentityMove[];
 }
 
 interface Row {
@@ -54,10 +57,13 @@ export class AddressTable {
   *update(addresses: Iterable<string>, store: ReadableStore, node: NodeContext): Steps<() => AddressChanges> {
     const puts: string[] = [];
     const deletes: DeleteOperation[] = [];
+    const moves = new Map<string, IdentityMove>();
     let looked = 0;
     for (const address of addresses) {
       if (++looked % STEP_ADDRESSES === 0) yield;
       const after = this.#rowFor(address, store, node);
+      const move = { from: this.#rows.identityOf(address), to: after?.identity ?? 0 };
+      if (move.from !== move.to) moves.set(`${move.from} ${move.to}`, move);
       if (after !== undefined) {
         if (this.#rows.set(address, after)) puts.push(address);
       } else if (this.#rows.delete(address)) {
@@ -65,7 +71,7 @@ export class AddressTable {
         deletes.push({ kind: "delete", map: "addresses", key });
       }
     }
-    return () => ({ puts: this.#puts(puts), deletes });
+    return () => ({ puts: this.#puts(puts), deletes, moves: [...moves.values()] });
   }
 
   snapshot(): Generator<BulkPutOperation> {
@@ -133,6 +139,11 @@ class Rows {
       identity: numbers[at + 1] ?? 0,
       flags: numbers[at + 2] ?? 0,
     };
+  }
+
+  /** 0: none, or no row at all. */
+  identityOf(address: string): number {
+    return this.#indexes.has(address) ? this.get(address).identity : 0;
   }
 
   /** False when the row was the same before. */

@@ -43,6 +43,8 @@ export interface Compilation {
   readonly backendLost: boolean;
   /** @see AuthzChange.holdBegun */
   readonly holdBegun: number | undefined;
+  /** Cookies of enrolled pods that may deny now what they allowed before. */
+  readonly narrowed: ReadonlySet<bigint>;
 }
 
 /** Turns changes of the model into operations on maps. It holds what it emitted, so nothing is emitted twice. */
@@ -136,13 +138,14 @@ class MeshCompiler implements Compiler {
   compile(delta: Delta, store: ReadableStore): Compilation {
     const { authz, pods } = this.#take(delta, store);
     const frontends = atOnce(this.#updateFrontends(store));
-    const addresses = atOnce(this.#updateAddresses(store));
+    const addresses = atOnce(this.#updateAddresses(store))();
     return {
-      operations: inOrder(authz, addresses(), pods, frontends.operations()),
+      operations: inOrder(authz, addresses, pods, frontends.operations()),
       rejections: [...frontends.rejections, ...authz.rejections],
       warnings: authz.warnings,
       backendLost: this.#frontends.takeLoss(),
       holdBegun: authz.holdBegun,
+      narrowed: new Set([...authz.narrowed, ...this.authz.narrowedBy(addresses.moves)]),
     };
   }
 

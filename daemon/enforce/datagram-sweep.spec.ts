@@ -3,6 +3,7 @@
 import { expect, it } from "vitest";
 import { bpfAttachFailed } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
+import { NOTHING_SWEPT } from "../bpf/socket-sweep.js";
 import { DatagramSweep } from "./datagram-sweep.js";
 
 type Swept = Awaited<ReturnType<ConstructorParameters<typeof DatagramSweep>[0]["kernel"]["sweepDatagrams"]>>;
@@ -21,7 +22,7 @@ function world() {
     },
   };
   const end = async (swept: Partial<Swept> = {}) => {
-    ends.shift()?.({ closed: 0, kept: 0, failures: [], ...swept });
+    ends.shift()?.({ ...NOTHING_SWEPT, ...swept });
     await new Promise((resolve) => setImmediate(resolve));
   };
   return { asked, end, lines, sweep: new DatagramSweep({ kernel, log }) };

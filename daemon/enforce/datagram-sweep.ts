@@ -53,7 +53,7 @@ export class DatagramSweep {
       if (swept.kept > 0)
         log.warn(
           { sockets: swept.kept },
-          "connected datagram sockets keep an endpoint that has gone: the kernel cannot close them before Linux 6.5",
+          "connected datagram sockets keep an endpoint that has gone: the kernel can close them neither by bpf_sock_destroy (Linux 6.5) nor by SOCK_DESTROY (CONFIG_INET_DIAG_DESTROY)",
         );
       for (const failure of swept.failures) log.error({ err: failure }, describe(failure));
     } while (this.#again);

@@ -3,16 +3,17 @@
 import type { Logger } from "../base/log.js";
 import type { Compiler } from "../compile/compiler.js";
 import { createStore, type ReadableStore } from "../model/store.js";
+import { ConnectionSweep, type ConnectionSweepOptions } from "./connection-sweep.js";
 import { DatagramSweep, type DatagramSweepOptions } from "./datagram-sweep.js";
 import { GracePeriod } from "./grace-period.js";
-import type { Kernel, PodKernel } from "./kernel.js";
+import type { Kernel, Narrowed, PodKernel } from "./kernel.js";
 import { Pods } from "./pods.js";
 import { Reconciler, type ReconcilerOptions } from "./reconciler.js";
 import { Shortage, type ShortageOptions } from "./shortage.js";
 
 export interface EnforcementOptions extends Pick<ReconcilerOptions, "onMapOperations"> {
   readonly compiler: Compiler;
-  readonly kernel: Kernel & PodKernel & DatagramSweepOptions["kernel"];
+  readonly kernel: Kernel & PodKernel & DatagramSweepOptions["kernel"] & ConnectionSweepOptions["kernel"];
   /** Resolves when every hook that ran at its call has ended. */
   readonly waitForReaders: () => Promise<void>;
   readonly onMapWriteFailed: ShortageOptions["onMapWriteFailed"];
@@ -33,8 +34,10 @@ export function createEnforcement(options: EnforcementOptions): Enforcement {
   const shortage = new Shortage(options);
   const grace = new GracePeriod(options.waitForReaders, options.log);
   const sweep = new DatagramSweep(options);
+  const connections = new ConnectionSweep(options);
   const onBackendLost = () => sweep.start();
-  const reconciler = new Reconciler({ ...options, store, shortage, grace, onBackendLost });
+  const onNarrowed = (pods: Narrowed) => connections.start(pods);
+  const reconciler = new Reconciler({ ...options, store, shortage, grace, onBackendLost, onNarrowed });
   const pods = new Pods({ ...options, tell: (enrolled) => reconciler.applyLocal({ pods: enrolled }) });
   return { store, reconciler, pods, shortage, sweep };
 }

@@ -21,5 +21,8 @@ export type Kernel = Pick<
 /** The pods' side of it. */
 export type PodKernel = Pick<Dataplane, "enrollments" | "enroll" | "forget" | "inodeOf" | "inodeAt">;
 
+/** Cookies of pods whose verdicts may have narrowed. */
+export type Narrowed = ReadonlySet<bigint> | "all";
+
 /** Entries by map. */
 export type Entries = Partial<Record<MapName, number>>;

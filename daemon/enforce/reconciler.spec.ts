@@ -13,6 +13,7 @@ import { createStore } from "../model/store.js";
 import { pod, service } from "../model/test-samples.js";
 import type { EnrolledPod, Update } from "../model/update.js";
 import { GracePeriod } from "./grace-period.js";
+import type { Narrowed } from "./kernel.js";
 import { Reconciler } from "./reconciler.js";
 import { Shortage } from "./shortage.js";
 import { TestDataplane } from "./test-dataplane.js";
@@ -37,12 +38,15 @@ let shortage: Shortage;
 /** Ends of the grace periods that have begun. */
 let graces: (() => void)[];
 let failures: string[];
+/** Pods that were said to have narrowed. */
+let narrowed: Narrowed[];
 
 async function start(limit: number, update: Update = base): Promise<void> {
   compiler = createCompiler({ node: "node-a" });
   kernel = new TestDataplane(limit);
   failures = [];
   graces = [];
+  narrowed = [];
   const log = pino({ level: "silent" });
   const dataplane = kernel as unknown as Dataplane;
   const onMapWriteFailed = (map: string) => void failures.push(map);
@@ -55,6 +59,7 @@ async function start(limit: number, update: Update = base): Promise<void> {
     shortage,
     log,
     onBackendLost: () => undefined,
+    onNarrowed: (pods) => void narrowed.push(pods),
     onMapOperations: () => undefined,
   });
   await apply(update);
@@ -241,6 +246,7 @@ describe("at the limit", () => {
     await start(8);
     await apply({ policies: [onPorts("some", 6)], policiesSynced: true });
     expect(guardOf(7n)).toBeGreaterThan(TableNumber.DENY);
+    await endGrace();
     // The new table needs 6 rows beside the 6 of the old one.
     await apply({ policies: [onPorts("some", 6, 100)], policiesSynced: true });
     expect(guardOf(7n)).toBe(TableNumber.DENY);
@@ -301,6 +307,27 @@ describe("a kernel that has no memory", () => {
   });
 });
 
+describe("what narrows", () => {
+  it("is told when the hooks that ran have ended: after an install of all pods, then of those concerned", async () => {
+    await start(1_000_000);
+    expect(narrowed).toEqual(["all"]);
+    await apply({ policies: [onPorts("p", 3)], policiesSynced: true });
+    expect(narrowed).toHaveLength(1);
+    await endGrace();
+    expect(narrowed.slice(1)).toEqual([new Set([7n, 8n])]);
+    await apply({ workloads: strangers(2), removedPolicies: ["default/p"], policiesSynced: true });
+    await endGrace();
+    expect(narrowed).toHaveLength(2);
+  });
+
+  it("is everything where the kernel refuses a part", async () => {
+    await start(8);
+    await apply({ policies: [onPorts("some", 20)], policiesSynced: true });
+    await endGrace();
+    expect(narrowed.slice(1)).toContain("all");
+  });
+});
+
 describe("what leaves", () => {
   const rows = () => kernel.kernel.authz_port.held.size;
   const leaving = () => [...reconciler.leaving("authz_port")].length;
@@ -308,6 +335,7 @@ describe("what leaves", () => {
   it("is in the kernel until the hooks that ran when it was given up have ended", async () => {
     await start(1_000_000);
     await apply({ policies: [onPorts("p", 3)], policiesSynced: true });
+    await endGrace();
     const held = rows();
     await apply({ policies: [onPorts("p", 3, 100)], policiesSynced: true });
     expect([rows(), leaving()]).toEqual([2 * held, held]);
@@ -356,6 +384,7 @@ describe("what leaves", () => {
       warnings: [],
       backendLost: false,
       holdBegun: undefined,
+      narrowed: new Set(),
     });
     await apply({});
     expect(leaving()).toBe(operations.length);

@@ -13,7 +13,7 @@ import type { Steps } from "../compile/steps.js";
 import type { ReadableStore, Store } from "../model/store.js";
 import type { Rejection, Update } from "../model/update.js";
 import type { GracePeriod } from "./grace-period.js";
-import type { Entries, Kernel } from "./kernel.js";
+import type { Entries, Kernel, Narrowed } from "./kernel.js";
 import type { Shortage } from "./shortage.js";
 
 /** Milliseconds between two tries to mend with a new generation what the kernel refused. */
@@ -47,6 +47,8 @@ export interface ReconcilerOptions {
   readonly log: Logger;
   /** A service has lost a backend some while ago: no hook leads to it any more. */
   readonly onBackendLost: () => void;
+  /** Pods deny what they may have allowed before, and no hook judges by what was in force before. */
+  readonly onNarrowed: (pods: Narrowed) => void;
   /** The kernel was given `count` operations of this kind on this map. */
   readonly onMapOperations: (map: MapName, kind: EntryOperation["kind"], count: number) => void;
 }
@@ -157,7 +159,7 @@ export class Reconciler {
     const { compiler, kernel, store } = this.#options;
     if (!kernel.installed) return [...this.#note(update), ...(yield* compiler.catchUp(store))];
     const sizes = compiler.sizes();
-    const { operations, rejections, warnings, backendLost, holdBegun } = compiler.compile(
+    const { operations, rejections, warnings, backendLost, holdBegun, narrowed } = compiler.compile(
       store.apply(update),
       store,
     );
@@ -166,7 +168,13 @@ export class Reconciler {
     if (operations.length > 0) this.#expected = undefined;
     yield* this.#putInForce(operations, sizes);
     if (backendLost) this.#options.grace.after(this.#options.onBackendLost);
+    if (narrowed.size > 0) this.#tellNarrowed(narrowed);
     return rejections;
+  }
+
+  #tellNarrowed(pods: Narrowed): void {
+    const { grace, onNarrowed } = this.#options;
+    grace.after(() => onNarrowed(pods));
   }
 
   #note(update: Update): readonly Rejection[] {
@@ -232,6 +240,7 @@ export class Reconciler {
     const { compiler, shortage } = this.#options;
     const denials = [...shortage.refuse(failures)].flatMap((table) => compiler.deny(table));
     shortage.refuse(this.#carryOut(denials, false));
+    this.#tellNarrowed("all");
   }
 
   /** Tries verdict tables again that could not be stored. */
@@ -282,6 +291,8 @@ export class Reconciler {
     this.#denyIncomplete(installed.value);
     grace.after(() => kernel.finish());
     grace.after(this.#options.onBackendLost);
+    // Of what governed before nothing is known: it may have been an earlier daemon's.
+    this.#tellNarrowed("all");
     return ok(undefined);
   }
 
@@ -289,7 +300,10 @@ export class Reconciler {
     const { kernel, log, shortage } = this.#options;
     this.#mendAt = performance.now() + MEND_MS;
     const renewed = yield* this.#install(atLeast);
-    if (!renewed.ok) return shortage.freeze(renewed.error);
+    if (!renewed.ok) {
+      shortage.freeze(renewed.error);
+      return this.#tellNarrowed("all");
+    }
     log.info({ generation: kernel.generation }, "new generation governs");
     this.#storeAgain();
   }

@@ -8,6 +8,7 @@ import type { Logs } from "../base/log.js";
 import type { Dataplane } from "../bpf/dataplane.js";
 import type { Enrollment } from "../bpf/enrollment.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
+import type { ClosingMeans } from "../bpf/program-types.js";
 import type { Compiler } from "../compile/compiler.js";
 import type { Config } from "../config/schema.js";
 import type { Enforcement } from "../enforce/enforcement.js";
@@ -29,6 +30,7 @@ export interface Parts extends Enforcement {
   readonly started: string;
   /** What the start found wrong and went on without, a sentence each; shown for as long as the daemon runs. */
   readonly startWarnings: readonly string[];
+  readonly closesBy: ClosingMeans;
 }
 
 /** Fill of every map that can fill: of those that the daemon writes by its own count, of the others as last counted. */

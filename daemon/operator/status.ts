@@ -26,6 +26,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
     eventsDropped: eventsDropped(dataplane),
     recent: recentOf(parts, gains),
     authzEnforced: dataplane.settings.authzOff === 0,
+    closesBy: parts.closesBy,
     warnings: [
       ...parts.startWarnings,
       ...dataplane.lacks.map(describe),

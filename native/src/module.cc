@@ -18,6 +18,7 @@
 #include "print.h"
 #include "program.h"
 #include "ring_buffer.h"
+#include "sock_diag.h"
 #include "stats.h"
 
 namespace {
@@ -81,6 +82,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<LinkTracepoint>(exports, "linkTracepoint");
   Export<LinkIterator>(exports, "linkIterator");
   Export<ReadIterator>(exports, "readIterator");
+  Export<DestroySockets>(exports, "destroySockets");
   Export<RingBuffer::Open>(exports, "openRingBuffer");
   Export<NetnsCookie>(exports, "netnsCookie");
   Export<DirectoryLock::Take>(exports, "lockDirectory");

@@ -6,6 +6,7 @@ import { expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import {
   CGROUP_HOOKS,
+  CONNECTION_SWEEP,
   DATAGRAM_SWEEP,
   EXPLAIN_AUTHZ,
   GUARD_PROGRAM,
@@ -27,6 +28,7 @@ it("every program of every hook loads, within its budget of verified instruction
     ...CGROUP_HOOKS.map(({ program }) => program),
     ...TRACE_HOOKS.flatMap(({ program, stub }) => [program, stub]),
     GUARD_PROGRAM,
+    CONNECTION_SWEEP,
     DATAGRAM_SWEEP,
     EXPLAIN_AUTHZ,
   ];

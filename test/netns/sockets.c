@@ -8,6 +8,7 @@
  *   peer N               own N                    close N               listen N
  *   accept N M (of N, as socket M)               begin N HOST PORT (connect, not waiting)
  *   shutdown N (for sending)                     linger N (SO_LINGER 0: close resets)
+ *   defer N (a listener hears of a connection with its first data only)
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
  *
  * An answer is `ok`, what was asked for, or the name of the error.
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -136,6 +138,7 @@ static void churn(int count, const char *host, const char *port)
 static bool open_or_end(char **words, int count, unsigned int number, int fd)
 {
 	const struct linger reset = {.l_onoff = 1};
+	const int seconds = 30;
 	struct sockaddr_storage address = {};
 	socklen_t length = sizeof(address);
 	const char *command = words[0];
@@ -161,6 +164,8 @@ static bool open_or_end(char **words, int count, unsigned int number, int fd)
 		say(listen(fd, 16));
 	} else if (!strcmp(command, "shutdown")) {
 		say(shutdown(fd, SHUT_WR));
+	} else if (!strcmp(command, "defer")) {
+		say(setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)));
 	} else if (!strcmp(command, "linger")) {
 		say(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)));
 	} else if (!strcmp(command, "close")) {

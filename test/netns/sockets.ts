@@ -16,12 +16,10 @@ export async function openSockets(lab: Lab, pod: Pod): Promise<Sockets> {
 }
 
 export class Sockets {
-  readonly #process: RunningProcess;
   readonly #waiting: ((answer: string) => void)[] = [];
   #next = 1;
 
-  constructor(process: RunningProcess) {
-    this.#process = process;
+  constructor(readonly process: RunningProcess) {
     process.onLine((line) => this.#waiting.shift()?.(line));
     void process.exited.finally(() => {
       for (const resolve of this.#waiting.splice(0)) resolve("process ended");
@@ -44,13 +42,13 @@ export class Sockets {
 
   /** Ends the process, and with it every socket. */
   async kill(): Promise<void> {
-    this.#process.kill("SIGKILL");
-    await this.#process.exited;
+    this.process.kill("SIGKILL");
+    await this.process.exited;
   }
 
   /** One command of sockets.c, and its answer. */
   tell(command: string): Promise<string> {
-    this.#process.stdin.write(`${command}\n`);
+    this.process.stdin.write(`${command}\n`);
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 }

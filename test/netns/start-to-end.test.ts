@@ -83,13 +83,13 @@ test("a kernel that refuses a type of program which is needed is told of in one 
   });
 });
 
-test("a kernel that refuses the iterator of UDP sockets is governed all the same, and told of", async () => {
+test("a kernel that refuses the iterators of sockets is governed all the same, and told of", async () => {
   const now = withFlags([], await freePort());
   now.edit("workloads: []\n");
   await now.startXds();
   await withAddon(refusing("sweep"), async () => void (await now.startDaemon()));
   const { warnings } = (await now.admin("/status")) as { warnings: string[] };
-  const said = /BPF programs of type iter\/udp: connected UDP sockets keep .*\[KERNEL_LACKS\]/;
+  const said = /BPF programs of the types iter\/tcp and iter\/udp: connections go on when .*\[KERNEL_LACKS\]/;
   expect(warnings.filter((warning) => said.test(warning))).toHaveLength(1);
   expect(
     now

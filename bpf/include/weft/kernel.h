@@ -24,8 +24,13 @@
 /* ifindex of lo in every network namespace (LOOPBACK_IFINDEX of include/net/flow.h) */
 #define LOOPBACK_IFINDEX 1
 
-/* State of a connected socket of either protocol (enum of include/net/tcp_states.h). */
-#define TCP_ESTABLISHED 1
+/* States of sockets (enum of include/net/tcp_states.h); UDP knows the first and TCP_CLOSE. */
+#define TCP_ESTABLISHED	 1
+#define TCP_SYN_SENT	 2
+#define TCP_TIME_WAIT	 6
+#define TCP_CLOSE	 7
+#define TCP_LISTEN	 10
+#define TCP_NEW_SYN_RECV 12
 
 /* A map as programs may read it: `(struct bpf_map *)&name`. */
 struct bpf_map {
@@ -46,8 +51,10 @@ struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport; /* 0: not connected, or disconnected */
+	__u16 skc_num;	  /* local port, host order */
 	unsigned short skc_family;
 	unsigned char skc_state;
+	int skc_bound_dev_if;
 	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -83,6 +90,7 @@ struct sock {
 	int sk_err;
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data; /* the cgroup that the socket was made in */
+	int sk_rx_dst_ifindex;		      /* where its packets come in */
 } __attribute__((preserve_access_index));
 
 struct inet_sock {

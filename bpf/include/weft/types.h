@@ -276,6 +276,16 @@ struct authz_question {
 	__u32 identity;	   /* number of the source's, 0: none, or no term asks */
 };
 
+/* ---- sweeps ---- */
+
+/* What a sweep writes of each socket that has to go. */
+struct swept_socket {
+	__u8 closed; /* 0: the daemon must do it */
+	__u8 state;  /* before, by the kernel's number */
+	__u16 pad;
+	__u8 request[56]; /* struct inet_diag_req_v2: to whom SOCK_DESTROY is to go */
+};
+
 /* A record of the ring buffer `events`: one access log line. */
 struct connection_event {
 	__u64 time_ns;	   /* CLOCK_MONOTONIC */

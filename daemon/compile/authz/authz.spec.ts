@@ -171,7 +171,14 @@ describe("changes", () => {
 
   it("costs nothing for a policy that concerns no enrolled workload, or says the same in other words", () => {
     const mesh = started(byNamespace);
-    const nothing = { before: [], after: [], changed: new Set(), rejections: [], warnings: [] };
+    const nothing = {
+      before: [],
+      after: [],
+      changed: new Set(),
+      narrowed: new Set(),
+      rejections: [],
+      warnings: [],
+    };
     const elsewhere = policy("q", [[]], { scope: "NAMESPACE", namespace: "elsewhere" });
     expect(mesh.update({ policies: [elsewhere, denyAll], policiesSynced: true })).toEqual(nothing);
     const twice = { ...byNamespace, rules: [...byNamespace.rules, ...byNamespace.rules] };

@@ -9,11 +9,18 @@ import type { Workload } from "../../model/workload.js";
 import type { Ids } from "../ids.js";
 import type { EntryOperation } from "../operation.js";
 import { Places } from "../places.js";
-import type { AuthzChange, AuthzCompiler, AuthzStatistics, GuardedPod, PoliciesInForce } from "./contract.js";
+import type {
+  AuthzChange,
+  AuthzCompiler,
+  AuthzStatistics,
+  GuardedPod,
+  IdentityMove,
+  PoliciesInForce,
+} from "./contract.js";
 import { type Hold, type Holds, holdsOf, isExpired, isReleased, NO_HOLDS } from "./holds.js";
 import { IdentityTable, type InternedIdentity } from "./identity.js";
-import type { Destination } from "./reference.js";
-import { concerns, Scopes } from "./scopes.js";
+import { narrowedPods, type TableInUse } from "./narrowing.js";
+import { concerns, destinationOf, Scopes } from "./scopes.js";
 import { Table } from "./table.js";
 import { compileTerms, type TermList, type TermResult } from "./terms.js";
 
@@ -39,12 +46,6 @@ interface Guard {
   readonly denied: "unnamed" | "oversized" | "unstored" | undefined;
 }
 
-interface TableInUse {
-  readonly table: Table;
-  /** Cookies of the pods it guards. */
-  readonly pods: Set<bigint>;
-}
-
 /** What one compile() gathers. */
 class Pass {
   readonly delta: Delta;
@@ -52,6 +53,7 @@ class Pass {
   readonly before: EntryOperation[] = [];
   readonly after: EntryOperation[] = [];
   readonly changed = new Set<bigint>();
+  readonly narrowed = new Set<bigint>();
   readonly rejections = new Map<string, { name: string; reason: string }>();
   readonly warnings: string[] = [];
   /** Terms already compiled in this pass, by the policies that apply. */
@@ -62,8 +64,8 @@ class Pass {
   }
 
   result(): AuthzChange {
-    const { before, after, changed, warnings, holdBegun } = this;
-    return { before, after, changed, warnings, holdBegun, rejections: [...this.rejections.values()] };
+    const { before, after, changed, narrowed, warnings, holdBegun, rejections } = this;
+    return { before, after, changed, narrowed, warnings, holdBegun, rejections: [...rejections.values()] };
   }
 }
 
@@ -95,6 +97,7 @@ class Compiler implements AuthzCompiler {
 
   compile(delta: Delta, store: ReadableStore, pods: readonly GuardedPod[]): AuthzChange {
     const pass = new Pass(delta);
+    this.#identities.forgetReleased();
     for (const change of delta.policies) this.#indexPolicy(change);
     this.#acquireIdentities(delta.workloads, pass);
     this.#noteAwaiting(delta, store);
@@ -119,6 +122,10 @@ class Compiler implements AuthzCompiler {
   policiesOf(cookie: bigint): PoliciesInForce | undefined {
     const { policies, holds } = this.#guards.get(cookie) ?? {};
     return policies && { policies, held: new Set(holds?.keys()) };
+  }
+
+  narrowedBy(moves: readonly IdentityMove[]): ReadonlySet<bigint> {
+    return narrowedPods(this.#tables.values(), moves, (number) => this.#identities.get(number));
   }
 
   deny(number: number): { changed: ReadonlySet<bigint>; after: EntryOperation[] } {
@@ -363,7 +370,9 @@ class Compiler implements AuthzCompiler {
       this.#tables.get(guard.table)?.pods.add(cookie);
       this.#guards.set(cookie, guard);
     }
-    if (before?.table !== guard?.table) pass.changed.add(cookie);
+    if (before?.table === guard?.table) return;
+    pass.changed.add(cookie);
+    if (guard !== undefined && guard.table !== TableNumber.OPEN) pass.narrowed.add(cookie);
   }
 
   #removeUnusedTables(pass: Pass): void {
@@ -378,11 +387,6 @@ class Compiler implements AuthzCompiler {
     this.#tables.delete(table.number);
     this.#numbers.delete(table.list.content);
   }
-}
-
-/** What of a pod decides which policies apply. */
-function destinationOf({ namespace, workload }: GuardedPod): Destination {
-  return workload ?? { namespace, authorizationPolicies: undefined };
 }
 
 /** The store replaces a workload when something about it changes, and not otherwise. */

@@ -36,11 +36,19 @@ export interface AuthzChange {
   readonly after: EntryOperation[];
   /** Cookies of pods whose guards changed: their entries must be written again. */
   readonly changed: ReadonlySet<bigint>;
+  /** Those of them that may deny now what they allowed before. */
+  readonly narrowed: ReadonlySet<bigint>;
   /** Sets of policies that no table can hold, each named by its largest policy. Those they guard deny. */
   readonly rejections: readonly { readonly name: string; readonly reason: string }[];
   readonly warnings: readonly string[];
   /** Number of the last hold that began with this delta: give it back as Update.holdsOver when its time is up. */
   readonly holdBegun: number | undefined;
+}
+
+/** An address has passed from one identity to another; 0: nobody's. */
+export interface IdentityMove {
+  readonly from: number;
+  readonly to: number;
 }
 
 /** Gauges, as of now. */
@@ -86,6 +94,8 @@ export interface AuthzCompiler {
   guardOf(cookie: bigint): number;
   /** The policies in force for an enrolled pod, those held for a moment among them; `undefined`: it denies or is not enrolled. */
   policiesOf(cookie: bigint): PoliciesInForce | undefined;
+  /** Cookies of pods that may deny now what they allowed before the last compile(), because addresses have moved. */
+  narrowedBy(moves: readonly IdentityMove[]): ReadonlySet<bigint>;
   /**
    * The table could not be stored: its pods are guarded by TABLE_DENY from now on, until their policies or their
    * workloads change, or makeRoom() is called. `after` removes what was stored of it.

@@ -29,15 +29,26 @@ export function stripScheme(text: string): string {
 export class IdentityTable {
   /** By trust domain, namespace, service account: texts that are there anyway; a joined key would be a new one. */
   readonly #known = new Map<string, Map<string, Map<string, InternedIdentity & { workloads: number }>>>();
-  readonly #all = new Set<InternedIdentity>();
+  readonly #byNumber = new Map<number, InternedIdentity>();
+  /** Released since the last forgetReleased(). */
+  readonly #released = new Map<number, InternedIdentity>();
   #last = 0;
 
   get size(): number {
-    return this.#all.size;
+    return this.#byNumber.size;
   }
 
   values(): Iterable<InternedIdentity> {
-    return this.#all;
+    return this.#byNumber.values();
+  }
+
+  /** What a number stands for, or stood for before it was released; `undefined` for one that is forgotten. */
+  get(number: number): InternedIdentity | undefined {
+    return this.#byNumber.get(number) ?? this.#released.get(number);
+  }
+
+  forgetReleased(): void {
+    this.#released.clear();
   }
 
   /** The number of a workload's identity; 0 (none) unless it was acquired before. */
@@ -55,7 +66,7 @@ export class IdentityTable {
     const { trustDomain, namespace, serviceAccount } = workload;
     const identity = { number: ++this.#last, trustDomain, namespace, serviceAccount, workloads: 1 };
     within(within(this.#known, trustDomain), namespace).set(serviceAccount, identity);
-    this.#all.add(identity);
+    this.#byNumber.set(identity.number, identity);
     return identity;
   }
 
@@ -71,7 +82,8 @@ export class IdentityTable {
     byAccount?.delete(serviceAccount);
     if (byAccount?.size === 0) byNamespace?.delete(namespace);
     if (byNamespace?.size === 0) this.#known.delete(trustDomain);
-    this.#all.delete(known);
+    this.#byNumber.delete(known.number);
+    this.#released.set(known.number, known);
     return known;
   }
 

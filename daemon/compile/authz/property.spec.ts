@@ -265,6 +265,34 @@ it(`after every single operation the verdict is the old or the new one (seed ${s
   fc.assert(property, { seed, numRuns: 400 });
 });
 
+it(`whoever denies what it allowed is said to have narrowed (seed ${seed})`, { timeout: 120_000 }, () => {
+  const probes = probesTo([1]);
+  const property = fc.property(policies, allPods, stepArbitrary, (policies, workloads, step) => {
+    const mesh = new TestMesh();
+    enrol(mesh, "pod-1", "pod-2");
+    mesh.update({ workloads, policies, policiesSynced: true });
+    const look = ({ uid, ...connection }: Probe) => {
+      const owner = mesh.store.ownerOf(connection.source);
+      const identity = owner === undefined ? 0 : mesh.compiler.identityOf(owner);
+      return { identity, allowed: mesh.kernelDecision(uid, connection).allowed };
+    };
+    const before = probes.map(look);
+    const change = take(mesh, step);
+    const after = probes.map(look);
+    const moves = before.map(({ identity }, index) => ({ from: identity, to: after[index]?.identity ?? 0 }));
+    const narrowed = new Set([
+      ...change.narrowed,
+      ...mesh.compiler.narrowedBy(moves.filter(({ from, to }) => from !== to)),
+    ]);
+    for (const [index, { uid }] of probes.entries()) {
+      const cookie = mesh.cookieOf(uid);
+      if (before[index]?.allowed && !after[index]?.allowed && cookie !== 0n)
+        expect(narrowed).toContain(cookie);
+    }
+  });
+  fc.assert(property, { seed, numRuns: 400 });
+});
+
 /** What decides a probe at this moment: the policies in force at its destination and who its source is. */
 function viewOf(mesh: TestMesh, { uid, ...connection }: Probe) {
   const workload = mesh.store.workloads.get(uid);
@@ -289,8 +317,8 @@ function enrol(mesh: TestMesh, ...uids: string[]): void {
   for (const uid of uids) mesh.enrol({ uid, namespace: podNamespace(uid), name: uid });
 }
 
-function take(mesh: TestMesh, step: Step): void {
+function take(mesh: TestMesh, step: Step) {
   if (step.kind === "enrol") enrol(mesh, step.uid);
   else if (step.kind === "unenrol") mesh.unenrol(step.uid);
-  mesh.update({ ...(step.kind === "update" ? step.update : {}), policiesSynced: true });
+  return mesh.update({ ...(step.kind === "update" ? step.update : {}), policiesSynced: true });
 }

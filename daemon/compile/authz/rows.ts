@@ -34,6 +34,16 @@ function contentOfChunks(held: ReturnType<typeof heldChunks>): string {
   return held.map(([chunk, words]) => `${chunk}:${words.join()}`).join(" ");
 }
 
+/** Whether `set` has terms in these chunks, bit c for chunk c, that `other` has not. */
+export function hasMore(set: TermSet, other: TermSet, chunks: bigint): boolean {
+  for (const [chunk, words] of set) {
+    if ((chunks & (1n << BigInt(chunk))) === 0n) continue;
+    const others = other.get(chunk);
+    if (words.some((word, at) => (word & ~(others?.[at] ?? 0)) !== 0)) return true;
+  }
+  return false;
+}
+
 /** Words of `shared` are copied before they change. */
 function setTerm(set: Map<number, Uint32Array>, shared: TermSet, position: number, value: boolean): void {
   const chunk = Math.floor(position / CHUNK_TERMS);

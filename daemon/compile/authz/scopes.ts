@@ -2,6 +2,7 @@
 
 import type { Policy } from "../../model/policy.js";
 import type { Change } from "../../model/update.js";
+import type { GuardedPod } from "./contract.js";
 import { applies, type Destination, maySelect } from "./reference.js";
 
 /** Policies by key. */
@@ -66,6 +67,11 @@ function within(
   change(policies);
   if (policies.size > 0) groups.set(namespace, policies);
   else groups.delete(namespace);
+}
+
+/** What of a pod decides which policies apply. */
+export function destinationOf({ namespace, workload }: GuardedPod): Destination {
+  return workload ?? { namespace, authorizationPolicies: undefined };
 }
 
 /** True when a changed policy applied to the destination, applies now, is named by it, or might select it. */

@@ -18,7 +18,7 @@ import type { Places } from "../places.js";
 import type { Dimension } from "./conditions.js";
 import type { Identity, InternedIdentity } from "./identity.js";
 import { ALL_IPV4, addressTruth, blockOf, identityTruth, portOf } from "./leaves.js";
-import { contentOf, PlacedRows, type TermSet, TermSets } from "./rows.js";
+import { contentOf, hasMore, PlacedRows, type TermSet, TermSets } from "./rows.js";
 import type { TermList } from "./terms.js";
 
 /** Significant bits of an address row's key before the address: the table number. */
@@ -113,6 +113,19 @@ export class Table {
   deleteIdentity(identity: InternedIdentity): EntryOperation | undefined {
     const put = this.#putIdentity(identity.number, this.#identity.row(this.#identityTruth(identity)));
     return put && { kind: "delete", map: put.map, key: put.key };
+  }
+
+  get asksForIdentity(): boolean {
+    return this.#identity.isUsed;
+  }
+
+  /** Whether what was allowed may be denied when the source of a connection is another; `undefined`: nobody known. */
+  narrows(from: Identity | undefined, to: Identity | undefined): boolean {
+    if (!this.asksForIdentity) return false;
+    const before = this.#identity.row(this.#identityTruth(from));
+    const after = this.#identity.row(this.#identityTruth(to));
+    const { ALLOW, DENY } = this.list.chunks;
+    return hasMore(after, before, DENY) || hasMore(before, after, ALLOW);
   }
 
   *#putIdentities(identities: Iterable<InternedIdentity>): Generator<PutOperation> {
