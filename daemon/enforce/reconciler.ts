@@ -112,6 +112,11 @@ export class Reconciler {
     if (outgrown !== undefined) yield* this.#renew(outgrown);
   }
 
+  /** Verdicts deny again what they allowed for a while: connections that are open are judged anew. */
+  judgeAgain(): void {
+    this.#tellNarrowed("all");
+  }
+
   /** Does `work` between two updates: the kernel then holds what expected() and leaving() say, if nothing is wrong. */
   betweenUpdates<T>(work: () => T): Promise<T> {
     // biome-ignore lint/correctness/useYield: it takes a turn as a whole

@@ -129,6 +129,7 @@ export class DaemonView implements OperatorView {
   setAuthz(enforced: boolean): void {
     if (enforced === this.authz().enforced) return;
     this.#parts.dataplane.changeSettings({ authzOff: enforced ? 0 : 1 });
+    if (enforced) this.#parts.reconciler.judgeAgain();
     const log = this.#parts.logs.logger("admin");
     if (enforced) log.warn("authorization is enforced again");
     else

@@ -309,6 +309,17 @@ test(`${DENIALS} denials beside a loop of connections leave none of them`, { tim
   expect(opened).toBeGreaterThan(DENIALS);
 });
 
+test("what came in while nothing was enforced is closed when it is again", async () => {
+  const enforce = async (enable: boolean) =>
+    expect((await fetch(`${mesh.adminUrl}/authz?enable=${enable}`, { method: "POST" })).ok).toBe(true);
+  await enforce(false);
+  await send(policies(policy("deny", { ...deny, ...from("client") })));
+  const live = [await connected(v4("server"))];
+  const ending = endOf(live);
+  await enforce(true);
+  expect((await ending).heard).toEqual(["ECONNRESET", "ECONNABORTED"]);
+});
+
 test("what a policy denied while the daemon was away is closed at its start", async () => {
   const live = [await connected(v4("server"))];
   await mesh.endDaemon("SIGKILL");
