@@ -14,9 +14,10 @@ import {
   reasonNames,
   ringBuffers,
 } from "../../daemon/bpf/maps.gen.js";
+import type { EntryOperation } from "../../daemon/compile/operation.js";
 import { tagOfCookie, tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
-import { type BpfObject, loadNative } from "../../native/index.js";
+import { type BpfMap, type BpfObject, type BpfProgram, loadNative } from "../../native/index.js";
 
 type CodecType<C> = C extends Codec<infer T> ? T : never;
 type Key<Name extends MapName> = CodecType<(typeof maps)[Name]["key"]>;
@@ -114,6 +115,9 @@ export function withObject<T>(name: string, entries: readonly Entry[], use: (loa
 
 export class LoadedObject {
   readonly #object: BpfObject;
+  /** Opened once: each handle is a descriptor. */
+  readonly #maps = new Map<string, BpfMap>();
+  readonly #programs = new Map<string, BpfProgram>();
 
   constructor(object: BpfObject) {
     this.#object = object;
@@ -124,27 +128,25 @@ export class LoadedObject {
    * Throws when the program did not find the struct whole.
    */
   run<T>(program: string, codec: Codec<T>, input: T, repeat = 1): T {
-    const { returnValue, data } = this.#object
-      .program(program)
-      .testRun({ data: codec.encode(input), repeat });
+    const { returnValue, data } = this.#programOf(program).testRun({ data: codec.encode(input), repeat });
     if (returnValue !== XDP_PASS) throw new Error(`${program}: returned ${returnValue} instead of XDP_PASS`);
     return codec.decode(data);
   }
 
   /** Runs a program that takes a context alone, such as sk_lookup. Returns its verdict. */
   runContext(program: string, context: Uint8Array): number {
-    return this.#object.program(program).testRun({ context }).returnValue;
+    return this.#programOf(program).testRun({ context }).returnValue;
   }
 
   /** Puts a program behind the stubs. */
   govern(program: string): void {
-    const guards = this.#object.map("guards");
-    guards.updateProgram(maps.guards.key.encode(0), this.#object.program(program));
+    const guards = this.#mapOf("guards");
+    guards.updateProgram(maps.guards.key.encode(0), this.#programOf(program));
   }
 
   /** Runs the stub of a pod. Returns its verdict. */
   runStub(cookie: bigint, context: Uint8Array): number {
-    const [guarded, guards] = [this.#object.map("guarded"), this.#object.map("guards")];
+    const [guarded, guards] = [this.#mapOf("guarded"), this.#mapOf("guards")];
     const stub = loadStub(native, { guarded, guards }, cookie);
     try {
       return stub.testRun({ context }).returnValue;
@@ -153,21 +155,39 @@ export class LoadedObject {
     }
   }
 
+  /** Writes what a compiler wants, one operation after the other. */
+  apply(operations: Iterable<EntryOperation>): void {
+    for (const operation of operations) {
+      const map = this.#mapOf(operation.map);
+      if (operation.kind === "put") map.update(operation.key, operation.value);
+      else map.delete(operation.key);
+    }
+  }
+
+  /** Deletes all entries of hash maps. */
+  empty(names: readonly MapName[]): void {
+    for (const name of names) {
+      const { count, keys } = this.#mapOf(name).entries();
+      const { error } = this.#mapOf(name).deleteBatch(keys, count);
+      if (error !== undefined) throw error;
+    }
+  }
+
   /** Pins maps under their names, for another thread to open. */
   pinMaps(names: readonly MapName[], directory: string): void {
-    for (const name of names) this.#object.map(name).pin(join(directory, name));
+    for (const name of names) this.#mapOf(name).pin(join(directory, name));
   }
 
   /** Pins a program, for another thread to run. */
   pinProgram(name: string, path: string): void {
-    this.#object.program(name).pin(path);
+    this.#programOf(name).pin(path);
   }
 
   /** Says whose stub the judging program is called by, on every CPU. */
   callFor(cookie: bigint): void {
     const value = maps.guarded.value.encode({ cookie, index: 0 });
     const values = Buffer.concat(Array.from({ length: native.possibleCpus() }, () => value));
-    this.#object.map("guarded").update(maps.guarded.key.encode(0), values);
+    this.#mapOf("guarded").update(maps.guarded.key.encode(0), values);
   }
 
   /** How often each reason was counted, by its label; those never counted are absent. */
@@ -181,7 +201,7 @@ export class LoadedObject {
 
   policyHits(): { policy: number; destination: number; dryRun: number; count: number }[] {
     const { size, decode } = maps.policy_hits.key;
-    const { count, keys } = this.#object.map("policy_hits").entries();
+    const { count, keys } = this.#mapOf("policy_hits").entries();
     return Array.from({ length: count }, (_, index) => {
       const key = keys.subarray(index * size, (index + 1) * size);
       return { ...decode(key), count: this.#count("policy_hits", key) };
@@ -198,7 +218,7 @@ export class LoadedObject {
         resolve();
       };
       const timer = setTimeout(done, timeoutMs);
-      const ring = native.openRingBuffer(this.#object.map(ringBuffers.events.name), (records) => {
+      const ring = native.openRingBuffer(this.#mapOf(ringBuffers.events.name), (records) => {
         events.push(...records.map((record) => ConnectionEvent.decode(record)));
         if (events.length >= count) done();
       });
@@ -210,8 +230,20 @@ export class LoadedObject {
     this.#object.close();
   }
 
+  #programOf(name: string): BpfProgram {
+    const program = this.#programs.get(name) ?? this.#object.program(name);
+    this.#programs.set(name, program);
+    return program;
+  }
+
+  #mapOf(name: string): BpfMap {
+    const map = this.#maps.get(name) ?? this.#object.map(name);
+    this.#maps.set(name, map);
+    return map;
+  }
+
   #count(map: "reasons" | "policy_hits", key: Uint8Array): number {
-    const value = this.#object.map(map).lookup(key);
+    const value = this.#mapOf(map).lookup(key);
     return value === undefined ? 0 : Number(maps[map].value.decode(value).count);
   }
 }
