@@ -33,12 +33,14 @@ static __always_inline void set_marks(struct bpf_sock_ops *ctx, int marks)
 		bpf_sock_ops_cb_flags_set(ctx, marks);
 }
 
-/* The marks of an established connection. A line of the access log tells the state before the end,
- * which only the callback knows. */
-static __always_inline int established(int mark)
+/* The marks of an established connection: none that costs anything with each segment. A line of the
+ * access log tells the state before the end, which only the callback knows. */
+static __always_inline int established(const struct tcp_sock *tcp, int mark)
 {
 	const struct settings *current = get_settings();
 
+	if (is_mptcp(tcp))
+		mark &= ~MARK_REMEMBERED;
 	if (current && current->ends_traced && !current->access_log)
 		return mark;
 	return mark | MARK_FOLLOWED;
@@ -79,7 +81,10 @@ static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 
 	if (!(mark & MARK_OUTBOUND))
 		return DONE;
-	bpf_sock_ops_cb_flags_set(ctx, established(mark));
+	tcp = socket_of(ctx);
+	if (!tcp)
+		return DONE;
+	bpf_sock_ops_cb_flags_set(ctx, established(tcp, mark));
 	if (mark & MARK_REMEMBERED) {
 		socket = bpf_get_socket_cookie(ctx);
 		place = find_place(socket, &probe);
@@ -93,8 +98,7 @@ static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 		count_opened(&parties);
 		return DONE;
 	}
-	tcp = socket_of(ctx);
-	if (tcp && find_parties(tcp, DIRECTION_OUTBOUND, &parties))
+	if (find_parties(tcp, DIRECTION_OUTBOUND, &parties))
 		count_opened(&parties);
 	return DONE;
 }
@@ -121,7 +125,7 @@ static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 		if (remember_connection(&connection))
 			mark |= MARK_REMEMBERED;
 	}
-	set_marks(ctx, established(mark));
+	set_marks(ctx, established(tcp, mark));
 	return DONE;
 }
 

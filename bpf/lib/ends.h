@@ -79,14 +79,16 @@ static __always_inline bool read_ending(const struct tcp_sock *tcp, struct endin
 	int mark = mark_of(tcp);
 	struct pod_numbers pod;
 
+	/* MPTCP does not say whether it is remembered: it is asked for. */
+	if ((mark & MARK_REMEMBERED || is_mptcp(tcp)) &&
+	    take_connection(cookie_of(tcp), &ending->connection)) {
+		recall_parties(&ending->connection, &ending->parties);
+		return true;
+	}
 	if (!(mark & MARK_REMEMBERED))
 		return find_parties(tcp,
 				    mark & MARK_INBOUND ? DIRECTION_INBOUND : DIRECTION_OUTBOUND,
 				    &ending->parties);
-	if (take_connection(cookie_of(tcp), &ending->connection)) {
-		recall_parties(&ending->connection, &ending->parties);
-		return true;
-	}
 	if (read_pod(netns_of(tcp), &pod))
 		count_reason(REASON_CONNECTION_EVICTED);
 	return false;

@@ -14,7 +14,9 @@ enum mark {
 	MARK_OUTBOUND = BPF_SOCK_OPS_RTO_CB_FLAG,
 	/* An enrolled pod has accepted it. */
 	MARK_INBOUND = BPF_SOCK_OPS_RETRANS_CB_FLAG,
-	/* More of it stands in `connections`. */
+	/* More of it stands in `connections`. Segments with options that TCP does not know call for
+	 * this one, all those of MPTCP among them, which therefore bears it only while connecting.
+	 */
 	MARK_REMEMBERED = BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG,
 	MARK_ANY = MARK_OUTBOUND | MARK_INBOUND | MARK_REMEMBERED,
 	/* Beside a mark, and none itself: the state callback will tell of the end. So while

@@ -14,6 +14,12 @@ static __always_inline int mark_of(const struct tcp_sock *tcp)
 	return tcp->bpf_sock_ops_cb_flags & MARK_ANY;
 }
 
+/* A subflow of an MPTCP socket. */
+static __always_inline bool is_mptcp(const struct tcp_sock *tcp)
+{
+	return bpf_core_field_exists(struct tcp_sock, is_mptcp) && tcp->is_mptcp;
+}
+
 /* Whether the socket bears the marks of a connection that was established, and whose end no
  * callback tells of. */
 static __always_inline bool is_unfollowed(const struct tcp_sock *tcp)

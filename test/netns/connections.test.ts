@@ -197,6 +197,22 @@ test("an MPTCP socket whose peer speaks it too tells the address that it asked f
   expect(await socket.tell("peer")).toBe("10.96.1.8 71");
   const accepted = await serving.accept(listener);
   expect(await accepted.tell("peer")).toMatch(/^10\.77\.0\.11 /);
+
+  // Each segment has options that TCP does not know: none of them may call a program.
+  const statistics = loadNative(packageRoot()).enableStats();
+  const runs = () => world.mesh.metric("weft_bpf_program_runs_total", { program: "weft_sockops" });
+  const before = await runs();
+  for (let message = 0; message < 200; message++) await accepted.must("send");
+  const details = ["ss", "-HtinM", "dport", "=", ":7071"];
+  const segments = async () =>
+    Number(/data_segs_in:(\d+)/.exec((await world.lab.exec(world.peers.client.pod, details)).stdout)?.[1]);
+  await until("the messages", async () => (await segments()) > 10);
+  expect((await runs()) - before).toBeLessThan((await segments()) / 2);
+  statistics.close();
+
+  const labels = { reporter: "source", destination_service: "mptcp.shop.svc.cluster.local" };
+  const ended = await closed(labels);
   for (const end of [socket, accepted, listener]) await end.must("close");
+  await until("its end", async () => (await closed(labels)) === ended + 1);
   await serving.kill();
 });

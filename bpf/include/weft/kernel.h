@@ -115,6 +115,7 @@ struct tcp_sock {
 	__u32 lost;
 	struct minmax rtt_min;
 	__u8 bpf_sock_ops_cb_flags;
+	_Bool is_mptcp; /* where the kernel was built with it */
 } __attribute__((preserve_access_index));
 
 struct mptcp_sock {
