@@ -346,6 +346,7 @@ describe("what leaves", () => {
   it("is the table with its rows: a hook may have been led to it just before", async () => {
     await start(1_000_000);
     await apply({ policies: [onPorts("p", 3)], policiesSynced: true });
+    await endGrace();
     const before = guardOf(7n) ?? 0;
     const isThere = () =>
       kernel.kernel.authz_tables.lookup(maps.authz_tables.key.encode(before)) !== undefined;
