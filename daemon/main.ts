@@ -106,7 +106,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     names: compiler.names,
     counters: counterSource({ dataplane, compiler }),
     state: stateSource({ ...enforcement, xds, compiler }),
-    accessLog: writer,
+    accessLog,
     log: logs.lines,
     build: version,
     legacyNames: config.legacyMetricNames,
@@ -187,8 +187,10 @@ function openAccessLog(
     format: config.accessLogFormat,
     // What nobody says now is as it was last left.
     enabled: config.accessLog ?? feed.isStoredOn,
+    denialLimit: config.accessLogDenialLimit,
     feed,
   });
+  open.add(() => accessLog.stop());
   accessLog.start();
   return ok({ accessLog, writer });
 }

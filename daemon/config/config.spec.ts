@@ -147,6 +147,11 @@ describe("loadConfig", () => {
     for (const limit of ["1000.5", "99999999999", "0", "-1", "1e3x"]) {
       expect(errorsOf({ yaml: `map-limit: ${limit}` }), limit).toHaveLength(1);
     }
+    expect(load({}).accessLogDenialLimit).toBe(10);
+    expect(load({ args: ["--access-log-denial-limit", "1"] }).accessLogDenialLimit).toBe(1);
+    expect(errorsOf({ args: ["--access-log-denial-limit", "0"] })).toEqual([
+      'access-log-denial-limit in flag --access-log-denial-limit: "0" is no whole number from 1 to 1000000',
+    ]);
     expect(errorsOf({ args: ["--sync-timeout", "1000h"] })).toEqual([
       'sync-timeout in flag --sync-timeout: "1000h" is too long: 596h is the most',
     ]);

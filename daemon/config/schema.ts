@@ -25,6 +25,9 @@ const text = z.string({ error: "expected text" });
 const name = text.regex(/^[^~\s]+$/, "expected a name without blanks and ~");
 const address = text.refine((value) => isIP(value) !== 0, "expected an IP address");
 
+/** The kernel's capacity of a map is a u32, which it rounds up to a power of two. */
+const MAX_ENTRIES = 2 ** 31;
+
 export const schema = z.object({
   xdsAddress: parsed(parseHostPort)
     .prefault("127.0.0.1:15010")
@@ -116,6 +119,10 @@ export const schema = z.object({
     text: "append the access log to this file",
     shownDefault: "standard output",
   }),
+  accessLogDenialLimit: parsed(wholeNumber(1_000_000)).prefault("10").register(help, {
+    argument: "LINES",
+    text: "denials a second that the access log holds of one policy at one workload; it counts the others",
+  }),
   syncTimeout: parsed(parseDuration).prefault("30s").register(help, {
     argument: "DURATION",
     text: "how long a start waits for the control plane before it warns; it goes on waiting",
@@ -137,7 +144,7 @@ export const schema = z.object({
     argument: "NAMESPACE",
     text: "namespace whose selector policies reach every other, as istiod has it",
   }),
-  mapLimit: parsed(parseEntries).prefault("4194304").register(help, {
+  mapLimit: parsed(wholeNumber(MAX_ENTRIES)).prefault("4194304").register(help, {
     argument: "ENTRIES",
     text: "the most entries that any configuration map may grow to",
   }),
@@ -184,13 +191,13 @@ export function envName(key: Key): string {
   return `WEFT_${kebab(key).replaceAll("-", "_").toUpperCase()}`;
 }
 
-/** The kernel's capacity of a map is a u32, which it rounds up to a power of two. */
-const MAX_ENTRIES = 2 ** 31;
-
-function parseEntries(text: string): Parsed<number> {
-  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (value >= 1 && value <= MAX_ENTRIES) return { ok: true, value };
-  return { ok: false, reason: `"${text}" is no whole number from 1 to ${MAX_ENTRIES}` };
+/** Reads a whole number from 1 to `most`. */
+function wholeNumber(most: number): (text: string) => Parsed<number> {
+  return (text) => {
+    const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= 1 && value <= most) return { ok: true, value };
+    return { ok: false, reason: `"${text}" is no whole number from 1 to ${most}` };
+  };
 }
 
 function parseLoopback(text: string): Parsed<HostPort> {

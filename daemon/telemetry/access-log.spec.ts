@@ -3,12 +3,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LineWriter } from "../base/line-writer.js";
-import { ConnectionEvent, Direction, EventKind } from "../bpf/maps.gen.js";
+import { ConnectionEvent, Direction, EventKind, Reason } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
+import type { Policy } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
+import { pod } from "../model/test-samples.js";
 import { AccessLog, type Wanted } from "./access-log.js";
 import { createWallClock } from "./clock.js";
 import { parseFilter } from "./record.js";
+
+const policy: Policy = {
+  ...{ name: "p", namespace: "istio-system", scope: "GLOBAL", action: "DENY", dryRun: false, rules: [] },
+};
 
 let directory = "";
 let path = "";
@@ -33,7 +39,7 @@ describe("AccessLog", () => {
     policy: () => undefined,
   };
 
-  function bytesOf(kind: EventKind): Uint8Array {
+  function bytesOf(kind: EventKind, fields: Partial<ConnectionEvent> = {}): Uint8Array {
     return ConnectionEvent.encode({
       timeNs: 1n,
       durationNs: 1n,
@@ -57,8 +63,53 @@ describe("AccessLog", () => {
       minRttUs: 0,
       retransmits: 0,
       lost: 0,
+      ...fields,
     });
   }
+
+  it("limits denials by policy and workload, and neither other records nor live readers", async () => {
+    const writer = openWriter(path);
+    let send: (records: readonly Uint8Array[]) => void = () => undefined;
+    const names: ResourcesById = {
+      workload: (id) => pod(`pod-${id}`),
+      service: () => undefined,
+      policy: (id) => (id === 0 ? undefined : { ...policy, name: `p-${id}` }),
+    };
+    const log = new AccessLog({
+      ...{ names, writer, clock: (ns: bigint) => ns, format: "text", enabled: true, denialLimit: 2 },
+      feed: {
+        want(_, onRecords) {
+          send = onRecords;
+        },
+      },
+    });
+    log.start();
+    const filter = parseFilter("");
+    if (!filter.ok) throw new Error(filter.reason);
+    let tailed = 0;
+    const stop = log.tail({ format: "text", filter: filter.filter }, () => tailed++);
+    const denial = (policy: number, destination: number) =>
+      bytesOf(EventKind.DENIED, { policy, destination, reason: Reason.AUTHZ_DENIED });
+    const records = [denial(1, 1), denial(1, 2), denial(2, 1), bytesOf(EventKind.CLOSED)];
+    for (let round = 0; round < 50; round++) send(records);
+    stop();
+    log.stop();
+    await writer.close();
+    const lines = readFileSync(path, "utf8").trim().split("\n");
+    const of = (...parts: string[]) => lines.filter((line) => parts.every((part) => line.includes(part)));
+    expect(of("event=closed")).toHaveLength(50);
+    for (const [policy, workload] of [
+      ["p-1", "pod-1"],
+      ["p-1", "pod-2"],
+      ["p-2", "pod-1"],
+    ]) {
+      const denials = of(`policy=istio-system/${policy}`, `dst.workload=${workload},`);
+      expect(denials).toHaveLength(3);
+      expect(denials.at(-1)).toMatch(/, policy=istio-system\/p-\d, suppressed=47$/);
+    }
+    expect(log.suppressed).toBe(3 * 47);
+    expect(tailed).toBe(4 * 50);
+  });
 
   it("writes while enabled, and asks the kernel for records only while somebody wants them", async () => {
     const writer = openWriter(path);
@@ -70,6 +121,7 @@ describe("AccessLog", () => {
       writer,
       format: "json",
       enabled: false,
+      denialLimit: 10,
       feed: {
         want(now, onRecords) {
           wanted.push(now);

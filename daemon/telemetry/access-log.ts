@@ -3,7 +3,16 @@
 import type { LineWriter } from "../base/line-writer.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import type { WallClock } from "./clock.js";
-import { jsonLine, type RecordFilter, type RecordFormat, readRecord, textLine } from "./record.js";
+import { LineLimit } from "./line-limit.js";
+import {
+  type AccessRecord,
+  jsonLine,
+  type RecordFilter,
+  type RecordFormat,
+  readRecord,
+  textLine,
+  verdictKind,
+} from "./record.js";
 
 export interface TailOptions {
   readonly format: RecordFormat;
@@ -19,6 +28,8 @@ export interface AccessLogOptions {
   readonly writer: LineWriter;
   readonly format: RecordFormat;
   readonly enabled: boolean;
+  /** Denials, and dry-run matches, a second that are written of one policy at one workload. */
+  readonly denialLimit: number;
   readonly feed: RecordFeed;
 }
 
@@ -36,11 +47,31 @@ interface Tail extends TailOptions {
 export class AccessLog {
   readonly #options: AccessLogOptions;
   readonly #tails = new Set<Tail>();
+  readonly #limit: LineLimit<AccessRecord>;
   #enabled: boolean;
 
   constructor(options: AccessLogOptions) {
     this.#options = options;
     this.#enabled = options.enabled;
+    this.#limit = new LineLimit({
+      most: options.denialLimit,
+      write: (record, suppressed) => this.#write({ ...record, suppressed }),
+    });
+  }
+
+  /** Lines that reached the output. */
+  get written(): number {
+    return this.#options.writer.written;
+  }
+
+  /** Lines that the output did not take. */
+  get dropped(): number {
+    return this.#options.writer.dropped;
+  }
+
+  /** Denials and dry-run matches that stand in the number of another line. */
+  get suppressed(): number {
+    return this.#limit.suppressed;
   }
 
   get enabled(): boolean {
@@ -53,6 +84,7 @@ export class AccessLog {
   }
 
   setEnabled(enabled: boolean): void {
+    this.#limit.flush();
     this.#change(() => {
       this.#enabled = enabled;
     });
@@ -63,20 +95,36 @@ export class AccessLog {
     this.#ask();
   }
 
+  /** Writes what is held back. */
+  stop(): void {
+    this.#limit.flush();
+  }
+
   #ask(): void {
     this.#options.feed.want(this.wanted, (records) => this.#handle(records));
   }
 
   #handle(records: readonly Uint8Array[]): void {
     if (this.wanted === "off") return;
-    const { names, clock, writer, format } = this.#options;
+    const { names, clock } = this.#options;
     for (const bytes of records) {
       const record = readRecord(bytes, names, clock);
-      if (this.#enabled) writer.write(format === "json" ? jsonLine(record) : textLine(record));
+      if (this.#enabled) this.#log(record);
       for (const tail of this.#tails) {
-        if (tail.filter(record)) tail.onLine(tail.format === "json" ? jsonLine(record) : textLine(record));
+        if (tail.filter(record)) tail.onLine(lineOf(record, tail.format));
       }
     }
+  }
+
+  /** Whoever is denied chooses how often: that fills no disk. */
+  #log(record: AccessRecord): void {
+    const kind = verdictKind(record);
+    if (kind === undefined) this.#write(record);
+    else this.#limit.offer(kind, record);
+  }
+
+  #write(record: AccessRecord): void {
+    this.#options.writer.write(lineOf(record, this.#options.format));
   }
 
   /** Hands over every matching line until the returned function is called. */
@@ -91,4 +139,8 @@ export class AccessLog {
     change();
     if (this.wanted !== before) this.#ask();
   }
+}
+
+function lineOf(record: AccessRecord, format: RecordFormat): string {
+  return format === "json" ? jsonLine(record) : textLine(record);
 }

@@ -36,7 +36,7 @@ const names: ResourcesById = {
   workload: (id) => WORKLOADS.get(id),
   service: (id) =>
     id === 9 ? service("reviews", { hostname: "reviews.default.svc.cluster.local" }) : undefined,
-  policy: (id) => (id === 5 ? deny : undefined),
+  policy: (id) => ({ 5: deny, 6: { ...deny, name: "ratings", action: "ALLOW" as const } })[id],
 };
 
 function key(fields: Partial<TrafficKey>): TrafficKey {
@@ -70,6 +70,8 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
         { policy: 5, destination: 3, dryRun: false, count: 4n },
         { policy: 0, destination: 0, dryRun: false, count: 1n },
         { policy: 5, destination: 1, dryRun: true, count: 8n },
+        { policy: 6, destination: 1, dryRun: true, count: 16n },
+        { policy: 7, destination: 1, dryRun: true, count: 32n },
       ],
       maps: () => [{ name: "slots", entries: 3, capacity: 32768 }],
       programs: () => [{ name: "weft_connect4", runTimeNs: 1_500_000_002n, runCount: 11n }],
@@ -87,7 +89,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
       policyHolds: () => ({ begun: 5, expired: 2 }),
       pods: () => ({ named: 2, unnamed: 1, pending: 0, failed: 1 }),
     },
-    accessLog: { written: 4, dropped: 1 },
+    accessLog: { written: 4, dropped: 1, suppressed: 6 },
     log: { written: 9, dropped: 2 },
     build: { version: "1", commit: "c", layout: "l" },
     legacyNames: false,
@@ -237,7 +239,9 @@ describe("metrics of the daemon", () => {
     expect(value("weft_bpf_program_run_seconds_total")).toBeCloseTo(1.500000002, 9);
     expect(value("weft_policy_denials_total", { policy: "default/no-ratings" })).toBe(6);
     expect(value("weft_policy_denials_total", { policy: "-" })).toBe(1);
-    expect(value("weft_policy_dry_run_matches_total", { destination_workload: "productpage" })).toBe(8);
+    const dryRuns = (verdict: string) =>
+      value("weft_policy_dry_run_matches_total", { destination_workload: "productpage", verdict });
+    expect(["would_deny", "would_allow", "-"].map(dryRuns)).toEqual([8, 16, 32]);
     expect(value("weft_xds_messages_total")).toBe(2);
     expect(value("weft_xds_bytes_total")).toBe(100);
     expect(value("weft_xds_responses_total", { type: "Address", answer: "nack" })).toBe(1);
@@ -249,6 +253,8 @@ describe("metrics of the daemon", () => {
     expect(value("weft_policy_holds_total", { event: "begun" })).toBe(5);
     expect(value("weft_policy_holds_total", { event: "expired" })).toBe(2);
     expect(value("weft_access_log_lines_total", { result: "dropped" })).toBe(1);
+    expect(value("weft_access_log_lines_total", { result: "suppressed" })).toBe(6);
+    expect(value("weft_log_lines_total", { result: "suppressed" })).toBeUndefined();
     expect(page.get("weft_access_log_lines_total")?.type).toBe("counter");
     expect(value("weft_bpf_map_write_failures_total", { map: "slots" })).toBe(1);
     expect(page.get("weft_xds_response_to_kernel_seconds")?.type).toBe("histogram");

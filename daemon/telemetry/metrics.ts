@@ -8,6 +8,7 @@ import type { ResourcesById } from "../model/resource-ids.js";
 import { collectProcessMetrics } from "./event-loop.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
 import type { Instruments } from "./instruments.js";
+import { dryRunVerdict } from "./record.js";
 import type { ControlPlaneCounters, CounterSource, StateSource } from "./sources.js";
 import { trafficMetrics } from "./traffic-metrics.js";
 
@@ -27,6 +28,8 @@ export interface MetricsOptions {
 export interface LineCounts {
   readonly written: number;
   readonly dropped: number;
+  /** Left out for being like others. */
+  readonly suppressed?: number;
 }
 
 export interface Metrics {
@@ -115,8 +118,11 @@ function addCounter(
 }
 
 function addLines(registry: Registry, name: string, what: string, lines: LineCounts): void {
-  const help = `${what}, written or dropped because the output failed or was too slow`;
-  addCounter(registry, name, help, "result", () => ({ written: lines.written, dropped: lines.dropped }));
+  const help = `${what}, written, dropped because the output failed or was too slow, or suppressed as too many alike`;
+  addCounter(registry, name, help, "result", () => {
+    const { written, dropped, suppressed } = lines;
+    return suppressed === undefined ? { written, dropped } : { written, dropped, suppressed };
+  });
 }
 
 function addXds(registry: Registry, xds: () => ControlPlaneCounters): void {
@@ -223,7 +229,8 @@ function* policyMetrics(counters: CounterSource, names: ResourcesById): Generato
       label("destination_workload_namespace", workload?.namespace ?? "-"),
     ].join(",");
     const sums = dryRun ? dryRuns : denials;
-    sums.set(labels, (sums.get(labels) ?? 0n) + count);
+    const key = dryRun ? `${labels},${label("verdict", dryRunVerdict(named))}` : labels;
+    sums.set(key, (sums.get(key) ?? 0n) + count);
   }
   yield familyHead(
     "weft_policy_denials_total",
@@ -234,7 +241,7 @@ function* policyMetrics(counters: CounterSource, names: ResourcesById): Generato
   yield familyHead(
     "weft_policy_dry_run_matches_total",
     "counter",
-    "Connections that a dry-run policy would have decided",
+    "Connections that a dry-run policy matched, by what it would have done: would_deny, would_allow",
   );
   for (const [labels, count] of dryRuns) yield sample("weft_policy_dry_run_matches_total", labels, count);
 }

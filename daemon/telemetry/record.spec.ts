@@ -86,6 +86,22 @@ describe("text form", () => {
     expect(none.endsWith(", reason=authz_no_allow, policy=-")).toBe(true);
   });
 
+  it("says of a dry-run match what would have been", () => {
+    const match = { kind: EventKind.DRY_RUN, policy: 4 };
+    expect(textLine(record(match))).toMatch(/event=dry_run, .*, reason=would_deny, policy=mesh\/deny-all$/);
+    const allowing: ResourcesById = { ...names, policy: () => ({ ...policy, action: "ALLOW" }) };
+    const allowed = readRecord(ConnectionEvent.encode({ ...event, ...match }), allowing, () => 0n);
+    expect(allowed.reason).toBe("would_allow");
+    expect(record({ ...match, policy: 9 }).reason).toBe("-");
+  });
+
+  it("ends with the number of records that it stands for", () => {
+    const denied = record({ kind: EventKind.DENIED, reason: Reason.AUTHZ_DENIED, policy: 4 });
+    expect(textLine({ ...denied, suppressed: 7 })).toMatch(/policy=mesh\/deny-all, suppressed=7$/);
+    expect(JSON.parse(jsonLine({ ...denied, suppressed: 7 })).suppressed).toBe(7);
+    expect(Object.keys(JSON.parse(jsonLine(denied)))).not.toContain("suppressed");
+  });
+
   it("tells what was asked for when it was translated, IPv6 in brackets", () => {
     const line = textLine(
       record({

@@ -11,7 +11,7 @@ import {
   WorkloadId,
 } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
-import { policyKey } from "../model/policy.js";
+import { type Policy, policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import type { WallClock } from "./clock.js";
 
@@ -42,10 +42,12 @@ export interface AccessRecord {
   readonly packetLoss: number;
   /** What the application asked for, when that was translated; undefined otherwise. */
   readonly originalAddress: string | undefined;
-  /** Why, unless the connection simply closed. */
+  /** Why, unless the connection simply closed; of a dry-run match `would_deny` or `would_allow`. */
   readonly reason: string | undefined;
   /** `namespace/name` on a denial or a dry-run match, `-` when no ALLOW matched; undefined otherwise. */
   readonly policy: string | undefined;
+  /** How many others of its kind this record stands for, which nobody wrote. */
+  readonly suppressed: number;
 }
 
 /** TCP states by the kernel's number (include/net/tcp_states.h). */
@@ -96,9 +98,23 @@ export function readRecord(bytes: Uint8Array, names: ResourcesById, clock: WallC
     retransmissions: event.retransmits,
     packetLoss: event.lost,
     originalAddress: translated ? socketAddress(event.originalAddress, event.originalPort) : undefined,
-    reason: event.kind === EventKind.CLOSED ? undefined : (reasonNames[event.reason] ?? String(event.reason)),
+    reason: reasonOf(event, names),
     policy: judged ? policyName(names, event.policy) : undefined,
+    suppressed: 0,
   };
+}
+
+/** What a dry-run policy would have done by a match; `-` when it is not known any more. */
+export function dryRunVerdict(policy: Policy | undefined): string {
+  if (policy === undefined) return "-";
+  return policy.action === "DENY" ? "would_deny" : "would_allow";
+}
+
+/** What denials and dry-run matches have in common of which one may stand for others; undefined for anything else. */
+export function verdictKind(record: AccessRecord): string | undefined {
+  const { policy, event, state, reason, destinationNamespace, destinationWorkload } = record;
+  if (policy === undefined) return undefined;
+  return [event, state, reason, policy, destinationNamespace, destinationWorkload].join(" ");
 }
 
 /** The line that operators' scripts know; what we add follows after its last field. Without line end. */
@@ -117,7 +133,8 @@ export function textLine(record: AccessRecord): string {
   const original = record.originalAddress === undefined ? "" : `, dst.original=${record.originalAddress}`;
   const reason = record.reason === undefined ? "" : `, reason=${record.reason}`;
   const policy = record.policy === undefined ? "" : `, policy=${word(record.policy)}`;
-  return line + original + reason + policy;
+  const suppressed = record.suppressed === 0 ? "" : `, suppressed=${record.suppressed}`;
+  return line + original + reason + policy + suppressed;
 }
 
 /** One JSON object with the keys of the text form; 64-bit numbers stand in full, as JSON allows. Without line end. */
@@ -127,6 +144,7 @@ export function jsonLine(record: AccessRecord): string {
   const original = record.originalAddress === undefined ? "" : `,"dst.original":"${record.originalAddress}"`;
   const reason = record.reason === undefined ? "" : `,"reason":"${record.reason}"`;
   const policy = record.policy === undefined ? "" : `,"policy":${text(record.policy)}`;
+  const suppressed = record.suppressed === 0 ? "" : `,"suppressed":${record.suppressed}`;
   return (
     `{"time":"${date}T${time}.${nanoseconds}Z",` +
     `"src.addr":"${record.sourceAddress}","src.workload":${text(record.sourceWorkload)},` +
@@ -137,7 +155,7 @@ export function jsonLine(record: AccessRecord): string {
     `"duration_ns":${record.durationNs},"event":"${record.event}","state":"${record.state}",` +
     `"srtt_us":${record.srttUs},"min_rtt_us":${record.minRttUs},` +
     `"retransmissions":${record.retransmissions},"packet_loss":${record.packetLoss}` +
-    `${original}${reason}${policy}}`
+    `${original}${reason}${policy}${suppressed}}`
   );
 }
 
@@ -199,6 +217,12 @@ function wildcard(pattern: string): (text: string) => boolean {
     }
     return text.length - last.length >= at && text.endsWith(last);
   };
+}
+
+function reasonOf({ kind, reason, policy }: ConnectionEvent, names: ResourcesById): string | undefined {
+  if (kind === EventKind.CLOSED) return undefined;
+  if (kind === EventKind.DRY_RUN) return dryRunVerdict(names.policy(policy));
+  return reasonNames[reason] ?? String(reason);
 }
 
 function policyName(names: ResourcesById, id: number): string {

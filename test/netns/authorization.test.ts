@@ -157,6 +157,58 @@ test("a pod that opens connections gets its replies, whatever guards it", async 
   await push({}, isOpen(client));
 });
 
+test("a dry-run policy changes nothing, and log and metric say what it would have done", async () => {
+  const { other } = world.peers;
+  const dryRun = [
+    policy("try-deny", "DENY", { principals: [principal("other")] }, { dryRun: true }),
+    policy("try-allow", "ALLOW", { principals: [principal("other")] }, { dryRun: true }),
+  ];
+  const start = world.mesh.accessLog().length;
+  const lineOf = (name: string) =>
+    world.mesh
+      .accessLog()
+      .slice(start)
+      .find((line) => line.includes("event=dry_run") && line.endsWith(`policy=shop/${name}`));
+  await push({ policies: dryRun }, async () => {
+    expect(await ask(other)).toMatchObject({ ok: true });
+    return lineOf("try-deny") !== undefined && lineOf("try-allow") !== undefined;
+  });
+  expect(lineOf("try-deny")).toContain("reason=would_deny");
+  expect(lineOf("try-allow")).toContain("reason=would_allow");
+  for (const [name, verdict] of [
+    ["try-deny", "would_deny"],
+    ["try-allow", "would_allow"],
+  ]) {
+    const labels = { policy: `shop/${name}`, verdict: String(verdict) };
+    expect(await world.freshMetric("weft_policy_dry_run_matches_total", labels)).toBeGreaterThan(0);
+  }
+});
+
+test("a flood of denials is counted whole, and logged in a few lines that stand for all", async () => {
+  const flood = 1000;
+  const { other } = world.peers;
+  await push({ policies: [denyOther] }, isRefused(other));
+  const labels = { policy: "shop/deny-other", destination_workload: "web-a" };
+  const before = await world.freshMetric("weft_policy_denials_total", labels);
+  const start = world.mesh.accessLog().length;
+  const began = performance.now();
+  const to = { host: "10.77.0.21", port: targetPort };
+  const { errors } = await other.call("askMany", { ...to, count: flood, concurrency: 4 });
+  expect(errors).toEqual({ ECONNREFUSED: flood });
+  const lines = () =>
+    world.mesh
+      .accessLog()
+      .slice(start)
+      .filter((line) => line.includes("dst.addr=10.77.0.21:") && line.includes("event=denied"));
+  const standFor = () =>
+    lines().reduce((sum, line) => sum + 1 + Number(/, suppressed=(\d+)$/.exec(line)?.[1] ?? 0), 0);
+  await until("all of them in the log", () => standFor() === flood);
+  const seconds = Math.ceil((performance.now() - began) / 1000) + 1;
+  expect(lines().length).toBeLessThanOrEqual(seconds * 11);
+  expect(lines().at(-1)).toMatch(/src\.workload=other, .* reason=authz_denied, policy=shop\/deny-other/);
+  expect(await world.freshMetric("weft_policy_denials_total", labels)).toBe(before + flood);
+});
+
 /** The line of the access log for `other` being refused at `host`, for this reason. */
 async function denialOf(host: string, reason: string): Promise<string> {
   expect(await ask(world.peers.other, host, targetPort)).toMatchObject({ ok: false, code: "ECONNREFUSED" });
