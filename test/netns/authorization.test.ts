@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { AuthzExplanation, AuthzPolicies, StatusResponse } from "../../daemon/admin/answers.js";
 import type { Peer } from "../../lab/peer.js";
 import { slowness, until } from "../../lab/wait.js";
+import { openSockets } from "./sockets.js";
 import { createWorld, type Knobs, targetPort, vip, type World, webPort } from "./world.js";
 
 let world: World;
@@ -155,6 +156,25 @@ test("a pod that opens connections gets its replies, whatever guards it", async 
   );
   expect(await ask(client, "10.77.0.91", targetPort)).toMatchObject({ ok: true, reply: "outside" });
   await push({}, isOpen(client));
+});
+
+test("IP options and extension headers evade no rule", async () => {
+  const { other } = world.peers;
+  const sockets = await openSockets(world.lab, other.pod);
+  const connect = async (family: 4 | 6, host: string) => {
+    const socket = await sockets.open(`tcp ${family}`);
+    await socket.must("options");
+    return socket.tell("connect", `${host} ${targetPort}`);
+  };
+  const both = async () => [await connect(4, "10.77.0.21"), await connect(6, "fd77::21")];
+  try {
+    await push({}, isOpen(other));
+    expect(await both()).toEqual(["ok", "ok"]);
+    await push({ policies: [denyOther] }, isRefused(other));
+    expect(await both()).toEqual(["ECONNREFUSED", "ECONNREFUSED"]);
+  } finally {
+    await sockets.kill();
+  }
 });
 
 test("a dry-run policy changes nothing, and log and metric say what it would have done", async () => {

@@ -8,6 +8,7 @@
  *   peer N               own N                    close N               listen N
  *   accept N M (of N, as socket M)               begin N HOST PORT (connect, not waiting)
  *   shutdown N (for sending)                     linger N (SO_LINGER 0: close resets)
+ *   options N (every packet with IPv4 options, or an IPv6 extension header)
  *   defer N (a listener hears of a connection with its first data only)
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
  *
@@ -44,6 +45,20 @@ static const char *error_name(void)
 static void say(int result)
 {
 	puts(result < 0 ? error_name() : "ok");
+}
+
+static int set_options(int fd)
+{
+	/* Four bytes of no operation; a header of destination options that holds padding only. */
+	const unsigned char nothing[] = {1, 1, 1, 1}, padding[] = {0, 0, 1, 4, 0, 0, 0, 0};
+	struct sockaddr_storage own;
+	socklen_t length = sizeof(own);
+
+	if (getsockname(fd, (struct sockaddr *)&own, &length))
+		return -1;
+	if (own.ss_family == AF_INET6)
+		return setsockopt(fd, IPPROTO_IPV6, IPV6_DSTOPTS, padding, sizeof(padding));
+	return setsockopt(fd, IPPROTO_IP, IP_OPTIONS, nothing, sizeof(nothing));
 }
 
 /* The address in the family of the socket, IPv4 as mapped one in an IPv6 socket. */
@@ -166,6 +181,8 @@ static bool open_or_end(char **words, int count, unsigned int number, int fd)
 		say(shutdown(fd, SHUT_WR));
 	} else if (!strcmp(command, "defer")) {
 		say(setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)));
+	} else if (!strcmp(command, "options")) {
+		say(set_options(fd));
 	} else if (!strcmp(command, "linger")) {
 		say(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)));
 	} else if (!strcmp(command, "close")) {
