@@ -35,17 +35,18 @@ export async function sweepDatagrams(tools: DatagramSweepTools, refusedOnly: boo
   const pods = tools.pods().filter(({ cookie }) => noted.has(cookie));
   const swept = await sweepSockets({ ...tools, pods, begin });
   for (const cookie of swept.unfinished)
-    tools.connectedPods().update(Cookie.encode(cookie), State.encode(Connected.ROUTED));
+    tools.connectedPods().update(Cookie.encode(cookie), State.encode(noted.get(cookie) ?? Connected.ROUTED));
   return swept;
 }
 
-/** Cookies of network namespaces that may hold connected datagram sockets. */
-function notedPods(connectedPods: BpfMap, refusedOnly: boolean): ReadonlySet<bigint> {
+/** Cookies of network namespaces that may hold connected datagram sockets, and what they have connected to. */
+function notedPods(connectedPods: BpfMap, refusedOnly: boolean): ReadonlyMap<bigint, number> {
   const { count, keys, values } = connectedPods.entries();
-  const noted = new Set<bigint>();
+  const noted = new Map<bigint, number>();
   for (let index = 0; index < count; index++) {
-    const isRefused = State.decode(values, index * State.size) === Connected.REFUSED;
-    if (isRefused || !refusedOnly) noted.add(Cookie.decode(keys, index * Cookie.size));
+    const state = State.decode(values, index * State.size);
+    const isWanted = state === Connected.REFUSED || !refusedOnly;
+    if (isWanted) noted.set(Cookie.decode(keys, index * Cookie.size), state);
   }
   return noted;
 }
