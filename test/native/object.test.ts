@@ -15,7 +15,7 @@ afterAll(() => lab.remove());
 describe("an object", () => {
   it("names its maps and programs, in any state", () => {
     const object = native.openObject(objectPath("hooks"));
-    expect([...object.mapNames].sort()).toEqual(["cookie", "lingering", "mains", "packets"]);
+    expect([...object.mapNames].sort()).toEqual(["cookie", "destroyed", "lingering", "mains", "packets"]);
     expect(object.programNames).toContain("lookup_drop");
     object.close();
     expect(object.programNames).toContain("lookup_drop");
