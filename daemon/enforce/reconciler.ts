@@ -7,6 +7,7 @@ import { type Logger, logVerifier } from "../base/log.js";
 import { inSlices } from "../base/slices.js";
 import type { ApplyFailure } from "../bpf/apply.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
+import { VERDICT_MAPS } from "../compile/authz/contract.js";
 import type { Compiler } from "../compile/compiler.js";
 import { type EntryOperation, type MapOperation, singly } from "../compile/operation.js";
 import type { Steps } from "../compile/steps.js";
@@ -28,15 +29,8 @@ const HOLD_MS = 100;
 /** Long-lived maps are counted only now and then: room for as many more is made ahead. */
 const AHEAD = 1.2;
 
-/** Verdict tables and their rows: a hook that was led to a table just before must still find all of it. */
-const LED_TO: ReadonlySet<MapName> = new Set([
-  "authz_tables",
-  "authz_identity",
-  "authz_address",
-  "authz_dest",
-  "authz_port",
-  "authz_terms",
-]);
+/** A hook that was led to a table just before must still find all of it. */
+const LED_TO: ReadonlySet<MapName> = new Set(VERDICT_MAPS);
 
 export interface ReconcilerOptions {
   readonly store: Store;

@@ -4,6 +4,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { MapName } from "../../daemon/bpf/maps.gen.js";
+import { VERDICT_MAPS } from "../../daemon/compile/authz/contract.js";
 import {
   allPods,
   enrol,
@@ -27,17 +28,7 @@ const PODS = [1, 2, 3, 4];
 const everywhere = probesTo(PODS);
 const elsewhere = fc.array(probe(PODS), { maxLength: 60 });
 const ENTRIES = 4096;
-const MAPS: MapName[] = [
-  "addresses",
-  "pods",
-  "authz_tables",
-  "authz_identity",
-  "authz_address",
-  "authz_dest",
-  "authz_port",
-  "authz_terms",
-  "policy_hits",
-];
+const MAPS: MapName[] = ["addresses", "pods", ...VERDICT_MAPS, "policy_hits"];
 
 let guard: LoadedObject;
 let compared = 0;

@@ -1,6 +1,7 @@
 // Owns what the compiler of authorization promises: its words for pods, changes and counts.
 // Must not know how it is done.
 
+import type { MapName } from "../../bpf/maps.gen.js";
 import type { Policy } from "../../model/policy.js";
 import type { ReadableStore } from "../../model/store.js";
 import type { Delta } from "../../model/update.js";
@@ -8,6 +9,16 @@ import type { Workload } from "../../model/workload.js";
 import type { EntryOperation } from "../operation.js";
 import type { Places } from "../places.js";
 import type { InternedIdentity } from "./identity.js";
+
+/** Verdict tables and their rows; their chunks lie in an array, where places are given back. */
+export const VERDICT_MAPS = [
+  "authz_tables",
+  "authz_identity",
+  "authz_address",
+  "authz_dest",
+  "authz_port",
+  "authz_terms",
+] as const satisfies readonly MapName[];
 
 /** An enrolled pod, as far as the control plane has named it. */
 export interface GuardedPod {

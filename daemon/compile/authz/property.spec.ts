@@ -3,8 +3,8 @@
 
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import type { MapName } from "../../bpf/maps.gen.js";
 import type { Workload } from "../../model/workload.js";
+import { VERDICT_MAPS } from "./contract.js";
 import { type Decision, decideFor } from "./reference.js";
 import {
   allPods,
@@ -20,14 +20,6 @@ import { TestKernel } from "./test-kernel.js";
 import { ROOT, TestMesh } from "./test-mesh.js";
 
 const seed = Number(process.env.WEFT_SEED ?? Date.now() & 0x7fffffff);
-const AUTHZ_MAPS: MapName[] = [
-  "authz_tables",
-  "authz_identity",
-  "authz_address",
-  "authz_dest",
-  "authz_port",
-  "authz_terms",
-];
 
 function expectAgreement(mesh: TestMesh, probes: readonly Probe[], kernel = mesh.kernel): void {
   for (const { uid, ...connection } of probes) {
@@ -66,10 +58,10 @@ it(`so is every state of a sequence of changes, and nothing is left behind (seed
       ...mesh.addressPuts(mesh.store.workloads.keys()),
       ...mesh.podPuts(),
     ]);
-    expect(fresh.dump(AUTHZ_MAPS)).toEqual(mesh.kernel.dump(AUTHZ_MAPS));
+    expect(fresh.dump(VERDICT_MAPS)).toEqual(mesh.kernel.dump(VERDICT_MAPS));
     mesh.unenrolAll();
     mesh.update({ removedAddresses: [...mesh.store.workloads.keys()] });
-    expect([...AUTHZ_MAPS, "pods" as const].map((map) => mesh.kernel.count(map))).toEqual([
+    expect([...VERDICT_MAPS, "pods" as const].map((map) => mesh.kernel.count(map))).toEqual([
       0, 0, 0, 0, 0, 0, 0,
     ]);
     expect([...mesh.compiler.identities()]).toEqual([]);
