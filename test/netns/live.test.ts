@@ -106,7 +106,7 @@ async function connected(host: string, to = port, of = listener): Promise<Connec
 
 /** What both ends of some connections hear, and after how many milliseconds the last of them did. */
 async function endOf(connections: readonly Connection[]): Promise<{ heard: string[]; at: number }> {
-  const ends = (side: "near" | "far") => connections.map((one) => one[side].tell("recv", 20_000));
+  const ends = (side: "near" | "far") => connections.map((one) => one[side].tell("recv", 20_000 * slowness));
   const heard = await Promise.all([...ends("near"), ...ends("far")]);
   return { heard, at: performance.now() };
 }
