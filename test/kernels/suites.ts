@@ -22,7 +22,16 @@ node node_modules/vitest/vitest.mjs run --project kernel ${suites.join(" ")}
 
 /** Of the namespace suites those that a kernel decides most of. */
 function netnsSuites(): string[] {
-  const names = ["routing", "authorization", "guarding", "connections", "datagram-flows", "lifecycle"];
+  const names = [
+    "routing",
+    "authorization",
+    "guarding",
+    "connections",
+    "connection-ends",
+    "datagram-flows",
+    "lifecycle",
+    "live",
+  ];
   return names.map((name) => `test/netns/${name}.test.ts`);
 }
 
