@@ -79,7 +79,14 @@ static __always_inline bool write_socket(struct seq_file *seq, struct sock_commo
 
 /* ---- connections whose verdict is a denial by now ---- */
 
-/* A handshake says nothing of the way it came, other than by its addresses. */
+/* What stands for a connection before it is one, and after: no whole socket, and nothing may take
+ * it for one. */
+static __always_inline bool is_mini(__u32 state)
+{
+	return state == TCP_NEW_SYN_RECV || state == TCP_TIME_WAIT;
+}
+
+/* Such a one says nothing of the way it came, other than by its addresses. */
 static __always_inline bool is_of_itself(const struct verdict *verdict)
 {
 	const __be32 *source = verdict->source;
@@ -89,16 +96,14 @@ static __always_inline bool is_of_itself(const struct verdict *verdict)
 }
 
 /* Whether the guard was asked for it: an inbound connection, or the handshake of one, that did not
- * come over lo. */
+ * come over lo. The memory of a connection does not say who opened it. */
 static __always_inline bool was_judged(struct sock_common *socket, const struct verdict *verdict)
 {
 	const struct tcp_sock *tcp;
 
-	if (verdict->state == TCP_NEW_SYN_RECV)
+	if (is_mini(verdict->state))
 		return !is_of_itself(verdict);
-	/* The two kinds that are no whole sockets must not get further. */
-	if (verdict->state == TCP_TIME_WAIT || verdict->state == TCP_LISTEN ||
-	    verdict->state == TCP_CLOSE)
+	if (verdict->state == TCP_LISTEN || verdict->state == TCP_CLOSE)
 		return false;
 	tcp = bpf_skc_to_tcp_sock(socket);
 	return tcp && tcp->bpf_sock_ops_cb_flags & MARK_INBOUND &&
@@ -106,7 +111,8 @@ static __always_inline bool was_judged(struct sock_common *socket, const struct 
 }
 
 /* Judges as the guard did when it began. A handshake that goes is no denial yet: what comes of it
- * is refused, and counted then. */
+ * is refused, and counted then. So is who comes back from the port of a connection that has ended:
+ * the memory of that would answer first, and not refuse. */
 SEC("iter/tcp")
 int weft_sweep_tcp(struct bpf_iter__tcp *ctx)
 {
@@ -125,10 +131,10 @@ int weft_sweep_tcp(struct bpf_iter__tcp *ctx)
 	judge(socket->skc_net.net->net_cookie, &verdict);
 	if (verdict.allowed)
 		return 0;
-	closes = bpf_sock_destroy && verdict.state != TCP_NEW_SYN_RECV;
+	closes = bpf_sock_destroy && !is_mini(verdict.state);
 	if (!write_socket(ctx->meta->seq, socket, IPPROTO_TCP, closes))
 		return 0;
-	if (verdict.state == TCP_NEW_SYN_RECV)
+	if (is_mini(verdict.state))
 		return 0;
 	count_reason(verdict.reason);
 	verdict.dry_run_chunks = 0;

@@ -15,25 +15,6 @@
 #include "node.h"
 #include "word.h"
 
-/* An inbound connection as the destination sees it, after translation, and what became of it. */
-struct verdict {
-	__be32 source[4];
-	__be32 destination[4];
-	__be16 source_port;
-	__be16 port;
-	__u32
-	    state; /* of a connection that is judged again, by the kernel's number; 0: it begins */
-
-	/* Set by judge(). */
-	__u32 allowed;	      /* 1 or 0 */
-	__u32 reason;	      /* enum reason */
-	__u32 workload;	      /* id of the pod's workload, 0: not named */
-	__u32 table;	      /* the number that guards the pod */
-	__u32 identity;	      /* number of the source's, 0: none, or no term asks */
-	__u32 denied_chunk;   /* with REASON_AUTHZ_DENIED: the chunk of the term that matched */
-	__u64 dry_run_chunks; /* those that may hold a dry-run term that matched, one bit a chunk */
-};
-
 /* Terms satisfied by the identity of the source. */
 static __always_inline const struct term_row *terms_of_identity(const struct verdict_table *table,
 								__u32 number, __u32 identity)

@@ -172,11 +172,30 @@ __attribute__((noinline)) int report_verdict(const struct verdict *verdict)
 	return 0;
 }
 
+/* Leaves a denial to the tracepoint of the packet, which knows whether it is an attempt. False: no
+ * such program runs. */
+static __always_inline bool defer_denial(const struct verdict *verdict)
+{
+	const struct settings *current = get_settings();
+	struct verdict *slot;
+	__u32 first = 0;
+
+	if (!current || !current->drops_traced)
+		return false;
+	slot = bpf_map_lookup_elem(&denied, &first);
+	if (!slot)
+		return false;
+	*slot = *verdict;
+	return true;
+}
+
 /* Judges, counts the reason, and tells of what is worth it. The caller sets addresses and ports of
  * the verdict and zeroes the rest. */
 static __always_inline bool authorize(__u64 cookie, struct verdict *verdict)
 {
 	judge(cookie, verdict);
+	if (!verdict->allowed && defer_denial(verdict))
+		return false;
 	count_reason(verdict->reason);
 	if (!verdict->allowed || verdict->dry_run_chunks)
 		report_verdict(verdict);

@@ -14,11 +14,6 @@
 #define ANSWER_SHIFT 20
 #define ANSWER_WAIT  1000
 
-static __always_inline bool same_address(const __be32 *a, const __be32 *b)
-{
-	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
-}
-
 static __always_inline bool is_asked(const struct flow *flow, const struct destination *destination)
 {
 	return flow->run && flow->asked_port == destination->port &&

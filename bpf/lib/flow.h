@@ -39,6 +39,11 @@ static __always_inline void copy_address(__be32 *to, const __be32 *from)
 	to[3] = from[3];
 }
 
+static __always_inline bool same_address(const __be32 *a, const __be32 *b)
+{
+	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
+}
+
 static __always_inline void count_reason(__u32 reason)
 {
 	struct counter *counter = bpf_map_lookup_elem(&reasons, &reason);

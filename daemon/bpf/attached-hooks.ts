@@ -3,7 +3,7 @@
 import type { LinkInfo, Native } from "../../native/index.js";
 import type { Enrollment } from "./enrollment.js";
 import { describeLink } from "./guard-links.js";
-import { CGROUP_HOOKS, GUARD_PROGRAM, TRACE_HOOKS } from "./hooks.js";
+import { CGROUP_HOOKS, GUARD_PROGRAM, type TraceHook } from "./hooks.js";
 import type { Pins } from "./pins.js";
 
 /** A hook as it is attached now. */
@@ -15,12 +15,12 @@ export interface AttachedHook {
   readonly link: LinkInfo | undefined;
 }
 
-/** Hooks of the governed cgroup, of tracepoints unless there are none to be, and of enrolled pods. */
+/** Hooks of the governed cgroup, of the tracepoints that are to be, and of enrolled pods. */
 export function attachedHooks(
   native: Native,
   pins: Pins,
   cgroup: string,
-  isTraced: boolean,
+  traced: readonly TraceHook[],
   enrollments: readonly Enrollment[],
 ): AttachedHook[] {
   const pinned = (target: string) => (each: { readonly hook: string; readonly program: string }) => ({
@@ -35,6 +35,5 @@ export function attachedHooks(
     target: `${netns} (${namespace}/${name})`,
     link: describeLink(native, pins.guard(cookie)),
   }));
-  const traced = isTraced ? TRACE_HOOKS.map(pinned("all TCP sockets")) : [];
-  return [...CGROUP_HOOKS.map(pinned(cgroup)), ...traced, ...pods];
+  return [...CGROUP_HOOKS.map(pinned(cgroup)), ...traced.map(pinned("the whole machine")), ...pods];
 }

@@ -30,11 +30,11 @@ import {
   writeEnrollment,
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
-import { type Generation, loadGeneration, tracesEnds } from "./generation.js";
+import { type Generation, loadGeneration, tracedBy } from "./generation.js";
 import { COUNTERS, type CounterName, growingMaps, growingNames, holds, isGrowing } from "./growing-maps.js";
 import { Growth, makeMap } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
-import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ } from "./hooks.js";
+import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, TRACE_HOOKS } from "./hooks.js";
 import { AuthzQuestion, type MapName, maps, type Settings } from "./maps.gen.js";
 
 import { inodeAt, openNetns } from "./netns.js";
@@ -189,7 +189,12 @@ export class Dataplane {
       generation,
     );
     // Connections that were opened before bear on their sockets what will tell of their end.
-    if (swapped.ok) this.changeSettings({ endsTraced: tracesEnds(generation) ? 1 : 0 });
+    const traced = new Set(tracedBy(generation).map(({ object }) => object));
+    if (swapped.ok)
+      this.changeSettings({
+        endsTraced: Number(traced.has("ends")),
+        dropsTraced: Number(traced.has("drops")),
+      });
     return swapped;
   }
 
@@ -336,8 +341,8 @@ export class Dataplane {
   // ---- observation ----
 
   hooks(): AttachedHook[] {
-    const isTraced = this.#generation === undefined || tracesEnds(this.#generation);
-    return attachedHooks(this.#native, this.#pins, this.#environment.cgroup, isTraced, this.enrollments());
+    const traced = this.#generation === undefined ? TRACE_HOOKS : tracedBy(this.#generation);
+    return attachedHooks(this.#native, this.#pins, this.#environment.cgroup, traced, this.enrollments());
   }
 
   openEvents(onRecords: (records: Buffer[]) => void): RingBuffer {

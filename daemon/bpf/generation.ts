@@ -16,7 +16,7 @@ import {
   type WeftError,
 } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
-import { OBJECTS, type ObjectName, SPARABLE_OBJECTS, TRACE_HOOKS } from "./hooks.js";
+import { OBJECTS, type ObjectName, SPARABLE_OBJECTS, TRACE_HOOKS, type TraceHook } from "./hooks.js";
 import type { MapName } from "./maps.gen.js";
 import { requireFit, requireMaps } from "./object-fit.js";
 import type { Pins } from "./pins.js";
@@ -34,9 +34,9 @@ export interface Generation {
   close(): void;
 }
 
-/** Whether tracing programs of it see the ends of connections. */
-export function tracesEnds({ programs }: Pick<Generation, "programs">): boolean {
-  return TRACE_HOOKS.every(({ program }) => programs.has(program));
+/** The tracepoints that programs of it are for. */
+export function tracedBy({ programs }: Pick<Generation, "programs">): TraceHook[] {
+  return TRACE_HOOKS.filter(({ program }) => programs.has(program));
 }
 
 /**

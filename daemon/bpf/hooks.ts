@@ -3,12 +3,21 @@
 import { AttachType } from "../../native/index.js";
 
 /** Objects of one generation, in the order they are loaded; the first creates the maps. */
-export const OBJECTS = ["connect", "datagram", "sockops", "guard", "sweep", "explain", "ends"] as const;
+export const OBJECTS = [
+  "connect",
+  "datagram",
+  "sockops",
+  "guard",
+  "sweep",
+  "explain",
+  "ends",
+  "drops",
+] as const;
 
 export type ObjectName = (typeof OBJECTS)[number];
 
 /** Those that a generation may be without: their types of programs are not allowed everywhere. */
-export const SPARABLE_OBJECTS = ["sweep", "ends"] as const satisfies readonly ObjectName[];
+export const SPARABLE_OBJECTS = ["sweep", "ends", "drops"] as const satisfies readonly ObjectName[];
 
 export interface CgroupHook {
   /** Name of the link's pin and in `status`. */
@@ -42,14 +51,29 @@ export interface TraceHook {
   readonly hook: string;
   /** Stays behind the link, whatever generation governs, and calls through `array`. */
   readonly stub: string;
-  readonly array: "on_destroy" | "on_reset";
+  readonly array: "on_destroy" | "on_reset" | "on_drop";
   readonly program: string;
+  /** A generation has all hooks of it or none. */
+  readonly object: "ends" | "drops";
 }
 
-/** Tracepoints of the whole machine; a generation may be without all of their programs. */
+/** Tracepoints of the whole machine. */
 export const TRACE_HOOKS: readonly TraceHook[] = [
-  { hook: "tcp_destroy_sock", stub: "weft_on_destroy", array: "on_destroy", program: "weft_destroy" },
-  { hook: "tcp_send_reset", stub: "weft_on_reset", array: "on_reset", program: "weft_reset" },
+  {
+    hook: "tcp_destroy_sock",
+    stub: "weft_on_destroy",
+    array: "on_destroy",
+    program: "weft_destroy",
+    object: "ends",
+  },
+  {
+    hook: "tcp_send_reset",
+    stub: "weft_on_reset",
+    array: "on_reset",
+    program: "weft_reset",
+    object: "ends",
+  },
+  { hook: "kfree_skb", stub: "weft_on_drop", array: "on_drop", program: "weft_drop", object: "drops" },
 ];
 
 /** Iterator that closes a pod's inbound connections which are denied by now. */

@@ -223,10 +223,11 @@ export const Reason = {
   CONNECT_TIMED_OUT: 30,
   CONNECT_GIVEN_UP: 31,
   CONNECTION_EVICTED: 32,
+  AUTHZ_STRAY: 33,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** How many values `Reason` has. */
-export const REASON_COUNT = 33;
+export const REASON_COUNT = 34;
 /** `Reason` in lower case, for labels and logs. */
 export const reasonNames: Readonly<Record<number, string>> = {
   0: "not_enrolled",
@@ -262,6 +263,7 @@ export const reasonNames: Readonly<Record<number, string>> = {
   30: "connect_timed_out",
   31: "connect_given_up",
   32: "connection_evicted",
+  33: "authz_stray",
 };
 
 function putU64Array(view: Buffer, offset: number, values: readonly bigint[], length: number, field: string): void {
@@ -565,6 +567,61 @@ export const GuardedPod: Codec<GuardedPod> = {
   },
 };
 
+/** struct verdict, 72 bytes */
+export interface Verdict {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly sourcePort: number;
+  readonly port: number;
+  readonly state: number;
+  readonly allowed: number;
+  readonly reason: number;
+  readonly workload: number;
+  readonly table: number;
+  readonly identity: number;
+  readonly deniedChunk: number;
+  readonly dryRunChunks: bigint;
+}
+export const Verdict: Codec<Verdict> = {
+  size: 72,
+  encode(value) {
+    const view = Buffer.allocUnsafe(72);
+    Verdict.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    putBytes(view, offset, value.source, 16, "verdict.source");
+    putBytes(view, offset + 16, value.destination, 16, "verdict.destination");
+    view.writeUInt16BE(value.sourcePort, offset + 32);
+    view.writeUInt16BE(value.port, offset + 34);
+    view.writeUInt32LE(value.state, offset + 36);
+    view.writeUInt32LE(value.allowed, offset + 40);
+    view.writeUInt32LE(value.reason, offset + 44);
+    view.writeUInt32LE(value.workload, offset + 48);
+    view.writeUInt32LE(value.table, offset + 52);
+    view.writeUInt32LE(value.identity, offset + 56);
+    view.writeUInt32LE(value.deniedChunk, offset + 60);
+    view.writeBigUInt64LE(value.dryRunChunks, offset + 64);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 72);
+    return {
+      source: takeBytes(view, offset, offset + 16),
+      destination: takeBytes(view, offset + 16, offset + 32),
+      sourcePort: view.readUInt16BE(offset + 32),
+      port: view.readUInt16BE(offset + 34),
+      state: view.readUInt32LE(offset + 36),
+      allowed: view.readUInt32LE(offset + 40),
+      reason: view.readUInt32LE(offset + 44),
+      workload: view.readUInt32LE(offset + 48),
+      table: view.readUInt32LE(offset + 52),
+      identity: view.readUInt32LE(offset + 56),
+      deniedChunk: view.readUInt32LE(offset + 60),
+      dryRunChunks: view.readBigUInt64LE(offset + 64),
+    };
+  },
+};
+
 /** struct node_open, 36 bytes */
 export interface NodeOpen {
   readonly source: Uint8Array;
@@ -628,6 +685,7 @@ export interface Settings {
   readonly authzLocked: number;
   readonly authzNode: number;
   readonly endsTraced: number;
+  readonly dropsTraced: number;
   readonly hostNetns: bigint;
   readonly podsCgroup: bigint;
 }
@@ -644,10 +702,7 @@ export const Settings: Codec<Settings> = {
     view.writeUInt32LE(value.authzLocked, offset + 8);
     view.writeUInt32LE(value.authzNode, offset + 12);
     view.writeUInt32LE(value.endsTraced, offset + 16);
-    view[offset + 20] = 0;
-    view[offset + 21] = 0;
-    view[offset + 22] = 0;
-    view[offset + 23] = 0;
+    view.writeUInt32LE(value.dropsTraced, offset + 20);
     view.writeBigUInt64LE(value.hostNetns, offset + 24);
     view.writeBigUInt64LE(value.podsCgroup, offset + 32);
   },
@@ -659,6 +714,7 @@ export const Settings: Codec<Settings> = {
       authzLocked: view.readUInt32LE(offset + 8),
       authzNode: view.readUInt32LE(offset + 12),
       endsTraced: view.readUInt32LE(offset + 16),
+      dropsTraced: view.readUInt32LE(offset + 20),
       hostNetns: view.readBigUInt64LE(offset + 24),
       podsCgroup: view.readBigUInt64LE(offset + 32),
     };
@@ -1441,6 +1497,24 @@ export const maps = {
     flags: 0,
     layout: "7b3bc9cf",
   },
+  on_drop: {
+    name: "on_drop",
+    type: "PROG_ARRAY",
+    key: U32,
+    value: U32,
+    maxEntries: 1,
+    flags: 0,
+    layout: "7b3bc9cf",
+  },
+  denied: {
+    name: "denied",
+    type: "PERCPU_ARRAY",
+    key: U32,
+    value: Verdict,
+    maxEntries: 1,
+    flags: 0,
+    layout: "2e3e4f95",
+  },
   node_opens: {
     name: "node_opens",
     type: "LRU_HASH",
@@ -1466,7 +1540,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "a2cb5b1f",
+    layout: "4687efe8",
   },
   frontends: {
     name: "frontends",
@@ -1626,9 +1700,9 @@ export const maps = {
     type: "ARRAY",
     key: U32,
     value: Counter,
-    maxEntries: 33,
+    maxEntries: 34,
     flags: 0,
-    layout: "41af8492",
+    layout: "bd30bf8b",
   },
   sibling_flows: {
     name: "sibling_flows",

@@ -17,6 +17,8 @@ export const STATE_MAPS = [
   "guards",
   "on_destroy",
   "on_reset",
+  "on_drop",
+  "denied",
   "node_opens",
   "connections",
   "connection_fill",

@@ -52,6 +52,11 @@ const SPARABLE: Readonly<Record<SparableObject, { readonly what: string; readonl
     consequence:
       "the end of a connection is taken from its changes of state, which costs more CPU a connection",
   },
+  drops: {
+    what: "BPF programs of type tp_btf on kfree_skb",
+    consequence:
+      "a late segment of a connection that is gone is counted and logged as a denial where a policy would deny it",
+  },
 };
 
 /** `r0 = 1; exit`: a verdict that every needed type may give. Code in the first byte, immediate in the last four. */

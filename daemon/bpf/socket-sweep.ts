@@ -11,8 +11,9 @@ import { openNetns } from "./netns.js";
 /** Namespaces looked through at a time: each takes a thread of the pool, which has four. */
 const AT_A_TIME = Math.min(3, availableParallelism());
 
-/** State of a handshake's socket (include/net/tcp_states.h). */
+/** States of what is no whole socket: a handshake, and what is remembered of a connection (include/net/tcp_states.h). */
 const NEW_SYN_RECV = 12;
+const TIME_WAIT = 6;
 
 /** What SOCK_DESTROY answers when the socket has ended by itself: ENOENT, ESTALE. */
 const GONE: ReadonlySet<number> = new Set([2, 116]);
@@ -105,6 +106,7 @@ class SocketSweep {
     const requests = Buffer.concat(open.map(({ request }) => request));
     const errors = await this.#options.native.destroySockets(requests, path);
     for (const [index, { state }] of open.entries()) {
+      if (state === TIME_WAIT) continue;
       const error = errors[index] ?? 0;
       const isHandshake = state === NEW_SYN_RECV;
       if (error === 0 && isHandshake) this.result.handshakes++;

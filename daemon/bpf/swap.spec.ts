@@ -64,6 +64,7 @@ class TestKernel {
       guards: this.#array("guards"),
       on_destroy: this.#array("on_destroy"),
       on_reset: this.#array("on_reset"),
+      on_drop: this.#array("on_drop"),
       guarded: {} as BpfMap,
     };
     return swapIn({ native, pins, cgroup, maps, former, newStubs }, generation);
@@ -155,9 +156,14 @@ describe("a swap", () => {
   it("to a generation without programs for tracepoints leaves the former ones there", () => {
     kernel.swap(kernel.generation(1), undefined);
     const without = kernel.generation(2);
-    const programs = new Map([...without.programs].filter(([name]) => !/destroy|reset/.test(name)));
+    const programs = new Map([...without.programs].filter(([name]) => !/destroy|reset|drop/.test(name)));
     expect(kernel.swap({ ...without, programs }, 1).ok).toBe(true);
-    expect([...kernel.called.values()].sort()).toEqual(["weft_destroy-1", "weft_guard-2", "weft_reset-1"]);
+    expect([...kernel.called.values()].sort()).toEqual([
+      "weft_destroy-1",
+      "weft_drop-1",
+      "weft_guard-2",
+      "weft_reset-1",
+    ]);
   });
 
   it.each(names)("that %s refuses leaves every hook as it was", (name) => {

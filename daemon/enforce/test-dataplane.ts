@@ -20,6 +20,7 @@ export class TestDataplane {
     authzLocked: 0,
     authzNode: 1,
     endsTraced: 0,
+    dropsTraced: 0,
     hostNetns: 1n,
     podsCgroup: 0n,
   };

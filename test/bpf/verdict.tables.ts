@@ -153,6 +153,7 @@ export function settings(value: Partial<Settings>): Entry {
     authzLocked: 0,
     authzNode: 0,
     endsTraced: 0,
+    dropsTraced: 0,
     hostNetns: 0n,
     podsCgroup: 0n,
     ...value,

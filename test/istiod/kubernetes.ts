@@ -31,12 +31,14 @@ export interface PodFacts {
   readonly ready?: boolean;
   /** Default: the app's name. */
   readonly account?: string;
+  /** Beside that of the app. */
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** A running pod, enrolled as istio-cni marks it. */
 export function pod(
   name: string,
-  { namespace = "shop", app, ip, ready = true, account = app }: PodFacts,
+  { namespace = "shop", app, ip, ready = true, account = app, labels = {} }: PodFacts,
 ): object {
   return {
     apiVersion: "v1",
@@ -44,7 +46,7 @@ export function pod(
     metadata: {
       name,
       namespace,
-      labels: { app },
+      labels: { app, ...labels },
       annotations: { "ambient.istio.io/redirection": "enabled" },
     },
     spec: {
@@ -113,21 +115,26 @@ export function endpointSlice(
 }
 
 /** A policy of the namespace, or for the pods of one app. */
-export function authorizationPolicy(name: string, spec: object, app?: string): object {
+export function authorizationPolicy(name: string, spec: object, app?: string, namespace = "shop"): object {
   return {
     apiVersion: "security.istio.io/v1",
     kind: "AuthorizationPolicy",
-    metadata: { name, namespace: "shop" },
+    metadata: { name, namespace },
     spec: { ...spec, ...selecting(app) },
   };
 }
 
 /** mTLS mode of a namespace, or of the pods of one app. */
-export function peerAuthentication(name: string, mode: "STRICT" | "PERMISSIVE", app?: string): object {
+export function peerAuthentication(
+  name: string,
+  mode: "STRICT" | "PERMISSIVE",
+  app?: string,
+  namespace = "shop",
+): object {
   return {
     apiVersion: "security.istio.io/v1",
     kind: "PeerAuthentication",
-    metadata: { name, namespace: "shop" },
+    metadata: { name, namespace },
     spec: { mtls: { mode }, ...selecting(app) },
   };
 }

@@ -233,7 +233,7 @@ describe.each([
   ["tracing programs", (make: () => Promise<World>) => make()],
   ["state callbacks", (make: () => Promise<World>) => withAddon(refusing("ends"), make)],
 ])("told of by %s", (by, start) => {
-  beforeAll(() => build(start), 60_000);
+  beforeAll(() => build(start));
   afterAll(() => world?.remove());
 
   test("the status says which", async () => {

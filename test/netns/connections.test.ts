@@ -14,7 +14,7 @@ let client: Sockets;
 beforeAll(async () => {
   world = await createWorld({}, { accessLog: false });
   client = await openSockets(world.lab, world.peers.client.pod);
-}, 60_000);
+});
 afterAll(() => world?.remove());
 
 const fresh = (name: string, labels: Record<string, string>) =>
@@ -111,7 +111,7 @@ test("connections whose places others have are remembered elsewhere, and at last
   expect(await world.reason("connection_evicted")).toBe(before.evicted);
   clear(map);
   map.close();
-}, 30_000);
+});
 
 /** Puts the oldest socket of all into each of these places. */
 function takePlaces(map: BpfMap, places: readonly number[]): void {

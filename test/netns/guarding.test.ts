@@ -7,7 +7,7 @@ import { type LabMesh, startMesh } from "../../lab/mesh.js";
 import { netnsPath } from "../../lab/netns.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import { check, run } from "../../lab/process.js";
-import { until } from "../../lab/wait.js";
+import { slowness, until } from "../../lab/wait.js";
 
 const port = 8080;
 const hosts = { client: "10.77.0.11", web: "10.77.0.21", ghost: "10.77.0.31" } as const;
@@ -151,7 +151,7 @@ beforeAll(async () => {
   flags.push("--host-netns", netnsPath(lab.nodeNetns), "--pods-cgroup", `${lab.cgroups.mesh}/kubepods`);
   mesh = await startMesh(lab, { yaml: yaml([], [named]), flags });
   mesh.edit(yaml([]));
-}, 90_000);
+}, 90_000 * slowness);
 afterAll(() => lab?.remove());
 
 test("a pod without policies loses nothing on any address", async () => {

@@ -148,7 +148,7 @@ beforeAll(async () => {
   await deferring.must("bind", deferredPort);
   await deferring.must("defer");
   await deferring.must("listen");
-}, 60_000);
+});
 afterAll(() => {
   plane?.close();
   lab?.remove();

@@ -144,6 +144,7 @@ enum reason {
 	REASON_CONNECT_TIMED_OUT,  /* the destination did not answer or was unreachable */
 	REASON_CONNECT_GIVEN_UP,   /* the application closed before there was an answer */
 	REASON_CONNECTION_EVICTED, /* a connection's parties were forgotten: its end not counted */
+	REASON_AUTHZ_STRAY,	   /* a segment of no connection that policy denies: no attempt */
 	REASON_COUNT,
 };
 

@@ -118,6 +118,18 @@ struct tcp_sock {
 	_Bool is_mptcp; /* where the kernel was built with it */
 } __attribute__((preserve_access_index));
 
+struct sk_buff {
+	__be16 protocol;
+	__u16 network_header; /* offsets from head */
+	__u16 transport_header;
+	unsigned char *head;
+} __attribute__((preserve_access_index));
+
+/* Why the kernel drops a packet (since 5.17). */
+enum skb_drop_reason {
+	SKB_DROP_REASON_TCP_CSUM,
+};
+
 struct mptcp_sock {
 	struct sock *first; /* its first subflow */
 } __attribute__((preserve_access_index));

@@ -55,6 +55,22 @@ struct {
 	__type(value, __u32);
 } on_reset SEC(".maps");
 
+/* 0 -> the program for a packet that the kernel drops */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} on_drop SEC(".maps");
+
+/* 0 -> the denial on this CPU that nobody has heard of yet; reason 0: none */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct verdict);
+} denied SEC(".maps");
+
 /* connection that the node itself opened -> 1. An entry goes with its socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -43,9 +43,9 @@ struct settings {
 	__u32 authz_locked; /* 1: identities may be missing, so every verdict table denies */
 	__u32 authz_node;   /* 1: connections that the node itself opens pass */
 	__u32 ends_traced;  /* 1: tracing programs see the ends of connections */
-	__u32 pad;
-	__u64 host_netns;  /* cookie of the node's own network namespace, 0: not known */
-	__u64 pods_cgroup; /* id of the cgroup that all pods are below, 0: none known */
+	__u32 drops_traced; /* 1: a tracing program tells attempts that are denied from segments */
+	__u64 host_netns;   /* cookie of the node's own network namespace, 0: not known */
+	__u64 pods_cgroup;  /* id of the cgroup that all pods are below, 0: none known */
 };
 
 /* The pod that the verdict hook is asked for: from its stub to the program, on one CPU. */
@@ -53,6 +53,23 @@ struct guarded_pod {
 	__u64 cookie; /* of its network namespace */
 	__u32 index; /* into `guards`, always 0: read from memory, so that a swap patches no text */
 	__u32 pad;
+};
+
+/* An inbound connection as the destination sees it, after translation, and what became of it. The
+ * caller of judge() sets addresses and ports and zeroes the rest. */
+struct verdict {
+	__be32 source[4];
+	__be32 destination[4];
+	__be16 source_port;
+	__be16 port;
+	__u32 state;   /* of a connection that is judged again, the kernel's number; 0: it begins */
+	__u32 allowed; /* 1 or 0 */
+	__u32 reason;  /* enum reason */
+	__u32 workload;	      /* id of the pod's workload, 0: not named */
+	__u32 table;	      /* the number that guards the pod */
+	__u32 identity;	      /* number of the source's, 0: none, or no term asks */
+	__u32 denied_chunk;   /* with REASON_AUTHZ_DENIED: the chunk of the term that matched */
+	__u64 dry_run_chunks; /* those that may hold a dry-run term that matched, one bit a chunk */
 };
 
 /* A TCP connection that a process of the node itself has opened. */
