@@ -86,6 +86,7 @@ module.exports = {
       BASE,
       "daemon/admin/api\\.ts",
       "daemon/admin/answers\\.ts",
+      "daemon/model/",
       GENERATED,
     ]),
     rule("weft-xds", "cmd/weft-xds(/|\\.ts)", [BASE, "proto/", "daemon/model/", "daemon/xds/resource\\.ts"]),

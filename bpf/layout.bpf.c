@@ -23,6 +23,7 @@ LAYOUT_ENUM(reason);
 /* Structs that are neither key nor value of a map. */
 LAYOUT_STRUCT(authz_question);
 LAYOUT_STRUCT(connection_event);
+LAYOUT_STRUCT(inbound_connection);
 LAYOUT_STRUCT(swept_socket);
 
 /* Macros are not in BTF at all: each member is generated as a constant of the name after LAYOUT_.

@@ -7,19 +7,10 @@
  */
 #include "lib/authz_report.h"
 #include "lib/datagram.h"
-#include "lib/mark.h"
+#include "lib/inbound.h"
 #include <linux/inet_diag.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-struct bpf_iter_meta {
-	struct seq_file *seq;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter__tcp {
-	struct bpf_iter_meta *meta;
-	struct sock_common *sk_common;
-} __attribute__((preserve_access_index));
 
 struct bpf_iter__udp {
 	struct bpf_iter_meta *meta;
@@ -30,20 +21,6 @@ extern int bpf_sock_destroy(struct sock_common *sock) __ksym __weak;
 
 _Static_assert(sizeof(((struct swept_socket *)0)->request) == sizeof(struct inet_diag_req_v2),
 	       "a request has its place");
-
-static __always_inline void read_addresses(const struct sock_common *socket, __be32 *remote,
-					   __be32 *local)
-{
-	if (socket->skc_family == AF_INET) {
-		set_v4(remote, socket->skc_daddr);
-		set_v4(local, socket->skc_rcv_saddr);
-		return;
-	}
-	for (int i = 0; i < 4; i++) {
-		remote[i] = socket->skc_v6_daddr.in6_u.u6_addr32[i];
-		local[i] = socket->skc_v6_rcv_saddr.in6_u.u6_addr32[i];
-	}
-}
 
 /* Names a socket to SOCK_DESTROY. One of IPv6 that talks IPv4 is found as one of IPv4. */
 static __always_inline void name_socket(struct sock_common *socket, __u8 protocol,
@@ -79,37 +56,6 @@ static __always_inline bool write_socket(struct seq_file *seq, struct sock_commo
 
 /* ---- connections whose verdict is a denial by now ---- */
 
-/* What stands for a connection before it is one, and after: no whole socket, and nothing may take
- * it for one. */
-static __always_inline bool is_mini(__u32 state)
-{
-	return state == TCP_NEW_SYN_RECV || state == TCP_TIME_WAIT;
-}
-
-/* Such a one says nothing of the way it came, other than by its addresses. */
-static __always_inline bool is_of_itself(const struct verdict *verdict)
-{
-	const __be32 *source = verdict->source;
-
-	return same_address(source, verdict->destination) ||
-	       (source[2] == V4_MAPPED_PREFIX && bpf_ntohl(source[3]) >> 24 == 127);
-}
-
-/* Whether the guard was asked for it: an inbound connection, or the handshake of one, that did not
- * come over lo. The memory of a connection does not say who opened it. */
-static __always_inline bool was_judged(struct sock_common *socket, const struct verdict *verdict)
-{
-	const struct tcp_sock *tcp;
-
-	if (is_mini(verdict->state))
-		return !is_of_itself(verdict);
-	if (verdict->state == TCP_LISTEN || verdict->state == TCP_CLOSE)
-		return false;
-	tcp = bpf_skc_to_tcp_sock(socket);
-	return tcp && tcp->bpf_sock_ops_cb_flags & MARK_INBOUND &&
-	       ((const struct sock *)tcp)->sk_rx_dst_ifindex != LOOPBACK_IFINDEX;
-}
-
 /* Judges as the guard did when it began. A handshake that goes is no denial yet: what comes of it
  * is refused, and counted then. So is who comes back from the port of a connection that has ended:
  * the memory of that would answer first, and not refuse. */
@@ -122,10 +68,7 @@ int weft_sweep_tcp(struct bpf_iter__tcp *ctx)
 
 	if (!socket)
 		return 0;
-	verdict.state = socket->skc_state;
-	read_addresses(socket, verdict.source, verdict.destination);
-	verdict.source_port = socket->skc_dport;
-	verdict.port = bpf_htons(socket->skc_num);
+	read_inbound(socket, &verdict);
 	if (!was_judged(socket, &verdict))
 		return 0;
 	judge(socket->skc_net.net->net_cookie, &verdict);

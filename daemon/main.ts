@@ -33,6 +33,7 @@ import { AccessLog } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
 import { Instruments } from "./telemetry/instruments.js";
 import { createMetrics } from "./telemetry/metrics.js";
+import { SeenConnections } from "./telemetry/seen-connections.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
 
 /** Responses from this size on leave garbage that is worth a collection. */
@@ -76,7 +77,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   });
   const written = openAccessLog(config, compiler, dataplane, open);
   if (!written.ok) return written;
-  const { accessLog, writer } = written.value;
+  const { accessLog, writer, seen } = written.value;
   const instruments = new Instruments();
   const enforcement = createEnforcement({
     compiler,
@@ -93,7 +94,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const startWarnings = await enrollPods(config, enforcement);
   for (const warning of startWarnings) log.error(warning);
 
-  const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, xds, accessLog };
+  const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, xds, accessLog, seen };
   const view = new DaemonView({
     ...parts,
     accessLogWriter: writer,
@@ -173,13 +174,14 @@ function openAccessLog(
   { names }: Compiler,
   dataplane: Dataplane,
   open: OpenParts,
-): Result<{ accessLog: AccessLog; writer: LineWriter }> {
+): Result<{ accessLog: AccessLog; writer: LineWriter; seen: SeenConnections }> {
   const opened = LineWriter.open(config.accessLogFile);
   if (!opened.ok) return opened;
   const writer = opened.value;
   open.add(() => writer.close());
   const feed = new EventFeed(dataplane);
   open.add(() => feed.close());
+  const seen = new SeenConnections();
   const accessLog = new AccessLog({
     names,
     clock: createWallClock(),
@@ -189,10 +191,11 @@ function openAccessLog(
     enabled: config.accessLog ?? feed.isStoredOn,
     denialLimit: config.accessLogDenialLimit,
     feed,
+    onRecord: (record) => seen.note(record),
   });
   open.add(() => accessLog.stop());
   accessLog.start();
-  return ok({ accessLog, writer });
+  return ok({ accessLog, writer, seen });
 }
 
 interface Subscribed {

@@ -2,14 +2,21 @@
 
 import { createHash } from "node:crypto";
 import { toAddressBytes } from "../../daemon/model/address.js";
-import { type AddressBlock, convertMatch } from "../../daemon/model/policy.js";
+import {
+  type AddressBlock,
+  convertMatch,
+  type Match,
+  type ServiceAccountMatch,
+  type StringMatch,
+} from "../../daemon/model/policy.js";
+import { type PolicyWords, policyOf } from "../../daemon/model/policy-words.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, type ResourceType } from "../../daemon/xds/resource.js";
 import * as security from "../../proto/gen/authorization.js";
 import type { DeepPartial } from "../../proto/gen/discovery.js";
 import { Resource } from "../../proto/gen/discovery.js";
 import * as wire from "../../proto/gen/workload.js";
-import type { MeshFile, MeshGateway, MeshMatch, MeshPolicy, MeshService } from "./mesh-schema.js";
-import { hostnameOf, keyOf, type ResolvedWorkload, resolveMesh, scopeOf } from "./resolve.js";
+import type { MeshFile, MeshGateway, MeshService } from "./mesh-schema.js";
+import { hostnameOf, keyOf, type ResolvedWorkload, resolveMesh } from "./resolve.js";
 import type { Served } from "./served.js";
 
 /** Every resource of a mesh without problems. Policies carry no version, as with istiod. */
@@ -113,29 +120,25 @@ function encodeGateway(gateway: MeshGateway | undefined): DeepPartial<wire.Gatew
   return { destination: { $case: "hostname", value }, hboneMtlsPort };
 }
 
-function encodePolicy(policy: MeshPolicy): security.Authorization {
+/** The namespace whose policies apply to the whole mesh. */
+const ROOT_NAMESPACE = "istio-system";
+
+function encodePolicy(words: PolicyWords): security.Authorization {
+  const { rules, scope, action, ...policy } = policyOf(words, ROOT_NAMESPACE);
   return security.Authorization.fromPartial({
-    name: policy.name,
-    namespace: policy.namespace,
-    scope: security.Scope[scopeOf(policy)],
-    action: security.Action[policy.action],
-    rules: policy.rules.map(({ clauses }) => ({
-      clauses: clauses.map((matches) => ({
-        matches: matches.map((match) => encodeMatch(match, policy.namespace)),
-      })),
+    ...policy,
+    scope: security.Scope[scope],
+    action: security.Action[action],
+    rules: rules.map(({ clauses }) => ({
+      clauses: clauses.map((matches) => ({ matches: matches.map(encodeMatch) })),
     })),
-    dryRun: policy.dryRun,
   });
 }
 
-function encodeMatch(match: MeshMatch, namespace: string) {
+function encodeMatch(match: Match) {
   return convertMatch(match, {
     text: encodeText,
-    account: (account: string) => {
-      const [first = "", ...rest] = account.split("/");
-      const own = rest.length === 0;
-      return { namespace: own ? namespace : first, serviceAccount: own ? first : rest.join("/") };
-    },
+    account: (account: ServiceAccountMatch) => account,
     block: ({ address, prefixLength }: AddressBlock) => ({
       address: toAddressBytes(address),
       length: prefixLength,
@@ -144,10 +147,7 @@ function encodeMatch(match: MeshMatch, namespace: string) {
   });
 }
 
-/** As in Istio's YAML: `*` presence, `a*` prefix, `*a` suffix, else exact. */
-function encodeText(text: string): security.StringMatch {
-  if (text === "*") return { matchType: { $case: "presence", value: {} } };
-  if (text.startsWith("*")) return { matchType: { $case: "suffix", value: text.slice(1) } };
-  if (text.endsWith("*")) return { matchType: { $case: "prefix", value: text.slice(0, -1) } };
-  return { matchType: { $case: "exact", value: text } };
+function encodeText(text: StringMatch): security.StringMatch {
+  if (text.kind === "presence") return { matchType: { $case: "presence", value: {} } };
+  return { matchType: { $case: text.kind, value: text.value } };
 }

@@ -1,27 +1,16 @@
 // Owns the words of a mesh file and what each may hold. Must not know YAML, nor what is served.
 
 import { z } from "zod";
-import { canonicalAddress, parseBlock } from "../../daemon/model/address.js";
-import { eachMatchField, type MatchKinds } from "../../daemon/model/policy.js";
+import { canonicalAddress } from "../../daemon/model/address.js";
+import { blockWord, nameWord, policyWords } from "../../daemon/model/policy-words.js";
 
 const port = z.int().min(1).max(65_535);
-const name = z
-  .string()
-  .min(1)
-  .regex(/^[^\s/~]+$/, "must not contain spaces, '/' or '~'");
 
 /** Canonical text. */
 const address = z.string().transform((text, context) => {
   const canonical = canonicalAddress(text);
   if (canonical !== undefined) return canonical;
   context.addIssue(`${JSON.stringify(text)} is not an IP address`);
-  return z.NEVER;
-});
-
-const block = z.string().transform((text, context) => {
-  const parsed = parseBlock(text);
-  if (parsed !== undefined) return parsed;
-  context.addIssue(`${JSON.stringify(text)} is neither an IP address nor a block such as 10.0.0.0/8`);
   return z.NEVER;
 });
 
@@ -53,8 +42,8 @@ const gateway = z
   });
 
 const workload = z.strictObject({
-  name,
-  namespace: name.default("default"),
+  name: nameWord,
+  namespace: nameWord.default("default"),
   uid: z.string().min(1).optional(),
   addresses: z.array(address).default([]),
   hostname: z.string().default(""),
@@ -89,10 +78,10 @@ const endpoint = z.union([
 ]);
 
 const service = z.strictObject({
-  name,
-  namespace: name.default("default"),
-  hostname: name.optional(),
-  vips: z.array(block).default([]),
+  name: nameWord,
+  namespace: nameWord.default("default"),
+  hostname: nameWord.optional(),
+  vips: z.array(blockWord).default([]),
   network: z.string().default(""),
   ports,
   endpoints: z.array(endpoint).default([]),
@@ -113,45 +102,6 @@ const service = z.strictObject({
   visibility: z.enum(["PUBLIC", "NAMESPACE"]).default("PUBLIC"),
 });
 
-/** How the values of a match are written, by kind. */
-const MATCH_LISTS = {
-  text: z.array(z.string()).default([]),
-  account: z.array(z.string()).default([]),
-  block: z.array(block).default([]),
-  port: z.array(z.int().min(0).max(65_535)).default([]),
-};
-
-const match = z.strictObject(
-  eachMatchField((_, kind) => MATCH_LISTS[kind]) as {
-    [F in keyof MatchKinds]: (typeof MATCH_LISTS)[MatchKinds[F]];
-  },
-);
-
-/** In full `{clauses: [[match, ...], ...]}`; a match alone stands for one clause of it, `{}` for everything. */
-const rule = z.unknown().transform((value, context) => {
-  const object = typeof value === "object" && value !== null ? value : undefined;
-  const full = object !== undefined && "clauses" in object;
-  const parsed = full
-    ? z.strictObject({ clauses: z.array(z.array(match)) }).safeParse(value)
-    : match
-        .transform((only) => ({ clauses: Object.keys(object ?? {}).length === 0 ? [] : [[only]] }))
-        .safeParse(value);
-  if (parsed.success) return parsed.data;
-  for (const issue of parsed.error.issues)
-    context.issues.push({ ...issue, input: value } as z.core.$ZodRawIssue);
-  return z.NEVER;
-});
-
-const policy = z.strictObject({
-  name,
-  namespace: name.default("default"),
-  action: z.enum(["ALLOW", "DENY"]).default("ALLOW"),
-  scope: z.enum(["GLOBAL", "NAMESPACE", "WORKLOAD_SELECTOR"]).optional(),
-  workloads: z.array(z.string()).optional(),
-  rules: z.array(rule).default([]),
-  dryRun: z.boolean().default(false),
-});
-
 /** A mesh file. Lists that are left out are empty. */
 export const meshSchema = z.strictObject({
   workloads: z
@@ -163,7 +113,7 @@ export const meshSchema = z.strictObject({
     .nullish()
     .transform((list) => list ?? []),
   policies: z
-    .array(policy)
+    .array(policyWords)
     .nullish()
     .transform((list) => list ?? []),
 });
@@ -171,14 +121,4 @@ export const meshSchema = z.strictObject({
 export type MeshFile = z.infer<typeof meshSchema>;
 export type MeshWorkload = MeshFile["workloads"][number];
 export type MeshService = MeshFile["services"][number];
-export type MeshPolicy = MeshFile["policies"][number];
 export type MeshGateway = z.infer<typeof gateway>;
-export type MeshMatch = z.infer<typeof match>;
-
-/** Something wrong at a path of the document. */
-export interface Problem {
-  readonly path: readonly PropertyKey[];
-  readonly reason: string;
-  /** The key itself is wrong, not its value. */
-  readonly inKey?: boolean;
-}

@@ -1,11 +1,10 @@
 // Owns the references inside a mesh: names to keys, endpoints to the workloads that carry them.
 // Must not know where the mesh was written, nor the wire.
 
+import type { Problem } from "../../daemon/base/schema-problems.js";
+import { qualified } from "../../daemon/model/policy-words.js";
 import type { Port } from "../../daemon/model/workload.js";
-import type { MeshFile, MeshPolicy, MeshService, MeshWorkload, Problem } from "./mesh-schema.js";
-
-/** The namespace whose policies apply to the whole mesh. */
-const ROOT_NAMESPACE = "istio-system";
+import type { MeshFile, MeshService, MeshWorkload } from "./mesh-schema.js";
 
 /** A workload with what others say about it. */
 export interface ResolvedWorkload {
@@ -29,13 +28,6 @@ export function hostnameOf(service: MeshService): string {
 
 export function keyOf(service: MeshService): string {
   return `${service.namespace}/${hostnameOf(service)}`;
-}
-
-/** A list of workloads makes a selector policy, the root namespace a global one. */
-export function scopeOf(policy: MeshPolicy): NonNullable<MeshPolicy["scope"]> {
-  if (policy.scope !== undefined) return policy.scope;
-  if (policy.workloads !== undefined) return "WORKLOAD_SELECTOR";
-  return policy.namespace === ROOT_NAMESPACE ? "GLOBAL" : "NAMESPACE";
 }
 
 /** Follows every reference. What it builds is complete only without problems. */
@@ -99,11 +91,6 @@ export function resolveMesh(mesh: MeshFile): ResolvedMesh {
     }
   }
   return { workloads, problems };
-}
-
-/** `name` in its own namespace, or `namespace/name` as it stands. */
-function qualified(reference: string, namespace: string): string {
-  return reference.includes("/") ? reference : `${namespace}/${reference}`;
 }
 
 function indexed<T>(

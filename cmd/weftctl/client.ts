@@ -2,7 +2,7 @@
 // Must not know what is asked.
 
 import { error as refusal } from "../../daemon/admin/answers.js";
-import type { AnswerOf, BodyOf, Call, ParamsOf, QueryOf } from "../../daemon/admin/api.js";
+import type { AnswerOf, Call, ParamsOf, QueryOf, SentOf } from "../../daemon/admin/api.js";
 import { adminAnswerInvalid, adminUnreachable, describe, messageOf } from "../../daemon/base/errors.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 
@@ -12,7 +12,7 @@ const TIMEOUT_MS = 60_000;
 export interface Given<C extends Call> {
   readonly params?: ParamsOf<C>;
   readonly query?: QueryOf<C>;
-  readonly body?: BodyOf<C>;
+  readonly body?: SentOf<C>;
 }
 
 /** Talks to one daemon. Every method throws CommandFailure: with the daemon's own reason, or why there is none. */

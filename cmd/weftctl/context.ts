@@ -1,12 +1,13 @@
 // Owns what every verb is given: the daemon to ask and the place to write. Must not know the verbs.
 
-import type { Writable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { type Command, Option } from "commander";
 import { AdminClient, parseAdminUrl } from "./client.js";
 import { OUTPUT_FORMATS, Output, type OutputFormat } from "./output.js";
 
 /** The outside world, so that a spec can stand in for it. */
 export interface Terminal {
+  readonly stdin: Readable;
   readonly stdout: Writable & { readonly isTTY?: boolean | undefined };
   readonly stderr: Writable;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -17,6 +18,7 @@ export interface Terminal {
 export interface Context {
   readonly client: AdminClient;
   readonly out: Output;
+  readonly stdin: Readable;
   interruption(): AbortSignal;
 }
 
@@ -47,6 +49,7 @@ export function contextOf(command: Command, terminal: Terminal): Context {
   return {
     client: new AdminClient(parseAdminUrl(admin)),
     out: new Output(options.output, colour, terminal.stdout, terminal.stderr),
+    stdin: terminal.stdin,
     interruption: () => terminal.interruption(),
   };
 }

@@ -15,12 +15,13 @@ import { enroll, unenroll } from "./enroll.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { log } from "./log.js";
 import { status } from "./status.js";
+import { type TryOptions, tryAuthz } from "./try-authz.js";
 import { type VersionOptions, version } from "./version.js";
 
 const EXIT_CODES = `
 Exit codes:
   0  done
-  1  the daemon refused, is not ready (status), or differs from the kernel (diff)
+  1  the daemon refused, is not ready (status), differs from the kernel (diff), or would change (--exit-code)
   2  wrong usage
   3  no daemon answers, or what answers is none`;
 
@@ -184,6 +185,39 @@ function addAuthz(parent: Command, verb: Verb, act: Act): void {
   ])
     .argument("<NAMESPACE/NAME>", "an enrolled pod")
     .action(act((context, command) => showAuthz(context, command.processedArgs[0] as string)));
+  const names = (value: string, before: string[] | undefined) => [...(before ?? []), value];
+  verb(
+    parent,
+    "try",
+    "who of those seen talking other policies would refuse, and who admit; enforces nothing",
+    [
+      "authz try policy.yaml",
+      "authz try policy.yaml --workload shop/db",
+      "authz try --remove shop/deny-strangers",
+      "authz try - -o json < policies.yaml",
+    ],
+  )
+    .argument(
+      "[FILE]",
+      "Istio AuthorizationPolicies or policies of a mesh file, YAML or JSON; -: standard input",
+    )
+    .addOption(
+      new Option(
+        "--workload <NAMESPACE/NAME>",
+        "whom a policy with a selector means, which xDS does not tell",
+      )
+        .argParser(names)
+        .default([], "those that name the policy now"),
+    )
+    .addOption(
+      new Option("--remove <NAMESPACE/NAME>", "a policy to do without").argParser(names).default([], "none"),
+    )
+    .option("--exit-code", "exit 1 when a verdict would change")
+    .action(
+      act((context, command) =>
+        tryAuthz(context, command.processedArgs[0] as string | undefined, command.opts<TryOptions>()),
+      ),
+    );
 }
 
 function examples(lines: readonly string[]): string {

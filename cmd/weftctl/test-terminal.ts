@@ -1,6 +1,6 @@
 // Owns a terminal that is only text, for specs of weftctl. Must not be imported by anything else.
 
-import { Writable } from "node:stream";
+import { Readable, Writable } from "node:stream";
 import { run } from "./program.js";
 
 class Sink extends Writable {
@@ -24,6 +24,8 @@ export interface RunOptions {
   readonly tty?: boolean;
   readonly env?: Record<string, string>;
   readonly interrupt?: AbortSignal;
+  /** What standard input holds. */
+  readonly input?: string;
   /** Called with all that was written to standard output, whenever it is more. */
   readonly onOutput?: (text: string) => void;
 }
@@ -35,6 +37,7 @@ export async function runWeftctl(args: readonly string[], options: RunOptions = 
   stdout.onText = options.onOutput;
   const stderr = new Sink();
   const code = await run(args, {
+    stdin: Readable.from([options.input ?? ""]),
     stdout,
     stderr,
     env: options.env ?? {},

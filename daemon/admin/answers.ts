@@ -294,6 +294,61 @@ export const authzExplanation = z.object({
 });
 export type AuthzExplanation = Of<typeof authzExplanation>;
 
+const triedVerdict = z.object({
+  allowed: z.boolean().describe("by the kernel's own program, on maps that govern nothing"),
+  reason: text("as in weft_bpf_decisions_total"),
+  decidedBy: z.string().nullable().describe("the policy that denies or allows"),
+});
+export type TriedVerdict = Of<typeof triedVerdict>;
+
+const triedPair = z.object({
+  from: z.object({ address: z.string(), workload: z.string().nullable(), principal: z.string().nullable() }),
+  to: z.object({
+    pod: text("namespace/name"),
+    address: z.string(),
+    port: z
+      .int()
+      .nullable()
+      .describe("null: every port that no policy names, of a pair whose port nobody knows"),
+  }),
+  seen: z
+    .enum(["open", "logged", "counted"])
+    .describe("a connection that is open, a record of the access log, or counters only, which know no port"),
+  before: triedVerdict,
+  after: triedVerdict,
+});
+export type TriedPair = Of<typeof triedPair>;
+
+export const authzTrial = z.object({
+  changes: z.array(triedPair).describe("pairs whose verdict would be another, those to be refused first"),
+  policies: z.array(
+    z.object({
+      name: text("namespace/name"),
+      isNew: z.boolean().describe("false: it stands in for the policy of that name"),
+      scope: z.enum(["GLOBAL", "NAMESPACE", "WORKLOAD_SELECTOR"]),
+      pods: list.describe("enrolled pods that it would guard"),
+    }),
+  ),
+  counts: z.object({
+    refused: z.int(),
+    admitted: z.int(),
+    stillAllowed: z.int(),
+    stillRefused: z.int(),
+  }),
+  looked: z.object({
+    open: count("pairs of connections that are open"),
+    logged: count("pairs of the access log's records, beside those"),
+    loggedSince: z.string().nullable().describe("RFC 3339, its first record in this daemon; null: none"),
+    logEnabled: z.boolean(),
+    counted: count("pairs of which only counters tell, beside those"),
+    byNode: count("pairs of the node's own processes, which pass whatever policies say"),
+    unnamed: count("pairs of the counters whose source nobody can name by now"),
+    omitted: count("pairs for which there was no room"),
+  }),
+  notes: list.describe("what was assumed or could not be looked at, a sentence each"),
+});
+export type AuthzTrial = Of<typeof authzTrial>;
+
 // ---- switches ----
 
 export const logger = z.object({ name: z.string(), level: z.string() });

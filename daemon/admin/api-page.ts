@@ -10,8 +10,8 @@ const INTRODUCTION = `# The admin API
 HTTP on \`127.0.0.1:15200\` (\`admin-address\`), for people and programs of the node itself: it asks for no password, so
 requests with another host's name, or sent by a page of another origin, are refused. \`weftctl\` speaks it. \`GET\` paths
 answer \`HEAD\` too. What is wrong with a request is said as \`{"error": ..., "reason": ...}\`: 400 for what it does not
-understand, 404 for what there is not, 405 for a method that a path does not take, 413 for a body above 64 KB. Each
-request that may change something leaves a line \`change asked for\` in the daemon's log: from where, what, and what came
+understand, 404 for what there is not, 405 for a method that a path does not take, 413 for a body above 64 KB,
+or what a request says. Each request that may change something leaves a line \`change asked for\` in the daemon's log: from where, what, and what came
 of it.
 
 The metrics port answers \`/metrics\`, \`/status/metric\` and \`/stats/prometheus\`; see [observe](observe.md).`;
@@ -34,11 +34,23 @@ export function apiPage(): string {
 }
 
 function section(call: Call): string {
-  const { method, path, alsoAt = [], summary, query, body, answer, isEndless, refusals = {} } = call;
+  const {
+    method,
+    path,
+    alsoAt = [],
+    summary,
+    query,
+    body,
+    maxBodyBytes,
+    answer,
+    isEndless,
+    refusals = {},
+  } = call;
   const also = alsoAt.length === 0 ? "" : ` Also at ${alsoAt.map((other) => `\`${other}\``).join(", ")}.`;
   const parts = [`## ${method} ${path}`, summary + also];
   if (query !== undefined) parts.push(table("query", query));
   if (body !== undefined) parts.push(table("body", body));
+  if (maxBodyBytes !== undefined) parts.push(`The body has at most ${maxBodyBytes / 1024} KB.`);
   if (isEndless) parts.push("Answers with lines, each of them a record as in the access log.");
   else parts.push(table(`answer, ${call.status ?? 200}`, answer));
   const texts = Object.entries(refusals).map(([status, reason]) => `${status}: ${reason}.`);

@@ -39,22 +39,23 @@ export function apiRoutes<Name extends CallName>(handlers: CallHandlers<Name>, l
   // It keeps the level of the start: whoever silences the log by a request cannot silence the line about it.
   const audit = log.child({ audit: true });
   audit.level = log.level;
-  const byPath = new Map<string, Partial<Record<Call["method"], Handler>>>();
+  const byPath = new Map<string, Pick<Route, "methods" | "maxBodyBytes">>();
   for (const name of Object.keys(handlers) as Name[]) {
     const call: Call = api[name];
     // The table's types tie each handler to its row; a loop over both cannot be told so.
     const handler = handlers[name] as unknown as CallHandler<Call>;
     const serve: Handler = async (request) => {
       const { reply, asked } = await answer(call, handler, request);
-      if (call.method !== "GET")
+      if (call.method !== "GET" && !call.isQuestion)
         audit.info({ ...trace(request, asked, reply), call: name }, "change asked for");
       return reply;
     };
     for (const path of [call.path, ...(call.alsoAt ?? [])]) {
-      byPath.set(path, { ...byPath.get(path), [call.method]: serve });
+      const { methods, maxBodyBytes = call.maxBodyBytes } = byPath.get(path) ?? {};
+      byPath.set(path, { methods: { ...methods, [call.method]: serve }, maxBodyBytes });
     }
   }
-  return [...byPath].map(([path, methods]) => ({ path, methods }));
+  return [...byPath].map(([path, route]) => ({ path, ...route }));
 }
 
 async function answer(

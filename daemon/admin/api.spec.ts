@@ -24,6 +24,8 @@ describe("the audit", () => {
     const spec = { namespace: "default", name: "db", netns: "/run/netns/db" };
     await ask("/pods", post(spec));
     await ask("/debug/loggers", post({ name: "xds" }));
+    // A question, whatever its method.
+    await ask("/debug/try/authz", post({ policies: [] }));
     await until(() => lines.length === 4);
     const peer = expect.stringMatching(/^127\.0\.0\.1:\d+$/);
     expect(lines).toMatchObject([
@@ -35,6 +37,27 @@ describe("the audit", () => {
   });
 });
 
+describe("a request with a body larger than others may have", () => {
+  const ports = Array.from({ length: 20_000 }, (_, index) => index);
+  const large = { policies: [{ name: "p", rules: [{ destinationPorts: ports }] }] };
+
+  it("is taken where its row says so, up to what it says", async () => {
+    expect((await ask("/debug/try/authz", post(large))).status).toBe(200);
+    expect((await ask("/debug/loggers", post(large))).status).toBe(413);
+    const tooLarge = { policies: [{ name: "p".repeat(1024 * 1024) }] };
+    expect((await ask("/debug/try/authz", post(tooLarge))).status).toBe(413);
+  });
+
+  it("is refused with the place of what is wrong in it", async () => {
+    const { status, body } = await ask(
+      "/debug/try/authz",
+      post({ policies: [{ name: "p" }, { name: "q", rules: [{ sourceIps: ["10.0.0.0/33"] }] }] }),
+    );
+    expect(status).toBe(400);
+    expect(body).toMatchObject({ reason: expect.stringContaining("policies: 1: rules: 0: sourceIps: 0: ") });
+  });
+});
+
 describe("what is answered", () => {
   it.each(Object.entries(api))("%s is of the shape that its row tells", async (name, call: Call) => {
     const given: Partial<Record<CallName, [string, RequestInit?]>> = {
@@ -42,6 +65,7 @@ describe("what is answered", () => {
       switchAccessLog: ["?enable=false", { method: "POST" }],
       switchAuthz: ["?enable=false", { method: "POST" }],
       explainAuthz: ["?from=shop/cart&to=default/web:8080"],
+      tryAuthz: ["", post({ policies: [{ name: "p", rules: [{}] }] })],
       enroll: ["", post({ namespace: "default", name: "db", netns: "/run/netns/db" })],
       unenroll: ["", { method: "DELETE" }],
     };

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { isNetnsPath, isPodWord } from "../base/parse.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
+import { policyWords } from "../model/policy-words.js";
 import * as answers from "./answers.js";
 
 export type Method = "GET" | "POST" | "DELETE";
@@ -23,6 +24,10 @@ export interface Call {
   /** Without one the query is not looked at. */
   readonly query?: z.ZodType<Readonly<Record<string, string | undefined>>>;
   readonly body?: z.ZodType;
+  /** Bytes of a body at most, where the usual number is too few. */
+  readonly maxBodyBytes?: number;
+  /** It changes nothing, whatever its method: no line is left about it. */
+  readonly isQuestion?: true;
   readonly answer: z.ZodType;
   /** The answer is lines of text as they happen, and `answer` the shape of one. */
   readonly isEndless?: true;
@@ -44,6 +49,10 @@ export type QueryOf<C extends Call> = C["query"] extends z.ZodType<infer Q> ? Q 
 export type BodyOf<C extends Call> = C extends { readonly body: infer S extends z.ZodType }
   ? answers.Frozen<z.output<S>>
   : undefined;
+/** The body as it is sent. */
+export type SentOf<C extends Call> = C extends { readonly body: infer S extends z.ZodType }
+  ? answers.Frozen<z.input<S>>
+  : undefined;
 export type AnswerOf<C extends Call> = answers.Frozen<z.output<C["answer"]>>;
 
 const podWord = z.string().refine(isPodWord, "is a name without slash, equals sign or space");
@@ -54,6 +63,20 @@ export const enrollRequest = z.strictObject({
   netns: z.string().refine(isNetnsPath, "is a path such as /run/netns/web"),
 });
 export type EnrollRequest = answers.Frozen<z.output<typeof enrollRequest>>;
+
+const policyName = z.string().regex(/^[^\s/]+\/[^\s/]+$/, "is no NAMESPACE/NAME");
+
+export const trialRequest = z.strictObject({
+  policies: z
+    .array(policyWords)
+    .max(1000)
+    .default([])
+    .describe(
+      "in the words of a [mesh file](weft-xds.md); without a scope the root namespace makes it GLOBAL. A WORKLOAD_SELECTOR without workloads is for those that name it now",
+    ),
+  removed: z.array(policyName).max(1000).default([]).describe("namespace/name of policies to do without"),
+});
+export type TrialRequest = answers.Frozen<z.output<typeof trialRequest>>;
 
 const loggers = z.object({ loggers: z.array(answers.logger) });
 
@@ -180,6 +203,17 @@ export const api = {
     }),
     answer: answers.authzExplanation,
     refusals: { 404: "the destination is not enrolled", 409: "the connection is not clear" },
+  },
+  tryAuthz: {
+    method: "POST",
+    path: "/debug/try/authz",
+    summary:
+      "Who of those that were seen talking would be refused, and who newly admitted, by other policies. Nothing is enforced, counted or kept.",
+    body: trialRequest,
+    maxBodyBytes: 1024 * 1024,
+    isQuestion: true,
+    answer: answers.authzTrial,
+    refusals: { 409: "a policy is not clear, or nothing governs yet" },
   },
   pods: { method: "GET", path: "/pods", summary: "Enrolled pods.", answer: answers.pods },
   enroll: {

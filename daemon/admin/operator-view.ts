@@ -13,12 +13,13 @@ import type {
   AuthzExplanation,
   AuthzPolicies,
   AuthzStatus,
+  AuthzTrial,
   ComponentStatus,
   PodResponse,
   StatusFacts,
   VersionResponse,
 } from "./answers.js";
-import type { EnrollRequest } from "./api.js";
+import type { EnrollRequest, TrialRequest } from "./api.js";
 
 /** A kernel map as read: `count` keys and values laid end to end (native's Entries). */
 export interface RawMap {
@@ -79,6 +80,7 @@ export interface OperatorView {
   authzOf(namespace: string, name: string): Result<AuthzPolicies>;
   /** `from`: NAMESPACE/NAME or an address; `to`: the same with `:PORT`. */
   explainAuthz(ends: { readonly from: string; readonly to: string }): Result<AuthzExplanation>;
+  tryAuthz(asked: TrialRequest): Promise<Result<AuthzTrial>>;
 
   pods(): readonly PodResponse[];
   enroll(pod: EnrollRequest): Promise<Result<PodResponse>>;

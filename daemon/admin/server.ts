@@ -11,7 +11,7 @@ import { formatHostPort, type HostPort } from "../base/parse.js";
 import type { ErrorResponse } from "./answers.js";
 import type { Method } from "./api.js";
 
-/** Far above any body that a route takes. */
+/** Far above any body that a route takes, unless it says more. */
 const MAX_BODY_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 256;
 
@@ -42,6 +42,7 @@ export interface Route {
   /** Segments; one that begins with a colon matches any text. */
   readonly path: string;
   readonly methods: Partial<Record<Method, Handler>>;
+  readonly maxBodyBytes?: number | undefined;
 }
 
 export interface Listener {
@@ -169,7 +170,7 @@ async function answer(
     response.setHeader("allow", allowed.join(", "));
     return refuse(405, "method not allowed", `${url.pathname} takes ${allowed.join(", ")}`);
   }
-  const body = await readBody(request);
+  const body = await readBody(request, route.maxBodyBytes ?? MAX_BODY_BYTES);
   if (!body.ok) return body.reply;
   const { remoteAddress = "", remotePort = 0 } = request.socket;
   const peer = formatHostPort({ host: remoteAddress, port: remotePort });
@@ -216,15 +217,16 @@ function decode(segment: string): string | undefined {
 
 async function readBody(
   request: IncomingMessage,
+  maxBytes: number,
 ): Promise<{ ok: true; value: unknown } | { ok: false; reply: Reply }> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > MAX_BODY_BYTES) {
+    if (size > maxBytes) {
       return {
         ok: false,
-        reply: refuse(413, "body too large", `a body has at most ${MAX_BODY_BYTES} bytes`),
+        reply: refuse(413, "body too large", `a body has at most ${maxBytes} bytes`),
       };
     }
     chunks.push(chunk);

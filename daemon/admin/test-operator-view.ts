@@ -1,7 +1,7 @@
 // Owns a small daemon's worth of answers for specs of the admin port and of weftctl.
 // Must not be imported by anything else.
 
-import { failed, ok, podNetnsMissing, podUnknown } from "../base/errors.js";
+import { failed, ok, podNetnsMissing, podUnknown, policyUnclear } from "../base/errors.js";
 import { createLogs } from "../base/log.js";
 import {
   type Codec,
@@ -18,11 +18,13 @@ import { pod, service } from "../model/test-samples.js";
 import type { TailOptions } from "../telemetry/access-log.js";
 import type {
   AuthzExplanation,
+  AuthzTrial,
   ExplainedPolicy,
   PodResponse,
   StatusFacts,
   VersionResponse,
 } from "./answers.js";
+import type { TrialRequest } from "./api.js";
 import type { ExpectedEntry, OperatorView, RawMap } from "./operator-view.js";
 
 export const version: VersionResponse = {
@@ -120,6 +122,42 @@ export const explanation: AuthzExplanation = {
   agrees: true,
 };
 
+export const trial: AuthzTrial = {
+  changes: [
+    {
+      from: {
+        address: "10.0.0.9",
+        workload: "Kubernetes//Pod/shop/cart",
+        principal: "cluster.local/ns/shop/sa/cart",
+      },
+      to: { pod: "default/web", address: "10.0.0.1", port: 8080 },
+      seen: "open",
+      before: { allowed: true, reason: "authz_allowed", decidedBy: "default/viewers" },
+      after: { allowed: false, reason: "authz_denied", decidedBy: "default/no-cart" },
+    },
+    {
+      from: { address: "192.0.2.1", workload: null, principal: null },
+      to: { pod: "default/web", address: "10.0.0.1", port: null },
+      seen: "counted",
+      before: { allowed: false, reason: "authz_no_allow", decidedBy: null },
+      after: { allowed: true, reason: "authz_no_policy", decidedBy: null },
+    },
+  ],
+  policies: [{ name: "default/no-cart", isNew: true, scope: "NAMESPACE", pods: ["default/web"] }],
+  counts: { refused: 1, admitted: 1, stillAllowed: 2, stillRefused: 0 },
+  looked: {
+    open: 2,
+    logged: 1,
+    loggedSince: "2024-09-14T08:00:00.000Z",
+    logEnabled: false,
+    counted: 1,
+    byNode: 1,
+    unnamed: 0,
+    omitted: 0,
+  },
+  notes: ["policy default/no-cart is assumed"],
+};
+
 /** One entry by the codecs, as the daemon would believe it. */
 export function entry<M extends MapName>(
   map: M,
@@ -171,6 +209,8 @@ export interface TestView extends OperatorView {
   /** Hands a line to every reader of the live access log. */
   emit(line: string): void;
   readonly tails: readonly TailOptions[];
+  /** What was asked of tryAuthz(). */
+  readonly tried: readonly TrialRequest[];
 }
 
 const word = (number: number) => ({ number, tag: 0 });
@@ -217,6 +257,7 @@ export function testView(): TestView {
   const tails = new Map<(line: string) => void, TailOptions>();
   let enabled = false;
   let enforced = true;
+  const tried: TrialRequest[] = [];
   let pods = [webPod];
   return {
     kernel,
@@ -282,6 +323,12 @@ export function testView(): TestView {
     },
     explainAuthz: ({ to }) =>
       to.startsWith("default/web:") ? ok(explanation) : failed(podUnknown(to.slice(0, to.lastIndexOf(":")))),
+    async tryAuthz(asked) {
+      tried.push(asked);
+      const [missing] = asked.removed;
+      return missing === undefined ? ok(trial) : failed(policyUnclear(`there is no policy ${missing}`));
+    },
+    tried,
     pods: () => pods,
     async enroll(request) {
       if (!request.netns.startsWith("/run/netns/")) {

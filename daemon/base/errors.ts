@@ -32,6 +32,7 @@ export type ErrorCode =
   | "POD_TEXT_TOO_LONG"
   | "POD_UNKNOWN"
   | "PODS_FULL"
+  | "POLICY_UNCLEAR"
   | "START_FAILED"
   | "UNINSTALL_FAILED"
   | "XDS_REFUSED"
@@ -289,6 +290,11 @@ export function podsFull(pod: string, capacity: number, cause?: unknown): WeftEr
 /** `why` is a sentence on what of a connection that somebody asks about cannot be found. */
 export function connectionUnclear(why: string): WeftError {
   return new WeftError("CONNECTION_UNCLEAR", why);
+}
+
+/** `why` is a sentence on what of a policy that somebody tries cannot be found. */
+export function policyUnclear(why: string): WeftError {
+  return new WeftError("POLICY_UNCLEAR", why);
 }
 
 /** Nothing that this daemon made governs yet, so that there is nothing to ask. */

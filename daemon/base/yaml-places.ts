@@ -1,6 +1,15 @@
 // Owns YAML whose every part has a place in its text. Must not know what the text is for.
 
-import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
+import {
+  type Document,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseAllDocuments,
+  parseDocument,
+} from "yaml";
 import { messageOf } from "./errors.js";
 
 /** Both count from 1. */
@@ -31,7 +40,17 @@ export type ReadYaml =
 /** Reads a text with one document. Aliases that unfold to far more than the text are a problem like any other. */
 export function readYaml(text: string): ReadYaml {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  return readDocument(parseDocument(text, { lineCounter: lines, prettyErrors: false }), lines);
+}
+
+/** As readYaml(), each document of a text with any number of them. */
+export function readYamlDocuments(text: string): ReadYaml[] {
+  const lines = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
+  return [...documents].map((document) => readDocument(document, lines));
+}
+
+function readDocument(document: Document.Parsed, lines: LineCounter): ReadYaml {
   const place = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
     return { line: Math.max(line, 1), column: Math.max(col, 1) };

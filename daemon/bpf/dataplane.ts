@@ -39,6 +39,7 @@ import { AuthzQuestion, type MapName, maps, type Settings } from "./maps.gen.js"
 
 import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
+import { listConnections, type OpenConnections, Scratch } from "./scratch.js";
 import { NOTHING_SWEPT, type Swept, sweepSockets } from "./socket-sweep.js";
 import { openState, type StateMaps } from "./state.js";
 import { swapIn } from "./swap.js";
@@ -373,6 +374,23 @@ export class Dataplane {
     if (program === undefined) return failed(notInstalled());
     const { data } = program.testRun({ data: AuthzQuestion.encode(question) });
     return ok(AuthzQuestion.decode(data));
+  }
+
+  /** The same program on maps of its own, with room for `needed`, which govern nothing. The caller closes it. */
+  scratch(needed: Partial<Record<MapName, number>>): Result<Scratch> {
+    return Scratch.open(this.#native, this.#objects, needed);
+  }
+
+  /** The inbound connections that are open in the enrolled pods. */
+  connections(onFailure: (error: WeftError) => void): Promise<Result<OpenConnections[]>> {
+    const pods = this.enrollments();
+    return listConnections({
+      native: this.#native,
+      objects: this.#objects,
+      state: this.#state,
+      pods,
+      onFailure,
+    });
   }
 
   programRuns(): ProgramRuns[] {

@@ -126,7 +126,7 @@ function prepareObject(
   native: Native,
   path: string,
   shared: ReadonlyMap<string, BpfMap>,
-  capacities: ReadonlyMap<MapName, number>,
+  capacities: ReadonlyMap<string, number>,
 ): Result<BpfObject> {
   let object: BpfObject | undefined;
   try {
@@ -134,7 +134,7 @@ function prepareObject(
     requireMaps(object);
     for (const map of object.mapNames) {
       const existing = shared.get(map);
-      const entries = capacities.get(map as MapName);
+      const entries = capacities.get(map);
       if (existing !== undefined) object.reuseMap(map, existing);
       else if (entries !== undefined) object.setMaxEntries(map, entries);
     }
@@ -145,13 +145,13 @@ function prepareObject(
   }
 }
 
-/** Loads one object with the maps that exist already; adds the maps it made and its programs. */
-function loadObject(
+/** Loads one object with the maps that exist already; adds the maps it made and its programs, also when it fails. */
+export function loadObject(
   native: Native,
   path: string,
   shared: Map<string, BpfMap>,
   programs: Map<string, BpfProgram>,
-  capacities: ReadonlyMap<MapName, number>,
+  capacities: ReadonlyMap<string, number>,
 ): Result<void> {
   const prepared = prepareObject(native, path, shared, capacities);
   if (!prepared.ok) return prepared;

@@ -43,6 +43,9 @@ export const CGROUP_HOOKS: readonly CgroupHook[] = [
 /** Judges inbound connections of one enrolled pod. */
 export const GUARD_PROGRAM = "weft_guard";
 
+/** Iterator that lists a pod's inbound connections. Of no generation: loaded when somebody asks. */
+export const LIST_CONNECTIONS = "weft_list_tcp";
+
 /** Judges a connection that is only asked about. */
 export const EXPLAIN_AUTHZ = "weft_explain_authz";
 

@@ -455,6 +455,37 @@ export const ConnectionEvent: Codec<ConnectionEvent> = {
   },
 };
 
+/** struct inbound_connection, 36 bytes */
+export interface InboundConnection {
+  readonly sourceAddress: Uint8Array;
+  readonly destinationAddress: Uint8Array;
+  readonly port: number;
+  readonly byNode: number;
+}
+export const InboundConnection: Codec<InboundConnection> = {
+  size: 36,
+  encode(value) {
+    const view = Buffer.allocUnsafe(36);
+    InboundConnection.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    putBytes(view, offset, value.sourceAddress, 16, "inbound_connection.source_address");
+    putBytes(view, offset + 16, value.destinationAddress, 16, "inbound_connection.destination_address");
+    view.writeUInt16BE(value.port, offset + 32);
+    view.writeUInt16LE(value.byNode, offset + 34);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 36);
+    return {
+      sourceAddress: takeBytes(view, offset, offset + 16),
+      destinationAddress: takeBytes(view, offset + 16, offset + 32),
+      port: view.readUInt16BE(offset + 32),
+      byNode: view.readUInt16LE(offset + 34),
+    };
+  },
+};
+
 /** struct swept_socket, 60 bytes */
 export interface SweptSocket {
   readonly closed: number;
@@ -1727,7 +1758,7 @@ export type MapName = keyof typeof maps;
 
 /** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 4194304, layout: "cf046eff" },
+  events: { name: "events", size: 4194304, layout: "6fce324a" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
 

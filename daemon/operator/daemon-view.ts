@@ -6,12 +6,13 @@ import type {
   AuthzExplanation,
   AuthzPolicies,
   AuthzStatus,
+  AuthzTrial,
   ComponentStatus,
   PodResponse,
   StatusFacts,
   VersionResponse,
 } from "../admin/answers.js";
-import type { EnrollRequest } from "../admin/api.js";
+import type { EnrollRequest, TrialRequest } from "../admin/api.js";
 import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/operator-view.js";
 import { ok, type Result } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "../bpf/capacity.js";
@@ -22,6 +23,7 @@ import type { Parts } from "./parts.js";
 import { componentsOf } from "./readiness.js";
 import { RecentGains } from "./recent-gains.js";
 import { accessLogOf, factsOf, podOf, recentOf } from "./status.js";
+import { tryAuthz } from "./try/try.js";
 
 /** What was lost or refused within it deserves a warning. */
 const RECENT_MS = 10 * 60_000;
@@ -34,6 +36,7 @@ export class DaemonView implements OperatorView {
   readonly names: KernelNames;
   readonly #parts: Parts;
   readonly #gains = new RecentGains(RECENT_MS);
+  #trials: Promise<unknown> = Promise.resolve();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -144,6 +147,13 @@ export class DaemonView implements OperatorView {
 
   explainAuthz(ends: Ends): Result<AuthzExplanation> {
     return explainAuthz(this.#parts, ends);
+  }
+
+  /** One after the other: each has maps of its own. */
+  tryAuthz(asked: TrialRequest): Promise<Result<AuthzTrial>> {
+    const trial = this.#trials.then(() => tryAuthz(this.#parts, asked));
+    this.#trials = trial.catch(() => undefined);
+    return trial;
   }
 
   pods(): PodResponse[] {

@@ -4,6 +4,7 @@
 import type { AuthzExplanation, AuthzPolicies, ExplainedPolicy } from "../admin/answers.js";
 import { connectionUnclear, failed, ok, podUnknown, type Result } from "../base/errors.js";
 import { formatHostPort, parseHostPort } from "../base/parse.js";
+import type { Enrollment } from "../bpf/enrollment.js";
 import type { AuthzQuestion } from "../bpf/maps.gen.js";
 import { reasonNames } from "../bpf/maps.gen.js";
 import { CONDITIONS, type Inbound } from "../compile/authz/conditions.js";
@@ -44,7 +45,7 @@ export function explainAuthz(parts: Asked, ends: Ends): Result<AuthzExplanation>
   if (!answer.ok) return answer;
   const owner = ownIdentity(parts, from);
   const inbound: Inbound = { identity: owner, source: from, destination: address, port };
-  const policies = policiesOf(parts, cookie);
+  const policies = parts.compiler.authz.policiesOf(cookie);
   const allowed = answer.value.allowed === 1;
   const isOpen = parts.dataplane.settings.authzOff === 1;
   const inForce = policies?.policies ?? [];
@@ -67,17 +68,18 @@ export function explainAuthz(parts: Asked, ends: Ends): Result<AuthzExplanation>
 
 /** The policies in force for an enrolled pod, in the order in which they act. */
 export function authzOf(parts: Asked, namespace: string, name: string): Result<AuthzPolicies> {
-  const pod = parts.pods.enrolled.find((each) => each.namespace === namespace && each.name === name);
-  if (pod === undefined) return failed(podUnknown(`${namespace}/${name}`));
-  const inForce = policiesOf(parts, pod.cookie);
+  const pod = enrolledPod(parts, `${namespace}/${name}`);
+  if (!pod.ok) return pod;
+  const inForce = parts.compiler.authz.policiesOf(pod.value.cookie);
   return ok({
-    pod: `${namespace}/${name}`,
+    pod: podKey(pod.value),
     known: inForce !== undefined,
     policies: describeAll(inForce?.policies ?? [], inForce?.held ?? new Set(), undefined),
   });
 }
 
-const NO_ANSWER: AuthzQuestion = {
+/** A question before it is asked. */
+export const NO_ANSWER: AuthzQuestion = {
   pod: 0n,
   sourceAddress: new Uint8Array(16),
   destinationAddress: new Uint8Array(16),
@@ -113,14 +115,25 @@ function destinationOf(parts: Asked, to: string): Result<Destination> {
   const { port } = place.value;
   const given = to.includes("/") ? undefined : canonicalAddress(place.value.host);
   const owner = given === undefined ? undefined : parts.store.ownerOf(given);
-  const name = given === undefined ? to.slice(0, colon) : owner && `${owner.namespace}/${owner.name}`;
-  const pod = parts.pods.enrolled.find((each) => `${each.namespace}/${each.name}` === name);
-  if (pod === undefined) return failed(podUnknown(name ?? to.slice(0, colon)));
+  const name = given === undefined ? to.slice(0, colon) : owner && podKey(owner);
+  const found = enrolledPod(parts, name ?? to.slice(0, colon));
+  if (!found.ok) return found;
+  const pod = found.value;
   const workload = parts.store.podWorkloads(pod.namespace, pod.name)[0];
   const address = given ?? workload?.addresses[0];
   if (address === undefined)
     return failed(connectionUnclear(`the control plane has not named an address of pod ${name}: give one`));
-  return ok({ cookie: pod.cookie, pod: `${pod.namespace}/${pod.name}`, workload, address, port });
+  return ok({ cookie: pod.cookie, pod: podKey(pod), workload, address, port });
+}
+
+/** `NAMESPACE/NAME` */
+export function podKey({ namespace, name }: Pick<Enrollment, "namespace" | "name">): string {
+  return `${namespace}/${name}`;
+}
+
+function enrolledPod({ pods }: Pick<Parts, "pods">, key: string): Result<Enrollment> {
+  const pod = pods.enrolled.find((each) => podKey(each) === key);
+  return pod === undefined ? failed(podUnknown(key)) : ok(pod);
 }
 
 /** The address that a connection comes from, of the destination's family. */
@@ -150,10 +163,6 @@ function ownIdentity(parts: Asked, address: string): Workload | undefined {
   return parts.store.claimants(address).find(({ network }) => isLocalNetwork(network, parts.compiler.node));
 }
 
-function policiesOf(parts: Asked, cookie: bigint) {
-  return parts.compiler.authz.policiesOf(cookie);
-}
-
 /** Dry runs first, which decide nothing, then DENY, then ALLOW, each by name. */
 function inOrder(policies: readonly Policy[]): Policy[] {
   const rank = ({ dryRun, action }: Policy) => (dryRun ? 0 : action === "DENY" ? 1 : 2);
@@ -179,7 +188,8 @@ function describeAll(
   });
 }
 
-function allowingPolicy(policies: readonly Policy[], inbound: Inbound): string | null {
+/** The key of the first ALLOW that matches. */
+export function allowingPolicy(policies: readonly Policy[], inbound: Inbound): string | null {
   const allowing = inOrder(policies).find(
     (policy) => policy.action === "ALLOW" && !policy.dryRun && matchingRule(policy, inbound) !== undefined,
   );

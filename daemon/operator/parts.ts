@@ -13,6 +13,7 @@ import type { Compiler } from "../compile/compiler.js";
 import type { Config } from "../config/schema.js";
 import type { Enforcement } from "../enforce/enforcement.js";
 import type { AccessLog } from "../telemetry/access-log.js";
+import type { SeenConnections } from "../telemetry/seen-connections.js";
 import type { MapFill } from "../telemetry/sources.js";
 import type { XdsClient } from "../xds/client.js";
 
@@ -26,6 +27,7 @@ export interface Parts extends Enforcement {
   readonly xds: XdsClient;
   readonly accessLog: AccessLog;
   readonly accessLogWriter: LineWriter;
+  readonly seen: SeenConnections;
   /** RFC 3339. */
   readonly started: string;
   /** What the start found wrong and went on without, a sentence each; shown for as long as the daemon runs. */

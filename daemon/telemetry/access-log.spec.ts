@@ -77,6 +77,7 @@ describe("AccessLog", () => {
     };
     const log = new AccessLog({
       ...{ names, writer, clock: (ns: bigint) => ns, format: "text", enabled: true, denialLimit: 2 },
+      onRecord: () => undefined,
       feed: {
         want(_, onRecords) {
           send = onRecords;
@@ -122,6 +123,7 @@ describe("AccessLog", () => {
       format: "json",
       enabled: false,
       denialLimit: 10,
+      onRecord: () => undefined,
       feed: {
         want(now, onRecords) {
           wanted.push(now);

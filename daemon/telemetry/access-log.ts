@@ -31,6 +31,8 @@ export interface AccessLogOptions {
   /** Denials, and dry-run matches, a second that are written of one policy at one workload. */
   readonly denialLimit: number;
   readonly feed: RecordFeed;
+  /** Hears of every record. */
+  readonly onRecord: (record: AccessRecord) => void;
 }
 
 /** Where records come from. */
@@ -106,9 +108,10 @@ export class AccessLog {
 
   #handle(records: readonly Uint8Array[]): void {
     if (this.wanted === "off") return;
-    const { names, clock } = this.#options;
+    const { names, clock, onRecord } = this.#options;
     for (const bytes of records) {
       const record = readRecord(bytes, names, clock);
+      onRecord(record);
       if (this.#enabled) this.#log(record);
       for (const tail of this.#tails) {
         if (tail.filter(record)) tail.onLine(lineOf(record, tail.format));

@@ -10,6 +10,7 @@ import {
   DATAGRAM_SWEEP,
   EXPLAIN_AUTHZ,
   GUARD_PROGRAM,
+  LIST_CONNECTIONS,
   TRACE_HOOKS,
 } from "../../daemon/bpf/hooks.js";
 import { maps, ringBuffers, socketStorages } from "../../daemon/bpf/maps.gen.js";
@@ -31,6 +32,7 @@ it("every program of every hook loads, within its budget of verified instruction
     CONNECTION_SWEEP,
     DATAGRAM_SWEEP,
     EXPLAIN_AUTHZ,
+    LIST_CONNECTIONS,
   ];
   expect(programs.sort()).toEqual(expected.sort());
 });

@@ -293,6 +293,14 @@ struct authz_question {
 	__u32 identity;	   /* number of the source's, 0: none, or no term asks */
 };
 
+/* What the listing of a pod's open connections writes of each. */
+struct inbound_connection {
+	__be32 source_address[4];
+	__be32 destination_address[4];
+	__be16 port;
+	__u16 by_node; /* 1: the node itself has opened it */
+};
+
 /* ---- sweeps ---- */
 
 /* What a sweep writes of each socket that has to go. */
