@@ -16,7 +16,6 @@ int weft_destroy(unsigned long long *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	const struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
-	__u64 cookie;
 
 	if (!tcp)
 		return 0;
@@ -25,9 +24,7 @@ int weft_destroy(unsigned long long *ctx)
 		return 0;
 	}
 	/* A connect that failed before its SYN has left its place, and nothing else. */
-	cookie = cookie_of(tcp);
-	if (cookie)
-		forget_connection(cookie);
+	forget_connection(cookie_of(tcp));
 	return 0;
 }
 

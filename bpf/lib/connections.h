@@ -51,6 +51,9 @@ __attribute__((noinline)) __u32 find_probe(__u64 socket)
 {
 	__u32 places = connection_places();
 
+	/* A socket whose cookie nobody has asked for: 0 is in every free place. */
+	if (!socket)
+		return CONNECTION_PROBES;
 	for (__u32 i = 0; i < CONNECTION_PROBES; i++) {
 		struct connection *place = get_place(socket, i, places);
 

@@ -4,8 +4,8 @@
  *
  * A socket is the node's when it was made in the host's network namespace and outside the pods'
  * cgroup. What the node forwards or masquerades has no such socket. An entry lives as long as its
- * socket, so that nobody can come after it with the same address and port; an entry that was
- * evicted or could not be made is a connection judged like any other.
+ * socket, so that nobody can come after it with the same address and port; an entry that could
+ * not be made is a connection judged like any other.
  */
 #ifndef WEFT_NODE_H
 #define WEFT_NODE_H

@@ -31,7 +31,15 @@ import {
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
 import { type Generation, loadGeneration, tracedBy } from "./generation.js";
-import { COUNTERS, type CounterName, growingMaps, growingNames, holds, isGrowing } from "./growing-maps.js";
+import {
+  COUNTERS,
+  type CounterName,
+  type GrowingName,
+  growingMaps,
+  growingNames,
+  holds,
+  isGrowing,
+} from "./growing-maps.js";
 import { Growth, makeMap } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, TRACE_HOOKS } from "./hooks.js";
@@ -216,10 +224,10 @@ export class Dataplane {
     return { now, limit: CONFIGURATION_MAPS.includes(map) || isGrowing(map) ? this.#entryLimit : now };
   }
 
-  /** Counts the entries of the long-lived maps that fill by use. Takes milliseconds: most have to be walked. */
-  count(): ReadonlyMap<MapName, number> {
-    const counts = growingNames.map((name) => [name, growingMaps[name].count(this.#state)] as const);
-    this.#fills = Object.fromEntries(counts);
+  /** Counts the entries of long-lived maps that fill by use. Takes milliseconds for all: most have to be walked. */
+  count(names: readonly GrowingName[] = growingNames): ReadonlyMap<MapName, number> {
+    const counts = names.map((name) => [name, growingMaps[name].count(this.#state)] as const);
+    this.#fills = { ...this.#fills, ...Object.fromEntries(counts) };
     return new Map(counts);
   }
 

@@ -6,6 +6,7 @@ import { ok } from "../base/errors.js";
 import { type Logger, logVerifier } from "../base/log.js";
 import { inSlices } from "../base/slices.js";
 import type { ApplyFailure } from "../bpf/apply.js";
+import type { GrowingName } from "../bpf/growing-maps.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import { VERDICT_MAPS } from "../compile/authz/contract.js";
 import type { Compiler } from "../compile/compiler.js";
@@ -93,15 +94,15 @@ export class Reconciler {
     return this.#inTurn(() => this.#install());
   }
 
-  /** Makes long-lived maps larger before use has filled them. Call now and then. */
-  makeRoom(): Promise<void> {
-    return this.#inTurn(() => this.#makeRoom());
+  /** Makes long-lived maps, all or these, larger before use has filled them. Call now and then. */
+  makeRoom(names?: readonly GrowingName[]): Promise<void> {
+    return this.#inTurn(() => this.#makeRoom(names));
   }
 
-  *#makeRoom(): Steps<void> {
+  *#makeRoom(names: readonly GrowingName[] | undefined): Steps<void> {
     const { kernel, shortage } = this.#options;
     if (!kernel.installed || shortage.isFrozen) return;
-    const held = [...kernel.count()].map(([map, count]) => [map, count * AHEAD] as const);
+    const held = [...kernel.count(names)].map(([map, count]) => [map, count * AHEAD] as const);
     const outgrown = shortage.outgrown(new Map(held));
     if (outgrown !== undefined) yield* this.#renew(outgrown);
   }

@@ -78,8 +78,8 @@ export class TestDataplane {
     this.finished++;
   }
 
-  count(): ReadonlyMap<MapName, number> {
-    return this.counts;
+  count(names: readonly MapName[] = [...this.counts.keys()]): ReadonlyMap<MapName, number> {
+    return new Map([...this.counts].filter(([name]) => names.includes(name)));
   }
 
   changeSettings(change: Partial<Settings>): void {

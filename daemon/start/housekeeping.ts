@@ -14,6 +14,10 @@ const CHECK_MS = 10_000;
 /** Milliseconds between two counts of the long-lived maps, which have to be walked. */
 const COUNT_MS = 30_000;
 
+/** Those that fill with the load of a moment, and of which the kernel keeps count: milliseconds between two looks. */
+const FILL_MS = 1_000;
+const FILLING = ["connections"] as const;
+
 /** Looks at pods and at the fill of maps, now and then until the returned function is called. */
 export function startHousekeeping({
   pods,
@@ -25,6 +29,7 @@ export function startHousekeeping({
     setInterval(() => sweep.look(), SWEEP_MS),
     setInterval(() => void pods.check(), CHECK_MS),
     setInterval(() => void reconciler.makeRoom(), COUNT_MS),
+    setInterval(() => void reconciler.makeRoom(FILLING), FILL_MS),
   ];
   return () => {
     for (const timer of timers) clearInterval(timer);

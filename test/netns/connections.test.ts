@@ -214,5 +214,8 @@ test("an MPTCP socket whose peer speaks it too tells the address that it asked f
   const ended = await closed(labels);
   for (const end of [socket, accepted, listener]) await end.must("close");
   await until("its end", async () => (await closed(labels)) === ended + 1);
+  // The server's end has none to give back.
+  const counted = () => world.mesh.metric("weft_bpf_map_entries", { map: "connections" });
+  await until("all places given back", async () => (await counted()) === readRemembered(connections()).size);
   await serving.kill();
 });

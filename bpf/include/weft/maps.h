@@ -71,10 +71,12 @@ struct {
 	__type(value, struct verdict);
 } denied SEC(".maps");
 
-/* connection that the node itself opened -> 1. An entry goes with its socket. */
+/* connection that the node itself opened -> 1. An entry goes with its socket: none is evicted, as a
+ * probe without one would be denied. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct node_open);
 	__type(value, __u32);
 } node_opens SEC(".maps");
@@ -99,7 +101,7 @@ struct {
 /* virtual address and port -> what is said of it */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct frontend_key);
 	__type(value, struct frontend);
@@ -108,7 +110,7 @@ struct {
 /* index -> what a frontend says. Nobody writes element 0. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 4096);
 	__type(key, __u32);
 	__type(value, struct target);
 } targets SEC(".maps");
@@ -133,7 +135,7 @@ struct {
 /* index -> column of an alias table */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 32768);
+	__uint(max_entries, 8192);
 	__type(key, __u32);
 	__type(value, struct slot);
 } slots SEC(".maps");
@@ -141,7 +143,7 @@ struct {
 /* address -> workload, identity */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct address_key);
 	__type(value, struct workload_address);
@@ -159,7 +161,7 @@ struct {
 /* (table, identity) -> terms it satisfies */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct identity_row_key);
 	__type(value, struct term_row);
@@ -186,7 +188,7 @@ struct {
 /* (table, destination port) -> terms it satisfies */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct port_row_key);
 	__type(value, struct term_row);
@@ -203,7 +205,7 @@ struct {
 /* (table, term) -> policy */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 8192);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct term_key);
 	__type(value, struct term_origin);
@@ -213,7 +215,7 @@ struct {
  * access log is on. lib/connections.h finds the place. Meant to be half full at most. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 32768);
+	__uint(max_entries, 16384);
 	__type(key, __u32);
 	__type(value, struct connection);
 } connections SEC(".maps");
@@ -229,7 +231,7 @@ struct {
 /* (source, destination, service, direction, outcome) -> counters */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 8192);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct traffic_key);
 	__type(value, struct traffic);
@@ -238,7 +240,7 @@ struct {
 /* (policy, destination) -> denials and dry-run matches */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct policy_hit_key);
 	__type(value, struct counter);
@@ -271,7 +273,7 @@ struct {
 /* (shared port, backend) -> frontend; only for sockets with SO_REUSEPORT */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 1024);
 	__type(key, struct sibling_key);
 	__type(value, struct sibling_flow);
 } sibling_flows SEC(".maps");
@@ -279,7 +281,7 @@ struct {
 /* netns cookie -> enum connected: a datagram socket there is, or was, connected to a frontend */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, __u32);
@@ -288,7 +290,7 @@ struct {
 /* access log records, nothing else */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 * 1024 * 1024);
+	__uint(max_entries, 2 * 1024 * 1024);
 } events SEC(".maps");
 
 #endif
