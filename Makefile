@@ -21,7 +21,7 @@ GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-util
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod bench \
+.PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz bench \
         bench-sync bench-authz lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -138,6 +138,9 @@ test-istiod: build packages ## against a real istiod, step by step and soaked (n
 	$(call report,istiod) $(VITEST) --project istiod || status=1; \
 	npx --no-install tsx test/summary.ts out/test/istiod.json || status=1; \
 	exit $$status
+
+fuzz: build ## look for inputs that decoders, compiler and parsers do not stand (SECONDS=60; TARGET=NAME INPUT=FILE repeats one)
+	@$(MAKE) -C test/fuzz run
 
 bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
 	@$(SUDO) npx --no-install tsx test/bench/main.ts sync

@@ -24,7 +24,7 @@ export default defineConfig({
           include: [
             "{daemon,cmd,bpf,proto,native}/**/*.spec.ts",
             "test/*.spec.ts",
-            "{lab,test/{conformance,helpers,bench,house}}/**/*.spec.ts",
+            "{lab,test/{conformance,helpers,bench,fuzz,house}}/**/*.spec.ts",
           ],
           testTimeout: 30_000 * slowness,
         },
