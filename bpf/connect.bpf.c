@@ -85,7 +85,8 @@ static __always_inline void connect_nowhere(struct bpf_sock_addr *ctx, struct fl
 
 /* A connect of a datagram socket sends nothing, so it is never refused: resolvers try addresses by
  * it, on any port. A socket that asks again for what it has keeps its backend. */
-static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6)
+static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6,
+					     const struct pod_numbers *pod)
 {
 	struct flows *own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
 	const struct target *target;
@@ -93,9 +94,10 @@ static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6)
 	struct backend kept = {};
 	struct route route = {};
 	struct flow *flow;
+	struct find find;
 
 	read_address(ctx, v6, &destination);
-	target = find_frontend(&destination);
+	target = find_frontend(&destination, pod->namespace, &find);
 	if (!target || !route_frontend(target, IPPROTO_UDP, &route)) {
 		if (own)
 			__builtin_memset(own->flow, 0, sizeof(own->flow));
@@ -138,7 +140,7 @@ static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6,
 	struct route route;
 
 	read_address(ctx, v6, &destination);
-	find_route(&destination, IPPROTO_TCP, &route);
+	find_route(&destination, pod->namespace, IPPROTO_TCP, &route);
 	count_reason(route.reason);
 	if (route.action == ROUTE_REFUSE)
 		return refuse(pod, &destination, &route);
@@ -158,7 +160,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 	if (ctx->protocol == IPPROTO_TCP)
 		return connect_stream(ctx, v6, &pod);
 	if (ctx->protocol == IPPROTO_UDP)
-		return connect_datagrams(ctx, v6);
+		return connect_datagrams(ctx, v6, &pod);
 	count_reason(REASON_NOT_TCP_UDP);
 	return HOOK_ACCEPT;
 }

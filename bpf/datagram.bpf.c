@@ -94,13 +94,14 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	struct pod_numbers pod;
 	struct route route = {};
 	struct flow *flow;
+	struct find find;
 
 	if (!find_caller(ctx, &pod))
 		return HOOK_ACCEPT;
 	read_address(ctx, v6, &destination);
-	target = find_frontend(&destination);
+	target = find_frontend(&destination, pod.namespace, &find);
 	if (!target) {
-		route_address(&destination, IPPROTO_UDP, &route);
+		route_address(&find, IPPROTO_UDP, &route);
 	} else if (route_frontend(target, IPPROTO_UDP, &route)) {
 		flow = flow_to(ctx, &destination, target, &route);
 		if (flow) {

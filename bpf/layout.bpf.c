@@ -29,6 +29,7 @@ LAYOUT_STRUCT(swept_socket);
 /* Macros are not in BTF at all: each member is generated as a constant of the name after LAYOUT_.
  */
 enum layout_constant {
+	LAYOUT_FRONTEND_SHIFT = FRONTEND_SHIFT,
 	LAYOUT_CHUNK_WORDS = CHUNK_WORDS,
 	LAYOUT_CHUNK_TERMS = CHUNK_TERMS,
 	LAYOUT_TABLE_CHUNKS = TABLE_CHUNKS,

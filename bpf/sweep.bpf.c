@@ -91,13 +91,16 @@ int weft_sweep_tcp(struct bpf_iter__tcp *ctx)
 
 /* ---- connected datagram sockets whose backend has left its service ---- */
 
-static __always_inline bool goes_on(struct flow *flow)
+static __always_inline bool goes_on(struct flow *flow, __u64 netns)
 {
 	const struct target *target;
 	struct destination asked = {.port = flow->asked_port};
+	struct pod_numbers pod;
+	struct find find;
 
 	copy_address(asked.address, flow->asked);
-	target = find_frontend(&asked);
+	read_pod(netns, &pod);
+	target = find_frontend(&asked, pod.namespace, &find);
 	return target && is_eligible(flow, target);
 }
 
@@ -114,7 +117,7 @@ int weft_sweep_udp(struct bpf_iter__udp *ctx)
 	own = bpf_sk_storage_get(&flows, socket, 0, 0);
 	if (!own || !(own->flow[0].flags & FLOW_PEER))
 		return 0;
-	if (goes_on(&own->flow[0])) {
+	if (goes_on(&own->flow[0], socket->skc_net.net->net_cookie)) {
 		note_connected(socket->skc_net.net->net_cookie);
 		return 0;
 	}

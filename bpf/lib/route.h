@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Owns the routing decision: destination in, what to do with it out. Knows no hook and no packet.
  *
- * Two lookups in hashes for a connection through a frontend, pod (the hook's) and frontend, and two
- * in arrays, target and slot. A frontend is one word that names a target; targets and slots are
- * never changed while a hook may be reading them.
+ * Two lookups in hashes whatever the destination: pod (the hook's) and address; the rest are
+ * elements of arrays. What is known of an address is one word that names a frontend; targets, views
+ * and slots are never changed while a hook may be reading them. Blocks are asked, where there are
+ * any, for an address of which nothing is known.
  * What is missing: an unknown destination passes, a known one without a usable backend is refused.
  */
 #ifndef WEFT_ROUTE_H
@@ -35,167 +36,229 @@ struct route {
 
 /* In place of an index into `targets`. */
 enum no_target {
-	TARGET_NONE = 0,	   /* there is no such frontend */
+	TARGET_NONE = 0,	   /* there is no frontend */
 	TARGET_TORN = 0xffffffffU, /* there is one, and what it names cannot be read */
 };
 
-/* How often the daemon began or ended to rewrite the frontends. */
-static __always_inline __u32 read_rewrites(void)
-{
-	__u32 key = 0;
-	const __u32 *count = bpf_map_lookup_elem(&rewrites, &key);
-
-	return count ? *(const volatile __u32 *)count : 0;
-}
-
-/* Asks for one key, once. */
-static __always_inline __u32 ask_frontend(const struct frontend_key *key)
-{
-	const struct frontend *frontend = bpf_map_lookup_elem(&frontends, key);
-	__u32 index;
-
-	if (!frontend)
-		return TARGET_NONE;
-	WORD_PAUSE();
-	return read_word(&frontend->target, tag_of_frontend(key), &index) ? index : TARGET_TORN;
-}
-
 /* What a search has found. */
 struct find {
-	__u32 index; /* into `targets`, or enum no_target */
-	__u32 rank;  /* how narrow the key is that it was found by, 0: nothing was found */
+	__u32 target;	/* index into `targets`, or enum no_target */
+	__u32 workload; /* id of the address' owner, 0: unknown */
+	__u32 flags;	/* of the address */
+	__u32 rank;	/* enum rank */
 };
 
-/* Of the port of an address: nothing is narrower. Of a word that cannot be read: less than of any
- * other. */
-#define RANK_EXACT (2 * 128 + 3)
-#define RANK_TORN  1
+/* How much rather than another find this one holds while none can be proved. */
+enum rank {
+	RANK_NONE,
+	RANK_TORN,   /* a word that cannot be read: something is there */
+	RANK_ABSENT, /* nothing is */
+	RANK_BLOCK,
+	RANK_KNOWN, /* the address' own word: needs no proof */
+};
 
-/* Asks for a port, then for all ports of an address or a block. A port comes before its address
- * and goes after it: where there is an address now, the port may have come just before. */
-static __always_inline bool ask_ports(struct frontend_key *key, __be16 port, struct find *find)
+/* Whether and how often the daemon rewrites what is searched. */
+static __always_inline struct rewrites read_rewrites(void)
 {
-	__u32 index;
+	__u32 key = 0;
+	const struct rewrites *current = bpf_map_lookup_elem(&rewrites, &key);
+	struct rewrites none = {};
 
-	key->port = port;
-	find->index = ask_frontend(key);
-	find->rank = 2 * key->prefix_length + 3;
-	if (find->index != TARGET_NONE)
-		return true;
-	key->port = 0;
-	index = ask_frontend(key);
-	if (index == TARGET_NONE)
-		return false;
-	key->port = port;
-	find->index = ask_frontend(key);
-	if (find->index != TARGET_NONE)
-		return true;
-	find->index = index;
-	find->rank = 2 * key->prefix_length + 2;
-	return true;
+	if (!current)
+		return none;
+	return (struct rewrites){
+	    .count = *(const volatile __u32 *)&current->count,
+	    .blocks = *(const volatile __u32 *)&current->blocks,
+	};
 }
 
-/* Asks for the address, then for the block around it. */
-static __always_inline void search_frontends(const struct destination *destination,
-					     struct find *find)
-{
-	struct frontend_key key = {.prefix_length = 128};
-	struct cidr_key block_key = {.prefix_bits = 128};
-	const struct cidr *block;
+/* Halvings that find an element among 65,535. */
+#define SEARCH_STEPS 16
 
-	copy_address(key.address, destination->address);
-	if (ask_ports(&key, destination->port, find))
-		return;
-	copy_address(block_key.address, destination->address);
-	block = bpf_map_lookup_elem(&cidrs, &block_key);
-	if (block) {
-		WORD_PAUSE();
-		copy_address(key.address, block->address);
-		key.prefix_length = block->prefix_length;
-		if (ask_ports(&key, destination->port, find))
-			return;
+/* Index of the target for a port: the first of the run, when it is not listed. TARGET_TORN when the
+ * run is not there as a whole. A global function, as all here that loop: verified once. */
+__attribute__((noinline)) __u32 find_port(__u32 first, __u32 port)
+{
+	const struct target *target = bpf_map_lookup_elem(&targets, &first);
+	__u32 low = 1, high;
+
+	/* One that nobody has written is no service's. */
+	if (!target || !target->service)
+		return TARGET_TORN;
+	high = target->ports;
+	for (int i = 0; i <= SEARCH_STEPS && low <= high; i++) {
+		__u32 middle = (low + high) / 2, index = first + middle, other;
+
+		target = bpf_map_lookup_elem(&targets, &index);
+		if (!target)
+			return TARGET_TORN;
+		other = bpf_ntohs(target->port);
+		if (other == port)
+			return index;
+		if (other < port)
+			low = middle + 1;
+		else
+			high = middle - 1;
 	}
-	find->rank = 0;
+	return first;
+}
+
+/* First target of what clients of a namespace see, or enum no_target. */
+__attribute__((noinline)) __u32 find_view(__u32 first, __u32 namespace)
+{
+	const struct view *view = bpf_map_lookup_elem(&views, &first);
+	__u32 low = 1, high, unlisted;
+
+	if (!view || !view->namespace)
+		return TARGET_TORN;
+	high = view->namespace;
+	unlisted = view->target;
+	for (int i = 0; i <= SEARCH_STEPS && low <= high; i++) {
+		__u32 middle = (low + high) / 2, index = first + middle;
+
+		view = bpf_map_lookup_elem(&views, &index);
+		if (!view)
+			return TARGET_TORN;
+		if (view->namespace == namespace)
+			return view->target;
+		if (view->namespace < namespace)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return unlisted;
 }
 
 struct search {
 	struct destination destination;
+	__u32 namespace; /* the client's */
 	struct find best;
 };
+
+/* Target of a destination by what is said of its address, or of its block, which leaves alone what
+ * it does not list. */
+static __always_inline __u32 see_target(__u32 index, __u32 flags, bool block,
+					const struct search *search)
+{
+	__u32 first = index, target;
+
+	if (flags & ADDRESS_SHARED)
+		first = find_view(index, search->namespace);
+	if (first == TARGET_NONE || first == TARGET_TORN)
+		return first;
+	target = find_port(first, bpf_ntohs(search->destination.port));
+	return block && target == first ? TARGET_NONE : target;
+}
+
+/* What the address itself says. RANK_NONE: nothing. */
+static __always_inline void search_address(const struct search *search, struct find *find)
+{
+	struct address_numbers known = {};
+
+	switch (ask_address(search->destination.address, &known)) {
+	case ASKED_ABSENT:
+		return;
+	case ASKED_TORN:
+		find->target = TARGET_TORN;
+		find->rank = RANK_TORN;
+		return;
+	default:
+		break;
+	}
+	find->target = see_target(known.frontend, known.flags, false, search);
+	find->workload = known.workload;
+	find->flags = known.flags;
+	if (find->target != TARGET_NONE || known.workload)
+		find->rank = RANK_KNOWN;
+}
+
+static __always_inline void search_blocks(const struct search *search, struct find *find)
+{
+	struct cidr_key key = {.prefix_bits = 128};
+	const struct cidr *block;
+
+	find->rank = RANK_ABSENT;
+	copy_address(key.address, search->destination.address);
+	block = bpf_map_lookup_elem(&cidrs, &key);
+	if (!block)
+		return;
+	WORD_PAUSE();
+	find->target = see_target(block->frontend >> FRONTEND_SHIFT, block->frontend, true, search);
+	if (find->target != TARGET_NONE)
+		find->rank = RANK_BLOCK;
+}
 
 /* Searches once; 1 when what was found is proved. */
 static long search_once(__u32 turn __attribute__((unused)), struct search *search)
 {
-	__u32 before = read_rewrites();
-	struct find find;
+	struct rewrites before = read_rewrites();
+	struct find find = {};
+	bool proved;
 
-	search_frontends(&search->destination, &find);
-	/* Of what cannot be read only that there is something. */
-	if (find.index == TARGET_TORN)
-		find.rank = RANK_TORN;
-	else if (find.rank == RANK_EXACT || (!(before & 1) && before == read_rewrites())) {
-		search->best = find;
-		return 1;
+	search_address(search, &find);
+	proved = find.rank == RANK_KNOWN;
+	if (find.rank == RANK_NONE) {
+		find.rank = RANK_ABSENT;
+		if (before.blocks || before.count & 1)
+			search_blocks(search, &find);
+		proved = !(before.count & 1) && before.count == read_rewrites().count;
 	}
-	if (find.rank > search->best.rank)
+	if (proved || find.rank >= search->best.rank)
 		search->best = find;
-	return 0;
+	return proved;
 }
 
-/* Index of the target that a destination has. A search that took in a change is made again: the
- * kernel may pass a key by whose element is being replaced, and several keys may be of different
- * states. Only the narrowest key's own word needs no such proof.
+/* What is known of a destination, for clients of a namespace. A search that took in a change is
+ * made again: the kernel may pass a key by whose element is being replaced, and address and block
+ * may be of different states. Only what the address' own word says needs no such proof.
  *
- * While a change lasts nothing can be proved, so after WORD_TRIES searches the narrowest of what
- * they found holds: that it was found is no error, that something narrower was not may be one. Not
+ * While a change lasts nothing can be proved, so after WORD_TRIES searches the best of what they
+ * found holds: that it was found is no error, that something narrower was not may be one. Not
  * found by any is taken for absent: refusing would cut off every destination outside the mesh for
  * as long as a daemon that died within a change stays away. A word that cannot be read is refused:
- * the destination is a frontend, and neither another's target nor passing it by is right.
- * A global function: verified once, not for each path to it.
+ * something is there, and neither another's target nor passing it by is right.
  */
-__attribute__((noinline)) __u32 find_target(const struct destination *destination)
+__attribute__((noinline)) int find_destination(const struct destination *destination,
+					       __u32 namespace, struct find *find)
 {
-	struct search search = {};
+	struct search search = {.namespace = namespace};
 
 	/* Never so: the verifier asks. */
-	if (!destination)
-		return TARGET_TORN;
+	if (!destination || !find)
+		return 0;
 	search.destination = *destination;
 	if (!search_once(0, &search))
 		bpf_loop(WORD_TRIES - 1, search_once, &search, 0);
-	return search.best.index;
+	*find = search.best;
+	return 0;
 }
 
-/* What is said of a destination. NULL: it is no frontend. */
-static __always_inline const struct target *find_frontend(const struct destination *destination)
+/* What is said of a destination. NULL: there is no frontend, and `find` says what is known. */
+static __always_inline const struct target *find_frontend(const struct destination *destination,
+							  __u32 namespace, struct find *find)
 {
-	__u32 index = find_target(destination);
 	const struct target *target;
+	__u32 none = 0;
 
-	if (index == TARGET_NONE)
+	*find = (struct find){.target = TARGET_TORN};
+	find_destination(destination, namespace, find);
+	if (find->target == TARGET_NONE)
 		return NULL;
-	target = bpf_map_lookup_elem(&targets, &index);
-	if (target)
-		return target;
-	index = 0;
-	return bpf_map_lookup_elem(&targets, &index);
+	target = bpf_map_lookup_elem(&targets, &find->target);
+	return target ?: bpf_map_lookup_elem(&targets, &none);
 }
 
 /* A destination that is no frontend: a workload's own address, or nothing we know. */
-static __always_inline void route_address(const struct destination *destination, __u32 protocol,
+static __always_inline void route_address(const struct find *find, __u32 protocol,
 					  struct route *route)
 {
-	struct address_numbers owner;
-
 	route->action = ROUTE_PASS;
 	route->reason = REASON_PASSTHROUGH;
-	if (!read_owner(destination->address, &owner))
-		return;
-	route->workload = owner.workload;
-	if (owner.flags & ADDRESS_REMOTE_NETWORK) {
+	route->workload = find->workload;
+	if (find->flags & ADDRESS_REMOTE_NETWORK) {
 		route->action = ROUTE_REFUSE;
 		route->reason = REASON_REMOTE_NETWORK;
-	} else if (owner.flags & ADDRESS_WAYPOINT && protocol == IPPROTO_TCP) {
+	} else if (find->flags & ADDRESS_WAYPOINT && protocol == IPPROTO_TCP) {
 		route->action = ROUTE_REFUSE;
 		route->reason = REASON_WAYPOINT_UNSUPPORTED;
 	}
@@ -246,15 +309,16 @@ static __always_inline bool route_frontend(const struct target *target, __u32 pr
 	return true;
 }
 
-/* The whole decision for a new connection. Waypoints carry TCP only. */
-static __always_inline void find_route(const struct destination *destination, __u32 protocol,
-				       struct route *route)
+/* The whole decision for a new connection of a client in a namespace. Waypoints carry TCP only. */
+static __always_inline void find_route(const struct destination *destination, __u32 namespace,
+				       __u32 protocol, struct route *route)
 {
-	const struct target *target = find_frontend(destination);
+	struct find find;
+	const struct target *target = find_frontend(destination, namespace, &find);
 
 	__builtin_memset(route, 0, sizeof(*route));
 	if (!target)
-		route_address(destination, protocol, route);
+		route_address(&find, protocol, route);
 	else if (route_frontend(target, protocol, route))
 		pick_backend(target, route);
 }

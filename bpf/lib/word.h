@@ -46,16 +46,6 @@ static __always_inline __u32 tag_of_address(const __be32 *address)
 	return tag;
 }
 
-/* What a frontend's key puts into the tags of its words; daemon/compile/word.ts spells it too. */
-static __always_inline __u32 tag_of_frontend(const struct frontend_key *key)
-{
-	__u32 tag = tag_of_address(key->address), rest;
-
-	__builtin_memcpy(&rest, &key->port, sizeof(rest));
-	tag = (tag ^ rest) * 0x9e3779b1;
-	return tag ^ (tag >> 15);
-}
-
 /* Reads a word once. False when it belongs to another key or is half written. */
 static __always_inline bool read_word(const struct word *word, __u32 tag, __u32 *number)
 {
@@ -72,6 +62,7 @@ struct pod_numbers {
 	__u32 guard;
 	__u32 workload;
 	__u32 service;
+	__u32 namespace;
 };
 
 /* The numbers of an enrolled namespace. False, and all of them 0, when there is none. */
@@ -89,6 +80,7 @@ static __always_inline bool read_pod(__u64 cookie, struct pod_numbers *numbers)
 		own = read_word(&pod->guard, tag, &numbers->guard);
 		own &= read_word(&pod->workload, tag, &numbers->workload);
 		own &= read_word(&pod->service, tag, &numbers->service);
+		own &= read_word(&pod->namespace, tag, &numbers->namespace);
 		if (own)
 			return true;
 	}
@@ -96,18 +88,26 @@ static __always_inline bool read_pod(__u64 cookie, struct pod_numbers *numbers)
 	return false;
 }
 
-/* struct workload_address, taken out of the map. */
+/* struct known_address, taken out of the map. */
 struct address_numbers {
 	__u32 workload;
 	__u32 identity;
-	__u32 flags;
+	__u32 frontend; /* index */
+	__u32 flags;	/* enum address_flag */
 };
 
-/* Who owns an address. False, and all numbers 0, when nobody does. */
-static __always_inline bool read_owner(const __be32 *address, struct address_numbers *numbers)
+enum asked {
+	ASKED_ABSENT, /* no element was found */
+	ASKED_KNOWN,
+	ASKED_TORN, /* one was, and it is another key's by now, or half written */
+};
+
+/* Asks once what is known of an address. */
+static __always_inline enum asked ask_address(const __be32 *address,
+					      struct address_numbers *numbers)
 {
-	__u32 tag = tag_of_address(address);
-	const struct workload_address *owner;
+	__u32 tag = tag_of_address(address), frontend;
+	const struct known_address *known;
 	struct address_key key;
 	bool own;
 
@@ -115,16 +115,24 @@ static __always_inline bool read_owner(const __be32 *address, struct address_num
 	key.address[1] = address[1];
 	key.address[2] = address[2];
 	key.address[3] = address[3];
+	known = bpf_map_lookup_elem(&addresses, &key);
+	if (!known)
+		return ASKED_ABSENT;
+	WORD_PAUSE();
+	own = read_word(&known->workload, tag, &numbers->workload);
+	own &= read_word(&known->identity, tag, &numbers->identity);
+	own &= read_word(&known->frontend, tag, &frontend);
+	numbers->frontend = frontend >> FRONTEND_SHIFT;
+	numbers->flags = frontend & ((1 << FRONTEND_SHIFT) - 1);
+	return own ? ASKED_KNOWN : ASKED_TORN;
+}
+
+/* Who owns an address. False, with no workload and no identity, when nobody does. */
+static __always_inline bool read_owner(const __be32 *address, struct address_numbers *numbers)
+{
 	for (int i = 0; i < WORD_TRIES; i++) {
-		owner = bpf_map_lookup_elem(&addresses, &key);
-		if (!owner)
-			continue;
-		WORD_PAUSE();
-		own = read_word(&owner->workload, tag, &numbers->workload);
-		own &= read_word(&owner->identity, tag, &numbers->identity);
-		own &= read_word(&owner->flags, tag, &numbers->flags);
-		if (own)
-			return true;
+		if (ask_address(address, numbers) == ASKED_KNOWN)
+			return numbers->workload;
 	}
 	*numbers = (struct address_numbers){};
 	return false;

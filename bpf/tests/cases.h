@@ -14,7 +14,8 @@
 struct route_case {
 	__be32 address[4];
 	__be16 port;
-	__u16 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u16 protocol;	 /* IPPROTO_TCP or IPPROTO_UDP */
+	__u32 namespace; /* the client's */
 
 	__u32 action; /* enum route_action */
 	__u32 reason;

@@ -19,7 +19,7 @@ int test_route(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	copy_address(destination.address, packet->address);
 	destination.port = packet->port;
-	find_route(&destination, packet->protocol, &route);
+	find_route(&destination, packet->namespace, packet->protocol, &route);
 
 	packet->action = route.action;
 	packet->reason = route.reason;

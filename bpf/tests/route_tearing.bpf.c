@@ -34,7 +34,7 @@ __attribute__((noinline)) int strays(struct route_tear_case *packet, __u32 addre
 	if (!packet)
 		return 1;
 	set_v4(destination.address, bpf_htonl(address));
-	find_route(&destination, IPPROTO_TCP, &route);
+	find_route(&destination, 0, IPPROTO_TCP, &route);
 	if (route.action == ROUTE_PASS && allowed & PASSES)
 		return 0;
 	if (route.action == ROUTE_REWRITE && route.backend) {

@@ -53,7 +53,7 @@ function buildProgram(terminal: Terminal): Command {
   addGlobalOptions(program);
   program.addHelpText(
     "after",
-    `${EXIT_CODES}\n${examples(["status", "dump bpf frontends", "-o json dump service"])}`,
+    `${EXIT_CODES}\n${examples(["status", "dump bpf addresses", "-o json dump service"])}`,
   );
 
   const verb = (parent: Command, name: string, description: string, shown: readonly string[]) =>
@@ -77,7 +77,7 @@ function buildProgram(terminal: Terminal): Command {
     "dump workload -n default",
     "dump service -o wide",
     "dump bpf",
-    "dump bpf frontends -o yaml",
+    "dump bpf addresses -o yaml",
   ])
     .addArgument(new Argument("<KIND>", "what to show").choices(DUMP_KINDS))
     .addArgument(new Argument("[MAP]", "with bpf: this map only").choices(LISTED_MAPS))

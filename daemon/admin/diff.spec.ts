@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { maps } from "../bpf/maps.gen.js";
+import { FRONTEND_SHIFT, maps } from "../bpf/maps.gen.js";
 import { entry, frontend, target } from "./test-operator-view.js";
 import { ask, base, serveEachTest, view } from "./test-server.js";
 
@@ -11,16 +11,11 @@ describe("diff", () => {
   });
 
   it("tells what is missing, what differs and what should not be there, decoded", async () => {
-    const other = entry(
-      "frontends",
-      { address: Buffer.alloc(16, 1), port: 81, prefixLength: 128 },
-      maps.frontends.value.decode(frontend.value),
-    );
-    const changed = {
-      key: frontend.key,
-      value: maps.frontends.value.encode({ target: { number: 5, tag: 0 } }),
-    };
-    view.kernel.set("frontends", [changed, other]);
+    const stands = maps.addresses.value.decode(frontend.value);
+    const other = entry("addresses", { address: Buffer.alloc(16, 1) }, stands);
+    const moved = { ...stands, frontend: { number: 5 << FRONTEND_SHIFT, tag: 0 } };
+    const changed = { key: frontend.key, value: maps.addresses.value.encode(moved) };
+    view.kernel.set("addresses", [changed, other]);
     const said = maps.targets.value.decode(target.value);
     const elsewhere = { key: target.key, value: maps.targets.value.encode({ ...said, firstSlot: 3 }) };
     view.kernel.set("targets", [elsewhere, entry("targets", 5, said)]);
@@ -29,17 +24,22 @@ describe("diff", () => {
     expect(body).toMatchObject({
       differences: [
         {
-          map: "frontends",
-          key: { address: "10.96.0.1" },
-          expected: { target: 4 },
-          actual: { target: 5 },
-        },
-        { map: "frontends", key: { port: 81 }, expected: null, actual: { target: 4 } },
-        {
           map: "targets",
           key: { index: 4 },
           expected: { serviceName: "default/web", firstSlot: 2 },
           actual: { serviceName: "default/web", firstSlot: 3 },
+        },
+        {
+          map: "addresses",
+          key: { address: "10.96.0.1" },
+          expected: { target: 4 },
+          actual: { target: 5 },
+        },
+        {
+          map: "addresses",
+          key: { address: "101:101:101:101:101:101:101:101" },
+          expected: null,
+          actual: { target: 4 },
         },
         { map: "authz_identity", key: { table: 2 }, expected: { chunks: [0], first: 3 }, actual: null },
       ],

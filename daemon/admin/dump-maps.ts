@@ -2,9 +2,11 @@
 // Must not know how a map is read.
 
 import {
+  AddressFlag,
   addressFlagNames,
   type Codec,
   directionNames,
+  FRONTEND_SHIFT,
   type MapDescription,
   type MapName,
   maps,
@@ -26,7 +28,6 @@ type EnumNames = Readonly<Record<number, string>>;
 
 /** What the bits of a field `flags` mean depends on its map. */
 const FLAG_NAMES: Partial<Record<MapName, EnumNames>> = {
-  addresses: addressFlagNames,
   authz_tables: tableFlagNames,
   authz_terms: termFlagNames,
   targets: targetFlagNames,
@@ -95,6 +96,8 @@ function view(map: MapName, record: Readonly<Record<string, unknown>>, names: Ke
     const value = isWord(held) ? held.number : held;
     if (value instanceof Uint8Array) {
       shown[field] = bytesText(value);
+    } else if (field === "frontend" && typeof value === "number") {
+      Object.assign(shown, frontendParts(value));
     } else if (isRecord(value)) {
       shown[field] = view(map, value, names);
     } else if (CHUNK_FIELDS.has(field) && typeof value === "bigint") {
@@ -107,6 +110,16 @@ function view(map: MapName, record: Readonly<Record<string, unknown>>, names: Ke
     }
   }
   return shown;
+}
+
+/** What is said of an address or a block: where it lies, and the flags. */
+function frontendParts(word: number): Decoded {
+  const flags = word & ((1 << FRONTEND_SHIFT) - 1);
+  return {
+    [(flags & AddressFlag.SHARED) === 0 ? "target" : "view"]: word >>> FRONTEND_SHIFT,
+    flags,
+    flagNames: namesOfBits(addressFlagNames, flags),
+  };
 }
 
 /** A number that carries its key's tag: the number is what it says. */
@@ -125,8 +138,12 @@ function nameBeside(map: MapName, field: string, value: unknown, names: KernelNa
   if (enumNames !== undefined) return { [`${field}Name`]: enumNames[value] ?? "" };
   const flagNames = field === "flags" ? FLAG_NAMES[map] : undefined;
   if (flagNames === undefined) return {};
-  const set = Object.entries(flagNames).filter(([bit]) => (value & Number(bit)) !== 0);
-  return { flagNames: set.map(([, name]) => name) };
+  return { flagNames: namesOfBits(flagNames, value) };
+}
+
+function namesOfBits(names: EnumNames, value: number): string[] {
+  const set = Object.entries(names).filter(([bit]) => (value & Number(bit)) !== 0);
+  return set.map(([, name]) => name);
 }
 
 /** `namespace/name`, empty for id 0 and for one that nobody knows any more. */

@@ -63,13 +63,13 @@ describe("reading", () => {
     const { body } = await ask("/debug/config_dump/bpf/workload");
     expect(body).toMatchObject({
       maps: {
-        frontends: {
+        addresses: {
           type: "HASH",
           capacity: 16384,
           entries: [
             {
-              key: { address: "10.96.0.1", port: 80, prefixLength: 128 },
-              value: { target: 4 },
+              key: { address: "10.96.0.1" },
+              value: { workload: 0, identity: 0, target: 4, flags: 0, flagNames: [] },
             },
           ],
         },
@@ -81,8 +81,8 @@ describe("reading", () => {
               value: {
                 service: 9,
                 serviceName: "default/web",
-                flags: 2,
-                flagNames: ["address"],
+                flags: 4,
+                flagNames: ["waypoint"],
                 reasonName: "no_port",
               },
             },

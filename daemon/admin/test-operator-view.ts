@@ -5,6 +5,7 @@ import { failed, ok, podNetnsMissing, podUnknown, policyUnclear } from "../base/
 import { createLogs } from "../base/log.js";
 import {
   type Codec,
+  FRONTEND_SHIFT,
   type MapDescription,
   type MapName,
   maps,
@@ -184,10 +185,13 @@ const NO_TERMS = { chunks: 0n, first: 0 };
 /** Terms 0 and 65, one chunk. */
 const TERMS = { chunks: 1n, first: 3 };
 
+const NOTHING = { number: 0, tag: 0 };
+
+/** Target 4 at a virtual address. */
 export const frontend = entry(
-  "frontends",
-  { address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 },
-  { target: { number: 4, tag: 0 } },
+  "addresses",
+  { address: toKeyBytes("10.96.0.1") },
+  { workload: NOTHING, identity: NOTHING, frontend: { number: 4 << FRONTEND_SHIFT, tag: 0 } },
 );
 
 export const target = entry("targets", 4, {
@@ -195,8 +199,10 @@ export const target = entry("targets", 4, {
   firstSlot: 2,
   slots: 1,
   run: 0,
-  flags: TargetFlag.ADDRESS,
+  flags: TargetFlag.WAYPOINT,
   reason: Reason.NO_PORT,
+  port: 0,
+  ports: 1,
 });
 
 /** What lies in the fake kernel; specs change it. */
@@ -224,7 +230,7 @@ export function testView(): TestView {
   });
   const backend = { workload: 1, address: toKeyBytes("10.0.0.1"), port: 8080 };
   const kernel = new Map<MapName, readonly ExpectedEntry[]>([
-    ["frontends", [frontend]],
+    ["addresses", [frontend]],
     ["targets", [target]],
     ["slots", [entry("slots", 2, { primary: backend, alias: backend, threshold: 0xffffffff })]],
     [
@@ -244,7 +250,10 @@ export function testView(): TestView {
     ],
     ["authz_identity", [entry("authz_identity", { table: 2, identity: 3 }, TERMS)]],
     ["authz_chunks", [entry("authz_chunks", 3, { words: [1n, 2n, 0n, 0n] })]],
-    ["pods", [entry("pods", 2n ** 60n, { guard: word(2), workload: word(1), service: word(9) })]],
+    [
+      "pods",
+      [entry("pods", 2n ** 60n, { guard: word(2), workload: word(1), service: word(9), namespace: word(5) })],
+    ],
     [
       "pod_info",
       [entry("pod_info", 4097n, { name: padded("default/web", 320), netns: padded("/run/netns/web", 256) })],

@@ -10,12 +10,12 @@ import { testMaps } from "./test-map.js";
 
 const address = (last: number) => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, last);
 
-function put(map: "frontends" | "addresses" | "slots", number: number): PutOperation {
+function put(map: "cidrs" | "addresses" | "slots", number: number): PutOperation {
   const key =
     map === "slots"
       ? U32.encode(number)
-      : map === "frontends"
-        ? maps.frontends.key.encode({ address: address(number), port: 80, prefixLength: 128 })
+      : map === "cidrs"
+        ? maps.cidrs.key.encode({ prefixBits: 128, address: address(number) })
         : maps.addresses.key.encode({ address: address(number) });
   return { kind: "put", map, key, value: new Uint8Array(maps[map].value.size).fill(number) };
 }
@@ -38,7 +38,12 @@ const entry = (table: number): PutOperation => ({
 
 const pod = (cookie: bigint, table: number): PutOperation => {
   const word = (number: number) => wordOf(number, tagOfCookie(cookie));
-  const value = maps.pods.value.encode({ guard: word(table), workload: word(1), service: word(0) });
+  const value = maps.pods.value.encode({
+    guard: word(table),
+    workload: word(1),
+    service: word(0),
+    namespace: word(0),
+  });
   return { kind: "put", map: "pods", key: maps.pods.key.encode(cookie), value };
 };
 
@@ -46,10 +51,10 @@ describe("operations", () => {
   it("of one map and kind travel together, and in order", () => {
     const held = testMaps();
     const [a, b, c] = [put("addresses", 1), put("addresses", 2), put("addresses", 3)];
-    expect(applyOperations(held, [a, b, put("frontends", 1), c, remove(a)])).toEqual([]);
+    expect(applyOperations(held, [a, b, put("cidrs", 1), c, remove(a)])).toEqual([]);
     expect(held.addresses.calls).toEqual(["updateBatch 2", "updateBatch 1", "delete"]);
     expect([...held.addresses.held.values()].map((value) => value[0])).toEqual([2, 3]);
-    expect(held.frontends.held.size).toBe(1);
+    expect(held.cidrs.held.size).toBe(1);
   });
 
   it("that are none cost nothing", () => {
@@ -85,12 +90,12 @@ describe("a refused put", () => {
     expect(applyOperations(held, [put("addresses", 1), put("addresses", 1)])).toEqual([]);
   });
 
-  it("takes an old frontend away: the slots it leads to will be used for something else", () => {
+  it("takes an old block away: the targets it leads to will be used for something else", () => {
     const held = testMaps();
-    applyOperations(held, [put("frontends", 1), put("frontends", 2)]);
-    held.frontends.refuse = () => "ENOMEM";
-    expect(applyOperations(held, [put("frontends", 1)])).toHaveLength(1);
-    expect([...held.frontends.held.values()].map((value) => value[0])).toEqual([2]);
+    applyOperations(held, [put("cidrs", 1), put("cidrs", 2)]);
+    held.cidrs.refuse = () => "ENOMEM";
+    expect(applyOperations(held, [put("cidrs", 1)])).toHaveLength(1);
+    expect([...held.cidrs.held.values()].map((value) => value[0])).toEqual([2]);
   });
 
   it("of a slot can only be one beyond the array, where a hook finds nothing", () => {

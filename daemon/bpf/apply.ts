@@ -23,7 +23,7 @@ export interface ApplyFailure {
 
 /**
  * Applies operations in order, bulks and neighbours of one map and kind as one batch. An entry that the kernel
- * refuses does not stop those after it: each is reported. A frontend or an address that cannot be written is removed.
+ * refuses does not stop those after it: each is reported. An address or a block that cannot be written is removed.
  * A verdict table that a refused entry belongs to may let in what it should not: the pods that it guards deny at once,
  * and no pod is led to it by what follows. It stays where it is, for hooks that read it now: taking it away, when none
  * does, is the caller's.
@@ -37,10 +37,9 @@ export function applyOperations(
   const refuse = (failure: ApplyFailure) => {
     failures.push(failure);
     const { map, key, table } = failure.operation;
-    // What a frontend said before leads to slots that will be used for something else.
-    if (map === "frontends") maps.frontends.delete(key);
-    // Whoever had the address before must not lend an identity to whoever has it now.
-    if (map === "addresses") maps.addresses.delete(key);
+    // What was said before leads to elements that will be used for something else. And whoever had an address before
+    // must not lend an identity to whoever has it now.
+    if (map === "addresses" || map === "cidrs") maps[map].delete(key);
     if (table === undefined || incomplete.has(table)) return;
     incomplete.add(table);
     const isInForce = denyPods(maps.pods, (guard) => guard === table);

@@ -38,7 +38,7 @@ describe("capacities", () => {
   it("hold twice what is needed wherever the limit lets them, as powers of two", () => {
     fc.assert(
       fc.property(fc.nat(3_000_000), fc.integer({ min: 1, max: LIMIT }), (needed, limit) => {
-        const planned = planCapacities({ frontends: needed }, limit).get("frontends") ?? 0;
+        const planned = planCapacities({ addresses: needed }, limit).get("addresses") ?? 0;
         expect(planned).toBeLessThanOrEqual(limit);
         if (planned === limit) return;
         expect(planned).toBeGreaterThanOrEqual(2 * needed);

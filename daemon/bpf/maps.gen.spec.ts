@@ -7,9 +7,10 @@ import * as generated from "./maps.gen.js";
 import {
   CHUNK_TERMS,
   CHUNK_WORDS,
+  CidrKey,
   type Codec,
-  FrontendKey,
   maps,
+  NodeOpen,
   PortRowKey,
   REASON_COUNT,
   Reason,
@@ -45,8 +46,9 @@ describe("generated codecs", () => {
   });
 
   it("write ports and addresses in network order, other numbers in the host's, padding as zero", () => {
-    expect(Buffer.from(FrontendKey.encode({ address, port: 8080, prefixLength: 96 })).toString("hex")).toBe(
-      "00000000000000000000ffff0a0102031f906000",
+    const open = { source: address, destination: address, sourcePort: 8080, destinationPort: 443 };
+    expect(Buffer.from(NodeOpen.encode(open)).toString("hex")).toBe(
+      `${"00000000000000000000ffff0a010203".repeat(2)}1f9001bb`,
     );
     expect(Buffer.from(PortRowKey.encode({ table: 0x01020304, port: 443 })).toString("hex")).toBe(
       "0403020101bb0000",
@@ -96,22 +98,22 @@ describe("generated codecs", () => {
   });
 
   it("keep no reference to the bytes they decoded", () => {
-    const bytes = FrontendKey.encode({ address, port: 80, prefixLength: 128 });
-    const { address: decoded } = FrontendKey.decode(bytes);
+    const bytes = CidrKey.encode({ prefixBits: 128, address });
+    const { address: decoded } = CidrKey.decode(bytes);
     bytes.fill(0);
     expect(decoded).toEqual(address);
   });
 
   it("refuse arrays of another length, numbers out of range and short input", () => {
-    expect(() => FrontendKey.encode({ address: address.subarray(12), port: 80, prefixLength: 128 })).toThrow(
-      new RangeError("frontend_key.address has 4 bytes instead of 16"),
+    expect(() => CidrKey.encode({ prefixBits: 128, address: address.subarray(12) })).toThrow(
+      new RangeError("cidr_key.address has 4 bytes instead of 16"),
     );
     expect(() => TermChunk.encode({ words: [1n] })).toThrow(
       new RangeError("term_chunk.words has 1 numbers instead of 4"),
     );
-    expect(() => FrontendKey.encode({ address, port: 70_000, prefixLength: 128 })).toThrow(RangeError);
-    expect(() => FrontendKey.decode(new Uint8Array(19))).toThrow(RangeError);
-    expect(() => FrontendKey.decode(new Uint8Array(20), 1)).toThrow(RangeError);
+    expect(() => PortRowKey.encode({ table: 1, port: 70_000 })).toThrow(RangeError);
+    expect(() => CidrKey.decode(new Uint8Array(19))).toThrow(RangeError);
+    expect(() => CidrKey.decode(new Uint8Array(20), 1)).toThrow(RangeError);
   });
 });
 

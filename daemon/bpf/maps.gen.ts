@@ -30,6 +30,8 @@ function takeBytes(view: Buffer, start: number, end: number): Uint8Array {
   return new Uint8Array(view.subarray(start, end));
 }
 
+export const FRONTEND_SHIFT = 3;
+
 export const CHUNK_WORDS = 4;
 
 export const CHUNK_TERMS = 256;
@@ -47,25 +49,25 @@ export const CONNECTION_GROUP = 64;
 /** enum target_flag */
 export const TargetFlag = {
   PASSTHROUGH: 1,
-  ADDRESS: 2,
   WAYPOINT: 4,
 } as const;
 export type TargetFlag = (typeof TargetFlag)[keyof typeof TargetFlag];
 /** `TargetFlag` in lower case, for labels and logs. */
 export const targetFlagNames: Readonly<Record<number, string>> = {
   1: "passthrough",
-  2: "address",
   4: "waypoint",
 };
 
 /** enum address_flag */
 export const AddressFlag = {
+  SHARED: 1,
   REMOTE_NETWORK: 2,
   WAYPOINT: 4,
 } as const;
 export type AddressFlag = (typeof AddressFlag)[keyof typeof AddressFlag];
 /** `AddressFlag` in lower case, for labels and logs. */
 export const addressFlagNames: Readonly<Record<number, string>> = {
+  1: "shared",
   2: "remote_network",
   4: "waypoint",
 };
@@ -541,16 +543,17 @@ export const Word: Codec<Word> = {
   },
 };
 
-/** struct pod, 24 bytes */
+/** struct pod, 32 bytes */
 export interface Pod {
   readonly guard: Word;
   readonly workload: Word;
   readonly service: Word;
+  readonly namespace: Word;
 }
 export const Pod: Codec<Pod> = {
-  size: 24,
+  size: 32,
   encode(value) {
-    const view = Buffer.allocUnsafe(24);
+    const view = Buffer.allocUnsafe(32);
     Pod.encodeInto(value, view, 0);
     return view;
   },
@@ -558,13 +561,15 @@ export const Pod: Codec<Pod> = {
     Word.encodeInto(value.guard, view, offset);
     Word.encodeInto(value.workload, view, offset + 8);
     Word.encodeInto(value.service, view, offset + 16);
+    Word.encodeInto(value.namespace, view, offset + 24);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 24);
+    const view = viewOf(bytes, offset, 32);
     return {
       guard: Word.decode(view, offset),
       workload: Word.decode(view, offset + 8),
       service: Word.decode(view, offset + 16),
+      namespace: Word.decode(view, offset + 24),
     };
   },
 };
@@ -752,58 +757,7 @@ export const Settings: Codec<Settings> = {
   },
 };
 
-/** struct frontend_key, 20 bytes */
-export interface FrontendKey {
-  readonly address: Uint8Array;
-  readonly port: number;
-  readonly prefixLength: number;
-}
-export const FrontendKey: Codec<FrontendKey> = {
-  size: 20,
-  encode(value) {
-    const view = Buffer.allocUnsafe(20);
-    FrontendKey.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    putBytes(view, offset, value.address, 16, "frontend_key.address");
-    view.writeUInt16BE(value.port, offset + 16);
-    view.writeUInt8(value.prefixLength, offset + 18);
-    view[offset + 19] = 0;
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 20);
-    return {
-      address: takeBytes(view, offset, offset + 16),
-      port: view.readUInt16BE(offset + 16),
-      prefixLength: view.readUInt8(offset + 18),
-    };
-  },
-};
-
-/** struct frontend, 8 bytes */
-export interface Frontend {
-  readonly target: Word;
-}
-export const Frontend: Codec<Frontend> = {
-  size: 8,
-  encode(value) {
-    const view = Buffer.allocUnsafe(8);
-    Frontend.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    Word.encodeInto(value.target, view, offset);
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 8);
-    return {
-      target: Word.decode(view, offset),
-    };
-  },
-};
-
-/** struct target, 20 bytes */
+/** struct target, 24 bytes */
 export interface Target {
   readonly service: number;
   readonly firstSlot: number;
@@ -811,11 +765,13 @@ export interface Target {
   readonly run: number;
   readonly flags: number;
   readonly reason: number;
+  readonly port: number;
+  readonly ports: number;
 }
 export const Target: Codec<Target> = {
-  size: 20,
+  size: 24,
   encode(value) {
-    const view = Buffer.allocUnsafe(20);
+    const view = Buffer.allocUnsafe(24);
     Target.encodeInto(value, view, 0);
     return view;
   },
@@ -826,9 +782,11 @@ export const Target: Codec<Target> = {
     view.writeUInt32LE(value.run, offset + 12);
     view.writeUInt16LE(value.flags, offset + 16);
     view.writeUInt16LE(value.reason, offset + 18);
+    view.writeUInt16BE(value.port, offset + 20);
+    view.writeUInt16LE(value.ports, offset + 22);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 20);
+    const view = viewOf(bytes, offset, 24);
     return {
       service: view.readUInt32LE(offset),
       firstSlot: view.readUInt32LE(offset + 4),
@@ -836,6 +794,58 @@ export const Target: Codec<Target> = {
       run: view.readUInt32LE(offset + 12),
       flags: view.readUInt16LE(offset + 16),
       reason: view.readUInt16LE(offset + 18),
+      port: view.readUInt16BE(offset + 20),
+      ports: view.readUInt16LE(offset + 22),
+    };
+  },
+};
+
+/** struct view, 8 bytes */
+export interface View {
+  readonly namespace: number;
+  readonly target: number;
+}
+export const View: Codec<View> = {
+  size: 8,
+  encode(value) {
+    const view = Buffer.allocUnsafe(8);
+    View.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.namespace, offset);
+    view.writeUInt32LE(value.target, offset + 4);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 8);
+    return {
+      namespace: view.readUInt32LE(offset),
+      target: view.readUInt32LE(offset + 4),
+    };
+  },
+};
+
+/** struct rewrites, 8 bytes */
+export interface Rewrites {
+  readonly count: number;
+  readonly blocks: number;
+}
+export const Rewrites: Codec<Rewrites> = {
+  size: 8,
+  encode(value) {
+    const view = Buffer.allocUnsafe(8);
+    Rewrites.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.count, offset);
+    view.writeUInt32LE(value.blocks, offset + 4);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 8);
+    return {
+      count: view.readUInt32LE(offset),
+      blocks: view.readUInt32LE(offset + 4),
     };
   },
 };
@@ -865,30 +875,24 @@ export const CidrKey: Codec<CidrKey> = {
   },
 };
 
-/** struct cidr, 20 bytes */
+/** struct cidr, 4 bytes */
 export interface Cidr {
-  readonly address: Uint8Array;
-  readonly prefixLength: number;
+  readonly frontend: number;
 }
 export const Cidr: Codec<Cidr> = {
-  size: 20,
+  size: 4,
   encode(value) {
-    const view = Buffer.allocUnsafe(20);
+    const view = Buffer.allocUnsafe(4);
     Cidr.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    putBytes(view, offset, value.address, 16, "cidr.address");
-    view.writeUInt8(value.prefixLength, offset + 16);
-    view[offset + 17] = 0;
-    view[offset + 18] = 0;
-    view[offset + 19] = 0;
+    view.writeUInt32LE(value.frontend, offset);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 20);
+    const view = viewOf(bytes, offset, 4);
     return {
-      address: takeBytes(view, offset, offset + 16),
-      prefixLength: view.readUInt8(offset + 16),
+      frontend: view.readUInt32LE(offset),
     };
   },
 };
@@ -973,30 +977,30 @@ export const AddressKey: Codec<AddressKey> = {
   },
 };
 
-/** struct workload_address, 24 bytes */
-export interface WorkloadAddress {
+/** struct known_address, 24 bytes */
+export interface KnownAddress {
   readonly workload: Word;
   readonly identity: Word;
-  readonly flags: Word;
+  readonly frontend: Word;
 }
-export const WorkloadAddress: Codec<WorkloadAddress> = {
+export const KnownAddress: Codec<KnownAddress> = {
   size: 24,
   encode(value) {
     const view = Buffer.allocUnsafe(24);
-    WorkloadAddress.encodeInto(value, view, 0);
+    KnownAddress.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
     Word.encodeInto(value.workload, view, offset);
     Word.encodeInto(value.identity, view, offset + 8);
-    Word.encodeInto(value.flags, view, offset + 16);
+    Word.encodeInto(value.frontend, view, offset + 16);
   },
   decode(bytes, offset = 0) {
     const view = viewOf(bytes, offset, 24);
     return {
       workload: Word.decode(view, offset),
       identity: Word.decode(view, offset + 8),
-      flags: Word.decode(view, offset + 16),
+      frontend: Word.decode(view, offset + 16),
     };
   },
 };
@@ -1490,7 +1494,7 @@ export const maps = {
     value: Pod,
     maxEntries: 1024,
     flags: 0,
-    layout: "fa0bbcc0",
+    layout: "0fa7c7bf",
   },
   guarded: {
     name: "guarded",
@@ -1573,15 +1577,6 @@ export const maps = {
     flags: 0,
     layout: "4687efe8",
   },
-  frontends: {
-    name: "frontends",
-    type: "HASH",
-    key: FrontendKey,
-    value: Frontend,
-    maxEntries: 4096,
-    flags: 1,
-    layout: "748765d8",
-  },
   targets: {
     name: "targets",
     type: "ARRAY",
@@ -1589,16 +1584,25 @@ export const maps = {
     value: Target,
     maxEntries: 4096,
     flags: 0,
-    layout: "4ab1a53f",
+    layout: "f8e86e2d",
+  },
+  views: {
+    name: "views",
+    type: "ARRAY",
+    key: U32,
+    value: View,
+    maxEntries: 1024,
+    flags: 0,
+    layout: "2344ada6",
   },
   rewrites: {
     name: "rewrites",
     type: "ARRAY",
     key: U32,
-    value: U32,
+    value: Rewrites,
     maxEntries: 1,
     flags: 0,
-    layout: "4660dab7",
+    layout: "8bb308ee",
   },
   cidrs: {
     name: "cidrs",
@@ -1607,7 +1611,7 @@ export const maps = {
     value: Cidr,
     maxEntries: 4096,
     flags: 1,
-    layout: "2af5da78",
+    layout: "06bd0c5f",
   },
   slots: {
     name: "slots",
@@ -1622,10 +1626,10 @@ export const maps = {
     name: "addresses",
     type: "HASH",
     key: AddressKey,
-    value: WorkloadAddress,
+    value: KnownAddress,
     maxEntries: 4096,
     flags: 1,
-    layout: "ccce7602",
+    layout: "24d4bbf7",
   },
   authz_tables: {
     name: "authz_tables",

@@ -1,4 +1,5 @@
-// Owns the map `addresses`: whose an address is. Must not know how identities are made, nor what guards anybody.
+// Owns the map `addresses`: whose an address is, beside what frontends say of it. Must not know how identities are
+// made, what guards anybody, nor what a frontend says.
 
 import { AddressFlag, maps } from "../bpf/maps.gen.js";
 import { KEY_BYTES, toKeyBytes, writeKeyBytes } from "../model/address.js";
@@ -6,6 +7,7 @@ import type { ReadableStore } from "../model/store.js";
 import type { Workload } from "../model/workload.js";
 import type { IdentityMove } from "./authz/contract.js";
 import { bulkPuts } from "./bulk.js";
+import type { FrontendStep } from "./frontends.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
 import type { BulkPutOperation, DeleteOperation } from "./operation.js";
 import type { Steps } from "./steps.js";
@@ -22,18 +24,27 @@ export interface AddressNumbers {
 
 /** What an update comes to. */
 export interface AddressChanges {
+  /** Of workloads' addresses that no frontend has: before anything leads there. */
   readonly puts: Iterable<BulkPutOperation>;
-  readonly deletes: readonly DeleteOperation[];
+  /** Of virtual addresses: before blocks change. */
+  readonly frontends: Iterable<BulkPutOperation>;
+  /** Of virtual addresses that say less, and of what nobody has any more: after blocks have changed. */
+  readonly rest: Iterable<BulkPutOperation | DeleteOperation>;
   /** From whom to whom addresses have passed, each way once. */
   readonly moves: readonly IdentityMove[];
 }
 
 interface Row {
+  /** 0: no workload's. */
   readonly workload: number;
   readonly identity: number;
-  /** enum address_flag, ored. */
-  readonly flags: number;
+  /** What a frontend says, and enum address_flag, ored. */
+  readonly frontend: number;
 }
+
+const NOBODY: Row = { workload: 0, identity: 0, frontend: 0 };
+/** The flags that say something of the workload. */
+const OWNER_FLAGS = AddressFlag.REMOTE_NETWORK | AddressFlag.WAYPOINT;
 
 /** The state behind the map, and the changes to it. */
 export class AddressTable {
@@ -53,51 +64,64 @@ export class AddressTable {
     return this.#rows.addresses();
   }
 
-  /** Looks at these again, canonical text. */
-  *update(addresses: Iterable<string>, store: ReadableStore, node: NodeContext): Steps<() => AddressChanges> {
+  /** Looks at these again, canonical text, and at those of which frontends say something else now. */
+  *update(
+    addresses: Iterable<string>,
+    frontends: ReadonlyMap<string, FrontendStep>,
+    store: ReadableStore,
+    node: NodeContext,
+  ): Steps<() => AddressChanges> {
     const puts: string[] = [];
+    const during: [string, Row][] = [];
+    const rest: string[] = [];
     const deletes: DeleteOperation[] = [];
     const moves = new Map<string, IdentityMove>();
     let looked = 0;
-    for (const address of addresses) {
+    for (const address of bothOf(addresses, frontends)) {
       if (++looked % STEP_ADDRESSES === 0) yield;
-      const after = this.#rowFor(address, store, node);
-      const move = { from: this.#rows.identityOf(address), to: after?.identity ?? 0 };
+      const before = this.#rows.get(address);
+      const step = frontends.get(address);
+      const owner = this.#ownerOf(address, store, node) ?? NOBODY;
+      const after = withFrontend(owner, step?.after ?? before.frontend);
+      const move = { from: before.identity, to: after.identity };
       if (move.from !== move.to) moves.set(`${move.from} ${move.to}`, move);
-      if (after !== undefined) {
-        if (this.#rows.set(address, after)) puts.push(address);
-      } else if (this.#rows.delete(address)) {
+      if (step !== undefined) {
+        const between = withFrontend(owner.workload === 0 ? before : owner, step.during);
+        if (!sameRow(between, before)) during.push([address, between]);
+        if (!sameRow(between, after) && !sameRow(after, NOBODY)) rest.push(address);
+      } else if (!sameRow(after, before) && !sameRow(after, NOBODY)) puts.push(address);
+      if (this.#rows.set(address, after) && sameRow(after, NOBODY)) {
         const key = maps.addresses.key.encode({ address: toKeyBytes(address) });
         deletes.push({ kind: "delete", map: "addresses", key });
       }
     }
-    return () => ({ puts: this.#puts(puts), deletes, moves: [...moves.values()] });
-  }
-
-  snapshot(): Generator<BulkPutOperation> {
-    return this.#puts(this.#rows.addresses());
-  }
-
-  #puts(addresses: Iterable<string>): Generator<BulkPutOperation> {
-    const key = { address: new Uint8Array(KEY_BYTES) };
-    return bulkPuts("addresses", addresses, (address) => {
-      writeKeyBytes(address, key.address);
-      const { workload, identity, flags } = this.#rows.get(address);
-      const tag = tagOfKey(key.address);
-      const value = {
-        workload: wordOf(workload, tag),
-        identity: wordOf(identity, tag),
-        flags: wordOf(flags, tag),
-      };
-      return { key, value };
+    return () => ({
+      puts: putRows(this.#rowsOf(puts)),
+      frontends: putRows(during),
+      rest: [...putRows(this.#rowsOf(rest)), ...deletes],
+      moves: [...moves.values()],
     });
+  }
+
+  /** What frontends say of these addresses lies elsewhere now: for empty maps. */
+  relocate(frontends: ReadonlyMap<string, number>): void {
+    for (const [address, word] of frontends)
+      this.#rows.set(address, withFrontend(this.#rows.get(address), word));
+  }
+
+  *snapshot(): Generator<BulkPutOperation> {
+    yield* putRows(this.#rowsOf(this.#rows.addresses()));
+  }
+
+  *#rowsOf(addresses: Iterable<string>): Generator<[string, Row]> {
+    for (const address of addresses) yield [address, this.#rows.get(address)];
   }
 
   /**
    * A workload on the node's network goes before one on another. The latter has the address somewhere else: whoever
    * has it here does not get its identity.
    */
-  #rowFor(address: string, store: ReadableStore, node: NodeContext): Row | undefined {
+  #ownerOf(address: string, store: ReadableStore, node: NodeContext): Row | undefined {
     const claimants = store.claimants(address);
     const local = claimants.find((workload) => isLocalNetwork(workload.network, node));
     const owner = local ?? claimants[0];
@@ -105,11 +129,44 @@ export class AddressTable {
     return {
       workload: this.#numbers.workload(owner),
       identity: local === undefined ? 0 : this.#numbers.identity(local),
-      flags:
+      frontend:
         (local === undefined ? AddressFlag.REMOTE_NETWORK : 0) |
         (owner.waypoint === undefined ? 0 : AddressFlag.WAYPOINT),
     };
   }
+}
+
+/** Each address once. */
+function* bothOf(
+  addresses: Iterable<string>,
+  frontends: ReadonlyMap<string, FrontendStep>,
+): Generator<string> {
+  for (const address of addresses) if (!frontends.has(address)) yield address;
+  yield* frontends.keys();
+}
+
+/** The owner's row, with what a frontend says (of another's row) in place of what its own says. */
+function withFrontend(owner: Row, frontend: number): Row {
+  const flags = owner.frontend & OWNER_FLAGS;
+  return { ...owner, frontend: ((frontend & ~OWNER_FLAGS) | flags) >>> 0 };
+}
+
+function sameRow(a: Row, b: Row): boolean {
+  return a.workload === b.workload && a.identity === b.identity && a.frontend === b.frontend;
+}
+
+function putRows(rows: Iterable<[string, Row]>): Generator<BulkPutOperation> {
+  const key = { address: new Uint8Array(KEY_BYTES) };
+  return bulkPuts("addresses", rows, ([address, { workload, identity, frontend }]) => {
+    writeKeyBytes(address, key.address);
+    const tag = tagOfKey(key.address);
+    const value = {
+      workload: wordOf(workload, tag),
+      identity: wordOf(identity, tag),
+      frontend: wordOf(frontend, tag),
+    };
+    return { key, value };
+  });
 }
 
 /** Numbers of a row; its fields in this order. */
@@ -130,41 +187,32 @@ class Rows {
     return this.#indexes.keys();
   }
 
-  /** The row of an address that has one. */
+  /** NOBODY's, where there is none. */
   get(address: string): Row {
+    const index = this.#indexes.get(address);
+    if (index === undefined) return NOBODY;
     const numbers = this.#numbers;
-    const at = (this.#indexes.get(address) ?? 0) * COLUMNS;
+    const at = index * COLUMNS;
     return {
       workload: numbers[at] ?? 0,
       identity: numbers[at + 1] ?? 0,
-      flags: numbers[at + 2] ?? 0,
+      frontend: numbers[at + 2] ?? 0,
     };
   }
 
-  /** 0: none, or no row at all. */
-  identityOf(address: string): number {
-    return this.#indexes.has(address) ? this.get(address).identity : 0;
-  }
-
-  /** False when the row was the same before. */
-  set(address: string, { workload, identity, flags }: Row): boolean {
-    const known = this.#indexes.get(address);
-    const at = (known ?? this.#add(address)) * COLUMNS;
-    const numbers = this.#numbers;
-    const isSame =
-      known !== undefined &&
-      numbers[at] === workload &&
-      numbers[at + 1] === identity &&
-      numbers[at + 2] === flags;
-    if (isSame) return false;
-    numbers[at] = workload;
-    numbers[at + 1] = identity;
-    numbers[at + 2] = flags;
+  /** NOBODY's row is none. False when the row was the same before. */
+  set(address: string, row: Row): boolean {
+    if (sameRow(row, this.get(address))) return false;
+    if (sameRow(row, NOBODY)) return this.#delete(address);
+    const at = (this.#indexes.get(address) ?? this.#add(address)) * COLUMNS;
+    this.#numbers[at] = row.workload;
+    this.#numbers[at + 1] = row.identity;
+    this.#numbers[at + 2] = row.frontend;
     return true;
   }
 
   /** False when there was none. */
-  delete(address: string): boolean {
+  #delete(address: string): boolean {
     const index = this.#indexes.get(address);
     if (index === undefined) return false;
     this.#indexes.delete(address);

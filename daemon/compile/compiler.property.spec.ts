@@ -27,7 +27,7 @@ const DESTINATIONS = [...ADDRESSES, "10.96.0.1", "10.96.0.2", "10.96.0.77", "200
   (address) => [80, 443, 9].map((port) => ({ address, port })),
 );
 
-const keys = SERVICES.map((name) => `default/${name}`);
+const keys = ["default", "other"].flatMap((namespace) => SERVICES.map((name) => `${namespace}/${name}`));
 const addresses = fc.uniqueArray(fc.constantFrom(...ADDRESSES), { maxLength: 2 });
 const network = fc.constantFrom("", "", "net-1", "net-2");
 const locality = fc.record({
@@ -68,6 +68,7 @@ const workloads: fc.Arbitrary<Workload> = fc
 const services: fc.Arbitrary<Service> = fc
   .record({
     name: fc.constantFrom(...SERVICES),
+    namespace: fc.constantFrom("default", "default", "default", "other"),
     vips: fc.uniqueArray(fc.constantFrom(...VIPS), { maxLength: 3 }),
     listens: fc.constantFrom(...PORTS),
     network,
@@ -155,14 +156,7 @@ describe("compiler", () => {
           expect(view).toEqual(freshView(store));
           expect(viewOf(compiler, new TestMaps([...compiler.snapshot()].flat()))).toEqual(view);
           expect(view.orphans).toBe(0);
-          for (const map of [
-            "frontends",
-            "cidrs",
-            "addresses",
-            "pods",
-            "authz_tables",
-            "authz_identity",
-          ] as const) {
+          for (const map of ["cidrs", "addresses", "pods", "authz_tables", "authz_identity"] as const) {
             expect([map, compiler.sizes()[map] ?? 0]).toEqual([map, kernel.count(map)]);
           }
           const again = compiler.compile(store.apply(freshUpdate(store)), store);
@@ -214,18 +208,19 @@ describe("compiler", () => {
         const kernel = new TestMaps();
         for (const step of steps) {
           const { operations } = compiler.compile(store.apply(step), store);
-          const before = DESTINATIONS.map(({ address, port }) => kernel.route(address, port));
-          const final = new TestMaps([...asPuts(kernel), ...operations]);
-          const after = DESTINATIONS.map(({ address, port }) => final.route(address, port));
+          const clients = ["default", "other", "elsewhere"].map((name) => compiler.namespaces.idOf(name));
+          const questions = clients.flatMap((client) => DESTINATIONS.map((to) => ({ client, ...to })));
+          const routes = (maps: TestMaps) =>
+            questions.map(({ address, port, client }) => maps.route(address, port, client));
+          const before = routes(kernel);
+          const after = routes(new TestMaps([...asPuts(kernel), ...operations]));
           for (const operation of singly(operations)) {
             kernel.apply([operation]);
             if (ROUTING.has(operation.map)) {
-              for (const [index, { address, port }] of DESTINATIONS.entries()) {
-                const now = kernel.route(address, port);
+              for (const [index, now] of routes(kernel).entries())
                 if (now !== before[index]) expect(now).toBe(after[index]);
-              }
             }
-            if (operation.map === "frontends" || operation.map === "cidrs")
+            if (operation.map === "addresses" || operation.map === "cidrs")
               expect(isRewriting(kernel)).toBe(true);
             if (operation.map.startsWith("authz") || operation.map === "pods") expectTables(kernel);
           }
@@ -238,12 +233,12 @@ describe("compiler", () => {
   });
 });
 
-const ROUTING: ReadonlySet<MapName> = new Set(["frontends", "cidrs", "targets", "slots"]);
+const ROUTING: ReadonlySet<MapName> = new Set(["addresses", "cidrs", "views", "targets", "slots"]);
 
 /** What a hook that searches frontends is told: that they are being changed. */
 function isRewriting(kernel: TestMaps): boolean {
   const count = kernel.get("rewrites", maps.rewrites.key.encode(0));
-  return count !== undefined && maps.rewrites.value.decode(count) % 2 === 1;
+  return count !== undefined && maps.rewrites.value.decode(count).count % 2 === 1;
 }
 
 /** Every pod is guarded by a verdict table that is there, or by a number that needs none. */

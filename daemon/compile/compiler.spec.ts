@@ -26,7 +26,6 @@ describe("frontends", () => {
       "10.96.0.1/128:80": "web 10.0.0.1:8080 0.25,10.0.0.2:8080 0.75",
       "10.96.0.1/128:0": "web refuses 5",
     });
-    expect(mesh.view().frontends["10.96.0.1/128:0"]?.flags).toBe(TargetFlag.ADDRESS);
   });
 
   it("do not depend on whether workloads or services come first", () => {
@@ -82,7 +81,6 @@ describe("frontends", () => {
     const mesh = createMesh();
     const loadBalancing = { mode: "PASSTHROUGH", routingPreference: [], healthPolicy: "ALLOW_ALL" } as const;
     mesh.push({ workloads: [a], services: [service("web", { vips: ["10.96.0.0/16"], loadBalancing })] });
-    expect(mesh.view().cidrs).toEqual({ "10.96.0.0/112": "10.96.0.0/112" });
     expect([mesh.kernel.route("10.96.7.7", 80), mesh.kernel.route("10.96.7.7", 9)]).toEqual(["pass", "pass"]);
     expect(mesh.view().frontends["10.96.0.0/112:80"]?.flags).toBe(TargetFlag.PASSTHROUGH);
   });
@@ -100,14 +98,14 @@ describe("frontends", () => {
     const [web, api] = ["web", "api"].map((name) =>
       mesh.kernel.columns(name === "web" ? "10.96.0.0" : "10.96.1.1", 80),
     );
-    expect([web?.length, api?.length]).toEqual([0, 1]);
+    expect([web?.length, api?.length]).toEqual([1, 1]);
     expect(mesh.frontends()).toMatchObject({
       "10.96.0.0/112:80": "web 10.0.0.1:8080 1.00",
       "10.96.1.0/120:80": "api 10.0.0.3:80 1.00",
       "10.96.1.1/128:80": "api 10.0.0.3:80 1.00",
     });
     mesh.push({ removedAddresses: ["default/api", "default/web"] });
-    expect([mesh.view().cidrs, mesh.view().frontends]).toEqual([{}, {}]);
+    expect([mesh.view().frontends, mesh.kernel.count("cidrs")]).toEqual([{}, 0]);
   });
 
   it("refuse an IPv6 block that IPv4 falls into, by name", () => {
@@ -116,15 +114,14 @@ describe("frontends", () => {
     expect(rejections).toEqual([
       { name: "default/web", reason: "IPv6 block ::/0 covers IPv4-mapped addresses" },
     ]);
-    expect(Object.keys(mesh.view().cidrs)).toEqual(["2001:db8::/32"]);
+    expect(Object.keys(mesh.frontends())).toEqual(["2001:db8::/32:0", "2001:db8::/32:80"]);
   });
 
-  it("go to the canonical service, then the public one, then the smallest key, and on when it goes", () => {
+  it("go to the canonical service, then the smallest key, and on when it goes", () => {
     const mesh = createMesh();
     const vips = ["10.96.0.1"];
     const ranked = [
       service("z", { vips }),
-      service("y", { vips, visibility: "NAMESPACE" }),
       service("m", { vips, canonical: false }),
       service("n", { vips, canonical: false }),
     ];
@@ -134,6 +131,24 @@ describe("frontends", () => {
       mesh.push({ removedAddresses: [`default/${name}`] });
     }
     expect(mesh.frontends()).toEqual({});
+  });
+
+  it("go to a client's own namespace first, and are unknown to all others where that is their visibility", () => {
+    const mesh = createMesh();
+    const vips = ["10.96.0.1"];
+    const shown = (namespace: string) => {
+      const number = mesh.compiler.namespaces.idOf(namespace);
+      const said = mesh.frontends();
+      return said[`10.96.0.1/128:0 for ${number}`] ?? said["10.96.0.1/128:0 for others"];
+    };
+    mesh.push({ services: [service("mine", { vips, namespace: "b", visibility: "NAMESPACE" })] });
+    expect(["a", "b"].map(shown)).toEqual([undefined, "mine refuses 5"]);
+    mesh.push({ services: [service("theirs", { vips, namespace: "a", canonical: false })] });
+    expect(["a", "b", "c"].map(shown)).toEqual(["theirs refuses 5", "mine refuses 5", "theirs refuses 5"]);
+    mesh.push({ services: [service("best", { vips, namespace: "d" })] });
+    expect(["a", "b", "c"].map(shown)).toEqual(["theirs refuses 5", "mine refuses 5", "best refuses 5"]);
+    mesh.push({ removedAddresses: ["a/theirs", "b/mine"] });
+    expect(mesh.frontends()["10.96.0.1/128:0"]).toBe("best refuses 5");
   });
 
   it("exist on the node's network only", () => {
@@ -169,8 +184,8 @@ describe("work", () => {
   it("of an endpoint's health is its service's runs", () => {
     expect(summary(filled().push({ workloads: [{ ...a, status: "UNHEALTHY" }] }))).toEqual({
       "put slots": 2,
-      "put targets": 2,
-      "put frontends": 2,
+      "put targets": 3,
+      "put addresses": 1,
       "put rewrites": 2,
     });
   });
@@ -179,22 +194,20 @@ describe("work", () => {
     const moved = pod("a", { addresses: ["10.0.0.1"], serves: { "default/web": "80:9999" } });
     expect(summary(filled().push({ workloads: [moved] }))).toEqual({
       "put slots": 2,
-      "put targets": 1,
-      "put frontends": 1,
+      "put targets": 3,
+      "put addresses": 1,
       "put rewrites": 2,
     });
   });
 
-  it("of a new endpoint is its address first, then slots, then targets, then what leads there", () => {
+  it("of a new endpoint is slots and targets, then its own address, then what leads there", () => {
     const compilation = filled().push({ workloads: [pod("c", { addresses: ["10.0.0.3"], serves })] });
     expect([...singly(compilation.operations)].map(({ map }) => map)).toEqual([
-      "addresses",
       ...new Array<MapName>(6).fill("slots"),
-      "targets",
-      "targets",
+      ...new Array<MapName>(3).fill("targets"),
       "rewrites",
-      "frontends",
-      "frontends",
+      "addresses",
+      "addresses",
       "rewrites",
     ]);
   });
@@ -228,8 +241,8 @@ describe("work", () => {
     expect(mesh.frontends()["10.96.0.1/128:80"]).toBe("near 10.0.0.8:80 1.00");
     expect(summary(mesh.push({ workloads: [pod("x", { locality: there })] }))).toEqual({
       "put slots": 1,
-      "put targets": 1,
-      "put frontends": 1,
+      "put targets": 2,
+      "put addresses": 1,
       "put rewrites": 2,
     });
     expect(mesh.frontends()["10.96.0.1/128:80"]).toBe("near 10.0.0.9:80 1.00");
@@ -308,7 +321,11 @@ describe("addresses", () => {
       workloads: [pod("b", { addresses: ["10.0.0.1"] })],
       removedAddresses: [pod("a").uid],
     });
-    expect([...singly(operations)].map(({ kind, map }) => `${kind} ${map}`)).toEqual(["put addresses"]);
+    expect([...singly(operations)].map(({ kind, map }) => `${kind} ${map}`)).toEqual([
+      "put rewrites",
+      "put addresses",
+      "put rewrites",
+    ]);
     expect(mesh.kernel.get("addresses", key("10.0.0.1"))).toBeDefined();
   });
 });
@@ -322,7 +339,7 @@ describe("pods", () => {
     ];
     mesh.push({ pods });
     const unnamed = { workload: 0, service: 0, guard: "deny" };
-    expect(mesh.view().pods).toEqual({ 7: unnamed, 8: unnamed });
+    expect(mesh.view().pods).toMatchObject({ 7: unnamed, 8: unnamed });
     const both = { "default/web": "80", "default/api": "80" };
     mesh.push({ workloads: [pod("a", { serves: both })], services: [service("web")] });
     const names = (): (string | undefined)[] => {
@@ -334,7 +351,8 @@ describe("pods", () => {
     mesh.push({ services: [service("api")] });
     expect(names()).toEqual(["a", "api"]);
     mesh.push({ pods: pods.slice(0, 1), removedAddresses: [pod("a").uid] });
-    expect(mesh.view().pods).toEqual({ 7: unnamed });
+    expect(mesh.view().pods).toMatchObject({ 7: unnamed });
+    expect(Object.keys(mesh.view().pods)).toEqual(["7"]);
   });
 
   it("of the same name in two clusters are the one on this node", () => {

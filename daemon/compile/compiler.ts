@@ -2,7 +2,7 @@
 // Must not know the content of any map, nor time.
 
 import { textOfBytes } from "../base/byte-text.js";
-import type { MapName } from "../bpf/maps.gen.js";
+import { type MapName, maps } from "../bpf/maps.gen.js";
 import { claimedAddresses } from "../model/address-index.js";
 import { type Policy, policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
@@ -14,10 +14,15 @@ import { type AddressChanges, AddressTable } from "./addresses.js";
 import { createAuthzCompiler } from "./authz/authz.js";
 import type { AuthzChange, AuthzCompiler } from "./authz/contract.js";
 import { sameEndpoint } from "./eligibility.js";
-import { addVirtualAddresses, type FrontendChanges, FrontendTable } from "./frontends.js";
-import { createIds } from "./ids.js";
+import {
+  addVirtualAddresses,
+  type FrontendChanges,
+  FrontendTable,
+  type FrontendUpdate,
+} from "./frontends.js";
+import { createIds, type Ids } from "./ids.js";
 import { type ContextChange, type NodeContext, NodeTracker } from "./node.js";
-import type { EntryOperation, MapOperation } from "./operation.js";
+import type { EntryOperation, MapOperation, PutOperation } from "./operation.js";
 import { releaseAll } from "./places.js";
 import { type PodChanges, PodTable } from "./pods.js";
 import { atOnce, type Steps } from "./steps.js";
@@ -90,6 +95,8 @@ export interface Compiler {
   /** Where the node is, as far as known. */
   readonly node: NodeContext;
   readonly names: ResourcesById;
+  /** Numbers of namespaces, as in `pods` and `views`. */
+  readonly namespaces: Pick<Ids<string>, "idOf" | "get">;
   readonly authz: Pick<AuthzCompiler, "describe" | "identities" | "policiesOf" | "statistics">;
 }
 
@@ -103,6 +110,8 @@ class MeshCompiler implements Compiler {
     workloads: createIds<Workload>((workload) => workload.uid),
     services: createIds<Service>(serviceKey),
     policies: createIds<Policy>(policyKey),
+    /** Of pods and services. Never retired: there are few. */
+    namespaces: createIds<string>((namespace) => namespace),
   };
   readonly #node: NodeTracker;
   readonly #pods: PodTable;
@@ -114,12 +123,16 @@ class MeshCompiler implements Compiler {
   /** What is to be looked at again; at first everything that the store will hold by then. */
   #frontendChanges: FrontendChanges | "all" = "all";
   #addressChanges: Set<string> | "all" = "all";
+  /** What hooks are told of the rewriting of addresses and blocks: even between two changes. */
+  #rewrites = 0;
 
   readonly names: ResourcesById = {
     workload: (id) => this.#ids.workloads.get(id),
     service: (id) => this.#ids.services.get(id),
     policy: (id) => this.#ids.policies.get(id),
   };
+
+  readonly namespaces: Pick<Ids<string>, "idOf" | "get"> = this.#ids.namespaces;
 
   constructor(options: CompilerOptions) {
     this.authz = createAuthzCompiler(this.#ids.policies, options.rootNamespace ?? ROOT_NAMESPACE);
@@ -138,9 +151,9 @@ class MeshCompiler implements Compiler {
   compile(delta: Delta, store: ReadableStore): Compilation {
     const { authz, pods } = this.#take(delta, store);
     const frontends = atOnce(this.#updateFrontends(store));
-    const addresses = atOnce(this.#updateAddresses(store))();
+    const addresses = atOnce(this.#updateAddresses(frontends, store))();
     return {
-      operations: inOrder(authz, addresses, pods, frontends.operations()),
+      operations: this.#inOrder(authz, addresses, pods, frontends),
       rejections: [...frontends.rejections, ...authz.rejections],
       warnings: authz.warnings,
       backendLost: this.#frontends.takeLoss(),
@@ -155,16 +168,21 @@ class MeshCompiler implements Compiler {
   }
 
   *catchUp(store: ReadableStore): Steps<readonly Rejection[]> {
-    const { rejections } = yield* this.#updateFrontends(store);
-    yield* this.#updateAddresses(store);
-    return rejections;
+    const frontends = yield* this.#updateFrontends(store);
+    yield* this.#updateAddresses(frontends, store);
+    return frontends.rejections;
   }
 
   /** Everything but frontends and addresses, whose changes are gathered. */
   #take(delta: Delta, store: ReadableStore): { authz: AuthzChange; pods: PodChanges } {
     this.#store = store;
     for (const { after } of delta.workloads) if (after !== undefined) this.#ids.workloads.acquire(after);
-    for (const { after } of delta.services) if (after !== undefined) this.#ids.services.acquire(after);
+    for (const { after } of delta.services) {
+      if (after === undefined) continue;
+      this.#ids.services.acquire(after);
+      this.#ids.namespaces.acquire(after.namespace);
+    }
+    for (const { namespace } of delta.pods ?? []) this.#ids.namespaces.acquire(namespace);
 
     const podsConcerned = this.#pods.resolve(delta, store);
     const enrolled = this.#pods.workloads;
@@ -188,17 +206,15 @@ class MeshCompiler implements Compiler {
     return this.#frontends.update(changes, store, this.node);
   }
 
-  #updateAddresses(store: ReadableStore): ReturnType<AddressTable["update"]> {
+  #updateAddresses({ addresses }: FrontendUpdate, store: ReadableStore): ReturnType<AddressTable["update"]> {
     const changes = this.#addressChanges === "all" ? store.claimedAddresses() : this.#addressChanges;
     this.#addressChanges = new Set();
-    return this.#addresses.update(changes, store, this.node);
+    return this.#addresses.update(changes, addresses, store, this.node);
   }
 
   #updatePods(store: ReadableStore): PodChanges {
-    const { services, workloads } = this.#ids;
     return this.#pods.update(store, {
-      services,
-      workloads,
+      ...this.#ids,
       guardOf: (cookie) => this.authz.guardOf(cookie),
     });
   }
@@ -223,7 +239,7 @@ class MeshCompiler implements Compiler {
   }
 
   compact(): void {
-    this.#frontends.compact();
+    this.#addresses.relocate(this.#frontends.compact());
     this.authz.compact();
   }
 
@@ -233,6 +249,7 @@ class MeshCompiler implements Compiler {
       ...this.#authzEntries.sizes(),
       authz_chunks: this.authz.chunks.highWater,
       addresses: this.#addresses.size,
+      rewrites: 1,
       pods: this.#pods.size,
     };
   }
@@ -242,6 +259,52 @@ class MeshCompiler implements Compiler {
     for (const bulk of this.#addresses.snapshot()) yield [bulk];
     yield this.#pods.snapshot();
     for (const bulk of this.#frontends.snapshot()) yield [bulk];
+    yield [this.#putRewrites()];
+  }
+
+  /**
+   * What is needed first is written first: tables and rows before what names them, the owner of an address and what
+   * guards a pod before a frontend leads there; a narrower frontend before a wider one goes. What nothing needs any
+   * more goes last, tables at the very end.
+   */
+  #inOrder(
+    authz: AuthzChange,
+    addresses: AddressChanges,
+    pods: PodChanges,
+    frontends: FrontendUpdate,
+  ): MapOperation[] {
+    const searched = [
+      ...addresses.puts,
+      ...pods.puts,
+      ...addresses.frontends,
+      ...frontends.blocks(),
+      ...addresses.rest,
+    ];
+    return [
+      ...authz.before,
+      ...frontends.placements(),
+      ...(searched.length > pods.puts.length ? this.#inOneRewrite(searched) : searched),
+      ...pods.deletes,
+      ...authz.after,
+    ];
+  }
+
+  /** Says around changes of addresses and blocks that they are being made, for hooks that search them meanwhile. */
+  #inOneRewrite(operations: readonly MapOperation[]): MapOperation[] {
+    const begun = this.#putRewrites(1);
+    this.#rewrites = (this.#rewrites + 2) >>> 0;
+    return [begun, ...operations, this.#putRewrites()];
+  }
+
+  #putRewrites(more = 0): PutOperation {
+    const value = { count: (this.#rewrites + more) >>> 0, blocks: this.#frontends.blocks };
+    const { rewrites } = maps;
+    return {
+      kind: "put",
+      map: "rewrites",
+      key: rewrites.key.encode(0),
+      value: rewrites.value.encode(value),
+    };
   }
 
   #addAddressChanges(changes: Set<string>, delta: Delta, moved: ContextChange): void {
@@ -253,27 +316,6 @@ class MeshCompiler implements Compiler {
     }
     if (moved === "network") for (const address of this.#addresses.known()) changes.add(address);
   }
-}
-
-/**
- * What is needed first is written first: tables and rows before what names them, the owner of an address and what
- * guards a pod before a frontend leads there. What nothing needs any more goes last, tables at the very end.
- */
-function inOrder(
-  authz: AuthzChange,
-  addresses: AddressChanges,
-  pods: PodChanges,
-  frontends: readonly MapOperation[],
-): MapOperation[] {
-  return [
-    ...authz.before,
-    ...addresses.puts,
-    ...pods.puts,
-    ...frontends,
-    ...addresses.deletes,
-    ...pods.deletes,
-    ...authz.after,
-  ];
 }
 
 /** Entries by map, counted from the operations on them; those of arrays stay, and say nothing. */

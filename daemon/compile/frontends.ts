@@ -1,7 +1,8 @@
-// Owns the maps `frontends` and `cidrs`: which service has a virtual address, and what each of its ports says.
-// Must not know how endpoints are chosen or stored.
+// Owns the virtual addresses: which there are, whose each is, and what the words of addresses and the map `cidrs` say
+// of them. Must not know how endpoints are chosen or stored, nor what else is said of an address.
 
-import { type CidrKey, FrontendKey, type MapName, maps, U32 } from "../bpf/maps.gen.js";
+import { textOfBytes } from "../base/byte-text.js";
+import { AddressFlag, type CidrKey, FRONTEND_SHIFT, type MapName, maps } from "../bpf/maps.gen.js";
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
 import { type ReadableStore, virtualAddressKey } from "../model/store.js";
@@ -11,10 +12,23 @@ import { bulkPuts } from "./bulk.js";
 import type { Family } from "./eligibility.js";
 import type { Ids } from "./ids.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
-import type { BulkPutOperation, DeleteOperation, MapOperation, PutOperation } from "./operation.js";
-import { type Placed, type PlacedTarget, putRuns, putTargets, type Targets, TargetTable } from "./runs.js";
+import type { BulkPutOperation, DeleteOperation, MapOperation } from "./operation.js";
+import { releaseAll } from "./places.js";
+import { type Placed, putRuns, putTargets, TargetTable } from "./runs.js";
 import type { Steps } from "./steps.js";
-import { tagOfKey, wordOf } from "./word.js";
+import {
+  joinSights,
+  NOTHING,
+  type PlacedView,
+  putViews,
+  type Sight,
+  sameSight,
+  sameView,
+  servicesOf,
+  type View,
+  ViewTable,
+  viewOf,
+} from "./views.js";
 
 /** What to look at again. */
 export interface FrontendChanges {
@@ -24,340 +38,358 @@ export interface FrontendChanges {
   readonly addresses: Map<string, VirtualAddress>;
 }
 
-/** A virtual address that a service has. */
+/** What is said of one address, as its word has it; 0: nothing. */
+export interface FrontendStep {
+  /** While the change lasts: whoever sees something before or after it sees something. */
+  readonly during: number;
+  readonly after: number;
+}
+
+/** What an update comes to. */
+export interface FrontendUpdate {
+  /** What must be there before anything leads there. */
+  placements(): MapOperation[];
+  /** Addresses, canonical text, whose words change. */
+  readonly addresses: ReadonlyMap<string, FrontendStep>;
+  /** Blocks that come or change, the narrowest first, then those that go, the widest first. */
+  blocks(): MapOperation[];
+  readonly rejections: readonly Rejection[];
+}
+
+export interface FrontendIds {
+  readonly services: Ids<Service>;
+  readonly workloads: Ids<Workload>;
+  readonly namespaces: Ids<string>;
+}
+
+/** A virtual address that somebody sees. */
 interface Held {
-  readonly service: string;
+  readonly address: string;
   readonly family: Family;
   readonly base: Uint8Array;
   /** Of the 16-byte form. */
   readonly prefixLength: number;
-  targets: Targets;
+  view: View;
+  sight: Sight;
+  /** Where not all see the same. */
+  placed: PlacedView | undefined;
 }
 
 const IPV4_BLOCK = toKeyBytes("0.0.0.0");
-const NO_TARGETS: Targets = new Map();
+const BLIND: Sight = { own: new Map(), others: 0 };
 
-/** The state behind both maps, and the changes to them. */
+/** The state behind what is said of virtual addresses, and the changes to it. */
 export class FrontendTable {
-  readonly #ids: { readonly services: Ids<Service>; readonly workloads: Ids<Workload> };
+  readonly #ids: FrontendIds;
   readonly #targets = new TargetTable();
+  readonly #views = new ViewTable();
+  /** By virtualAddressKey(). */
   readonly #held = new Map<string, Held>();
-  /** Service key to the virtual addresses it has. */
-  readonly #byService = new Map<string, Set<string>>();
-  #frontends = 0;
-  #blocks = 0;
-  /** Value of the map `rewrites`: even between two changes. */
-  #rewrites = 0;
+  /** Services at each block, whoever sees them; by blockText(). */
+  readonly #blocks = new Map<string, { readonly address: VirtualAddress; services: readonly Service[] }>();
+  /** Lengths that blocks have, or had. */
+  readonly #lengths = new Set<number>();
+  #blockCount = 0;
+  /** Service key to the virtual addresses where somebody sees it. */
+  readonly #byService = new Map<string, Set<Held>>();
+  #passed = false;
 
-  constructor(ids: { readonly services: Ids<Service>; readonly workloads: Ids<Workload> }) {
+  constructor(ids: FrontendIds) {
     this.#ids = ids;
   }
 
   /** @see TargetTable.takeRetired */
   takeRetired(): (() => void) | undefined {
-    return this.#targets.takeRetired();
+    return releaseAll([this.#targets.takeRetired(), this.#views.takeRetired()]);
   }
 
-  /** @see TargetTable.takeLoss */
+  /** True once after an address has passed to another service, or a backend has left a run. */
   takeLoss(): boolean {
-    return this.#targets.takeLoss();
+    const lost = this.#passed;
+    this.#passed = false;
+    return this.#targets.takeLoss() || lost;
+  }
+
+  /** Entries of `cidrs`. */
+  get blocks(): number {
+    return this.#blockCount;
   }
 
   /** Entries in use; of arrays the elements ever given out. */
   sizes(): Partial<Record<MapName, number>> {
-    return { frontends: this.#frontends, cidrs: this.#blocks, rewrites: 1, ...this.#targets.highWater };
+    return { cidrs: this.#blockCount, views: this.#views.highWater, ...this.#targets.highWater };
   }
 
   /** Elements of arrays that all of it takes when placed anew. */
-  get needed(): { targets: number; slots: number } {
-    return this.#targets.used;
+  get needed(): { targets: number; slots: number; views: number } {
+    return { ...this.#targets.used, views: this.#views.used };
   }
 
-  /** Places all targets and runs anew, without gaps: for empty maps, what was emitted before does not hold any more. */
-  compact(): void {
-    const moved = this.#targets.compact();
-    if (moved.size === 0) return;
+  /** Places everything anew, without gaps: for empty maps. Gives what each address says from now on. */
+  compact(): ReadonlyMap<string, number> {
+    const words = new Map<string, number>();
+    this.#targets.compact();
+    this.#views.clear();
     for (const held of this.#held.values()) {
-      held.targets = new Map([...held.targets].map(([port, target]) => [port, moved.get(target) ?? target]));
+      this.#see(held);
+      if (!isBlock(held)) words.set(held.address, wordOf(held));
     }
+    return words;
   }
 
-  /** Gives slots, targets, then frontends, then blocks; then deletes of blocks, of frontends. */
-  *update(
-    changes: FrontendChanges,
-    store: ReadableStore,
-    node: NodeContext,
-  ): Steps<{ operations(): MapOperation[]; rejections: Rejection[] }> {
+  *update(changes: FrontendChanges, store: ReadableStore, node: NodeContext): Steps<FrontendUpdate> {
     const output = new FrontendOperations();
     const services = new Set(changes.services);
-    for (const [key, address] of changes.addresses) {
-      const before = this.#held.get(key);
-      const winner = this.#winner(address, store, node, output.rejections);
-      if (before?.service === winner) continue;
-      if (before !== undefined) services.add(before.service);
-      if (winner !== undefined) services.add(winner);
-      this.#hand(key, address, before, winner, output);
+    const touched = new Set<Held>();
+    for (const [key, address] of this.#looked(changes.addresses, store, node, output.rejections)) {
+      const view = viewOf(this.#levels(address, store, node));
+      const held = this.#held.get(key) ?? blank(address);
+      if (sameView(held.view, view)) continue;
+      for (const service of [...servicesOf(held.view), ...servicesOf(view)]) services.add(service);
+      this.#hold(key, held, view);
+      touched.add(held);
       yield;
     }
     for (const key of services) {
-      this.#updateService(key, store, node, output);
+      if (this.#updateService(key, store, node, output.placed))
+        for (const held of this.#byService.get(key) ?? []) touched.add(held);
       yield;
     }
-    return { operations: () => this.#inOneRewrite(output), rejections: output.rejections };
+    for (const held of touched) this.#say(held, output);
+    return output;
   }
 
   *snapshot(): Generator<BulkPutOperation> {
-    const runs = [...this.#targets.all()].map(({ run }) => run).filter((run) => run !== undefined);
-    yield* putRuns(runs);
+    const runs = [...this.#targets.all()].flatMap(({ sayings }) => sayings.map(({ run }) => run));
+    yield* putRuns(runs.filter((run) => run !== undefined));
     yield* putTargets(this.#targets.all());
-    yield* putFrontends(this.#entries());
+    yield* putViews(
+      [...this.#held.values()].map(({ placed }) => placed).filter((view) => view !== undefined),
+    );
     yield* putBlocks([...this.#held.values()].filter(isBlock));
   }
 
-  *#entries(): Generator<FrontendEntry> {
-    for (const held of this.#held.values()) {
-      for (const [port, target] of held.targets) yield { held, port, target };
-    }
-  }
-
-  /** Says around changes of frontends and blocks that they are being made, for hooks that search them meanwhile. */
-  #inOneRewrite(output: FrontendOperations): MapOperation[] {
-    const changes = output.changes();
-    if (changes.length === 0) return output.placements();
-    const rewrites = (): PutOperation => {
-      this.#rewrites = (this.#rewrites + 1) >>> 0;
-      return { kind: "put", map: "rewrites", key: U32.encode(0), value: U32.encode(this.#rewrites) };
-    };
-    return [...output.placements(), rewrites(), ...changes, rewrites()];
-  }
-
-  /**
-   * Who has a virtual address that several services name: the canonical one, then one visible everywhere, then the
-   * smallest key. The client is not known here, so a preference for its own namespace cannot count.
-   */
-  #winner(
-    { address, prefixLength }: VirtualAddress,
+  /** The changed addresses, and every block that lies within a changed one: it shows those around it. */
+  *#looked(
+    addresses: ReadonlyMap<string, VirtualAddress>,
     store: ReadableStore,
     node: NodeContext,
     rejections: Rejection[],
-  ): string | undefined {
-    const candidates = store
-      .servicesAt(address, prefixLength)
-      .filter((service) => isHere(service, address, prefixLength, node))
-      .sort(compareServices);
-    const [winner] = candidates;
-    if (winner === undefined) return undefined;
-    if (!coversIpv4(address, prefixLength)) return serviceKey(winner);
-    const reason = `IPv6 block ${address}/${prefixLength} covers IPv4-mapped addresses`;
-    for (const service of candidates) rejections.push({ name: serviceKey(service), reason });
-    return undefined;
-  }
-
-  /** The address passes to another service, or to none; it says the same until that one's targets are known. */
-  #hand(
-    key: string,
-    address: VirtualAddress,
-    before: Held | undefined,
-    winner: string | undefined,
-    output: FrontendOperations,
-  ): void {
-    if (before !== undefined) {
-      const rest = this.#byService.get(before.service);
-      rest?.delete(key);
-      if (rest?.size === 0) this.#byService.delete(before.service);
-    }
-    if (winner === undefined) {
-      this.#held.delete(key);
-      if (before === undefined) return;
-      if (isBlock(before)) {
-        this.#blocks--;
-        output.deleteBlock(before);
+  ): Generator<readonly [string, VirtualAddress]> {
+    const changed = new Set<string>();
+    for (const [key, address] of addresses) {
+      if (isSingle(address)) {
+        yield [key, address];
+        continue;
       }
-      this.#replaceTargets(before, NO_TARGETS, output);
-      return;
+      const block = blockText(toKeyBytes(address.address), keyPrefixLength(address));
+      const services = servicesHere(address, store, node);
+      changed.add(block);
+      if (services.length > 0 && coversIpv4(address)) {
+        const reason = `IPv6 block ${key} covers IPv4-mapped addresses`;
+        for (const service of services) rejections.push({ name: serviceKey(service), reason });
+      }
+      this.#lengths.add(keyPrefixLength(address));
+      if (services.length === 0 || coversIpv4(address)) this.#blocks.delete(block);
+      else this.#blocks.set(block, { address, services });
+      // One that is gone is in no list below.
+      if (!this.#blocks.has(block)) yield [key, address];
     }
-    const held: Held = {
-      service: winner,
-      family: isIpv4Text(address.address) ? "ipv4" : "ipv6",
-      base: before?.base ?? toKeyBytes(address.address),
-      prefixLength: keyPrefixLength(address),
-      targets: before?.targets ?? NO_TARGETS,
-    };
-    this.#held.set(key, held);
-    const all = this.#byService.get(winner) ?? new Set();
-    this.#byService.set(winner, all.add(key));
-    if (before === undefined && isBlock(held)) {
-      this.#blocks++;
-      output.putBlock(held);
+    if (changed.size === 0) return;
+    for (const { address } of this.#blocks.values()) {
+      if (this.#around(address).some((block) => changed.has(block)))
+        yield [virtualAddressKey(address), address];
     }
   }
 
-  #updateService(key: string, store: ReadableStore, node: NodeContext, output: FrontendOperations): void {
-    const service = store.services.get(key);
-    const addresses = [...(this.#byService.get(key) ?? [])]
-      .map((address) => this.#held.get(address))
-      .filter((held) => held !== undefined);
-    if (service === undefined || addresses.length === 0) {
-      this.#targets.drop(key);
-      return;
+  /** Texts of the block and of those that there may be around it, the narrowest first. */
+  #around(address: VirtualAddress): string[] {
+    const base = toKeyBytes(address.address);
+    return [...this.#lengths]
+      .filter((length) => length <= keyPrefixLength(address))
+      .sort((a, b) => b - a)
+      .map((length) => blockText(maskBytes(base, length), length));
+  }
+
+  /** The services of an address; of a block also those of all around it. */
+  #levels(address: VirtualAddress, store: ReadableStore, node: NodeContext): (readonly Service[])[] {
+    if (isSingle(address)) return [servicesHere(address, store, node)];
+    const [own = ""] = this.#around(address);
+    if (!this.#blocks.has(own)) return [];
+    return this.#around(address).map((block) => this.#blocks.get(block)?.services ?? []);
+  }
+
+  #hold(key: string, held: Held, view: View): void {
+    for (const service of servicesOf(held.view)) {
+      const rest = this.#byService.get(service);
+      rest?.delete(held);
+      if (rest?.size === 0) this.#byService.delete(service);
     }
-    const targets = this.#targets.place(
+    for (const service of servicesOf(view)) {
+      const all = this.#byService.get(service) ?? new Set();
+      this.#byService.set(service, all.add(held));
+    }
+    held.view = view;
+    const wasSeen = this.#held.has(key);
+    const isSeen = !sameView(view, NOTHING);
+    if (isSeen) this.#held.set(key, held);
+    else this.#held.delete(key);
+    this.#passed ||= wasSeen;
+    if (isBlock(held)) this.#blockCount += Number(isSeen) - Number(wasSeen);
+  }
+
+  /** False when it says what it said. */
+  #updateService(key: string, store: ReadableStore, node: NodeContext, placed: Placed): boolean {
+    const service = store.services.get(key);
+    const held = this.#byService.get(key);
+    if (service === undefined || held === undefined) {
+      this.#targets.drop(key);
+      return false;
+    }
+    return this.#targets.place(
       service,
-      new Set(addresses.map((held) => held.family)),
+      new Set([...held].map(({ family }) => family)),
       store.endpoints(key),
       node,
       { service: this.#ids.services.idOf(key), workloads: this.#ids.workloads },
-      output.placed,
+      placed,
     );
-    for (const held of addresses) this.#replaceTargets(held, targets.get(held.family) ?? NO_TARGETS, output);
   }
 
-  #replaceTargets(held: Held, targets: Targets, output: FrontendOperations): void {
-    for (const [port, target] of targets) {
-      if (held.targets.get(port) !== target) output.put(held, port, target);
-    }
-    for (const port of held.targets.keys()) {
-      if (!targets.has(port)) output.delete(held, port);
-    }
-    this.#frontends += targets.size - held.targets.size;
-    held.targets = targets;
+  /** Brings what an address says up to date with the services that are seen there. */
+  #say(held: Held, output: FrontendOperations): void {
+    const before = { sight: held.sight, word: wordOf(held), placed: held.placed };
+    const view = this.#see(held, before.placed);
+    if (view !== undefined && view !== before.placed) output.views.push(view);
+    if (before.placed !== undefined && view !== before.placed) this.#views.retire(before.placed);
+    const after = wordOf(held);
+    if (after === before.word) return;
+    if (isBlock(held)) output.block(held, after);
+    else output.addresses.set(held.address, { during: this.#during(before, held, output), after });
+  }
+
+  /** Takes in what is seen now, in the place that it has, if that shows the same. */
+  #see(held: Held, before?: PlacedView): PlacedView | undefined {
+    const first = (service: string | undefined) =>
+      service === undefined ? 0 : this.#targets.firstOf(service, held.family);
+    const own = [...held.view.own].map(
+      ([namespace, service]) => [this.#ids.namespaces.idOf(namespace), first(service)] as const,
+    );
+    held.sight = { own: new Map(own), others: first(held.view.others) };
+    if (held.sight.own.size === 0) held.placed = undefined;
+    else if (before !== undefined && sameSight(before.sight, held.sight)) held.placed = before;
+    else held.placed = this.#views.place(held.sight);
+    return held.placed;
+  }
+
+  /** An address that somebody does not see any more shows what was there until the blocks around it are right. */
+  #during(
+    before: { readonly sight: Sight; readonly word: number },
+    held: Held,
+    output: FrontendOperations,
+  ): number {
+    const after = wordOf(held);
+    if (after === 0) return before.word;
+    const joined = joinSights(before.sight, held.sight);
+    const isWhole = [...joined.own].every(
+      ([namespace, target]) => target === (held.sight.own.get(namespace) ?? held.sight.others),
+    );
+    if (isWhole && joined.others === held.sight.others) return after;
+    const view = this.#views.place(joined);
+    output.views.push(view);
+    // Led to within this change only.
+    this.#views.retire(view);
+    return wordOf({ sight: joined, placed: view });
   }
 }
 
-interface FrontendEntry {
-  readonly held: Held;
-  readonly port: number;
-  readonly target: PlacedTarget;
-}
-
-/** In the order in which the kernel asks for them: the port of an address, the address itself, its block. */
-const ASKED = { port: 0, address: 1, block: 2 } as const;
-
-/** A put without target is that of a block. */
-interface Step {
-  readonly held: Held;
-  readonly asked: number;
-  readonly port: number;
-  readonly target: PlacedTarget | undefined;
-}
-
-/**
- * Operations in the order in which they must happen: placements, then puts, then deletes. What the kernel asks for
- * first (the narrower block, then as in ASKED) appears first and leaves last, so that nothing wider shows in between.
- */
-class FrontendOperations {
+class FrontendOperations implements FrontendUpdate {
   readonly placed: Placed = { runs: [], targets: [] };
+  readonly views: PlacedView[] = [];
+  readonly addresses = new Map<string, FrontendStep>();
   readonly rejections: Rejection[] = [];
-  readonly #puts: Step[] = [];
-  readonly #deletes: Step[] = [];
+  readonly #puts: Held[] = [];
+  readonly #deletes: Held[] = [];
 
-  put(held: Held, port: number, target: PlacedTarget): void {
-    this.#puts.push({ held, asked: askedFor(port), port, target });
+  block(held: Held, word: number): void {
+    (word === 0 ? this.#deletes : this.#puts).push(held);
   }
 
-  delete(held: Held, port: number): void {
-    this.#deletes.push({ held, asked: askedFor(port), port, target: undefined });
-  }
-
-  putBlock(held: Held): void {
-    if (isBlock(held)) this.#puts.push({ held, asked: ASKED.block, port: 0, target: undefined });
-  }
-
-  deleteBlock(held: Held): void {
-    this.#deletes.push({ held, asked: ASKED.block, port: 0, target: undefined });
-  }
-
-  /** What must be there before the changes. */
   placements(): MapOperation[] {
-    return [...putRuns(this.placed.runs), ...putTargets(this.placed.targets)];
+    return [...putRuns(this.placed.runs), ...putTargets(this.placed.targets), ...putViews(this.views)];
   }
 
-  /** Of frontends and blocks. */
-  changes(): MapOperation[] {
-    this.#puts.sort((a, b) => b.held.prefixLength - a.held.prefixLength || a.asked - b.asked);
-    this.#deletes.sort((a, b) => a.held.prefixLength - b.held.prefixLength || b.asked - a.asked);
-    return [...putSteps(this.#puts), ...this.#deletes.map(deletion)];
-  }
-}
-
-function askedFor(port: number): number {
-  return port === 0 ? ASKED.address : ASKED.port;
-}
-
-/** Neighbours of one map as bulks. */
-function* putSteps(steps: readonly Step[]): Generator<BulkPutOperation> {
-  let start = 0;
-  while (start < steps.length) {
-    const isFrontend = steps[start]?.target !== undefined;
-    let end = start + 1;
-    while (end < steps.length && (steps[end]?.target !== undefined) === isFrontend) end++;
-    const neighbours = steps.slice(start, end);
-    if (isFrontend) yield* putFrontends(neighbours.filter(hasTarget));
-    else yield* putBlocks(neighbours.map(({ held }) => held));
-    start = end;
+  blocks(): MapOperation[] {
+    this.#puts.sort((a, b) => b.prefixLength - a.prefixLength);
+    this.#deletes.sort((a, b) => a.prefixLength - b.prefixLength);
+    return [...putBlocks(this.#puts), ...this.#deletes.map(deletion)];
   }
 }
 
-function hasTarget(step: Step): step is Step & FrontendEntry {
-  return step.target !== undefined;
-}
-
-function deletion({ held, asked, port }: Step): DeleteOperation {
-  return asked === ASKED.block
-    ? { kind: "delete", map: "cidrs", key: maps.cidrs.key.encode(blockKey(held)) }
-    : { kind: "delete", map: "frontends", key: maps.frontends.key.encode(frontendKey(held, port)) };
-}
-
-function putFrontends(entries: Iterable<FrontendEntry>): Generator<BulkPutOperation> {
-  const bytes = Buffer.alloc(FrontendKey.size);
-  return bulkPuts("frontends", entries, ({ held, port, target }) => {
-    const key = frontendKey(held, port);
-    FrontendKey.encodeInto(key, bytes, 0);
-    return { key, value: { target: wordOf(target.index, tagOfKey(bytes)) } };
-  });
+/** What the word of an address says of it, apart from whose it is. */
+function wordOf({ sight, placed }: Pick<Held, "sight" | "placed">): number {
+  if (placed !== undefined) return ((placed.first << FRONTEND_SHIFT) | AddressFlag.SHARED) >>> 0;
+  return (sight.others << FRONTEND_SHIFT) >>> 0;
 }
 
 function putBlocks(blocks: Iterable<Held>): Generator<BulkPutOperation> {
-  return bulkPuts("cidrs", blocks, (held) => ({
-    key: blockKey(held),
-    value: { address: held.base, prefixLength: held.prefixLength },
-  }));
+  return bulkPuts("cidrs", blocks, (held) => ({ key: blockKey(held), value: { frontend: wordOf(held) } }));
 }
 
-function isBlock(held: Held): boolean {
-  return held.prefixLength < 128;
-}
-
-function frontendKey(held: Held, port: number): FrontendKey {
-  return { address: held.base, port, prefixLength: held.prefixLength };
+function deletion(held: Held): DeleteOperation {
+  return { kind: "delete", map: "cidrs", key: maps.cidrs.key.encode(blockKey(held)) };
 }
 
 function blockKey(held: Held): CidrKey {
   return { prefixBits: held.prefixLength, address: held.base };
 }
 
-/** True when the service has this address on the node's network. */
-function isHere(service: Service, address: string, prefixLength: number, node: NodeContext): boolean {
-  return service.addresses.some(
-    (candidate) =>
-      candidate.address === address &&
-      candidate.prefixLength === prefixLength &&
-      isLocalNetwork(candidate.network, node),
-  );
+function blank(address: VirtualAddress): Held {
+  return {
+    address: address.address,
+    family: isIpv4Text(address.address) ? "ipv4" : "ipv6",
+    base: toKeyBytes(address.address),
+    prefixLength: keyPrefixLength(address),
+    view: NOTHING,
+    sight: BLIND,
+    placed: undefined,
+  };
 }
 
-function compareServices(a: Service, b: Service): number {
-  return (
-    Number(b.canonical) - Number(a.canonical) ||
-    Number(b.visibility === "PUBLIC") - Number(a.visibility === "PUBLIC") ||
-    (serviceKey(a) < serviceKey(b) ? -1 : 1)
-  );
+function isBlock(held: Held): boolean {
+  return held.prefixLength < 128;
+}
+
+function isSingle(address: VirtualAddress): boolean {
+  return keyPrefixLength(address) === 128;
+}
+
+function blockText(base: Uint8Array, prefixLength: number): string {
+  return `${textOfBytes(base)}/${prefixLength}`;
+}
+
+/** The services that have this address on the node's network. */
+function servicesHere(
+  { address, prefixLength }: VirtualAddress,
+  store: ReadableStore,
+  node: NodeContext,
+): readonly Service[] {
+  return store
+    .servicesAt(address, prefixLength)
+    .filter((service) =>
+      service.addresses.some(
+        (candidate) =>
+          candidate.address === address &&
+          candidate.prefixLength === prefixLength &&
+          isLocalNetwork(candidate.network, node),
+      ),
+    );
 }
 
 /** True for an IPv6 block so wide that the kernel's form of IPv4 addresses falls into it. */
-function coversIpv4(address: string, prefixLength: number): boolean {
-  if (isIpv4Text(address)) return false;
-  return Buffer.compare(maskBytes(IPV4_BLOCK, prefixLength), toKeyBytes(address)) === 0;
+function coversIpv4(address: VirtualAddress): boolean {
+  if (isIpv4Text(address.address)) return false;
+  return Buffer.compare(maskBytes(IPV4_BLOCK, keyPrefixLength(address)), toKeyBytes(address.address)) === 0;
 }
 
 /** The virtual addresses of services, by index key. */

@@ -16,6 +16,7 @@ import { tagOfCookie, wordOf } from "./word.js";
 export interface PodNumbers {
   readonly services: Pick<Ids<Service>, "idOf">;
   readonly workloads: Pick<Ids<Workload>, "idOf">;
+  readonly namespaces: Pick<Ids<string>, "idOf">;
   guardOf(cookie: bigint): number;
 }
 
@@ -28,6 +29,7 @@ interface Row {
   readonly guard: number;
   readonly workload: number;
   readonly service: number;
+  readonly namespace: number;
 }
 
 /** The state behind the map, and the changes to it. */
@@ -69,16 +71,20 @@ export class PodTable {
   update(store: ReadableStore, numbers: PodNumbers): PodChanges {
     const puts: PutOperation[] = [];
     const gone = new Set(this.#rows.keys());
-    for (const { cookie, workload } of this.#pods) {
+    for (const { cookie, namespace, workload } of this.#pods) {
       gone.delete(cookie);
       const row: Row = {
         guard: numbers.guardOf(cookie),
         workload: workload === undefined ? 0 : numbers.workloads.idOf(workload.uid),
         service: workload === undefined ? 0 : numbers.services.idOf(firstService(workload, store)),
+        namespace: numbers.namespaces.idOf(namespace),
       };
       const before = this.#rows.get(cookie);
       const isSame =
-        before?.guard === row.guard && before.workload === row.workload && before.service === row.service;
+        before?.guard === row.guard &&
+        before.workload === row.workload &&
+        before.service === row.service &&
+        before.namespace === row.namespace;
       if (isSame) continue;
       this.#rows.set(cookie, row);
       puts.push(putRow(cookie, row));
@@ -122,12 +128,13 @@ function firstService(workload: Workload, store: ReadableStore): string {
   return first;
 }
 
-function putRow(cookie: bigint, { guard, workload, service }: Row): PutOperation {
+function putRow(cookie: bigint, { guard, workload, service, namespace }: Row): PutOperation {
   const tag = tagOfCookie(cookie);
   const value = maps.pods.value.encode({
     guard: wordOf(guard, tag),
     workload: wordOf(workload, tag),
     service: wordOf(service, tag),
+    namespace: wordOf(namespace, tag),
   });
   return { kind: "put", map: "pods", key: maps.pods.key.encode(cookie), value };
 }

@@ -23,12 +23,9 @@ export interface PlacedRun extends Run {
   readonly hash: number;
 }
 
-/**
- * What frontends of a service say on one port, with its place in the map; never changed: what says other is
- * another.
- */
-export interface PlacedTarget {
-  readonly index: number;
+/** What is said on one port; 0 is the address itself. */
+export interface Saying {
+  readonly port: number;
   readonly service: number;
   /** Where to go; undefined: nowhere. */
   readonly run: PlacedRun | undefined;
@@ -36,17 +33,21 @@ export interface PlacedTarget {
   readonly reason: number;
 }
 
-/** Port to target; port 0 is the address itself. */
-export type Targets = ReadonlyMap<number, PlacedTarget>;
-
-/** What must be in the kernel before frontends say what they do now. */
-export interface Placed {
-  readonly runs: PlacedRun[];
-  readonly targets: PlacedTarget[];
+/**
+ * What frontends of a service say, with its place in the map: of the address itself, then of each port, in their
+ * order. Never changed: what says other is another.
+ */
+export interface PlacedTargets extends Run {
+  readonly sayings: readonly Saying[];
 }
 
-/** Targets of one service, by nameOf(). */
-type ServiceTargets = Map<number, PlacedTarget>;
+/** What must be in the kernel before anything leads there. */
+export interface Placed {
+  readonly runs: PlacedRun[];
+  readonly targets: PlacedTargets[];
+}
+
+type ServiceTargets = ReadonlyMap<Family, PlacedTargets>;
 
 /** Element 0 of `targets` is nobody's: hooks take it for none. */
 const RESERVED_TARGETS = 1;
@@ -75,22 +76,26 @@ export class TargetTable {
     return lost;
   }
 
-  /** Places everything anew, without gaps, for empty maps. Gives what became of each target that changed by it. */
-  compact(): ReadonlyMap<PlacedTarget, PlacedTarget> {
-    const moved = new Map<PlacedTarget, PlacedTarget>();
-    const { slots, targets } = this.used;
-    if (slots === this.#slots.highWater && targets === this.#indexes.highWater) return moved;
+  /** First element of what a service says at addresses of a family; 0: nothing was placed. */
+  firstOf(service: string, family: Family): number {
+    return this.#services.get(service)?.get(family)?.first ?? 0;
+  }
+
+  /** Places everything anew, without gaps, for empty maps. */
+  compact(): void {
     this.#slots = new Places();
     this.#indexes = new Places(RESERVED_TARGETS);
-    for (const held of this.#services.values()) {
-      for (const [name, target] of held) {
-        const run = target.run && { ...target.run, ...this.#slots.allocate(target.run.length) };
-        const placed = { ...target, run, index: this.#indexes.allocate(1).first };
-        moved.set(target, placed);
-        held.set(name, placed);
-      }
+    for (const [service, held] of this.#services) {
+      const moved = [...held].map(([family, { sayings }]) => {
+        const anew = sayings.map((saying) => {
+          return saying.run === undefined
+            ? saying
+            : { ...saying, run: { ...saying.run, ...this.#slots.allocate(saying.run.length) } };
+        });
+        return [family, { sayings: anew, ...this.#indexes.allocate(anew.length) }] as const;
+      });
+      this.#services.set(service, new Map(moved));
     }
-    return moved;
   }
 
   /** @see Places.takeRetired */
@@ -99,8 +104,8 @@ export class TargetTable {
   }
 
   /**
-   * What the service's frontends are to say now, for each family it has addresses of. Appends what has to be there
-   * first to `placed`, and retires what nothing refers to after this.
+   * Says what the service is to say now at addresses of these families. Appends what has to be there first to
+   * `placed`, and retires what nothing refers to after this. False: it says what it said.
    */
   place(
     service: Service,
@@ -109,31 +114,25 @@ export class TargetTable {
     node: NodeContext,
     ids: { readonly service: number; readonly workloads: Ids<Workload> },
     placed: Placed,
-  ): Map<Family, Targets> {
+  ): boolean {
     const key = serviceKey(service);
     const before = this.#services.get(key);
-    const after: ServiceTargets = new Map();
-    const all = new Map<Family, Targets>();
+    const after = new Map<Family, PlacedTargets>();
     const resolve = createResolver(service, workloads, node);
     for (const family of families) {
-      const targets = new Map<number, PlacedTarget>();
-      const say = (number: number, said: Said) => {
-        const name = nameOf(number, family);
-        const target = this.#place(ids.service, said, before?.get(name), placed);
-        after.set(name, target);
-        targets.set(number, target);
-      };
-      for (const [number, port] of portsOf(service)) {
-        say(
-          number,
-          sayOnPort(service, () => resolve(port, family), ids.workloads),
-        );
-      }
-      say(0, sayOnAddress(service));
-      all.set(family, targets);
+      const held = before?.get(family);
+      const said = [
+        { port: 0, ...sayOnAddress(service) },
+        ...[...portsOf(service)]
+          .sort(([a], [b]) => a - b)
+          .map(([number, port]) => ({
+            port: number,
+            ...sayOnPort(service, () => resolve(port, family), ids.workloads),
+          })),
+      ];
+      after.set(family, this.#place(ids.service, said, held, placed));
     }
-    this.#replace(key, before, after);
-    return all;
+    return this.#replace(key, before, after);
   }
 
   /** Retires all that the service has. */
@@ -141,30 +140,32 @@ export class TargetTable {
     this.#replace(key, this.#services.get(key), new Map());
   }
 
-  /** Every target in use. */
-  *all(): Generator<PlacedTarget> {
+  /** Everything in use. */
+  *all(): Generator<PlacedTargets> {
     for (const targets of this.#services.values()) yield* targets.values();
   }
 
-  /** The target that says this: the one there was, if it does, or another. */
+  /** The targets that say this: those there were, if they do, or others. */
   #place(
     service: number,
-    { bytes, flags, reason }: Said,
-    before: PlacedTarget | undefined,
+    said: readonly (Said & { readonly port: number })[],
+    before: PlacedTargets | undefined,
     placed: Placed,
-  ): PlacedTarget {
-    const run = bytes && (before?.run?.bytes.equals(bytes) ? before.run : this.#placeRun(bytes, placed));
-    if (
-      before !== undefined &&
-      before.run === run &&
-      before.service === service &&
-      before.flags === flags &&
-      before.reason === reason
-    )
-      return before;
-    const target = { index: this.#indexes.allocate(1).first, service, run, flags, reason };
-    placed.targets.push(target);
-    return target;
+  ): PlacedTargets {
+    const held = new Map(before?.sayings.map((saying) => [saying.port, saying]));
+    let isSame = said.length === held.size;
+    const sayings = said.map(({ port, bytes, flags, reason }): Saying => {
+      const old = held.get(port);
+      const run = bytes && (old?.run?.bytes.equals(bytes) ? old.run : this.#placeRun(bytes, placed));
+      if (old?.run === run && old?.service === service && old.flags === flags && old.reason === reason)
+        return old;
+      isSame = false;
+      return { port, service, run, flags, reason };
+    });
+    if (isSame && before !== undefined) return before;
+    const targets = { sayings, ...this.#indexes.allocate(sayings.length) };
+    placed.targets.push(targets);
+    return targets;
   }
 
   #placeRun(bytes: Buffer, placed: Placed): PlacedRun {
@@ -173,17 +174,24 @@ export class TargetTable {
     return run;
   }
 
-  #replace(key: string, before: ServiceTargets | undefined, after: ServiceTargets): void {
-    for (const [name, target] of before ?? []) {
-      const other = after.get(name);
-      if (other === target) continue;
-      this.#indexes.retire({ first: target.index, length: 1 });
-      if (target.run === undefined || target.run === other?.run) continue;
-      this.#slots.retire({ first: target.run.first, length: target.run.length });
-      this.#lost ||= !holdsAll(other?.run, target.run);
+  /** False when both are the same. */
+  #replace(key: string, before: ServiceTargets | undefined, after: ServiceTargets): boolean {
+    let changes = after.size !== (before?.size ?? 0);
+    for (const [family, targets] of before ?? []) {
+      const other = after.get(family);
+      if (other === targets) continue;
+      changes = true;
+      this.#indexes.retire({ first: targets.first, length: targets.length });
+      const kept = new Map(other?.sayings.map(({ port, run }) => [port, run]));
+      for (const { port, run } of targets.sayings) {
+        if (run === undefined || run === kept.get(port)) continue;
+        this.#slots.retire({ first: run.first, length: run.length });
+        this.#lost ||= !holdsAll(kept.get(port), run);
+      }
     }
     if (after.size === 0) this.#services.delete(key);
     else this.#services.set(key, after);
+    return changes;
   }
 }
 
@@ -207,11 +215,8 @@ function sayOnPort(service: Service, resolve: () => Resolution, workloads: Ids<W
 
 /** Port 0: what becomes of ports that the service does not list. */
 function sayOnAddress(service: Service): Said {
-  if (service.loadBalancing.mode !== "PASSTHROUGH") {
-    return { flags: TargetFlag.ADDRESS, reason: Reason.NO_PORT };
-  }
-  const flags =
-    TargetFlag.ADDRESS | TargetFlag.PASSTHROUGH | (hasWaypoint(service) ? TargetFlag.WAYPOINT : 0);
+  if (service.loadBalancing.mode !== "PASSTHROUGH") return { flags: 0, reason: Reason.NO_PORT };
+  const flags = TargetFlag.PASSTHROUGH | (hasWaypoint(service) ? TargetFlag.WAYPOINT : 0);
   return { flags, reason: Reason.MODE_PASSTHROUGH };
 }
 
@@ -222,10 +227,6 @@ function hasWaypoint(service: Service): boolean {
 /** The same for equal content wherever it lies, over restarts and growth: how a flow knows its run again. Never 0. */
 function runHash(bytes: Buffer): number {
   return crc32(bytes) || 1;
-}
-
-function nameOf(port: number, family: Family): number {
-  return 2 * port + (family === "ipv4" ? 0 : 1);
 }
 
 /** True when every backend of `before` is one of `after` too. Each is the primary of a column of its own. */
@@ -269,18 +270,33 @@ function setBackend(
   backend.workload = workloads.idOf(workload.uid);
 }
 
-export function putTargets(targets: Iterable<PlacedTarget>): Generator<BulkPutOperation> {
-  return bulkPuts("targets", targets, ({ index, service, run, flags, reason }) => ({
-    key: index,
-    value: {
-      service,
-      firstSlot: run?.first ?? 0,
-      slots: run?.length ?? 0,
-      run: run?.hash ?? 0,
-      flags,
-      reason,
-    },
-  }));
+/** The elements of targets, in their order. */
+export function putTargets(placed: Iterable<PlacedTargets>): Generator<BulkPutOperation> {
+  return bulkPuts("targets", elementsOf(placed), ({ index, ports, saying }) => {
+    const { port, service, run, flags, reason } = saying;
+    return {
+      key: index,
+      value: {
+        service,
+        firstSlot: run?.first ?? 0,
+        slots: run?.length ?? 0,
+        run: run?.hash ?? 0,
+        flags,
+        reason,
+        port,
+        ports,
+      },
+    };
+  });
+}
+
+function* elementsOf(
+  placed: Iterable<PlacedTargets>,
+): Generator<{ index: number; ports: number; saying: Saying }> {
+  for (const { first, length, sayings } of placed) {
+    for (const [at, saying] of sayings.entries())
+      yield { index: first + at, ports: at === 0 ? length - 1 : 0, saying };
+  }
 }
 
 /** The slots of runs, in their order, as bulks of about BULK_ENTRIES. */

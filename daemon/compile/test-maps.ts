@@ -2,13 +2,17 @@
 // Must not know the compiler.
 
 import {
+  AddressFlag,
   type Backend,
+  FRONTEND_SHIFT,
   type MapName,
   maps,
   reasonNames,
   type Slot,
-  type Target,
+  Target,
   TargetFlag,
+  U32,
+  View,
 } from "../bpf/maps.gen.js";
 import { maskBytes, toKeyBytes } from "../model/address.js";
 import { type MapOperation, singly } from "./operation.js";
@@ -47,8 +51,7 @@ export class TestMaps {
 
   /** Columns of the run behind an address and port, first to last; empty when there is none. */
   columns(address: string, port: number): Slot[] {
-    const key = maps.frontends.key.encode({ address: toKeyBytes(address), port, prefixLength: 128 });
-    const target = this.#target(key);
+    const target = this.#frontend(address, port, 0);
     if (typeof target !== "object") return [];
     const { firstSlot, slots } = target;
     return Array.from({ length: slots }, (_, column) => this.#slot(firstSlot + column)).filter(
@@ -56,9 +59,12 @@ export class TestMaps {
     );
   }
 
-  /** What a new TCP connection meets, in words: two equal texts are the same fate. */
-  route(address: string, port: number): string {
-    const target = this.#frontend(address, port);
+  /**
+   * What a new TCP connection of a client in a namespace (by number) meets, in words: two equal texts are the same
+   * fate.
+   */
+  route(address: string, port: number, namespace = 0): string {
+    const target = this.#frontend(address, port, namespace);
     if (target === undefined) return "pass";
     if (target === "missing") return "missing target";
     const { service, firstSlot, slots, flags, reason } = target;
@@ -73,29 +79,47 @@ export class TestMaps {
     return `route ${service} ${run.join()}`;
   }
 
-  #frontend(address: string, port: number): Target | "missing" | undefined {
-    const base = toKeyBytes(address);
+  #frontend(address: string, port: number, namespace: number): Target | "missing" | undefined {
+    const key = toKeyBytes(address);
+    const value = this.get("addresses", maps.addresses.key.encode({ address: key }));
+    const known = value && maps.addresses.value.decode(value);
+    const word = known && numberOf(known.frontend, tagOfKey(key));
+    if (known !== undefined && word === undefined) return "missing";
+    const own = word === undefined ? undefined : this.#seen(word, port, namespace);
+    if (own !== undefined || (known !== undefined && known.workload.number !== 0)) return own;
     const block = this.#block(address);
-    for (const at of [{ address: base, prefixLength: 128 }, block]) {
-      if (at === undefined) continue;
-      for (const number of [port, 0]) {
-        const found = this.#target(maps.frontends.key.encode({ ...at, port: number }));
-        if (found !== undefined) return found;
-      }
+    const target = block === undefined ? undefined : this.#seen(block, port, namespace);
+    return target !== undefined && target !== "missing" && target.port === 0 ? undefined : target;
+  }
+
+  /** What is said on a port to clients of a namespace, by the word of an address or block. */
+  #seen(word: number, port: number, namespace: number): Target | "missing" | undefined {
+    let first = word >>> FRONTEND_SHIFT;
+    if ((word & AddressFlag.SHARED) !== 0) {
+      const others = this.#view(first);
+      if (others === undefined || others.namespace === 0) return "missing";
+      const own = Array.from({ length: others.namespace }, (_, at) => this.#view(first + 1 + at));
+      first = (own.find((view) => view?.namespace === namespace) ?? others).target;
     }
-    return undefined;
+    if (first === 0) return undefined;
+    const address = this.#target(first);
+    if (address === undefined) return "missing";
+    const ports = Array.from({ length: address.ports }, (_, at) => this.#target(first + 1 + at));
+    return ports.find((target) => target?.port === port) ?? address;
   }
 
-  /** What a frontend says; undefined when there is no such frontend. */
-  #target(key: Uint8Array): Target | "missing" | undefined {
-    const frontend = this.get("frontends", key);
-    if (frontend === undefined) return undefined;
-    const index = numberOf(maps.frontends.value.decode(frontend).target, tagOfKey(key));
-    const value = index && this.get("targets", maps.targets.key.encode(index));
-    return value ? maps.targets.value.decode(value) : "missing";
+  #view(index: number): View | undefined {
+    const value = this.get("views", U32.encode(index));
+    return value && View.decode(value);
   }
 
-  #block(address: string): { address: Uint8Array; prefixLength: number } | undefined {
+  #target(index: number): Target | undefined {
+    const value = this.get("targets", U32.encode(index));
+    return value && Target.decode(value);
+  }
+
+  /** The word of the longest block around an address. */
+  #block(address: string): number | undefined {
     let longest = -1;
     let found: Uint8Array | undefined;
     for (const [key, value] of this.#map("cidrs")) {
@@ -105,7 +129,7 @@ export class TestMaps {
       longest = block.prefixBits;
       found = value;
     }
-    return found && maps.cidrs.value.decode(found);
+    return found && maps.cidrs.value.decode(found).frontend;
   }
 
   #slot(index: number): Slot | undefined {

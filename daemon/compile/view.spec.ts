@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Backend, type MapName, maps } from "../bpf/maps.gen.js";
+import { type Backend, FRONTEND_SHIFT, type MapName, maps } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import { logicalView, type MapEntry } from "./view.js";
 import { tagOfKey, wordOf } from "./word.js";
@@ -8,15 +8,24 @@ const NOBODY = new Map<number, string>();
 const one: Backend = { address: toKeyBytes("10.0.0.1"), port: 8080, workload: 1 };
 const two: Backend = { address: toKeyBytes("2001:db8::2"), port: 8080, workload: 2 };
 
-const key = maps.frontends.key.encode({ address: toKeyBytes("10.96.0.1"), port: 80, prefixLength: 128 });
+const vip = toKeyBytes("10.96.0.1");
 
-function naming(index: number, tag = tagOfKey(key)): MapEntry {
-  return ["frontends", key, maps.frontends.value.encode({ target: wordOf(index, tag) })];
+function naming(index: number, tag = tagOfKey(vip)): MapEntry {
+  const words = {
+    workload: wordOf(0, tag),
+    identity: wordOf(0, tag),
+    frontend: wordOf(index << FRONTEND_SHIFT, tag),
+  };
+  return ["addresses", vip, maps.addresses.value.encode(words)];
 }
 
-function target(index: number, firstSlot: number, slots: number): MapEntry {
-  const value = { service: 9, firstSlot, slots, run: 0, flags: 0, reason: 0 };
-  return ["targets", maps.targets.key.encode(index), maps.targets.value.encode(value)];
+/** Port 80 of an address of which nothing else is said. */
+function target(index: number, firstSlot: number, slots: number): MapEntry[] {
+  const value = { service: 9, firstSlot, slots, run: 0, flags: 0, reason: 0, port: 80, ports: 0 };
+  const first = { ...value, firstSlot: 0, slots: 0, port: 0, ports: 1 };
+  return [first, value].map((said, at): MapEntry => {
+    return ["targets", maps.targets.key.encode(index + at), maps.targets.value.encode(said)];
+  });
 }
 
 function slot(index: number, primary: Backend, alias: Backend, threshold: number): MapEntry {
@@ -24,34 +33,35 @@ function slot(index: number, primary: Backend, alias: Backend, threshold: number
 }
 
 function backends(state: MapEntry[]): readonly string[] | undefined {
-  return logicalView(state, NOBODY).frontends["10.96.0.1/128:80"]?.backends;
+  const { frontends } = logicalView(state, NOBODY);
+  return (frontends["10.96.0.1/128:80"] ?? frontends["10.96.0.1/128:0"])?.backends;
 }
 
 describe("view", () => {
   it("resolves a run to shares, wherever and in whatever columns it lies", () => {
     const shares = ["10.0.0.1:8080 1 0.250000000", "2001:db8::2:8080 2 0.750000000"];
-    const low = [target(1, 0, 2), slot(0, one, two, 2 ** 31), slot(1, two, two, 0xffffffff)];
+    const low = [...target(1, 0, 2), slot(0, one, two, 2 ** 31), slot(1, two, two, 0xffffffff)];
     expect(backends([naming(1), ...low])).toEqual(shares);
-    const high = [target(8, 5, 2), slot(6, one, two, 2 ** 31), slot(5, two, two, 0xffffffff)];
+    const high = [...target(8, 5, 2), slot(6, one, two, 2 ** 31), slot(5, two, two, 0xffffffff)];
     expect(backends([naming(8), ...high])).toEqual(shares);
   });
 
   it("shows what is missing", () => {
-    expect(backends([naming(1), target(1, 0, 2), slot(0, one, one, 0xffffffff)])).toEqual([
+    expect(backends([naming(1), ...target(1, 0, 2), slot(0, one, one, 0xffffffff)])).toEqual([
       "10.0.0.1:8080 1 0.500000000",
       "missing 0.500000000",
     ]);
-    expect(backends([naming(2), target(1, 0, 2)])).toEqual(["missing"]);
-    expect(backends([naming(1, 5), target(1, 0, 2)])).toEqual(["missing"]);
+    expect(backends([naming(5), ...target(1, 0, 2)])).toEqual(["missing"]);
+    expect(backends([naming(1, 5), ...target(1, 0, 2)])).toEqual(["missing"]);
     const tag = tagOfKey(toKeyBytes("10.0.0.1"));
-    const words = { workload: wordOf(1, tag), identity: wordOf(4, tag), flags: wordOf(0, tag) };
+    const words = { workload: wordOf(1, tag), identity: wordOf(4, tag), frontend: wordOf(0, tag) };
     const row = maps.addresses.value.encode(words);
     const { addresses } = logicalView([["addresses", toKeyBytes("10.0.0.1"), row]], NOBODY);
     expect(addresses["10.0.0.1"]).toEqual({ workload: 1, identity: "unknown", flags: 0 });
     const word = wordOf(7, 5);
-    const pod = maps.pods.value.encode({ guard: word, workload: word, service: word });
+    const pod = maps.pods.value.encode({ guard: word, workload: word, service: word, namespace: word });
     expect(logicalView([["pods", maps.pods.key.encode(5n), pod]], NOBODY).pods).toEqual({
-      5: { workload: 7, service: 7, guard: "missing" },
+      5: { workload: 7, service: 7, namespace: 7, guard: "missing" },
     });
   });
 

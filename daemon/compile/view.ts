@@ -2,6 +2,8 @@
 // Must not know how the contents came about.
 
 import {
+  AddressFlag,
+  FRONTEND_SHIFT,
   type MapName,
   maps,
   Slot,
@@ -10,6 +12,7 @@ import {
   Target,
   type TermRow,
   U32,
+  View,
   type Word,
 } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
@@ -26,6 +29,7 @@ export interface FrontendView {
   readonly backends: readonly string[];
 }
 
+/** Of an address that a workload has. */
 export interface AddressView {
   readonly workload: number;
   readonly identity: string;
@@ -35,14 +39,15 @@ export interface AddressView {
 export interface PodView {
   readonly workload: number;
   readonly service: number;
+  readonly namespace: number;
   /** "unknown", "deny", "open", or the verdict table's content as text; "missing" for a number not in the map. */
   readonly guard: string;
 }
 
 /** Keys are texts, in sorted order, so that two views can be compared as they are. */
 export interface LogicalView {
+  /** By `address/prefix:port`; where not all see the same, ` for NAMESPACE'S NUMBER` or ` for others` follows. */
   readonly frontends: Readonly<Record<string, FrontendView>>;
-  readonly cidrs: Readonly<Record<string, string>>;
   readonly addresses: Readonly<Record<string, AddressView>>;
   readonly pods: Readonly<Record<string, PodView>>;
   /** Content of every verdict table, referred to or not. */
@@ -58,54 +63,31 @@ export interface LogicalView {
 export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<number, string>): LogicalView {
   const contents = new Contents(state);
   const tables = new Tables(contents, identities);
-  const slots = new Map(
-    contents.of("slots").map(([key, value]) => [U32.decode(key), Slot.decode(value)] as const),
-  );
-  const targets = new Map(
-    contents.of("targets").map(([key, value]) => [U32.decode(key), Target.decode(value)] as const),
-  );
+  const frontends = new Frontends(contents);
   return {
-    frontends: sorted(
-      contents.of("frontends").map(([key, value]) => {
-        const { address, port, prefixLength } = maps.frontends.key.decode(key);
-        const index = numberOf(maps.frontends.value.decode(value).target, tagOfKey(key)) ?? 0;
-        return [
-          `${addressFromKeyBytes(address)}/${prefixLength}:${port}`,
-          frontendView(targets.get(index), slots),
-        ];
-      }),
-    ),
-    cidrs: sorted(
-      contents.of("cidrs").map(([key, value]) => {
-        const block = maps.cidrs.key.decode(key);
-        const to = maps.cidrs.value.decode(value);
-        return [
-          `${addressFromKeyBytes(block.address)}/${block.prefixBits}`,
-          `${addressFromKeyBytes(to.address)}/${to.prefixLength}`,
-        ];
-      }),
-    ),
+    frontends: sorted([...frontends.all()]),
     addresses: sorted(
-      contents.of("addresses").map(([key, value]) => {
+      contents.of("addresses").flatMap(([key, value]) => {
         const { address } = maps.addresses.key.decode(key);
         const row = maps.addresses.value.decode(value);
-        const [workload, identity, flags] = numbersOf(
-          [row.workload, row.identity, row.flags],
+        const [workload = 0, identity = 0, frontend = 0] = numbersOf(
+          [row.workload, row.identity, row.frontend],
           tagOfKey(address),
         );
         const text = identity === 0 ? "none" : (identities.get(identity) ?? "unknown");
-        return [addressFromKeyBytes(address), { workload, identity: text, flags }];
+        const flags = frontend & (AddressFlag.REMOTE_NETWORK | AddressFlag.WAYPOINT);
+        return workload === 0 ? [] : [[addressFromKeyBytes(address), { workload, identity: text, flags }]];
       }),
     ),
     pods: sorted(
       contents.of("pods").map(([key, value]) => {
         const cookie = maps.pods.key.decode(key);
         const row = maps.pods.value.decode(value);
-        const [guard, workload, service] = numbersOf(
-          [row.guard, row.workload, row.service],
+        const [guard = 0, workload = 0, service = 0, namespace = 0] = numbersOf(
+          [row.guard, row.workload, row.service, row.namespace],
           tagOfCookie(cookie),
         );
-        return [String(cookie), { workload, service, guard: tables.text(guard) }];
+        return [String(cookie), { workload, service, namespace, guard: tables.text(guard) }];
       }),
     ),
     tables: tables.all(),
@@ -113,11 +95,73 @@ export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<n
   };
 }
 
-function frontendView(target: Target | undefined, slots: ReadonlyMap<number, Slot>): FrontendView {
-  if (target === undefined) return { service: 0, flags: 0, reason: 0, backends: ["missing"] };
-  const { service, flags, reason } = target;
-  return { service, flags, reason, backends: backendsOf(target, slots) };
+/** What is said at virtual addresses, wherever it lies. */
+class Frontends {
+  readonly #contents: Contents;
+  readonly #slots: ReadonlyMap<number, Slot>;
+  readonly #targets: ReadonlyMap<number, Target>;
+  readonly #views: ReadonlyMap<number, View>;
+
+  constructor(contents: Contents) {
+    const indexed = <T>(map: MapName, decode: (bytes: Uint8Array) => T): ReadonlyMap<number, T> =>
+      new Map(contents.of(map).map(([key, value]) => [U32.decode(key), decode(value)] as const));
+    this.#contents = contents;
+    this.#slots = indexed("slots", Slot.decode);
+    this.#targets = indexed("targets", Target.decode);
+    this.#views = indexed("views", View.decode);
+  }
+
+  *all(): Generator<[string, FrontendView]> {
+    for (const [key, value] of this.#contents.of("addresses")) {
+      const { address } = maps.addresses.key.decode(key);
+      const word = maps.addresses.value.decode(value).frontend;
+      const number = numberOf(word, tagOfKey(address)) ?? UNREADABLE;
+      yield* this.#seenAt(`${addressFromKeyBytes(address)}/128`, number);
+    }
+    for (const [key, value] of this.#contents.of("cidrs")) {
+      const { address, prefixBits } = maps.cidrs.key.decode(key);
+      const { frontend } = maps.cidrs.value.decode(value);
+      yield* this.#seenAt(`${addressFromKeyBytes(address)}/${prefixBits}`, frontend);
+    }
+  }
+
+  *#seenAt(address: string, word: number): Generator<[string, FrontendView]> {
+    const first = word >>> FRONTEND_SHIFT;
+    if ((word & AddressFlag.SHARED) === 0) {
+      yield* this.#saidAt(address, "", first);
+      return;
+    }
+    const others = this.#views.get(first);
+    if (others === undefined) yield [`${address}:0`, MISSING];
+    yield* this.#saidAt(address, " for others", others?.target ?? 0);
+    for (let at = 1; at <= (others?.namespace ?? 0); at++) {
+      const view = this.#views.get(first + at);
+      yield* this.#saidAt(address, ` for ${view?.namespace ?? "?"}`, view?.target ?? 0);
+    }
+  }
+
+  *#saidAt(address: string, seenBy: string, first: number): Generator<[string, FrontendView]> {
+    const ports = this.#targets.get(first)?.ports ?? 0;
+    for (let at = 0; first !== 0 && at <= ports; at++) {
+      const target = this.#targets.get(first + at);
+      const view =
+        target === undefined
+          ? MISSING
+          : {
+              service: target.service,
+              flags: target.flags,
+              reason: target.reason,
+              backends: backendsOf(target, this.#slots),
+            };
+      yield [`${address}:${target?.port ?? at}${seenBy}`, view];
+    }
+  }
 }
+
+/** What a word that is not its key's leads to: nothing that is there. */
+const UNREADABLE = 0xffffffff & ~AddressFlag.SHARED;
+
+const MISSING: FrontendView = { service: 0, flags: 0, reason: 0, backends: ["missing"] };
 
 /** Shares of a run by backend: sums of the columns' parts, to nine digits. */
 function backendsOf(
@@ -237,9 +281,8 @@ const GUARD_TEXTS: ReadonlyMap<number, string> = new Map([
 ]);
 
 /** Words as a hook takes them: those that are not the key's are 0. */
-function numbersOf(words: readonly [Word, Word, Word], tag: number): [number, number, number] {
-  const own = (word: Word): number => numberOf(word, tag) ?? 0;
-  return [own(words[0]), own(words[1]), own(words[2])];
+function numbersOf(words: readonly Word[], tag: number): number[] {
+  return words.map((word) => numberOf(word, tag) ?? 0);
 }
 
 /** The terms of a row as text, wherever its chunks lie. */

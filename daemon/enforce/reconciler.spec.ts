@@ -129,10 +129,10 @@ afterEach(() => {
 describe("a map that is outgrown", () => {
   it("is made larger in a new generation before an entry is refused", async () => {
     await start(1_000_000);
-    const { maxEntries } = maps.frontends;
+    const { maxEntries } = maps.targets;
     await apply({ services: services(maxEntries / 2) });
     expect(kernel.generation).toBe(2);
-    expect(kernel.kernel.frontends.info.maxEntries).toBe(4 * maxEntries);
+    expect(kernel.kernel.targets.info.maxEntries).toBe(4 * maxEntries);
     expect([failures, kernel.locksAtSwap, shortage.troubles()]).toEqual([[], [0, 0], []]);
     expect(view()).toEqual(await wanted());
   });
@@ -184,11 +184,11 @@ describe("at the limit", () => {
   it("a frontend that does not fit is missing, is reported, and comes when there is room", async () => {
     await start(5);
     await apply({ services: services(3) });
-    expect(failures.filter((map) => map === "frontends")).toHaveLength(3);
-    expect(new Set(failures)).toEqual(new Set(["frontends", "targets"]));
+    expect(failures.filter((map) => map === "addresses")).toHaveLength(1);
+    expect(new Set(failures)).toEqual(new Set(["addresses", "targets"]));
     expect(shortage.troubles()).toEqual([
       "BPF map targets is full at 5 entries: raise --map-limit, or make the mesh smaller",
-      "BPF map frontends is full at 5 entries: raise --map-limit, or make the mesh smaller",
+      "BPF map addresses is full at 5 entries: raise --map-limit, or make the mesh smaller",
     ]);
     expect(kernel.settings.authzLocked).toBe(0);
     await apply({ removedAddresses: ["default/s1", "default/s2"] });
@@ -260,7 +260,7 @@ describe("at the limit", () => {
   });
 
   it("what only overlaps with what it replaces is mended at once by a new generation", async () => {
-    await start(4);
+    await start(5);
     await apply({ workloads: strangers(2) });
     const others = strangers(4).slice(2);
     await apply({ workloads: others, removedAddresses: strangers(2).map((x) => x.uid) });
@@ -291,7 +291,7 @@ describe("a kernel that has no memory", () => {
   it("for a new generation keeps the old one, denies, leaves it alone, and is asked again", async () => {
     await start(1_000_000);
     kernel.breakInstall = true;
-    await apply({ services: services(maps.frontends.maxEntries / 2) });
+    await apply({ services: services(maps.targets.maxEntries / 2) });
     expect([kernel.generation, guardOf(7n), guardOf(8n)]).toEqual([1, TableNumber.DENY, TableNumber.DENY]);
     expect(shortage.troubles()).toContain(
       "the kernel keeps an older configuration and denies every inbound connection",

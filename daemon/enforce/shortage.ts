@@ -4,7 +4,7 @@
 import type { WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { ApplyFailure } from "../bpf/apply.js";
-import type { MapName } from "../bpf/maps.gen.js";
+import { type MapName, maps } from "../bpf/maps.gen.js";
 import type { Compiler } from "../compile/compiler.js";
 import type { Entries, Kernel } from "./kernel.js";
 
@@ -123,7 +123,11 @@ export class Shortage {
   }
 }
 
-/** The owner of an unwritten address has no identity: what a rule says of identities cannot be trusted. */
+/** The workload of an unwritten address has no identity: what a rule says of identities cannot be trusted. */
 function lacksIdentities(failures: readonly ApplyFailure[]): boolean {
-  return failures.some(({ operation }) => operation.map === "addresses");
+  const { addresses } = maps;
+  return failures.some(
+    ({ operation }) =>
+      operation.map === "addresses" && addresses.value.decode(operation.value).workload.number !== 0,
+  );
 }

@@ -78,8 +78,10 @@ it("a word of the same key that is half written counts as absent", () => {
   const [open, unknown] = [wordOfPod(TableNumber.OPEN), wordOfPod(TableNumber.UNKNOWN)];
   const half = { number: open.number, tag: unknown.tag };
   const judged = (guard: Word) =>
-    withObject("tests/authz", [entry("pods", POD, { guard, workload: open, service: unknown })], (object) =>
-      object.run("test_judge", VerdictCase, caseOf({})),
+    withObject(
+      "tests/authz",
+      [entry("pods", POD, { guard, workload: open, service: unknown, namespace: unknown })],
+      (object) => object.run("test_judge", VerdictCase, caseOf({})),
     );
   expect(judged(open)).toMatchObject({ allowed: 1, reason: Reason.AUTHZ_NO_POLICY });
   expect(judged(half)).toMatchObject({ allowed: 0, reason: Reason.AUTHZ_UNKNOWN_POD });

@@ -61,11 +61,12 @@ function takeU32Array(view: Buffer, offset: number, length: number): number[] {
   return values;
 }
 
-/** struct route_case, 96 bytes */
+/** struct route_case, 100 bytes */
 export interface RouteCase {
   readonly address: Uint8Array;
   readonly port: number;
   readonly protocol: number;
+  readonly namespace: number;
   readonly action: number;
   readonly reason: number;
   readonly service: number;
@@ -77,9 +78,9 @@ export interface RouteCase {
   readonly picks: readonly number[];
 }
 export const RouteCase: Codec<RouteCase> = {
-  size: 96,
+  size: 100,
   encode(value) {
-    const view = Buffer.allocUnsafe(96);
+    const view = Buffer.allocUnsafe(100);
     RouteCase.encodeInto(value, view, 0);
     return view;
   },
@@ -87,33 +88,35 @@ export const RouteCase: Codec<RouteCase> = {
     putBytes(view, offset, value.address, 16, "route_case.address");
     view.writeUInt16BE(value.port, offset + 16);
     view.writeUInt16LE(value.protocol, offset + 18);
-    view.writeUInt32LE(value.action, offset + 20);
-    view.writeUInt32LE(value.reason, offset + 24);
-    view.writeUInt32LE(value.service, offset + 28);
-    view.writeUInt32LE(value.workload, offset + 32);
-    view.writeUInt32LE(value.firstSlot, offset + 36);
-    view.writeUInt32LE(value.run, offset + 40);
-    putBytes(view, offset + 44, value.backendAddress, 16, "route_case.backend_address");
-    view.writeUInt16BE(value.backendPort, offset + 60);
-    view[offset + 62] = 0;
-    view[offset + 63] = 0;
-    putU32Array(view, offset + 64, value.picks, 8, "route_case.picks");
+    view.writeUInt32LE(value.namespace, offset + 20);
+    view.writeUInt32LE(value.action, offset + 24);
+    view.writeUInt32LE(value.reason, offset + 28);
+    view.writeUInt32LE(value.service, offset + 32);
+    view.writeUInt32LE(value.workload, offset + 36);
+    view.writeUInt32LE(value.firstSlot, offset + 40);
+    view.writeUInt32LE(value.run, offset + 44);
+    putBytes(view, offset + 48, value.backendAddress, 16, "route_case.backend_address");
+    view.writeUInt16BE(value.backendPort, offset + 64);
+    view[offset + 66] = 0;
+    view[offset + 67] = 0;
+    putU32Array(view, offset + 68, value.picks, 8, "route_case.picks");
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 96);
+    const view = viewOf(bytes, offset, 100);
     return {
       address: takeBytes(view, offset, offset + 16),
       port: view.readUInt16BE(offset + 16),
       protocol: view.readUInt16LE(offset + 18),
-      action: view.readUInt32LE(offset + 20),
-      reason: view.readUInt32LE(offset + 24),
-      service: view.readUInt32LE(offset + 28),
-      workload: view.readUInt32LE(offset + 32),
-      firstSlot: view.readUInt32LE(offset + 36),
-      run: view.readUInt32LE(offset + 40),
-      backendAddress: takeBytes(view, offset + 44, offset + 60),
-      backendPort: view.readUInt16BE(offset + 60),
-      picks: takeU32Array(view, offset + 64, 8),
+      namespace: view.readUInt32LE(offset + 20),
+      action: view.readUInt32LE(offset + 24),
+      reason: view.readUInt32LE(offset + 28),
+      service: view.readUInt32LE(offset + 32),
+      workload: view.readUInt32LE(offset + 36),
+      firstSlot: view.readUInt32LE(offset + 40),
+      run: view.readUInt32LE(offset + 44),
+      backendAddress: takeBytes(view, offset + 48, offset + 64),
+      backendPort: view.readUInt16BE(offset + 64),
+      picks: takeU32Array(view, offset + 68, 8),
     };
   },
 };

@@ -7,6 +7,7 @@ import { loadStub } from "../../daemon/bpf/guard-stub.js";
 import {
   type Codec,
   ConnectionEvent,
+  FRONTEND_SHIFT,
   type MapDescription,
   type MapName,
   maps,
@@ -47,7 +48,13 @@ export function entry<Name extends MapName>(map: Name, key: Key<Name>, value: Va
 /** Whose an address is, with the tag that a hook looks for unless another is given. */
 export function addressEntry(
   address: string,
-  value: { readonly workload?: number; readonly identity?: number; readonly flags?: number },
+  value: {
+    readonly workload?: number;
+    readonly identity?: number;
+    readonly flags?: number;
+    /** Index of a target, or of a view when the flags say so. */
+    readonly frontend?: number;
+  },
   tag = tagOfKey(toKeyBytes(address)),
 ): Entry {
   return entry(
@@ -56,7 +63,7 @@ export function addressEntry(
     {
       workload: wordOf(value.workload ?? 0, tag),
       identity: wordOf(value.identity ?? 0, tag),
-      flags: wordOf(value.flags ?? 0, tag),
+      frontend: wordOf(((value.frontend ?? 0) << FRONTEND_SHIFT) | (value.flags ?? 0), tag),
     },
   );
 }
@@ -71,6 +78,7 @@ export function podEntry(
     guard: wordOf(value.guard ?? 0, tag),
     workload: wordOf(value.workload ?? 0, tag),
     service: wordOf(0, tag),
+    namespace: wordOf(0, tag),
   });
 }
 

@@ -20,12 +20,12 @@ const WANTED = BigInt(process.env.WEFT_TEAR_ROUTES ?? 10_000_000);
 const RUNS = 20_000;
 /** Turns of one phase; even, so that what goes comes again. */
 const TURNS = 4;
-/** Keys of the hash map share buckets, which is where the kernel passes a key by most often. */
-const FEW = 16;
+/** Keys of the hash map share buckets, which is where the kernel passes a key by most often: 28 at most. */
+const FEW = 32;
 /** Elements of arrays: as many as the changes of two phases take. */
 const MANY = 1024;
-const ARRAYS = ["targets", "slots"];
-const ROUTING: MapName[] = ["frontends", "cidrs", "rewrites", "targets", "slots"];
+const ARRAYS = ["targets", "slots", "views"];
+const ROUTING: MapName[] = ["addresses", "cidrs", "rewrites", "targets", "slots", "views"];
 
 const PORT = 80;
 /** Of the endpoints of service `number`: TEAR_PORT of cases.h and the number. */
@@ -127,7 +127,7 @@ function prepare(): { fill: Flat[]; phases: Phase[] } {
         .filter(({ map }) => map === "rewrites")
         .slice(0, 1)
         .map((put) => ({ ...put }));
-    const back = held.filter(({ map }) => map === "frontends" || map === "cidrs");
+    const back = held.filter(({ map }) => map === "addresses" || map === "cidrs");
     const changes = Array.from({ length: TURNS }, (_, turn) => changesOf(turn).flatMap(compile)).flat();
     compiler.takeRetired()?.();
     return { changes, back: [...rewriting(), ...back, ...rewriting()] };

@@ -1,15 +1,30 @@
 // Owns the fixtures of bpf/lib/route.h: what the maps hold, where a connection goes, what is to become of it.
 
-import { AddressFlag, maps, Reason, type Slot, type Target, TargetFlag } from "../../daemon/bpf/maps.gen.js";
-import { tagOfKey, wordOf } from "../../daemon/compile/word.js";
-import { toKeyBytes } from "../../daemon/model/address.js";
+import { AddressFlag, Reason, TargetFlag } from "../../daemon/bpf/maps.gen.js";
 import { RouteAction } from "./cases.gen.js";
-import { addressEntry, type Entry, entry } from "./fixture.js";
+import { type Entry, entry } from "./fixture.js";
+import {
+  backend,
+  blocks,
+  frontend,
+  naming,
+  owner,
+  rewriting,
+  SAYS_NOTHING,
+  slot,
+  TARGETS,
+  view,
+} from "./route.maps.js";
 
 export interface RouteFixture {
   readonly description: string;
   readonly maps: readonly (Entry | Entry[])[];
-  readonly to: { readonly address: string; readonly port: number; readonly udp?: boolean };
+  readonly to: {
+    readonly address: string;
+    readonly port: number;
+    readonly udp?: boolean;
+    readonly namespace?: number;
+  };
   readonly expected: {
     readonly action: RouteAction;
     readonly reason: Reason;
@@ -21,65 +36,28 @@ export interface RouteFixture {
   };
 }
 
-const ALWAYS_PRIMARY = 0xffffffff;
-const HALF = 0x80000000;
-
-/** Elements of `targets` are taken in turn: more than any case has. */
-const TARGETS = 60;
-let targetsMade = 0;
-
-/** A frontend and what it says; `foreign`: its word is another key's. */
-export function frontend(
-  address: string,
-  port: number,
-  value: Partial<Target>,
-  { prefixLength = 128, foreign = false } = {},
-): Entry[] {
-  const index = 1 + (targetsMade++ % TARGETS);
-  return [
-    entry("targets", index, { service: 0, firstSlot: 0, slots: 0, run: 0, flags: 0, reason: 0, ...value }),
-    naming(address, port, index, { prefixLength, foreign }),
-  ];
-}
-
-function naming(
-  address: string,
-  port: number,
-  index: number,
-  { prefixLength = 128, foreign = false } = {},
-): Entry {
-  const key = { address: toKeyBytes(address), port, prefixLength };
-  const tag = tagOfKey(maps.frontends.key.encode(key));
-  return entry("frontends", key, { target: wordOf(index, foreign ? tag + 1 : tag) });
-}
-
-/** As it is within a change. */
-const rewriting = entry("rewrites", 0, 1);
-
-function cidr(address: string, prefixLength: number): Entry {
-  const base = toKeyBytes(address);
-  return entry("cidrs", { prefixBits: prefixLength, address: base }, { address: base, prefixLength });
-}
-
-type Backend = Slot["primary"];
-
-function backend(address: string, port: number, workload: number): Backend {
-  return { address: toKeyBytes(address), port, workload };
-}
-
-/** One column of an alias table; without `alias` the primary is always taken. */
-function slot(index: number, primary: Backend, alias: Backend = primary, threshold = ALWAYS_PRIMARY): Entry {
-  return entry("slots", index, { primary, alias, threshold });
-}
-
-function owner(address: string, workload: number, flags: number): Entry {
-  return addressEntry(address, { workload, identity: 1, flags });
-}
-
 const v4Backend = backend("10.0.0.1", 8080, 3);
 const v6Backend = backend("fd00::1", 8080, 4);
 
 const behindWaypoint = frontend("10.96.0.1", 53, { service: 9, slots: 1, flags: TargetFlag.WAYPOINT });
+
+/** Services 10, 11 and 12 at targets 1, 3 and 5. */
+const sharedTargets = [10, 11, 12].flatMap((service, at) => [
+  entry("targets", 1 + 2 * at, { ...SAYS_NOTHING, service, reason: Reason.NO_PORT, ports: 1 }),
+  entry("targets", 2 + 2 * at, { ...SAYS_NOTHING, service, reason: Reason.NO_ENDPOINT, port: 80 }),
+]);
+
+/** Service 9 at target 1, with every even port from 2 to 22; each says its own number as service. */
+const manyPorts = Array.from({ length: 12 }, (_, at) =>
+  at === 0
+    ? entry("targets", 1, { ...SAYS_NOTHING, service: 9, reason: Reason.NO_PORT, ports: 11 })
+    : entry("targets", 1 + at, {
+        ...SAYS_NOTHING,
+        service: 2 * at,
+        reason: Reason.NO_ENDPOINT,
+        port: 2 * at,
+      }),
+);
 
 const refusals: RouteFixture[] = [
   Reason.NO_ENDPOINT,
@@ -138,15 +116,11 @@ export const routeFixtures: readonly RouteFixture[] = [
     description: "ports are compared as a whole, in network order",
     maps: [frontend("10.96.0.1", 0x1234, { service: 9, slots: 1 }), slot(0, v4Backend)],
     to: { address: "10.96.0.1", port: 0x3412 },
-    expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH },
+    expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service: 9 },
   },
   {
     description: "a service refuses a port that it lacks",
-    maps: [
-      frontend("10.96.0.1", 80, { service: 9, slots: 1 }),
-      frontend("10.96.0.1", 0, { service: 9, flags: TargetFlag.ADDRESS, reason: Reason.NO_PORT }),
-      slot(0, v4Backend),
-    ],
+    maps: [frontend("10.96.0.1", 80, { service: 9, slots: 1 }), slot(0, v4Backend)],
     to: { address: "10.96.0.1", port: 81 },
     expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service: 9 },
   },
@@ -173,19 +147,19 @@ export const routeFixtures: readonly RouteFixture[] = [
   },
   {
     description: "a frontend that names a target beyond the map refuses",
-    maps: [naming("10.96.0.1", 80, 4_000_000)],
+    maps: [naming("10.96.0.1", 4_000_000)],
     to: { address: "10.96.0.1", port: 80 },
     expected: { action: RouteAction.REFUSE, reason: Reason.SLOT_MISSING },
   },
   {
     description: "a frontend that names a target nobody has written refuses",
-    maps: [naming("10.96.0.1", 80, TARGETS + 1)],
+    maps: [naming("10.96.0.1", TARGETS + 1)],
     to: { address: "10.96.0.1", port: 80 },
     expected: { action: RouteAction.REFUSE, reason: Reason.SLOT_MISSING },
   },
   {
     description: "what is found while frontends are being rewritten holds all the same",
-    maps: [rewriting, frontend("10.96.0.1", 0, { service: 9, reason: Reason.NO_PORT })],
+    maps: [rewriting, frontend("10.96.0.1", 443, { service: 9 })],
     to: { address: "10.96.0.1", port: 80 },
     expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service: 9 },
   },
@@ -198,7 +172,7 @@ export const routeFixtures: readonly RouteFixture[] = [
   {
     description: "an address inside a block goes to the block's frontend",
     maps: [
-      cidr("fd00:96::", 64),
+      blocks,
       frontend("fd00:96::", 443, { service: 7, slots: 1 }, { prefixLength: 64 }),
       slot(0, v6Backend),
     ],
@@ -214,7 +188,7 @@ export const routeFixtures: readonly RouteFixture[] = [
   {
     description: "an IPv4 block lies behind the 96 bits of its mapped form",
     maps: [
-      cidr("10.1.0.0", 96 + 16),
+      blocks,
       frontend("10.1.0.0", 443, { service: 7, slots: 1 }, { prefixLength: 96 + 16 }),
       slot(0, v4Backend),
     ],
@@ -230,7 +204,7 @@ export const routeFixtures: readonly RouteFixture[] = [
   {
     description: "an address just outside a block passes",
     maps: [
-      cidr("10.1.0.0", 96 + 16),
+      blocks,
       frontend("10.1.0.0", 443, { service: 7, slots: 1 }, { prefixLength: 96 + 16 }),
       slot(0, v4Backend),
     ],
@@ -238,25 +212,15 @@ export const routeFixtures: readonly RouteFixture[] = [
     expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH },
   },
   {
-    description: "a block refuses a port that it lacks",
-    maps: [
-      cidr("10.1.0.0", 96 + 16),
-      frontend("10.1.0.0", 443, { service: 7, slots: 1 }, { prefixLength: 96 + 16 }),
-      frontend(
-        "10.1.0.0",
-        0,
-        { service: 7, flags: TargetFlag.ADDRESS, reason: Reason.NO_PORT },
-        { prefixLength: 96 + 16 },
-      ),
-    ],
+    description: "a block leaves a port alone that it does not list",
+    maps: [blocks, frontend("10.1.0.0", 443, { service: 7, slots: 1 }, { prefixLength: 96 + 16 })],
     to: { address: "10.1.200.3", port: 80 },
-    expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service: 7 },
+    expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH },
   },
   {
     description: "the longest of two nested blocks decides",
     maps: [
-      cidr("10.0.0.0", 96 + 8),
-      cidr("10.1.0.0", 96 + 16),
+      blocks,
       frontend("10.0.0.0", 80, { service: 1, slots: 1 }, { prefixLength: 96 + 8 }),
       frontend("10.1.0.0", 80, { service: 2, reason: Reason.NO_ENDPOINT }, { prefixLength: 96 + 16 }),
       slot(0, v4Backend),
@@ -267,7 +231,7 @@ export const routeFixtures: readonly RouteFixture[] = [
   {
     description: "an exact address beats the block around it",
     maps: [
-      cidr("10.1.0.0", 96 + 16),
+      blocks,
       frontend("10.1.0.0", 80, { service: 1, reason: Reason.NO_ENDPOINT }, { prefixLength: 96 + 16 }),
       frontend("10.1.0.9", 80, { service: 2, slots: 1 }),
       slot(0, v4Backend),
@@ -284,16 +248,16 @@ export const routeFixtures: readonly RouteFixture[] = [
   {
     description: "an exact address decides the ports it lacks too, not the block around it",
     maps: [
-      cidr("10.1.0.0", 96 + 16),
+      blocks,
       frontend("10.1.0.0", 81, { service: 1, slots: 1 }, { prefixLength: 96 + 16 }),
-      frontend("10.1.0.9", 0, { service: 2, flags: TargetFlag.ADDRESS, reason: Reason.NO_PORT }),
+      frontend("10.1.0.9", 80, { service: 2 }),
       slot(0, v4Backend),
     ],
     to: { address: "10.1.0.9", port: 81 },
     expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service: 2 },
   },
   {
-    description: "a base address of a block is no exact frontend",
+    description: "blocks are not asked where there are none",
     maps: [frontend("10.1.0.0", 80, { service: 1, slots: 1 }, { prefixLength: 96 + 16 }), slot(0, v4Backend)],
     to: { address: "10.1.0.0", port: 80 },
     expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH },
@@ -346,42 +310,68 @@ export const routeFixtures: readonly RouteFixture[] = [
       backend: { address: "10.0.0.1", port: 8080 },
     },
   },
+  {
+    description: "an address with a frontend and a workload goes to the frontend",
+    maps: [frontend("10.0.0.1", 80, { service: 9, slots: 1 }, { workload: 5 }), slot(0, v4Backend)],
+    to: { address: "10.0.0.1", port: 80 },
+    expected: {
+      action: RouteAction.REWRITE,
+      reason: Reason.ROUTED,
+      service: 9,
+      workload: 3,
+      backend: { address: "10.0.0.1", port: 8080 },
+    },
+  },
+  {
+    description: "a workload inside a block is itself",
+    maps: [
+      blocks,
+      frontend("10.0.0.0", 80, { service: 9, slots: 1 }, { prefixLength: 96 + 8 }),
+      slot(0, v4Backend),
+      owner("10.0.0.9", 3, 0),
+    ],
+    to: { address: "10.0.0.9", port: 80 },
+    expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH, workload: 3 },
+  },
+  {
+    description: "the first, the middle and the last of many ports are found, and none between",
+    maps: [manyPorts, naming("10.96.0.1", 1)],
+    to: { address: "10.96.0.1", port: 7 },
+    expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service: 9 },
+  },
+  ...[2, 12, 22].map((port) => ({
+    description: `port ${port} of many is found`,
+    maps: [manyPorts, naming("10.96.0.1", 1)],
+    to: { address: "10.96.0.1", port },
+    expected: { action: RouteAction.REFUSE, reason: Reason.NO_ENDPOINT, service: port },
+  })),
+  ...[
+    { who: "of the first namespace", namespace: 4, service: 11 },
+    { who: "of the last", namespace: 9, service: 12 },
+    { who: "of another", namespace: 5, service: 10 },
+  ].map(({ who, namespace, service }) => ({
+    description: `clients ${who} see their service at a shared address`,
+    maps: [sharedTargets, view(1, 1, { 4: 3, 9: 5 }), naming("10.96.0.1", 1, { flags: AddressFlag.SHARED })],
+    to: { address: "10.96.0.1", port: 81, namespace },
+    expected: { action: RouteAction.REFUSE, reason: Reason.NO_PORT, service },
+  })),
+  {
+    description: "who sees nothing at a shared address goes to the block around it",
+    maps: [
+      blocks,
+      sharedTargets,
+      view(1, 0, { 4: 3 }),
+      naming("10.96.0.1", 1, { flags: AddressFlag.SHARED }),
+      frontend("10.0.0.0", 80, { service: 20, reason: Reason.NO_ENDPOINT }, { prefixLength: 96 + 8 }),
+    ],
+    to: { address: "10.96.0.1", port: 80, namespace: 5 },
+    expected: { action: RouteAction.REFUSE, reason: Reason.NO_ENDPOINT, service: 20 },
+  },
+  {
+    description: "a view that nobody has written refuses",
+    maps: [naming("10.96.0.1", 40, { flags: AddressFlag.SHARED })],
+    to: { address: "10.96.0.1", port: 80 },
+    expected: { action: RouteAction.REFUSE, reason: Reason.SLOT_MISSING },
+  },
   ...refusals,
 ];
-
-/** Runs of slots and the share of each workload among many picks. */
-export const pickFixtures: readonly {
-  readonly description: string;
-  readonly slots: readonly Entry[];
-  /** Index is the workload, up to CASE_PICKS of cases.h. */
-  readonly shares: readonly number[];
-}[] = [
-  {
-    description: "weights 1 and 3",
-    slots: [slot(7, worker(1), worker(2), HALF), slot(8, worker(2))],
-    shares: [0, 1 / 4, 3 / 4],
-  },
-  {
-    description: "seven equal weights",
-    slots: [1, 2, 3, 4, 5, 6, 7].map((workload) => slot(6 + workload, worker(workload))),
-    shares: [0, 1 / 7, 1 / 7, 1 / 7, 1 / 7, 1 / 7, 1 / 7, 1 / 7],
-  },
-  {
-    description: "weights 1, 1 and 98: two columns lean on the third",
-    slots: [
-      slot(7, worker(1), worker(3), Math.round(0.03 * 2 ** 32)),
-      slot(8, worker(2), worker(3), Math.round(0.03 * 2 ** 32)),
-      slot(9, worker(3)),
-    ],
-    shares: [0, 0.01, 0.01, 0.98],
-  },
-  {
-    description: "a threshold of 0 is always the alias",
-    slots: [slot(7, worker(1), worker(2), 0)],
-    shares: [0, 0, 1],
-  },
-];
-
-function worker(workload: number): Backend {
-  return backend(`10.0.0.${workload}`, 8000 + workload, workload);
-}

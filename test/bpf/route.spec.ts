@@ -4,19 +4,54 @@ import { describe, expect, it } from "vitest";
 import { Reason } from "../../daemon/bpf/maps.gen.js";
 import { addressFromKeyBytes, canonicalAddress, toKeyBytes } from "../../daemon/model/address.js";
 import { RouteAction, RouteCase } from "./cases.gen.js";
-import { withObject } from "./fixture.js";
-import { frontend, pickFixtures, type RouteFixture, routeFixtures } from "./route.cases.js";
+import { type Entry, withObject } from "./fixture.js";
+import { type RouteFixture, routeFixtures } from "./route.cases.js";
+import { frontend, HALF, slot, worker } from "./route.maps.js";
 
 const IPPROTO_TCP = 6;
 const IPPROTO_UDP = 17;
 const PICKS = 100_000;
 
+/** Runs of slots and the share of each workload among many picks. */
+const pickFixtures: readonly {
+  readonly description: string;
+  readonly slots: readonly Entry[];
+  /** Index is the workload, up to CASE_PICKS of cases.h. */
+  readonly shares: readonly number[];
+}[] = [
+  {
+    description: "weights 1 and 3",
+    slots: [slot(7, worker(1), worker(2), HALF), slot(8, worker(2))],
+    shares: [0, 1 / 4, 3 / 4],
+  },
+  {
+    description: "seven equal weights",
+    slots: [1, 2, 3, 4, 5, 6, 7].map((workload) => slot(6 + workload, worker(workload))),
+    shares: [0, 1 / 7, 1 / 7, 1 / 7, 1 / 7, 1 / 7, 1 / 7, 1 / 7],
+  },
+  {
+    description: "weights 1, 1 and 98: two columns lean on the third",
+    slots: [
+      slot(7, worker(1), worker(3), Math.round(0.03 * 2 ** 32)),
+      slot(8, worker(2), worker(3), Math.round(0.03 * 2 ** 32)),
+      slot(9, worker(3)),
+    ],
+    shares: [0, 0.01, 0.01, 0.98],
+  },
+  {
+    description: "a threshold of 0 is always the alias",
+    slots: [slot(7, worker(1), worker(2), 0)],
+    shares: [0, 0, 1],
+  },
+];
+
 /** A case as it goes into the kernel: the outcome is filled with what no decision gives. */
-function caseTo({ address, port, udp }: RouteFixture["to"]): RouteCase {
+function caseTo({ address, port, udp, namespace = 0 }: RouteFixture["to"]): RouteCase {
   return {
     address: toKeyBytes(canonicalAddress(address) ?? address),
     port,
     protocol: udp === true ? IPPROTO_UDP : IPPROTO_TCP,
+    namespace,
     action: 0xdead,
     reason: 0xdead,
     service: 0xdead,

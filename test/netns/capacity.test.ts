@@ -117,7 +117,7 @@ describe("maps of 16 entries", () => {
     expect((await status()).ready).toBe(false);
   });
 
-  test("frontends: services that are there go on, and those that are not lead nowhere", async () => {
+  test("virtual addresses: services that are there go on, and those that are not lead nowhere", async () => {
     const services = range(20).map((i) => ({
       name: `s${i}`,
       namespace: "shop",
@@ -125,7 +125,7 @@ describe("maps of 16 entries", () => {
       ports: { 80: targetPort },
       endpoints: ["web"],
     }));
-    await overfill("frontends", { services });
+    await overfill("addresses", { services });
     expect([await askVip(), await askWeb(), await askDb()]).toEqual(["web", "web", "db"]);
     const answers = await Promise.all(services.map((_, i) => ask(`10.96.2.${i}`, 80)));
     // What is not translated has no route; the node is slow to say so to many at once. A frontend without its

@@ -13,9 +13,9 @@ import { createWorld, vip, type World, webPort, worldYaml } from "./world.js";
 let world: World | undefined;
 afterEach(() => world?.remove());
 
-/** The world's mesh with more services than the map of frontends has room for. */
+/** The world's mesh with more services than the map of targets has room for. */
 function larger(): string {
-  const services = Array.from({ length: maps.frontends.maxEntries / 2 }, (_, index) => ({
+  const services = Array.from({ length: maps.targets.maxEntries / 2 }, (_, index) => ({
     name: `more-${index}`,
     namespace: "shop",
     vips: [`10.98.${index >> 8}.${index & 255}`],

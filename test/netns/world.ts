@@ -132,7 +132,7 @@ export class World {
   }
 
   async frontends(): Promise<string> {
-    return JSON.stringify(await this.#map("frontends"));
+    return JSON.stringify(await this.#map("addresses"));
   }
 
   remove(): void {

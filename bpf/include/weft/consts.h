@@ -19,15 +19,16 @@
 enum target_flag {
 	/* The destination is known but left alone: load balancing mode PASSTHROUGH. */
 	TARGET_PASSTHROUGH = 1,
-	/* It stands for the address itself (port 0): it decides ports the service lacks. */
-	TARGET_ADDRESS = 2,
 	/* Reachable for TCP only through a waypoint: connecting is refused while none is spoken.
 	 * Datagrams go to the endpoints. */
 	TARGET_WAYPOINT = 4,
 };
 
-/* Flags of struct workload_address. */
+/* Low bits of what is known of an address; the rest is an index. */
+#define FRONTEND_SHIFT 3
 enum address_flag {
+	/* What is said there depends on the client's namespace: the index is one into `views`. */
+	ADDRESS_SHARED = 1,
 	/* Reachable only through a gateway of another network: connecting is refused. */
 	ADDRESS_REMOTE_NETWORK = 2,
 	/* Reachable for TCP only through a waypoint: connecting is refused while none is spoken. */

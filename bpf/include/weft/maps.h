@@ -98,16 +98,7 @@ struct {
 	__type(value, struct settings);
 } settings SEC(".maps");
 
-/* virtual address and port -> what is said of it */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct frontend_key);
-	__type(value, struct frontend);
-} frontends SEC(".maps");
-
-/* index -> what a frontend says. Nobody writes element 0. */
+/* index -> what is said at a virtual address, or on a port of it. Nobody writes element 0. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 4096);
@@ -115,15 +106,23 @@ struct {
 	__type(value, struct target);
 } targets SEC(".maps");
 
-/* 0 -> how often the daemon began or ended to rewrite `frontends` and `cidrs`: odd while it does */
+/* index -> who sees which frontend. Nobody writes element 0. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct view);
+} views SEC(".maps");
+
+/* 0 -> whether `addresses` and `cidrs` are being rewritten */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct rewrites);
 } rewrites SEC(".maps");
 
-/* address -> block it falls into; looked up after a miss in `frontends` */
+/* address -> what is said of the block it falls into; asked where `addresses` says nothing */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 4096);
@@ -140,13 +139,13 @@ struct {
 	__type(value, struct slot);
 } slots SEC(".maps");
 
-/* address -> workload, identity */
+/* address -> workload, identity, frontend */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct address_key);
-	__type(value, struct workload_address);
+	__type(value, struct known_address);
 } addresses SEC(".maps");
 
 /* number -> verdict table */

@@ -25,9 +25,10 @@ struct word {
 /* An enrolled network namespace. Key: its cookie (SO_NETNS_COOKIE), __u64. Tag of the words: the
  * low half of the cookie. */
 struct pod {
-	struct word guard;    /* verdict table, enum table_number and up */
-	struct word workload; /* id, 0 while the control plane has not named it */
-	struct word service;  /* id of the first service it serves, for inbound metrics; 0: none */
+	struct word guard;     /* verdict table, enum table_number and up */
+	struct word workload;  /* id, 0 while the control plane has not named it */
+	struct word service;   /* id of the first service it serves, for inbound metrics; 0: none */
+	struct word namespace; /* number of its namespace, as in struct view */
 };
 
 /* What an operator called an enrolled namespace. Key: its cookie. Texts are UTF-8, NUL-padded. */
@@ -82,21 +83,11 @@ struct node_open {
 
 /* ---- routing: one generation ---- */
 
-/* A virtual address and port. Port 0 is the address itself and decides ports it does not list. */
-struct frontend_key {
-	__be32 address[4]; /* base address of the block if prefix_length < 128 */
-	__be16 port;
-	__u8 prefix_length; /* of the 16-byte form; 128: one address */
-	__u8 pad;
-};
-
-/* Tag of the word: a hash of the key. */
-struct frontend {
-	struct word target; /* index into `targets`, never 0 */
-};
-
-/* What a frontend says. Never changed while a frontend names it, nor while a hook may still hold
- * its index. One that is all zero refuses. */
+/* What a service says at a virtual address. One run of elements is a frontend: the first stands for
+ * the address itself and decides the ports that are not listed, the others follow in the order of
+ * their ports. Never changed while an address or a view names it, nor while a hook may still hold
+ * its index. One that is all zero refuses.
+ */
 struct target {
 	__u32 service;	  /* id */
 	__u32 first_slot; /* index into `slots` */
@@ -104,6 +95,17 @@ struct target {
 	__u32 run;	  /* hash of the run's content, the same wherever the run lies; 0: no run */
 	__u16 flags;	  /* enum target_flag */
 	__u16 reason;	  /* enum reason to count when slots is 0 */
+	__be16 port;	  /* 0: the address itself */
+	__u16 ports;	  /* of the first: how many follow */
+};
+
+/* Which frontend clients of a namespace see at a virtual address that not all see alike. One run of
+ * elements: the first is for all namespaces that have none, the others follow in their order. As
+ * targets, never changed.
+ */
+struct view {
+	__u32 namespace; /* number; of the first: how many follow, never 0 */
+	__u32 target;	 /* index into `targets`, 0: nothing is there for them */
 };
 
 struct cidr_key {
@@ -111,12 +113,17 @@ struct cidr_key {
 	__be32 address[4];
 };
 
-/* The block that an address falls into: what to put in frontend_key. Read whole: unlike a hash
- * map, the trie never changes a node's value, and frees a node after an RCU grace period. */
+/* What is said of a block, as the word of an address says it: index and ADDRESS_SHARED. Read whole:
+ * unlike a hash map, the trie never changes a node's value, and frees a node after an RCU grace
+ * period. */
 struct cidr {
-	__be32 address[4];
-	__u8 prefix_length;
-	__u8 pad[3];
+	__u32 frontend;
+};
+
+/* How a search of addresses and blocks is proved. */
+struct rewrites {
+	__u32 count;  /* how often the daemon began or ended to rewrite them: odd while it does */
+	__u32 blocks; /* how many blocks there are; of no meaning while count is odd */
 };
 
 struct backend {
@@ -135,12 +142,14 @@ struct slot {
 
 /* ---- addresses: one generation ---- */
 
-/* Key: 16-byte address. Who owns an address. Tag of the words: a hash of the address. */
-struct workload_address {
-	struct word workload; /* id */
+/* What is known of an address: whose it is, and which frontend, if any, is there. Key: the 16-byte
+ * address. Tag of the words: a hash of it. */
+struct known_address {
+	struct word workload; /* id, 0: it is no workload's */
 	struct word identity; /* number of (trust domain, namespace, service account), 0: none, or
 				 of another network */
-	struct word flags;    /* enum address_flag */
+	struct word frontend; /* index << FRONTEND_SHIFT into `targets`, 0: none, or into `views`;
+				 enum address_flag */
 };
 
 struct address_key {

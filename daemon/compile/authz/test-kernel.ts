@@ -7,6 +7,7 @@ import {
   CHUNK_TERMS,
   CHUNK_WORDS,
   IdentityRowKey,
+  KnownAddress,
   type MapName,
   Pod,
   PortRowKey,
@@ -21,7 +22,6 @@ import {
   U64,
   VerdictTable,
   type Word,
-  WorkloadAddress,
 } from "../../bpf/maps.gen.js";
 import { maskBytes, toKeyBytes } from "../../model/address.js";
 import type { EntryOperation } from "../operation.js";
@@ -170,7 +170,7 @@ export class TestKernel {
   #identityAt(address: string): number {
     const bytes = toKeyBytes(address);
     const value = this.#lookup("addresses", AddressKey.encode({ address: bytes }));
-    const identity = value && WorkloadAddress.decode(value).identity;
+    const identity = value && KnownAddress.decode(value).identity;
     return (identity && numberOf(identity, tagOfKey(bytes))) ?? 0;
   }
 
@@ -183,10 +183,10 @@ export class TestKernel {
 export function putAddress(address: string, identity: number): EntryOperation {
   const bytes = toKeyBytes(address);
   const tag = tagOfKey(bytes);
-  const value = WorkloadAddress.encode({
+  const value = KnownAddress.encode({
     workload: wordOf(1, tag),
     identity: wordOf(identity, tag),
-    flags: wordOf(0, tag),
+    frontend: wordOf(0, tag),
   });
   return { kind: "put", map: "addresses", key: AddressKey.encode({ address: bytes }), value };
 }
@@ -198,6 +198,7 @@ export function putPod(cookie: bigint, guard: number, workload: number): EntryOp
     guard: wordOf(guard, tag),
     workload: wordOf(workload, tag),
     service: wordOf(0, tag),
+    namespace: wordOf(0, tag),
   });
   return { kind: "put", map: "pods", key: U64.encode(cookie), value };
 }

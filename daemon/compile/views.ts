@@ -1,0 +1,139 @@
+// Owns who sees which service at a virtual address, and the map `views`, which says so where not all see the same.
+// Must not know addresses, nor what services say.
+
+import { type Service, serviceKey } from "../model/service.js";
+import { bulkPuts } from "./bulk.js";
+import type { BulkPutOperation } from "./operation.js";
+import { Places, type Run } from "./places.js";
+
+/** The service that clients see at a virtual address, by key. */
+export interface View {
+  /** Clients of these namespaces; never what the others see. */
+  readonly own: ReadonlyMap<string, string>;
+  /** All others; undefined: nothing is there for them. */
+  readonly others: string | undefined;
+}
+
+export const NOTHING: View = { own: new Map(), others: undefined };
+
+/**
+ * `levels` are the services at an address, or at a block and then at each one around it, the narrowest first. A
+ * client sees a service of its own namespace before any other, else the narrowest that is visible everywhere; at one
+ * level the canonical one, then the smallest key.
+ */
+export function viewOf(levels: readonly (readonly Service[])[]): View {
+  const others = firstOf(levels, (service) => service.visibility === "PUBLIC");
+  const own = new Map<string, string>();
+  for (const namespace of new Set(levels.flat().map((service) => service.namespace))) {
+    const service = firstOf(levels, (candidate) => candidate.namespace === namespace);
+    if (service !== undefined && service !== others) own.set(namespace, service);
+  }
+  return { own, others };
+}
+
+/** Services that anybody sees. */
+export function* servicesOf({ own, others }: View): Generator<string> {
+  if (others !== undefined) yield others;
+  yield* own.values();
+}
+
+export function sameView(a: View, b: View): boolean {
+  if (a.others !== b.others || a.own.size !== b.own.size) return false;
+  for (const [namespace, service] of a.own) if (b.own.get(namespace) !== service) return false;
+  return true;
+}
+
+function firstOf(
+  levels: readonly (readonly Service[])[],
+  fits: (service: Service) => boolean,
+): string | undefined {
+  for (const level of levels) {
+    const [best] = level.filter(fits).sort(compareServices);
+    if (best !== undefined) return serviceKey(best);
+  }
+  return undefined;
+}
+
+function compareServices(a: Service, b: Service): number {
+  return Number(b.canonical) - Number(a.canonical) || (serviceKey(a) < serviceKey(b) ? -1 : 1);
+}
+
+/** A view with targets in place of services: 0 for nothing. Namespaces by number. */
+export interface Sight {
+  readonly own: ReadonlyMap<number, number>;
+  readonly others: number;
+}
+
+/** A sight that has its place in the map. */
+export interface PlacedView extends Run {
+  readonly sight: Sight;
+}
+
+export function sameSight(a: Sight, b: Sight): boolean {
+  if (a.others !== b.others || a.own.size !== b.own.size) return false;
+  for (const [namespace, target] of a.own) if (b.own.get(namespace) !== target) return false;
+  return true;
+}
+
+/** What shows everybody what `after` shows, and where that is nothing, what `before` did. */
+export function joinSights(before: Sight, after: Sight): Sight {
+  const see = (namespace: number) =>
+    (after.own.get(namespace) ?? after.others) || (before.own.get(namespace) ?? before.others);
+  const others = after.others || before.others;
+  const namespaces = [...before.own.keys(), ...after.own.keys()];
+  return { own: new Map(namespaces.map((namespace) => [namespace, see(namespace)])), others };
+}
+
+/** Element 0 of `views` is nobody's. */
+const RESERVED_VIEWS = 1;
+
+/** The places of views. */
+export class ViewTable {
+  #places = new Places(RESERVED_VIEWS);
+
+  /** @see Places.highWater */
+  get highWater(): number {
+    return this.#places.highWater;
+  }
+
+  /** @see Places.used */
+  get used(): number {
+    return this.#places.used;
+  }
+
+  place(sight: Sight): PlacedView {
+    return { sight, ...this.#places.allocate(1 + sight.own.size) };
+  }
+
+  retire({ first, length }: Run): void {
+    this.#places.retire({ first, length });
+  }
+
+  /** @see Places.takeRetired */
+  takeRetired(): (() => void) | undefined {
+    return this.#places.takeRetired();
+  }
+
+  /** Forgets every place: all views are placed anew. */
+  clear(): void {
+    this.#places = new Places(RESERVED_VIEWS);
+  }
+}
+
+/** The elements of views, in their order. */
+export function putViews(placed: Iterable<PlacedView>): Generator<BulkPutOperation> {
+  return bulkPuts("views", elementsOf(placed), ({ index, namespace, target }) => ({
+    key: index,
+    value: { namespace, target },
+  }));
+}
+
+function* elementsOf(
+  placed: Iterable<PlacedView>,
+): Generator<{ index: number; namespace: number; target: number }> {
+  for (const { first, sight } of placed) {
+    yield { index: first, namespace: sight.own.size, target: sight.others };
+    const own = [...sight.own].sort(([a], [b]) => a - b);
+    for (const [at, [namespace, target]] of own.entries()) yield { index: first + 1 + at, namespace, target };
+  }
+}
