@@ -9,6 +9,7 @@
 #include "lib/datagram.h"
 #include "lib/ends.h"
 #include "lib/hook.h"
+#include <bpf/bpf_core_read.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -133,6 +134,18 @@ static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6,
 	return HOOK_ACCEPT;
 }
 
+/* Whether the socket, of IPv6, may be connected to IPv4 although it asked for IPv6. */
+static __always_inline bool speaks_v4(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+
+	if (!tcp || BPF_CORE_READ_BITFIELD(&((struct sock *)tcp)->__sk_common, skc_ipv6only))
+		return false;
+	/* Bound to an address of IPv6. */
+	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
+}
+
 static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6,
 					  const struct pod_numbers *pod)
 {
@@ -141,6 +154,11 @@ static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6,
 
 	read_address(ctx, v6, &destination);
 	find_route(&destination, pod->namespace, IPPROTO_TCP, &route);
+	if (v6 && route.action == ROUTE_REWRITE && crosses(&destination, route.backend->address) &&
+	    !speaks_v4(ctx)) {
+		route.action = ROUTE_REFUSE;
+		route.reason = REASON_NO_ADDRESS;
+	}
 	count_reason(route.reason);
 	if (route.action == ROUTE_REFUSE)
 		return refuse(pod, &destination, &route);

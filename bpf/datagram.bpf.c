@@ -104,7 +104,12 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 		route_address(&find, IPPROTO_UDP, &route);
 	} else if (route_frontend(target, IPPROTO_UDP, &route)) {
 		flow = flow_to(ctx, &destination, target, &route);
-		if (flow) {
+		if (v6 && (flow || route.action == ROUTE_REWRITE) &&
+		    crosses(&destination, flow ? flow->backend : route.backend->address)) {
+			/* The kernel sends no datagram of IPv6 to IPv4, other than connected. */
+			route.action = ROUTE_REFUSE;
+			route.reason = REASON_NO_ADDRESS;
+		} else if (flow) {
 			if (flow->flags & FLOW_SHARED)
 				tell_siblings(ctx, flow);
 			write_address(ctx, v6, flow->backend, flow->backend_port);

@@ -31,6 +31,12 @@ static __always_inline void set_v4(__be32 *address, __be32 v4)
 	address[3] = v4;
 }
 
+/* IPv4 in the form that sockets of IPv6 know it by. */
+static __always_inline bool is_v4(const __be32 *address)
+{
+	return !address[0] && !address[1] && address[2] == V4_MAPPED_PREFIX;
+}
+
 static __always_inline void copy_address(__be32 *to, const __be32 *from)
 {
 	to[0] = from[0];

@@ -37,6 +37,12 @@ static __always_inline void write_address(struct bpf_sock_addr *ctx, bool v6, co
 	ctx->user_port = port;
 }
 
+/* Whether a destination of IPv6 has been given a backend of IPv4. */
+static __always_inline bool crosses(const struct destination *destination, const __be32 *backend)
+{
+	return is_v4(backend) && !is_v4(destination->address);
+}
+
 /* The pod that the socket belongs to. False outside the mesh. */
 static __always_inline bool find_pod(struct bpf_sock_addr *ctx, struct pod_numbers *pod)
 {

@@ -226,10 +226,11 @@ export const Reason = {
   CONNECT_GIVEN_UP: 31,
   CONNECTION_EVICTED: 32,
   AUTHZ_STRAY: 33,
+  CHAINED_NOWHERE: 34,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** How many values `Reason` has. */
-export const REASON_COUNT = 34;
+export const REASON_COUNT = 35;
 /** `Reason` in lower case, for labels and logs. */
 export const reasonNames: Readonly<Record<number, string>> = {
   0: "not_enrolled",
@@ -266,6 +267,7 @@ export const reasonNames: Readonly<Record<number, string>> = {
   31: "connect_given_up",
   32: "connection_evicted",
   33: "authz_stray",
+  34: "chained_nowhere",
 };
 
 function putU64Array(view: Buffer, offset: number, values: readonly bigint[], length: number, field: string): void {
@@ -1735,9 +1737,9 @@ export const maps = {
     type: "ARRAY",
     key: U32,
     value: Counter,
-    maxEntries: 34,
+    maxEntries: 35,
     flags: 0,
-    layout: "bd30bf8b",
+    layout: "e86010aa",
   },
   sibling_flows: {
     name: "sibling_flows",

@@ -7,7 +7,7 @@ import type { ReadableStore } from "../model/store.js";
 import type { Workload } from "../model/workload.js";
 import type { IdentityMove } from "./authz/contract.js";
 import { bulkPuts } from "./bulk.js";
-import type { FrontendStep } from "./frontends.js";
+import type { FrontendStep } from "./frontend-operations.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
 import type { BulkPutOperation, DeleteOperation } from "./operation.js";
 import type { Steps } from "./steps.js";

@@ -53,7 +53,7 @@ const workloads: fc.Arbitrary<Workload> = fc
     serviceAccount: fc.constantFrom("one", "two"),
     status: fc.constantFrom("HEALTHY", "HEALTHY", "UNHEALTHY"),
     capacity: fc.constantFrom(0, 1, 1, 3),
-    waypoint: fc.option(fc.constant(gateway), { nil: undefined, freq: 5 }),
+    waypoint: fc.constantFrom(undefined, undefined, undefined, undefined, gateway),
     authorizationPolicies: fc.uniqueArray(fc.constantFrom(...POLICIES.map((name) => `default/${name}`)), {
       maxLength: 2,
     }),
@@ -77,7 +77,7 @@ const services: fc.Arbitrary<Service> = fc
     healthPolicy: fc.constantFrom("ONLY_HEALTHY", "ALLOW_ALL"),
     canonical: fc.boolean(),
     visibility: fc.constantFrom("PUBLIC", "NAMESPACE"),
-    waypoint: fc.option(fc.constant(gateway), { nil: undefined, freq: 5 }),
+    waypoint: fc.constantFrom(undefined, undefined, undefined, undefined, gateway),
   } as const)
   .map(({ name, network, mode, routingPreference, healthPolicy, ...fields }) => {
     const sample = service(name, { ...fields, loadBalancing: { mode, routingPreference, healthPolicy } });

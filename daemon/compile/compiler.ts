@@ -14,12 +14,8 @@ import { type AddressChanges, AddressTable } from "./addresses.js";
 import { createAuthzCompiler } from "./authz/authz.js";
 import type { AuthzChange, AuthzCompiler } from "./authz/contract.js";
 import { sameEndpoint } from "./eligibility.js";
-import {
-  addVirtualAddresses,
-  type FrontendChanges,
-  FrontendTable,
-  type FrontendUpdate,
-} from "./frontends.js";
+import type { FrontendUpdate } from "./frontend-operations.js";
+import { addVirtualAddresses, type FrontendChanges, FrontendTable } from "./frontends.js";
 import { createIds, type Ids } from "./ids.js";
 import { type ContextChange, type NodeContext, NodeTracker } from "./node.js";
 import type { EntryOperation, MapOperation, PutOperation } from "./operation.js";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { reasonNames } from "../bpf/maps.gen.js";
-import type { LoadBalancingMode, RoutingScope, Service } from "../model/service.js";
+import type { IpFamilies, LoadBalancingMode, RoutingScope, Service } from "../model/service.js";
 import { pod, service, type WorkloadFields } from "../model/test-samples.js";
 import type { Workload } from "../model/workload.js";
 import { createResolver, type Family, portsOf, sameEndpoint } from "./eligibility.js";
@@ -117,6 +117,44 @@ describe("eligibility", () => {
   it("counts every network as the own one until that is known", () => {
     const node = { ...NODE, network: undefined };
     expect(resolve(service("web"), [endpoint("a", { network: "net-2" })], { node })).toHaveLength(1);
+  });
+});
+
+describe("families", () => {
+  const four = endpoint("a", { addresses: ["10.0.0.1"] });
+  const six = endpoint("b", { addresses: ["2001:db8::1"] });
+  const both = endpoint("c", { addresses: ["10.0.0.3", "2001:db8::3"] });
+  const of = (ipFamilies: IpFamilies, workloads: Workload[]) =>
+    (["ipv4", "ipv6"] as const).map((family) =>
+      resolve(service("web", { ipFamilies }), workloads, { family }),
+    );
+
+  it("of IPv6 go to IPv4 when there is nothing else, those of IPv4 never to IPv6", () => {
+    expect(of("AUTOMATIC", [four, six, both])).toEqual([
+      ["a 10.0.0.1:8080", "c 10.0.0.3:8080"],
+      ["b 2001:db8::1:8080", "c 2001:db8::3:8080"],
+    ]);
+    expect(of("DUAL", [four])).toEqual([["a 10.0.0.1:8080"], ["a 10.0.0.1:8080"]]);
+    expect(of("DUAL", [six])).toEqual(["no_address", ["b 2001:db8::1:8080"]]);
+  });
+
+  it("are those that the service is of", () => {
+    expect(of("IPV4_ONLY", [four, six, both])).toEqual([
+      ["a 10.0.0.1:8080", "c 10.0.0.3:8080"],
+      ["a 10.0.0.1:8080", "c 10.0.0.3:8080"],
+    ]);
+    expect(of("IPV6_ONLY", [four, six, both])).toEqual([
+      "no_address",
+      ["b 2001:db8::1:8080", "c 2001:db8::3:8080"],
+    ]);
+    expect(of("IPV6_ONLY", [endpoint("a", { status: "UNHEALTHY" })])[0]).toBe("no_healthy_endpoint");
+  });
+
+  it("go to IPv4 that is near before nothing at all", () => {
+    const away = { ...six, node: "node-z" };
+    const strict = balanced("STRICT", ["NODE"]);
+    expect(resolve(strict, [away, four], { family: "ipv6" })).toEqual(["a 10.0.0.1:8080"]);
+    expect(resolve(strict, [away], { family: "ipv6" })).toBe("no_local_endpoint");
   });
 });
 

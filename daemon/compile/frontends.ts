@@ -2,17 +2,24 @@
 // of them. Must not know how endpoints are chosen or stored, nor what else is said of an address.
 
 import { textOfBytes } from "../base/byte-text.js";
-import { AddressFlag, type CidrKey, FRONTEND_SHIFT, type MapName, maps } from "../bpf/maps.gen.js";
+import type { MapName } from "../bpf/maps.gen.js";
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
 import { type ReadableStore, virtualAddressKey } from "../model/store.js";
 import type { Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
-import { bulkPuts } from "./bulk.js";
-import type { Family } from "./eligibility.js";
+import { Chains } from "./chains.js";
+import {
+  FrontendOperations,
+  type FrontendUpdate,
+  type Held,
+  isBlock,
+  putBlocks,
+  wordOf,
+} from "./frontend-operations.js";
 import type { Ids } from "./ids.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
-import type { BulkPutOperation, DeleteOperation, MapOperation } from "./operation.js";
+import type { BulkPutOperation } from "./operation.js";
 import { releaseAll } from "./places.js";
 import { type Placed, putRuns, putTargets, TargetTable } from "./runs.js";
 import type { Steps } from "./steps.js";
@@ -38,41 +45,10 @@ export interface FrontendChanges {
   readonly addresses: Map<string, VirtualAddress>;
 }
 
-/** What is said of one address, as its word has it; 0: nothing. */
-export interface FrontendStep {
-  /** While the change lasts: whoever sees something before or after it sees something. */
-  readonly during: number;
-  readonly after: number;
-}
-
-/** What an update comes to. */
-export interface FrontendUpdate {
-  /** What must be there before anything leads there. */
-  placements(): MapOperation[];
-  /** Addresses, canonical text, whose words change. */
-  readonly addresses: ReadonlyMap<string, FrontendStep>;
-  /** Blocks that come or change, the narrowest first, then those that go, the widest first. */
-  blocks(): MapOperation[];
-  readonly rejections: readonly Rejection[];
-}
-
 export interface FrontendIds {
   readonly services: Ids<Service>;
   readonly workloads: Ids<Workload>;
   readonly namespaces: Ids<string>;
-}
-
-/** A virtual address that somebody sees. */
-interface Held {
-  readonly address: string;
-  readonly family: Family;
-  readonly base: Uint8Array;
-  /** Of the 16-byte form. */
-  readonly prefixLength: number;
-  view: View;
-  sight: Sight;
-  /** Where not all see the same. */
-  placed: PlacedView | undefined;
 }
 
 const IPV4_BLOCK = toKeyBytes("0.0.0.0");
@@ -93,6 +69,7 @@ export class FrontendTable {
   /** Service key to the virtual addresses where somebody sees it. */
   readonly #byService = new Map<string, Set<Held>>();
   #passed = false;
+  readonly #chains = new Chains((address, namespace) => this.#seenFrom(address, namespace));
 
   constructor(ids: FrontendIds) {
     this.#ids = ids;
@@ -146,11 +123,15 @@ export class FrontendTable {
       const held = this.#held.get(key) ?? blank(address);
       if (sameView(held.view, view)) continue;
       for (const service of [...servicesOf(held.view), ...servicesOf(view)]) services.add(service);
+      for (const workload of isBlock(held) ? [] : store.workloadsAt(held.address))
+        for (const service of workload.services.keys()) services.add(service);
       this.#hold(key, held, view);
       touched.add(held);
       yield;
     }
     for (const key of services) {
+      // What leads on to the service comes after it: a set is walked with what is added meanwhile.
+      for (const outer of this.#chains.outerOf(key)) services.add(outer);
       if (this.#updateService(key, store, node, output.placed))
         for (const held of this.#byService.get(key) ?? []) touched.add(held);
       yield;
@@ -244,6 +225,7 @@ export class FrontendTable {
     const held = this.#byService.get(key);
     if (service === undefined || held === undefined) {
       this.#targets.drop(key);
+      this.#chains.forget(key);
       return false;
     }
     return this.#targets.place(
@@ -251,9 +233,18 @@ export class FrontendTable {
       new Set([...held].map(({ family }) => family)),
       store.endpoints(key),
       node,
+      this.#chains.from(service, store, node),
       { service: this.#ids.services.idOf(key), workloads: this.#ids.workloads },
       placed,
     );
+  }
+
+  /** The service at an address, as clients of a namespace see it. */
+  #seenFrom(address: string, namespace: string): string | undefined {
+    const view = this.#held.get(
+      virtualAddressKey({ address, prefixLength: isIpv4Text(address) ? 32 : 128 }),
+    )?.view;
+    return view?.own.get(namespace) ?? view?.others;
   }
 
   /** Brings what an address says up to date with the services that are seen there. */
@@ -303,47 +294,6 @@ export class FrontendTable {
   }
 }
 
-class FrontendOperations implements FrontendUpdate {
-  readonly placed: Placed = { runs: [], targets: [] };
-  readonly views: PlacedView[] = [];
-  readonly addresses = new Map<string, FrontendStep>();
-  readonly rejections: Rejection[] = [];
-  readonly #puts: Held[] = [];
-  readonly #deletes: Held[] = [];
-
-  block(held: Held, word: number): void {
-    (word === 0 ? this.#deletes : this.#puts).push(held);
-  }
-
-  placements(): MapOperation[] {
-    return [...putRuns(this.placed.runs), ...putTargets(this.placed.targets), ...putViews(this.views)];
-  }
-
-  blocks(): MapOperation[] {
-    this.#puts.sort((a, b) => b.prefixLength - a.prefixLength);
-    this.#deletes.sort((a, b) => a.prefixLength - b.prefixLength);
-    return [...putBlocks(this.#puts), ...this.#deletes.map(deletion)];
-  }
-}
-
-/** What the word of an address says of it, apart from whose it is. */
-function wordOf({ sight, placed }: Pick<Held, "sight" | "placed">): number {
-  if (placed !== undefined) return ((placed.first << FRONTEND_SHIFT) | AddressFlag.SHARED) >>> 0;
-  return (sight.others << FRONTEND_SHIFT) >>> 0;
-}
-
-function putBlocks(blocks: Iterable<Held>): Generator<BulkPutOperation> {
-  return bulkPuts("cidrs", blocks, (held) => ({ key: blockKey(held), value: { frontend: wordOf(held) } }));
-}
-
-function deletion(held: Held): DeleteOperation {
-  return { kind: "delete", map: "cidrs", key: maps.cidrs.key.encode(blockKey(held)) };
-}
-
-function blockKey(held: Held): CidrKey {
-  return { prefixBits: held.prefixLength, address: held.base };
-}
-
 function blank(address: VirtualAddress): Held {
   return {
     address: address.address,
@@ -354,10 +304,6 @@ function blank(address: VirtualAddress): Held {
     sight: BLIND,
     placed: undefined,
   };
-}
-
-function isBlock(held: Held): boolean {
-  return held.prefixLength < 128;
 }
 
 function isSingle(address: VirtualAddress): boolean {

@@ -9,7 +9,15 @@ import { type Service, serviceKey } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { aliasTable } from "./alias.js";
 import { BULK_ENTRIES, bulkPuts } from "./bulk.js";
-import { createResolver, type Endpoint, type Family, portsOf, type Resolution } from "./eligibility.js";
+import { hasWaypoint } from "./chains.js";
+import {
+  type Chain,
+  createResolver,
+  type Endpoint,
+  type Family,
+  portsOf,
+  type Resolution,
+} from "./eligibility.js";
 import type { Ids } from "./ids.js";
 import type { NodeContext } from "./node.js";
 import type { BulkPutOperation } from "./operation.js";
@@ -112,13 +120,14 @@ export class TargetTable {
     families: ReadonlySet<Family>,
     workloads: readonly Workload[],
     node: NodeContext,
+    chain: Chain,
     ids: { readonly service: number; readonly workloads: Ids<Workload> },
     placed: Placed,
   ): boolean {
     const key = serviceKey(service);
     const before = this.#services.get(key);
     const after = new Map<Family, PlacedTargets>();
-    const resolve = createResolver(service, workloads, node);
+    const resolve = createResolver(service, workloads, node, chain);
     for (const family of families) {
       const held = before?.get(family);
       const said = [
@@ -218,10 +227,6 @@ function sayOnAddress(service: Service): Said {
   if (service.loadBalancing.mode !== "PASSTHROUGH") return { flags: 0, reason: Reason.NO_PORT };
   const flags = TargetFlag.PASSTHROUGH | (hasWaypoint(service) ? TargetFlag.WAYPOINT : 0);
   return { flags, reason: Reason.MODE_PASSTHROUGH };
-}
-
-function hasWaypoint(service: Service): boolean {
-  return service.waypoint !== undefined || service.weightedWaypoints.length > 0;
 }
 
 /** The same for equal content wherever it lies, over restarts and growth: how a flow knows its run again. Never 0. */

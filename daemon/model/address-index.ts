@@ -30,11 +30,17 @@ function compareClaims(a: Workload, b: Workload): number {
   return claimRank(a) - claimRank(b) || (a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0);
 }
 
-/** Addresses to claims. Host network workloads share the node's address and claim nothing. */
+/** Addresses to claims. Host network workloads share the node's address and claim nothing; they are found apart. */
 export class AddressIndex {
   readonly #claims = new Map<string, Claims>();
+  /** Host network workloads. */
+  readonly #hosts = new Map<string, Set<Workload>>();
 
   add(workload: Workload): void {
+    for (const address of hostAddresses(workload)) {
+      const all = this.#hosts.get(address) ?? new Set();
+      this.#hosts.set(address, all.add(workload));
+    }
     for (const address of claimedAddresses(workload)) {
       const others = this.#others(address, workload);
       this.#claims.set(address, others.length === 0 ? workload : [...others, workload].sort(compareClaims));
@@ -43,6 +49,11 @@ export class AddressIndex {
 
   /** Drops the claims of this version of the workload; those of others stay. */
   remove(workload: Workload): void {
+    for (const address of hostAddresses(workload)) {
+      const rest = this.#hosts.get(address);
+      rest?.delete(workload);
+      if (rest?.size === 0) this.#hosts.delete(address);
+    }
     for (const address of claimedAddresses(workload)) {
       const others = this.#others(address, workload);
       const [only] = others;
@@ -54,6 +65,11 @@ export class AddressIndex {
   /** Every address that is claimed. */
   all(): Iterable<string> {
     return this.#claims.keys();
+  }
+
+  /** Every workload with this address, those on the host's network included. */
+  having(address: string): readonly Workload[] {
+    return [...this.at(address), ...(this.#hosts.get(address) ?? [])];
   }
 
   /** Best claim first; empty when nobody claims the address. */
@@ -73,6 +89,10 @@ export class AddressIndex {
 /** The addresses a workload is found by: none on the host's network. */
 export function claimedAddresses(workload: Workload): readonly string[] {
   return workload.networkMode === "HOST_NETWORK" ? [] : workload.addresses;
+}
+
+function hostAddresses(workload: Workload): readonly string[] {
+  return workload.networkMode === "HOST_NETWORK" ? workload.addresses : [];
 }
 
 function claimRank(workload: Workload): number {

@@ -26,6 +26,8 @@ export interface ReadableStore {
   claimants(address: string): readonly Workload[];
   /** Every address that a workload claims. */
   claimedAddresses(): Iterable<string>;
+  /** Every workload with this address, those on the host's network included. */
+  workloadsAt(address: string): readonly Workload[];
   /** Who has this address: the first of claimants(). */
   ownerOf(address: string): Workload | undefined;
   /** Services with this virtual address or block, whatever its network, by key. */
@@ -75,6 +77,10 @@ class MemoryStore implements Store {
 
   claimedAddresses(): Iterable<string> {
     return this.#addresses.all();
+  }
+
+  workloadsAt(address: string): readonly Workload[] {
+    return this.#addresses.having(address);
   }
 
   ownerOf(address: string): Workload | undefined {

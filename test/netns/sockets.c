@@ -2,8 +2,8 @@
 /* Owns what tests do with sockets and Node cannot: one command a line in, one answer a line out.
  * Knows no mesh.
  *
- *   open N udp|tcp|mptcp 4|6 [shared]   new socket N; shared: SO_REUSEPORT
- *   bind N PORT          connect N HOST PORT      disconnect N (connect to AF_UNSPEC)
+ *   open N udp|tcp|mptcp 4|6 [shared|only]   new socket N; shared: SO_REUSEPORT, only: IPV6_V6ONLY
+ *   bind N PORT [HOST]        connect N HOST PORT      disconnect N (connect to AF_UNSPEC)
  *   send N               sendto N HOST PORT       recv N MILLISECONDS ("text address port")
  *   peer N               own N                    close N               listen N
  *   accept N M (of N, as socket M)               begin N HOST PORT (connect, not waiting)
@@ -102,6 +102,8 @@ static int open_socket(char **words, int count)
 	/* A server may come back to its port at once. */
 	if (type == SOCK_STREAM)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (fd >= 0 && count > 4 && !strcmp(words[4], "only"))
+		return setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) ? -1 : fd;
 	if (fd >= 0 && count > 4 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)))
 		return -1;
 	return fd;
@@ -163,7 +165,10 @@ static bool open_or_end(char **words, int count, unsigned int number, int fd)
 	} else if (!strcmp(command, "accept")) {
 		say(sockets[(unsigned int)atoi(words[2]) % SOCKETS] = accept(fd, NULL, NULL));
 	} else if (!strcmp(command, "bind")) {
-		getsockname(fd, (struct sockaddr *)&address, &length);
+		if (count > 3)
+			length = address_of(fd, words[3], words[2], &address);
+		else
+			getsockname(fd, (struct sockaddr *)&address, &length);
 		((struct sockaddr_in *)&address)->sin_port = htons((uint16_t)atoi(words[2]));
 		say(bind(fd, (struct sockaddr *)&address, length));
 	} else if (!strcmp(command, "connect")) {

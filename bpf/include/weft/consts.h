@@ -146,6 +146,8 @@ enum reason {
 	REASON_CONNECT_GIVEN_UP,   /* the application closed before there was an answer */
 	REASON_CONNECTION_EVICTED, /* a connection's parties were forgotten: its end not counted */
 	REASON_AUTHZ_STRAY,	   /* a segment of no connection that policy denies: no attempt */
+	REASON_CHAINED_NOWHERE, /* the endpoint's address is a service's that leads nowhere: refused
+				 */
 	REASON_COUNT,
 };
 

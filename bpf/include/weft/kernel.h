@@ -54,6 +54,7 @@ struct sock_common {
 	__u16 skc_num;	  /* local port, host order */
 	unsigned short skc_family;
 	unsigned char skc_state;
+	unsigned char skc_ipv6only : 1;
 	int skc_bound_dev_if;
 	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;

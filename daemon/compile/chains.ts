@@ -1,0 +1,87 @@
+// Owns what becomes of endpoints whose address is itself a service's: which service, and who depends on it.
+// Must not know where anything is stored.
+
+import { isIpv4Text } from "../model/address.js";
+import { type Service, serviceKey } from "../model/service.js";
+import type { ReadableStore } from "../model/store.js";
+import { type Chain, createResolver, type Endpoint, portsOf } from "./eligibility.js";
+import type { NodeContext } from "./node.js";
+
+/** Key of the service that clients of a namespace see at an address. */
+export type SeenFrom = (address: string, namespace: string) => string | undefined;
+
+/**
+ * Follows an endpoint to the service at its address, once: an endpoint of that one which is again another's leads
+ * nowhere. A service at its own endpoint's address is no other. Of a service in mode PASSTHROUGH the address is the way; one behind a waypoint cannot be reached past it.
+ */
+export class Chains {
+  readonly #seenFrom: SeenFrom;
+  /** Service to those whose endpoints lead on to it. */
+  readonly #outer = new Map<string, Set<string>>();
+  /** The other way round. */
+  readonly #inner = new Map<string, Set<string>>();
+
+  constructor(seenFrom: SeenFrom) {
+    this.#seenFrom = seenFrom;
+  }
+
+  /** Services that lead on to this one. */
+  outerOf(service: string): Iterable<string> {
+    return this.#outer.get(service) ?? [];
+  }
+
+  /** The service leads nowhere any more. */
+  forget(outer: string): void {
+    for (const inner of this.#inner.get(outer) ?? []) {
+      const rest = this.#outer.get(inner);
+      rest?.delete(outer);
+      if (rest?.size === 0) this.#outer.delete(inner);
+    }
+    this.#inner.delete(outer);
+  }
+
+  /** For the endpoints of a service. What it finds is remembered as what the service depends on. */
+  from(outer: Service, store: ReadableStore, node: NodeContext): Chain {
+    const key = serviceKey(outer);
+    this.forget(key);
+    return (address, port) => {
+      const inner = this.#seenFrom(address, outer.namespace);
+      if (inner === undefined || inner === key) return undefined;
+      this.#remember(key, inner);
+      const service = store.services.get(inner);
+      if (service?.loadBalancing.mode === "PASSTHROUGH") return undefined;
+      if (service === undefined || hasWaypoint(service)) return [];
+      return this.#endpointsOf(service, address, port, store, node);
+    };
+  }
+
+  #endpointsOf(
+    service: Service,
+    address: string,
+    port: number,
+    store: ReadableStore,
+    node: NodeContext,
+  ): readonly Endpoint[] {
+    const listed = portsOf(service).get(port);
+    if (listed === undefined) return [];
+    const key = serviceKey(service);
+    const further: Chain = (next) => {
+      const seen = this.#seenFrom(next, service.namespace);
+      return seen === undefined || seen === key ? undefined : [];
+    };
+    const resolve = createResolver(service, store.endpoints(key), node, further);
+    const resolution = resolve(listed, isIpv4Text(address) ? "ipv4" : "ipv6");
+    return resolution.ok ? resolution.endpoints : [];
+  }
+
+  #remember(outer: string, inner: string): void {
+    const outers = this.#outer.get(inner) ?? new Set();
+    this.#outer.set(inner, outers.add(outer));
+    const inners = this.#inner.get(outer) ?? new Set();
+    this.#inner.set(outer, inners.add(inner));
+  }
+}
+
+export function hasWaypoint(service: Service): boolean {
+  return service.waypoint !== undefined || service.weightedWaypoints.length > 0;
+}

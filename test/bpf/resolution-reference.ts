@@ -1,0 +1,244 @@
+// Owns a resolver that says what service resolution means, written from its description: plain, slow, one question at
+// a time over lists. Shares no code with the compiler, and must not know how anything is stored.
+
+import { BlockList, isIPv4 } from "node:net";
+import type { Service } from "../../daemon/model/service.js";
+import type { Locality, Port, Workload } from "../../daemon/model/workload.js";
+
+export interface ReferenceMesh {
+  readonly services: readonly Service[];
+  readonly workloads: readonly Workload[];
+  /** Where the clients are. */
+  readonly here: {
+    readonly node: string;
+    readonly network: string;
+    readonly clusterId: string;
+    readonly locality: Locality;
+  };
+}
+
+export interface Query {
+  /** The client's. */
+  readonly namespace: string;
+  readonly address: string;
+  readonly port: number;
+  readonly udp: boolean;
+}
+
+/** Left alone, refused for a reason (its name), or led to backends (`address port`) in shares that sum up to 1. */
+export type Outcome =
+  | "pass"
+  | { readonly refused: string }
+  | { readonly shares: ReadonlyMap<string, number> };
+
+interface Backend {
+  readonly address: string;
+  readonly port: number;
+  readonly weight: number;
+}
+
+export function resolve(mesh: ReferenceMesh, query: Query): Outcome {
+  const exact = serviceAt(mesh, query.address, query.namespace);
+  if (exact !== undefined) return throughService(mesh, exact, query);
+  const owner = ownerOf(mesh, query.address);
+  if (owner !== undefined) return toOwner(mesh, owner, query);
+  const block = blockAround(mesh, query.address, query.namespace);
+  const lists = block?.ports.some(({ servicePort }) => servicePort === query.port);
+  return block === undefined || !lists ? "pass" : throughService(mesh, block, query);
+}
+
+/** An exact address: visible to the client > same namespace > canonical > first. */
+function serviceAt(mesh: ReferenceMesh, address: string, namespace: string): Service | undefined {
+  const candidates = mesh.services.filter(
+    (service) =>
+      isVisible(service, namespace) &&
+      service.addresses.some((vip) => vip.address === address && isWhole(vip) && isLocal(mesh, vip.network)),
+  );
+  return preferred(candidates, namespace);
+}
+
+/** Of the blocks around an address that the client may see: those of its own namespace first, then the longest. */
+function blockAround(mesh: ReferenceMesh, address: string, namespace: string): Service | undefined {
+  const blocks = mesh.services.flatMap((service) =>
+    service.addresses
+      .filter((vip) => !isWhole(vip) && isLocal(mesh, vip.network) && contains(vip, address))
+      .map((vip) => ({ service, length: vip.prefixLength })),
+  );
+  const visible = blocks.filter(({ service }) => isVisible(service, namespace));
+  const own = visible.filter(({ service }) => service.namespace === namespace);
+  const candidates = own.length > 0 ? own : visible;
+  const longest = Math.max(...candidates.map(({ length }) => length));
+  return preferred(
+    candidates.filter(({ length }) => length === longest).map(({ service }) => service),
+    namespace,
+  );
+}
+
+function preferred(services: readonly Service[], namespace: string): Service | undefined {
+  const own = services.filter((service) => service.namespace === namespace);
+  const group = own.length > 0 ? own : services;
+  const canonical = group.filter((service) => service.canonical);
+  return (canonical.length > 0 ? canonical : group).toSorted(byKey)[0];
+}
+
+function byKey(a: Service, b: Service): number {
+  return `${a.namespace}/${a.hostname}` < `${b.namespace}/${b.hostname}` ? -1 : 1;
+}
+
+/** Pod with HBONE > pod > HBONE > other, and one on this network before all others. Host network is not indexed. */
+function ownerOf(mesh: ReferenceMesh, address: string): Workload | undefined {
+  const rank = (workload: Workload) =>
+    (isLocal(mesh, workload.network) ? 0 : 4) +
+    (isPod(workload) ? 0 : 2) +
+    (workload.tunnelProtocol === "HBONE" ? 0 : 1);
+  return mesh.workloads
+    .filter(({ networkMode, addresses }) => networkMode === "STANDARD" && addresses.includes(address))
+    .toSorted((a, b) => rank(a) - rank(b) || (a.uid < b.uid ? -1 : 1))[0];
+}
+
+function toOwner(mesh: ReferenceMesh, owner: Workload, { udp }: Query): Outcome {
+  if (!isLocal(mesh, owner.network)) return { refused: "remote_network" };
+  if (owner.waypoint !== undefined && !udp) return { refused: "waypoint_unsupported" };
+  return "pass";
+}
+
+function throughService(mesh: ReferenceMesh, service: Service, query: Query): Outcome {
+  const isGuided = service.waypoint !== undefined && !query.udp;
+  if (service.loadBalancing.mode === "PASSTHROUGH")
+    return isGuided ? { refused: "waypoint_unsupported" } : "pass";
+  const port = service.ports.findLast(({ servicePort }) => servicePort === query.port);
+  if (port === undefined) return { refused: "no_port" };
+  if (isGuided) return { refused: "waypoint_unsupported" };
+  const found = backendsOf(mesh, service, port, isIPv4(query.address), 0);
+  if (typeof found === "string") return { refused: found };
+  const total = found.reduce((sum, { weight }) => sum + weight, 0);
+  const shares = new Map<string, number>();
+  for (const { address, port, weight } of found) {
+    const name = `${address} ${port}`;
+    shares.set(name, (shares.get(name) ?? 0) + weight / total);
+  }
+  return { shares };
+}
+
+/** Where a port leads, or why nowhere. `depth`: how many services have led here. */
+function backendsOf(
+  mesh: ReferenceMesh,
+  service: Service,
+  port: Port,
+  clientIsIpv4: boolean,
+  depth: number,
+): readonly Backend[] | string {
+  const key = `${service.namespace}/${service.hostname}`;
+  const targetOf = (workload: Workload) =>
+    workload.services.get(key)?.findLast(({ servicePort }) => servicePort === port.servicePort)?.targetPort ||
+    port.targetPort;
+  const serving = mesh.workloads.filter((workload) => workload.services.has(key) && targetOf(workload) !== 0);
+  if (serving.length === 0) return "no_endpoint";
+  const fit = serving.filter(
+    ({ status, capacity }) =>
+      capacity > 0 && (status === "HEALTHY" || service.loadBalancing.healthPolicy === "ALLOW_ALL"),
+  );
+  if (fit.length === 0) return "no_healthy_endpoint";
+  const near = fit.filter(({ network }) => isLocal(mesh, network));
+  if (near.length === 0) return "remote_network";
+
+  // A client of IPv4 gets no other family; one of IPv6 gets IPv4 where there is nothing else.
+  const families = clientIsIpv4 ? [true] : [false, true];
+  const refusals: string[] = [];
+  for (const ipv4 of families) {
+    if (service.ipFamilies === "IPV4_ONLY" && !ipv4) continue;
+    if (service.ipFamilies === "IPV6_ONLY" && ipv4) continue;
+    const leads = near.flatMap((workload) => {
+      const address = workload.addresses.find((text) => isIPv4(text) === ipv4);
+      if (address === undefined) return [];
+      return [{ workload, backends: behind(mesh, service, workload, address, targetOf(workload), depth) }];
+    });
+    const leading = leads.filter(({ backends }) => backends.length > 0);
+    if (leading.length === 0) {
+      refusals.push(leads.length > 0 ? "chained_nowhere" : "no_address");
+      continue;
+    }
+    const kept = byLocality(mesh, service, leading);
+    if (kept.length > 0) return kept.flatMap(({ backends }) => backends);
+    refusals.push("no_local_endpoint");
+  }
+  // The one that came farthest.
+  return ["no_local_endpoint", "chained_nowhere"].find((reason) => refusals.includes(reason)) ?? "no_address";
+}
+
+/** An endpoint that is no pod, at the address of another service, leads on to that one's, once. */
+function behind(
+  mesh: ReferenceMesh,
+  service: Service,
+  workload: Workload,
+  address: string,
+  port: number,
+  depth: number,
+): readonly Backend[] {
+  const itself = [{ address, port, weight: workload.capacity }];
+  const next = isPod(workload) ? undefined : serviceAt(mesh, address, service.namespace);
+  if (next === undefined || next === service) return itself;
+  if (depth > 0) return [];
+  if (next.loadBalancing.mode === "PASSTHROUGH") return itself;
+  const listed = next.ports.findLast(({ servicePort }) => servicePort === port);
+  if (listed === undefined || next.waypoint !== undefined) return [];
+  const found = backendsOf(mesh, next, listed, isIPv4(address), depth + 1);
+  if (typeof found === "string") return [];
+  const total = found.reduce((sum, { weight }) => sum + weight, 0);
+  return found.map((backend) => ({ ...backend, weight: (workload.capacity * backend.weight) / total }));
+}
+
+function byLocality<T extends { readonly workload: Workload }>(
+  mesh: ReferenceMesh,
+  service: Service,
+  endpoints: readonly T[],
+): readonly T[] {
+  const { mode, routingPreference } = service.loadBalancing;
+  const rank = ({ workload }: T) => rankOf(mesh, workload, routingPreference);
+  if (mode === "STRICT") return endpoints.filter((one) => rank(one) === routingPreference.length);
+  if (mode !== "FAILOVER") return endpoints;
+  const best = Math.max(...endpoints.map(rank));
+  return endpoints.filter((one) => rank(one) === best);
+}
+
+/** How many leading scopes match; a first NETWORK that does not match is passed over. */
+function rankOf({ here }: ReferenceMesh, workload: Workload, scopes: readonly string[]): number {
+  const matches = scopes.map((scope) => {
+    if (scope === "NETWORK") return workload.network === "" || workload.network === here.network;
+    if (scope === "NODE") return workload.node === here.node;
+    if (scope === "CLUSTER") return workload.clusterId === here.clusterId;
+    const name = scope.toLowerCase() as keyof Locality;
+    return workload.locality[name] === here.locality[name];
+  });
+  const [first, ...rest] = matches;
+  if (scopes[0] === "NETWORK" && first === false) return leading(rest);
+  return leading(matches);
+}
+
+function leading(matches: readonly boolean[]): number {
+  const end = matches.indexOf(false);
+  return end === -1 ? matches.length : end;
+}
+
+function isVisible(service: Service, namespace: string): boolean {
+  return service.visibility === "PUBLIC" || service.namespace === namespace;
+}
+
+function isLocal({ here }: ReferenceMesh, network: string): boolean {
+  return network === "" || network === here.network;
+}
+
+function isPod(workload: Workload): boolean {
+  return workload.uid.includes("//Pod/");
+}
+
+function isWhole({ address, prefixLength }: { address: string; prefixLength: number }): boolean {
+  return prefixLength === (isIPv4(address) ? 32 : 128);
+}
+
+function contains(block: { address: string; prefixLength: number }, address: string): boolean {
+  const list = new BlockList();
+  const family = (text: string) => (isIPv4(text) ? "ipv4" : "ipv6");
+  list.addSubnet(block.address, block.prefixLength, family(block.address));
+  return list.check(address, family(address));
+}

@@ -1,0 +1,237 @@
+// Owns the proof that the compiler's maps, asked by the program's own decision in the kernel, lead every client where
+// the reference does, whatever mesh comes. WEFT_SEED repeats a run; the seed stands in the name of the test.
+
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { type MapName, maps, reasonNames, U32 } from "../../daemon/bpf/maps.gen.js";
+import { createCompiler } from "../../daemon/compile/compiler.js";
+import { singly } from "../../daemon/compile/operation.js";
+import { TestMaps } from "../../daemon/compile/test-maps.js";
+import { addressFromKeyBytes, toKeyBytes } from "../../daemon/model/address.js";
+import type { Service } from "../../daemon/model/service.js";
+import { createStore } from "../../daemon/model/store.js";
+import { pod, service } from "../../daemon/model/test-samples.js";
+import type { Workload } from "../../daemon/model/workload.js";
+import { slowness } from "../../lab/wait.js";
+import { RouteAction, RouteCase } from "./cases.gen.js";
+import { type LoadedObject, loadObject } from "./fixture.js";
+import { type Outcome, type Query, type ReferenceMesh, resolve } from "./resolution-reference.js";
+
+const seed = Number(process.env.WEFT_SEED ?? Date.now() & 0x7fffffff);
+/** Queries that a run compares. */
+const QUERIES = 10_000;
+const QUERIES_OF_A_MESH = 40;
+const ROUTING: readonly MapName[] = ["addresses", "cidrs", "rewrites", "targets", "views", "slots"];
+
+/** Places; the clients are in the first. All pods of a node share it. */
+const PLACES = [
+  { node: "node-a", network: "net-1", clusterId: "one", region: "r1", zone: "z1", subzone: "" },
+  { node: "node-b", network: "net-1", clusterId: "one", region: "r1", zone: "z1", subzone: "s" },
+  { node: "node-c", network: "", clusterId: "two", region: "r1", zone: "z2", subzone: "" },
+  { node: "", network: "net-2", clusterId: "two", region: "", zone: "z1", subzone: "" },
+].map(({ node, network, clusterId, ...locality }) => ({ node, network, clusterId, locality }));
+const [HERE] = PLACES as [(typeof PLACES)[number]];
+
+const VIPS = ["10.96.0.1", "10.96.0.2", "10.0.0.1", "fd96::1", "fd96::2"];
+const BLOCKS = ["10.96.0.0/24", "10.0.0.0/8", "10.0.0.0/30", "fd96::/64", "fd96::/126"];
+const OWN = ["10.0.0.1", "10.0.0.2", "10.96.0.9", "fd00::1", "fd96::9"];
+const ASKED = [...VIPS, ...OWN, "10.0.0.3", "10.9.9.9", "192.0.2.1", "fd96::3", "fd96:0:0:1::1"];
+const LISTS = ["80", "80:8080 443:0", "80:8080 443:80", "443:80", "80:0 80:443", ""];
+const NAMESPACES = ["a", "b"];
+const NAMES = ["s", "t", "u"];
+const SCOPES = ["NETWORK", "REGION", "ZONE", "SUBZONE", "NODE", "CLUSTER"] as const;
+
+const gateway = {
+  destination: { kind: "address", network: "", address: "10.9.0.9" },
+  hbonePort: 15008,
+} as const;
+const waypoint = fc.constantFrom(undefined, undefined, undefined, undefined, undefined, undefined, gateway);
+const keys = NAMESPACES.flatMap((namespace) => NAMES.map((name) => `${namespace}/${name}`));
+
+const workloads: fc.Arbitrary<Workload[]> = fc
+  .array(
+    fc
+      .record({
+        kind: fc.constantFrom("pod", "entry"),
+        addresses: fc.uniqueArray(fc.constantFrom(...OWN), { minLength: 1, maxLength: 3 }),
+        written: fc.constantFrom(...VIPS, ...VIPS, ...OWN),
+        place: fc.constantFrom(HERE, HERE, ...PLACES),
+        networkMode: fc.constantFrom("STANDARD", "STANDARD", "HOST_NETWORK"),
+        tunnelProtocol: fc.constantFrom("HBONE", "NONE"),
+        status: fc.constantFrom("HEALTHY", "HEALTHY", "HEALTHY", "UNHEALTHY"),
+        capacity: fc.constantFrom(0, 1, 1, 3),
+        waypoint,
+        serves: fc.dictionary(fc.constantFrom(...keys), fc.constantFrom(...LISTS), {
+          minKeys: 2,
+          maxKeys: 5,
+        }),
+      } as const)
+      .map(({ kind, written, addresses, place, ...fields }) => {
+        const isPod = kind === "pod";
+        return { ...pod("x", { ...fields, ...place, addresses: isPod ? addresses : [written] }), isPod };
+      }),
+    { minLength: 3, maxLength: 9 },
+  )
+  .map((all) =>
+    all.map(({ isPod, ...workload }, index) => ({
+      ...workload,
+      name: `w${index}`,
+      uid: isPod ? `${workload.clusterId}//Pod/a/w${index}` : `${workload.clusterId}/ServiceEntry/w${index}`,
+    })),
+  );
+
+const services: fc.Arbitrary<Service[]> = fc.uniqueArray(
+  fc
+    .record({
+      name: fc.constantFrom(...NAMES),
+      namespace: fc.constantFrom(...NAMESPACES),
+      vips: fc.uniqueArray(fc.constantFrom(...VIPS, ...BLOCKS), { minLength: 1, maxLength: 4 }),
+      listens: fc.constantFrom(...LISTS),
+      network: fc.constantFrom("", "", "net-1", "net-1", "net-2"),
+      mode: fc.constantFrom("UNSPECIFIED", "UNSPECIFIED", "UNSPECIFIED", "STRICT", "FAILOVER", "PASSTHROUGH"),
+      routingPreference: fc.uniqueArray(fc.constantFrom(...SCOPES), { maxLength: 4 }),
+      healthPolicy: fc.constantFrom("ONLY_HEALTHY", "ALLOW_ALL"),
+      ipFamilies: fc.constantFrom("AUTOMATIC", "AUTOMATIC", "DUAL", "IPV4_ONLY", "IPV6_ONLY"),
+      canonical: fc.boolean(),
+      visibility: fc.constantFrom("PUBLIC", "PUBLIC", "NAMESPACE"),
+      waypoint,
+    } as const)
+    .map(({ network, mode, routingPreference, healthPolicy, name, ...fields }) => {
+      const sample = service(name, { ...fields, loadBalancing: { mode, routingPreference, healthPolicy } });
+      return { ...sample, addresses: sample.addresses.map((address) => ({ ...address, network })) };
+    }),
+  { minLength: 3, maxLength: 6, selector: ({ namespace, name }) => `${namespace}/${name}` },
+);
+
+const queries: fc.Arbitrary<Query[]> = fc.array(
+  fc.record({
+    namespace: fc.constantFrom(...NAMESPACES, "c"),
+    address: fc.constantFrom(...ASKED),
+    port: fc.constantFrom(80, 80, 443, 9),
+    udp: fc.boolean(),
+  }),
+  { minLength: QUERIES_OF_A_MESH, maxLength: QUERIES_OF_A_MESH },
+);
+
+let router: LoadedObject;
+let compared = 0;
+const seen = new Map<string, number>();
+
+beforeAll(() => {
+  router = loadObject("tests/route", [], () => 4096);
+});
+afterAll(() => router?.close());
+
+/** The compiled maps, in the kernel and in a model of it; numbers of namespaces. */
+function load({ services, workloads }: ReferenceMesh): {
+  held: TestMaps;
+  numberOf(namespace: string): number;
+} {
+  router.empty(["addresses", "cidrs"]);
+  const store = createStore();
+  const compiler = createCompiler({ node: HERE.node });
+  const { operations } = compiler.compile(store.apply({ services, workloads, policiesSynced: true }), store);
+  const routing = [...singly(operations)].filter(({ map }) => ROUTING.includes(map));
+  router.apply(routing);
+  return { held: new TestMaps(routing), numberOf: (namespace) => compiler.namespaces.idOf(namespace) };
+}
+
+/** Asks the program's own decision. */
+function ask({ address, port, udp }: Query, namespace: number): RouteCase {
+  return router.run("test_route", RouteCase, {
+    address: toKeyBytes(address),
+    port,
+    protocol: udp ? 17 : 6,
+    namespace,
+    action: 0xdead,
+    reason: 0,
+    service: 0,
+    workload: 0,
+    firstSlot: 0,
+    run: 0,
+    backendAddress: new Uint8Array(16),
+    backendPort: 0,
+    picks: new Array<number>(8).fill(0),
+  });
+}
+
+/** Shares of the run that a route comes from, by backend. */
+function sharesOf({ firstSlot, run }: RouteCase, held: TestMaps): Map<string, number> {
+  const target = [...held.entries()]
+    .filter(([map]) => map === "targets")
+    .map(([, , value]) => maps.targets.value.decode(value))
+    .find((said) => said.firstSlot === firstSlot && said.run === run);
+  const length = target?.slots ?? 0;
+  const shares = new Map<string, number>();
+  for (let column = 0; column < length; column++) {
+    const bytes = held.get("slots", U32.encode(firstSlot + column));
+    if (bytes === undefined) continue;
+    const { primary, alias, threshold } = maps.slots.value.decode(bytes);
+    const isWhole =
+      Buffer.compare(maps.slots.value.encode({ primary, alias: primary, threshold }), bytes) === 0;
+    const part = isWhole ? 1 : threshold / 2 ** 32;
+    for (const [backend, share] of [
+      [primary, part],
+      [alias, 1 - part],
+    ] as const) {
+      const name = `${addressFromKeyBytes(backend.address)} ${backend.port}`;
+      if (share > 0) shares.set(name, (shares.get(name) ?? 0) + share / length);
+    }
+  }
+  return shares;
+}
+
+/** As text, shares to six digits. */
+function textOf(outcome: Outcome): string {
+  if (outcome === "pass") return outcome;
+  if ("refused" in outcome) return `refused ${outcome.refused}`;
+  return [...outcome.shares]
+    .map(([name, share]) => `${name} ${share.toFixed(6)}`)
+    .sort()
+    .join(", ");
+}
+
+function outcomeOf(route: RouteCase, held: TestMaps): Outcome {
+  if (route.action === RouteAction.PASS) return "pass";
+  if (route.action === RouteAction.REFUSE) return { refused: reasonNames[route.reason] ?? "" };
+  return { shares: sharesOf(route, held) };
+}
+
+it(`${QUERIES} queries to random meshes are answered as the reference does (seed ${seed})`, {
+  timeout: 120_000 * slowness,
+}, () => {
+  // Somebody is always there to tell where the clients are.
+  const witness = pod("witness", { ...HERE, namespace: "w" });
+  const property = fc.property(services, workloads, queries, (services, workloads, queries) => {
+    const mesh: ReferenceMesh = { services, workloads: [witness, ...workloads], here: HERE };
+    const { held, numberOf } = load(mesh);
+    for (const query of queries) {
+      const expected = resolve(mesh, query);
+      const route = ask(query, numberOf(query.namespace));
+      const actual = textOf(outcomeOf(route, held));
+      expect({ query, outcome: actual }).toEqual({ query, outcome: textOf(expected) });
+      const kind = actual.startsWith("refused") || actual === "pass" ? actual : "routed";
+      seen.set(kind, (seen.get(kind) ?? 0) + 1);
+      if (typeof expected === "object" && "shares" in expected) {
+        const picked = `${addressFromKeyBytes(route.backendAddress)} ${route.backendPort}`;
+        expect([...expected.shares.keys()]).toContain(picked);
+      }
+      compared++;
+    }
+  });
+  fc.assert(property, { seed, numRuns: QUERIES / QUERIES_OF_A_MESH });
+  expect(compared).toBeGreaterThanOrEqual(QUERIES);
+  // The meshes are such that every fate comes up.
+  for (const reason of [
+    "no_port",
+    "no_endpoint",
+    "no_healthy_endpoint",
+    "no_local_endpoint",
+    "no_address",
+    "remote_network",
+    "waypoint_unsupported",
+  ])
+    expect([...seen.keys()]).toContain(`refused ${reason}`);
+  expect(seen.get("routed")).toBeGreaterThan(QUERIES / 50);
+  expect(seen.get("pass")).toBeGreaterThan(QUERIES / 50);
+});
