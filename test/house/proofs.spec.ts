@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 
-const HEADS = ["promise", "sentence", "together", "failure"].map((head) => `| ${head} |`);
+const HEADS = ["promise", "sentence", "together", "failure", "semantic"].map((head) => `| ${head} |`);
 
-describe.each(["proofs.md", "authorization.md"])("%s", (name) => {
+describe.each(["proofs.md", "authorization.md", "routing.md"])("%s", (name) => {
   const lines = readFileSync(join(packageRoot(), "docs", name), "utf8")
     .split("\n")
     .filter((line) => line.startsWith("| ") && !HEADS.some((head) => line.startsWith(head)));

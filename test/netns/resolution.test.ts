@@ -25,8 +25,8 @@ const OUTSIDE = ["shop/outside", "shop/stranger"];
 const PORT = 8080;
 const LISTED = 6379;
 
-const here = { node: "node", locality: { region: "r1", zone: "z1", subzone: "s1" } };
-const away = { node: "elsewhere", locality: { region: "r2", zone: "z2", subzone: "s2" } };
+const here = { network: "net", node: "node", locality: { region: "r1", zone: "z1", subzone: "s1" } };
+const away = { network: "net", node: "elsewhere", locality: { region: "r2", zone: "z2", subzone: "s2" } };
 const waypoint = { address: "10.77.0.99", port: 15008 };
 
 const workload = (name: string, fields: object = {}) => ({ name, namespace: "shop", ...fields });
@@ -65,6 +65,7 @@ const workloads = [
     ...here,
   }),
   workload("guided", { addresses: ["10.78.0.5"], waypoint }),
+  workload("beyond", { addresses: ["10.79.0.5"], network: "elsewhere" }),
   entryAt("leads-on", "10.96.2.20"),
   entryAt("leads-twice", "10.96.2.21"),
   entryAt("at-itself", addresses["shop/outside"][0]),
@@ -101,6 +102,7 @@ const services = [
   service("four", ["10.96.2.3", "fd96::2:3"], ["shop/a"], { ipFamilies: "IPV4_ONLY" }),
   service("six", ["10.96.2.4", "fd96::2:4"], ["shop/a"], { ipFamilies: "IPV6_ONLY" }),
   service("only-ipv4", ["fd96::2:5"], ["shop/b-only-ipv4"], { ports: { 80: PORT, 53: 5353 } }),
+  service("beyond", ["10.96.2.14"], ["shop/beyond"]),
   service("inner", ["10.96.2.20"], ["shop/a"]),
   service("outer", ["10.96.2.21"], ["shop/leads-on"], { ports: { 80: 80, 81: 81 } }),
   service("outermost", ["10.96.2.22"], ["shop/leads-twice"], { ports: { 80: 80 } }),
@@ -299,6 +301,11 @@ describe("endpoints", () => {
   test("ALLOW_ALL takes unhealthy ones", async () => {
     expect(await all("10.96.2.10")).toEqual(["shop/b"]);
   });
+});
+
+test("a service of another network's endpoints, and a workload there, are refused", async () => {
+  await expectRefused("remote_network", () => who("shop/client", "10.96.2.14"));
+  await expectRefused("remote_network", () => who("shop/client", "10.79.0.5", PORT));
 });
 
 describe("locality", () => {
