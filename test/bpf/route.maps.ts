@@ -39,7 +39,7 @@ export function frontend(address: string, port: number, value: Partial<Target>, 
 }
 
 /** What a service says: nothing of ports but this one. */
-export function said(port: number, value: Partial<Target>): [index: number, targets: Entry[]] {
+function said(port: number, value: Partial<Target>): [index: number, targets: Entry[]] {
   const index = 1 + 2 * (targetsMade++ % (TARGETS / 2));
   const first = { ...SAYS_NOTHING, service: value.service ?? 0, reason: Reason.NO_PORT, ports: 1 };
   const listed = { ...SAYS_NOTHING, port, ...value };
