@@ -1593,9 +1593,9 @@ export const maps = {
     type: "ARRAY",
     key: U32,
     value: View,
-    maxEntries: 1024,
+    maxEntries: 256,
     flags: 0,
-    layout: "2344ada6",
+    layout: "e5bb181e",
   },
   rewrites: {
     name: "rewrites",

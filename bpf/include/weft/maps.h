@@ -109,7 +109,7 @@ struct {
 /* index -> who sees which frontend. Nobody writes element 0. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 256);
 	__type(key, __u32);
 	__type(value, struct view);
 } views SEC(".maps");
