@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { AuthzExplanation, AuthzPolicies, StatusResponse } from "../../daemon/admin/answers.js";
 import type { Peer } from "../../lab/peer.js";
 import { slowness, until } from "../../lab/wait.js";
-import { openSockets } from "./sockets.js";
+import { builtHand, openSockets } from "./sockets.js";
 import { createWorld, type Knobs, targetPort, vip, type World, webPort } from "./world.js";
 
 let world: World;
@@ -175,6 +175,21 @@ test("IP options and extension headers evade no rule", async () => {
   } finally {
     await sockets.kill();
   }
+});
+
+test("a SYN in pieces evades no rule", async () => {
+  const { other } = world.peers;
+  const pieces = builtHand("pieces");
+  const arrive = async (...argv: string[]) =>
+    (await world.lab.exec(other.pod, [pieces, ...argv, `${targetPort}`])).stdout.trim();
+  const both = async () => [
+    await arrive("4", "10.77.0.12", "10.77.0.21"),
+    await arrive("6", "fd77::12", "fd77::21"),
+  ];
+  await push({}, isOpen(other));
+  expect(await both()).toEqual(["accepted", "accepted"]);
+  await push({ policies: [denyOther] }, isRefused(other));
+  expect(await both()).toEqual(["refused", "refused"]);
 });
 
 test("a dry-run policy changes nothing, and log and metric say what it would have done", async () => {

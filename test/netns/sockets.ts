@@ -7,12 +7,15 @@ import { packageRoot } from "../../daemon/base/package-root.js";
 import type { Lab, Pod } from "../../lab/lab.js";
 import type { RunningProcess } from "../../lab/process.js";
 
-const build = join(packageRoot(), "build", "test", "sockets");
+/** A program of this folder's C sources, built. */
+export function builtHand(name: "sockets" | "pieces" | "without-ipv6"): string {
+  execFileSync("make", ["-s", "-C", join(packageRoot(), "test", "netns")]);
+  return join(packageRoot(), "build", "test", name);
+}
 
 /** Starts it in a pod; its sockets are governed there. */
 export async function openSockets(lab: Lab, pod: Pod): Promise<Sockets> {
-  execFileSync("make", ["-s", "-C", join(packageRoot(), "test", "netns")]);
-  return new Sockets(await lab.spawn(pod, [build], { arm: "mesh" }));
+  return new Sockets(await lab.spawn(pod, [builtHand("sockets")], { arm: "mesh" }));
 }
 
 export class Sockets {

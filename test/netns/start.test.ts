@@ -2,10 +2,10 @@ import { mkdirSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { freePort, program } from "../../lab/mesh.js";
-import { check, type RunResult, run } from "../../lab/process.js";
+import { type RunResult, run } from "../../lab/process.js";
+import { builtHand } from "./sockets.js";
 
 let lab: Lab;
 beforeAll(async () => {
@@ -115,9 +115,7 @@ describe("weftd says in one line what it lacks and how to mend it, and ends", ()
     });
 
     test("that the kernel speaks", async () => {
-      await check(["make", "-s", "-C", join(packageRoot(), "test", "netns")]);
-      const withoutIpv6 = join(packageRoot(), "build", "test", "without-ipv6");
-      const refused = await run([withoutIpv6, ...argv("[::1]:0")]);
+      const refused = await run([builtHand("without-ipv6"), ...argv("[::1]:0")]);
       expectOneLine(
         refused,
         1,
