@@ -162,20 +162,20 @@ describe("a map that is outgrown", () => {
     await start(1_000_000, { ...base, workloads: [web, db, ...strangers(10_000)] });
     const { maxEntries } = maps.slots;
     const endpoints = (version: number) =>
-      Array.from({ length: 4096 }, (_, i) =>
+      Array.from({ length: 1024 }, (_, i) =>
         pod(`e${i}`, {
           addresses: [`10.8.${i >> 8}.${i & 255}`],
           capacity: 1 + version,
           serves: { "default/web": "80:8080" },
         }),
       );
-    // Every push needs a new run of 8,192, because the one before may still be read.
+    // Every push needs a new run of 2,048, because the one before may still be read.
     for (let version = 0; version < 3; version++) await apply({ workloads: endpoints(version) });
     expect(kernel.generation).toBe(1);
     await apply({ workloads: endpoints(3) });
     expect(kernel.generation).toBe(2);
     expect(kernel.kernel.slots.info.maxEntries).toBeGreaterThan(maxEntries);
-    expect(compiler.sizes().slots).toBe(8192);
+    expect(compiler.sizes().slots).toBe(2048);
     expect(view()).toEqual(await wanted());
   });
 });
