@@ -19,6 +19,9 @@ import type { Parts } from "../parts.js";
 import { type PolicyChange, renamed } from "./change.js";
 import { localOwners, type SeenPair } from "./pairs.js";
 
+/** Policies, and entries of maps, between two turns of other work. */
+const AT_ONCE = 1024;
+
 type Asked = Pick<Parts, "store" | "pods" | "compiler" | "dataplane" | "config">;
 
 /** What of a moment's mesh decides the verdicts on some connections to this node's pods. */
@@ -126,12 +129,16 @@ function* compile(
     for (const { reason } of compiled.rejections) rejections.push(reason);
   };
   const gone = new Set(change.removed);
-  take({
-    workloads: resources.workloads.map((workload) => renamed(workload, change)),
-    policies: [...resources.policies.filter((policy) => !gone.has(policyKey(policy))), ...change.policies],
-    policiesSynced: true,
-    workloadsSynced: true,
-  });
+  const policies = [
+    ...resources.policies.filter((policy) => !gone.has(policyKey(policy))),
+    ...change.policies,
+  ];
+  for (let at = 0; at < policies.length; at += AT_ONCE) {
+    take({ policies: policies.slice(at, at + AT_ONCE) });
+    yield;
+  }
+  const workloads = resources.workloads.map((workload) => renamed(workload, change));
+  take({ workloads, policiesSynced: true, workloadsSynced: true });
   yield;
   for (let count = 1; count <= resources.pods.length; count++) {
     take({ pods: resources.pods.slice(0, count) });
@@ -142,8 +149,8 @@ function* compile(
 
 function* fill(compiler: Compiler, scratch: Scratch): Generator<void, Result<void>> {
   for (const operations of compiler.snapshot()) {
-    for (let at = 0; at < operations.length; at += FILLED_AT_ONCE) {
-      const [failure] = scratch.fill(operations.slice(at, at + FILLED_AT_ONCE));
+    for (let at = 0; at < operations.length; at += AT_ONCE) {
+      const [failure] = scratch.fill(operations.slice(at, at + AT_ONCE));
       // A table that lacks an entry would say of itself that it denies.
       if (failure !== undefined) return failed(failure.error);
       yield;
@@ -151,5 +158,3 @@ function* fill(compiler: Compiler, scratch: Scratch): Generator<void, Result<voi
   }
   return ok(undefined);
 }
-
-const FILLED_AT_ONCE = 1024;
