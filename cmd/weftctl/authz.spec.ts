@@ -94,8 +94,8 @@ it("tries policies, and says who would be refused and who admitted, by what, and
     "default/no-cart (new) would guard default/web",
     "note: default/no-cart: spec.rules[0].to[0].operation.paths: L7, left out: what else the rule says is denied",
     "note: policy default/no-cart is assumed",
-    "seen: 2 pairs by open connections, 1 more by the access log since 2024-09-14T08:00:00.000Z, which is off: 'weftctl accesslog enable' makes attempts and their ports known; 1 more by counters, without a port",
-    "not judged: 1 pairs of the node itself, which pass in any case",
+    "pairs seen: 2 by open connections, 1 more by the access log since 2024-09-14T08:00:00.000Z, which is off: 'weftctl accesslog enable' makes attempts and their ports known; 1 more by counters, without a port",
+    "not judged: 1 of the node itself, which pass in any case",
     "1 would be refused, 1 newly admitted, 2 allowed and 0 refused as before; nothing was changed",
     "",
   ]);

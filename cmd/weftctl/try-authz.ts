@@ -115,11 +115,11 @@ function lookedText(looked: AuthzTrial["looked"]): string {
     : ", which is off: 'weftctl accesslog enable' makes attempts and their ports known";
   const rest = [
     [looked.byNode, "of the node itself, which pass in any case"],
-    [looked.unnamed, "of the counters whose source has no name any more"],
+    [looked.unnamed, "of the counters, whose source nobody can name"],
     [looked.omitted, "for which there was no room"],
   ] as const;
   return [
-    `seen: ${looked.open} pairs by open connections, ${looked.logged} more by the access log${log}${off}; ${looked.counted} more by counters, without a port`,
-    ...rest.filter(([count]) => count > 0).map(([count, what]) => `not judged: ${count} pairs ${what}`),
+    `pairs seen: ${looked.open} by open connections, ${looked.logged} more by the access log${log}${off}; ${looked.counted} more by counters, without a port`,
+    ...rest.filter(([count]) => count > 0).map(([count, what]) => `not judged: ${count} ${what}`),
   ].join("\n");
 }
