@@ -145,7 +145,8 @@ fuzz: build ## look for inputs that decoders, compiler and parsers do not stand 
 bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
 	@$(SUDO) npx --no-install tsx test/bench/main.ts sync
 
-bench-authz: build packages ## a verdict with 1 to 10,000 rules, and compiling 10,000 policies
+bench-authz: build packages ## a verdict with 1 to 10,000 rules, compiling 10,000 policies, a flood at each hook
+	@$(MAKE) -C test/bench
 	@$(SUDO) npx --no-install tsx test/bench/main.ts authz
 
 bench: build packages ## weft against no weft: throughput, connection rate, latency; writes out/bench/*.json

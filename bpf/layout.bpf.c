@@ -17,6 +17,8 @@ LAYOUT_ENUM(connected);
 LAYOUT_ENUM(term_flag);
 LAYOUT_ENUM(direction);
 LAYOUT_ENUM(outcome);
+LAYOUT_ENUM(early_hook);
+LAYOUT_ENUM(hit_kind);
 LAYOUT_ENUM(event_kind);
 LAYOUT_ENUM(reason);
 

@@ -15,6 +15,7 @@ import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
 import { Dataplane } from "./bpf/dataplane.js";
+import type { EarlyOptions } from "./bpf/early-hooks.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock } from "./bpf/lock.js";
@@ -106,7 +107,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     instruments,
     names: compiler.names,
     counters: counterSource({ dataplane, compiler }),
-    state: stateSource({ ...enforcement, xds, compiler }),
+    state: stateSource({ ...enforcement, xds, compiler, dataplane }),
     accessLog,
     log: logs.lines,
     build: version,
@@ -161,12 +162,22 @@ function openKernel(config: Config, open: OpenParts): Result<Kernel> {
   if (!lock.ok) return lock;
   open.add(() => lock.value.close());
   const objects = join(packageRoot(), "build", "bpf");
-  const dataplane = Dataplane.open(native, environment.value, objects, config.mapLimit);
+  const dataplane = Dataplane.open(native, environment.value, objects, config.mapLimit, earlyOf(config));
   if (!dataplane.ok) return dataplane;
   const node = nodeSettings(native, config, findCgroup2(readFileSync("/proc/self/mountinfo", "utf8")));
   if (!node.ok) return node;
-  dataplane.value.changeSettings(node.value);
+  dataplane.value.changeSettings({ ...node.value, xdpReset: config.xdpDeny === "reset" ? 1 : 0 });
   return ok({ native, dataplane: dataplane.value, environment: environment.value });
+}
+
+/** The hook that is to judge before the guard. */
+function earlyOf({ authzHook, xdpInterface, xdpDeny, hostNetns }: Config): EarlyOptions {
+  return {
+    hook: authzHook === "sk_lookup" ? undefined : authzHook,
+    interfaces: xdpInterface,
+    resets: xdpDeny === "reset",
+    hostNetns,
+  };
 }
 
 function openAccessLog(
@@ -209,7 +220,7 @@ interface Subscribed {
 /** A client whose updates go through the reconciler; the first complete configuration governs as a new generation. */
 function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Deferred<WeftError>): XdsClient {
   const { native, dataplane, instruments, version } = parts;
-  const { reconciler } = parts.enforcement;
+  const { pods, reconciler } = parts.enforcement;
   const trim = () => native.trimMemory();
   return createXdsClient({
     ...controlPlaneOf(config),
@@ -231,6 +242,8 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
         log.warn(describe(lack));
         logVerifier(log, lack);
       }
+      // Early hooks are attached when there is what they call.
+      await pods.check();
       collectSoon(trim);
       return true;
     },

@@ -43,7 +43,29 @@ export interface LinkInfo {
   /** Inode of the network namespace; 0 once it is gone. Netns links only. */
   readonly netnsInode?: number;
   readonly cgroupId?: bigint;
+  /** Index of the interface in its namespace; 0 once it is gone. Links of interfaces only. */
   readonly ifindex?: number;
+}
+
+export interface NetnsInterface {
+  readonly name: string;
+  readonly index: number;
+  /** ARPHRD_* of linux/if_arp.h. */
+  readonly type: number;
+  /** Without prefix lengths or zones. */
+  readonly addresses: readonly string[];
+}
+
+/** ARPHRD_ETHER: its frames begin with an Ethernet header. */
+export const ETHERNET = 1;
+
+export interface NetnsState {
+  readonly interfaces: readonly NetnsInterface[];
+  /** Whether it forwards at all; single interfaces may differ. */
+  readonly forwardsIpv4: boolean;
+  readonly forwardsIpv6: boolean;
+  /** Ids of the programs on its hook sk_lookup, at most 64. */
+  readonly lookupPrograms: readonly number[];
 }
 
 /** A batch as the kernel gave it: `count` keys and values laid end to end. */
@@ -73,6 +95,8 @@ export const AttachType = {
   traceRawTp: 23,
   skLookup: 36,
   xdp: 37,
+  /** Linux 6.6 */
+  tcxIngress: 46,
 } as const;
 
 /**
@@ -238,6 +262,8 @@ export interface Native {
     interfaceName: string,
     options: { netnsPath?: string; mode: "native" | "generic" },
   ): BpfLink;
+  /** tcx ingress (Linux 6.6; BpfError EINVAL before), beside whatever else hangs there; netnsPath as linkXdp() has it. */
+  linkTcx(program: BpfProgram, interfaceName: string, options?: { netnsPath?: string }): BpfLink;
   /** Attaches to the tracepoint that the program names (tp_btf), of the whole machine. */
   linkTracepoint(program: BpfProgram): BpfLink;
   /** A link that readIterator() reads, any number of times. */
@@ -250,6 +276,8 @@ export interface Native {
    * one a listener may be found in its place. Gives 0 or an errno for each: ENOENT when there is no such socket any more, EOPNOTSUPP where the kernel cannot. Rejects with BpfError when it could not ask.
    */
   destroySockets(requests: Uint8Array, netnsPath?: string): Promise<number[]>;
+  /** What is to be seen of the given network namespace (the current one when absent). Rejects with BpfError. */
+  readNetns(netnsPath?: string): Promise<NetnsState>;
   /** At most `maxBatch` records a call (default 512), at most `latencyMs` late (default 20). */
   openRingBuffer(
     map: BpfMap,

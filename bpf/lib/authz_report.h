@@ -15,10 +15,9 @@ static __always_inline __u32 policy_of_term(__u32 table, __u32 term)
 	return origin ? origin->policy : 0;
 }
 
-static __always_inline void count_policy_hit(__u32 policy, __u32 destination, bool dry_run)
+static __always_inline void count_policy_hit(__u32 policy, __u32 destination, enum hit_kind kind)
 {
-	struct policy_hit_key key = {
-	    .policy = policy, .destination = destination, .dry_run = dry_run};
+	struct policy_hit_key key = {.policy = policy, .destination = destination, .kind = kind};
 	struct counter *counter = bpf_map_lookup_elem(&policy_hits, &key);
 	struct counter zero = {};
 
@@ -68,6 +67,7 @@ static __always_inline void record_verdict(const struct verdict *verdict, __u32 
 	event->policy = policy;
 	event->reason = reason;
 	event->state = verdict->state;
+	event->early = verdict->early;
 	bpf_ringbuf_submit(event, 0);
 }
 
@@ -119,7 +119,7 @@ __attribute__((noinline)) __u32 report_dry_run(const struct verdict *verdict, __
 	/* The terms of one policy stand together: one match of it is one hit. */
 	if (policy == last_policy)
 		return policy;
-	count_policy_hit(policy, verdict->workload, true);
+	count_policy_hit(policy, verdict->workload, HIT_DRY_RUN);
 	record_verdict(verdict, source, EVENT_DRY_RUN, 0, policy);
 	return policy;
 }
@@ -149,6 +149,29 @@ __attribute__((noinline)) __u32 report_dry_run_chunk(const struct verdict *verdi
 	return policy;
 }
 
+/* Tells of a denial. What an early hook denies may never have become a connection (nobody has
+ * looked at its checksum), so that it is kept apart from those that would have. */
+static __always_inline void report_denial(const struct verdict *verdict, __u32 source)
+{
+	__u32 policy = name_policy(verdict);
+
+	if (verdict->early) {
+		count_policy_hit(policy, verdict->workload, HIT_EARLY);
+	} else {
+		count_policy_hit(policy, verdict->workload, HIT_DENIED);
+		count_failure(source, verdict->workload, 0, DIRECTION_INBOUND, OUTCOME_DENY);
+	}
+	record_verdict(verdict, source, EVENT_DENIED, verdict->reason, policy);
+}
+
+/* Tells of a denial by an early hook. */
+__attribute__((noinline)) int report_early(const struct verdict *verdict)
+{
+	if (verdict)
+		report_denial(verdict, source_of(verdict));
+	return 0;
+}
+
 /* Tells of a verdict that is not a plain admission. */
 __attribute__((noinline)) int report_verdict(const struct verdict *verdict)
 {
@@ -163,12 +186,8 @@ __attribute__((noinline)) int report_verdict(const struct verdict *verdict)
 		policy = report_dry_run_chunk(verdict, source, lowest_bit(chunks), policy);
 		chunks &= chunks - 1;
 	}
-	if (verdict->allowed)
-		return 0;
-	policy = name_policy(verdict);
-	count_policy_hit(policy, verdict->workload, false);
-	count_failure(source, verdict->workload, 0, DIRECTION_INBOUND, OUTCOME_DENY);
-	record_verdict(verdict, source, EVENT_DENIED, verdict->reason, policy);
+	if (!verdict->allowed)
+		report_denial(verdict, source);
 	return 0;
 }
 

@@ -33,7 +33,8 @@ export function readReasons(map: BpfMap): ReasonCount[] {
 export interface PolicyHitCount {
   readonly policy: number;
   readonly destination: number;
-  readonly dryRun: boolean;
+  /** enum hit_kind */
+  readonly kind: number;
   readonly count: bigint;
 }
 
@@ -44,7 +45,7 @@ export function readPolicyHits(map: BpfMap): PolicyHitCount[] {
     return {
       policy: key.policy,
       destination: key.destination,
-      dryRun: key.dryRun !== 0,
+      kind: key.kind,
       count: Counter.decode(values, index * Counter.size).count,
     };
   });

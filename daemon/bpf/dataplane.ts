@@ -20,6 +20,7 @@ import {
 } from "./counters.js";
 import { sweepDatagrams } from "./datagram-sweep.js";
 import { denyPods } from "./denial.js";
+import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
 import {
   type Enrollment,
   enrollmentBytes,
@@ -27,7 +28,6 @@ import {
   readEnrollments,
   removeEnrollment,
   restoreEnrollment,
-  writeEnrollment,
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
 import { type Generation, loadGeneration, tracedBy } from "./generation.js";
@@ -40,13 +40,14 @@ import {
   holds,
   isGrowing,
 } from "./growing-maps.js";
-import { Growth, makeMap } from "./growth.js";
+import { Growth } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, TRACE_HOOKS } from "./hooks.js";
 import { AuthzQuestion, type MapName, maps, type Settings } from "./maps.gen.js";
-
+import { NamespaceSurvey } from "./namespace-survey.js";
 import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
+import { rememberPod } from "./pod-names.js";
 import { listConnections, type OpenConnections, Scratch } from "./scratch.js";
 import { NOTHING_SWEPT, type Swept, sweepSockets } from "./socket-sweep.js";
 import { openState, type StateMaps } from "./state.js";
@@ -68,6 +69,9 @@ export class Dataplane {
   #growth: Growth | undefined;
   /** Entries of the long-lived maps that fill by use, as last counted. */
   #fills: Partial<Record<MapName, number>> = {};
+  readonly early: EarlyHooks;
+  /** To look after each enrolment, and now and then. */
+  readonly survey: NamespaceSurvey;
 
   private constructor(
     native: Native,
@@ -76,6 +80,7 @@ export class Dataplane {
     entryLimit: number,
     pins: Pins,
     state: StateMaps,
+    early: EarlyOptions,
   ) {
     this.#native = native;
     this.#environment = environment;
@@ -86,6 +91,12 @@ export class Dataplane {
     this.#parts = COUNTERS.flatMap((name) =>
       pins.parts(name).map((path) => ({ name, map: native.openPinnedMap(path) })),
     );
+    this.early = new EarlyHooks(native, pins, early);
+    this.survey = new NamespaceSurvey({
+      ...{ native, pins, early: this.early },
+      pods: () => this.enrollments(),
+      maps: () => (this.installed ? this.#state : undefined),
+    });
   }
 
   /**
@@ -97,6 +108,7 @@ export class Dataplane {
     environment: Environment,
     objects: string,
     entryLimit: number,
+    early: EarlyOptions = NO_EARLY_HOOK,
   ): Result<Dataplane> {
     const pins = new Pins(environment.bpffs);
     try {
@@ -106,7 +118,7 @@ export class Dataplane {
     }
     const state = openState(native, pins, objects);
     if (!state.ok) return state;
-    return ok(new Dataplane(native, environment, objects, entryLimit, pins, state.value));
+    return ok(new Dataplane(native, environment, objects, entryLimit, pins, state.value, early));
   }
 
   /** Whether this daemon's own generation governs. */
@@ -119,9 +131,9 @@ export class Dataplane {
     return this.#generation?.number ?? 0;
   }
 
-  /** What the generation that governs goes on without, because the kernel refuses it. */
+  /** What weft goes on without, because the kernel has not or refuses it. */
   get lacks(): readonly WeftError[] {
-    return this.#generation?.lacks ?? [];
+    return [...(this.#generation?.lacks ?? []), ...(this.early.lack === undefined ? [] : [this.early.lack])];
   }
 
   /**
@@ -258,8 +270,10 @@ export class Dataplane {
     try {
       const enrollment = { ...pod, cookie: netns.cookie };
       const before = enrollmentBytes(this.#state.pod_info, netns.cookie);
-      const remembered = this.#remember(enrollment);
+      const names = { native: this.#native, pins: this.#pins, objects: this.#objects };
+      const remembered = rememberPod({ ...names, entryLimit: this.#entryLimit }, this.#state, enrollment);
       if (!remembered.ok) return remembered;
+      this.#state = remembered.value;
       const guarded = attachGuard(this.#native, this.#pins, this.#state, netns);
       if (guarded.ok) return ok(enrollment);
       restoreEnrollment(this.#state.pod_info, netns.cookie, before);
@@ -269,25 +283,9 @@ export class Dataplane {
     }
   }
 
-  /** No program reads the names, so that their map is made larger at any time. */
-  #remember(enrollment: Enrollment): Result<void> {
-    const map = this.#state.pod_info;
-    const written = writeEnrollment(map, enrollment);
-    const { maxEntries } = map.info;
-    if (written.ok || written.error.code !== "PODS_FULL" || maxEntries >= this.#entryLimit) return written;
-    const entries = Math.min(2 * maxEntries, this.#entryLimit);
-    const larger = makeMap(this.#native, this.#objects, this.#state, "pod_info", entries);
-    if (!larger.ok) return larger;
-    const { keys, values, count } = map.entries();
-    larger.value.updateBatch(keys, values, count);
-    this.#pins.putInPlace(this.#pins.state("pod_info"), (fresh) => larger.value.pin(fresh));
-    this.#state = { ...this.#state, pod_info: larger.value };
-    map.close();
-    return writeEnrollment(larger.value, enrollment);
-  }
-
-  /** Takes the verdict hook and the names off a namespace. */
+  /** Takes the hooks and the names off a namespace. */
   forget(cookie: bigint): void {
+    this.early.detach(cookie);
     detachGuard(this.#native, this.#pins, cookie);
     removeEnrollment(this.#state.pod_info, cookie);
     this.#state.connected_pods.delete(maps.connected_pods.key.encode(cookie));
@@ -351,7 +349,11 @@ export class Dataplane {
 
   hooks(): AttachedHook[] {
     const traced = this.#generation === undefined ? TRACE_HOOKS : tracedBy(this.#generation);
-    return attachedHooks(this.#native, this.#pins, this.#environment.cgroup, traced, this.enrollments());
+    const { cgroup } = this.#environment;
+    return [
+      ...attachedHooks(this.#native, this.#pins, cgroup, traced, this.enrollments()),
+      ...this.early.attached(),
+    ];
   }
 
   openEvents(onRecords: (records: Buffer[]) => void): RingBuffer {

@@ -97,8 +97,8 @@ export function describeLink(native: Native, path: string): BpfLink["info"] | un
   }
 }
 
-/** The cgroup or namespace of a link has ended, and the kernel has detached the link itself. */
-function isGone(error: unknown): boolean {
+/** The cgroup, namespace or interface of a link has ended, and the kernel has detached the link itself. */
+export function isGone(error: unknown): boolean {
   return (error as BpfError).code === "ENOLINK";
 }
 

@@ -12,12 +12,20 @@ export const OBJECTS = [
   "explain",
   "ends",
   "drops",
+  "forward",
+  "xdp",
 ] as const;
 
 export type ObjectName = (typeof OBJECTS)[number];
 
 /** Those that a generation may be without: their types of programs are not allowed everywhere. */
-export const SPARABLE_OBJECTS = ["sweep", "ends", "drops"] as const satisfies readonly ObjectName[];
+export const SPARABLE_OBJECTS = [
+  "sweep",
+  "ends",
+  "drops",
+  "forward",
+  "xdp",
+] as const satisfies readonly ObjectName[];
 
 export interface CgroupHook {
   /** Name of the link's pin and in `status`. */
@@ -45,6 +53,17 @@ export const GUARD_PROGRAM = "weft_guard";
 
 /** Iterator that lists a pod's inbound connections. Of no generation: loaded when somebody asks. */
 export const LIST_CONNECTIONS = "weft_list_tcp";
+
+/** A hook before the guard, of which the operator may choose one. */
+export type EarlyHook = "tc" | "xdp";
+
+/** Of each its program, for all pods, and the array that its stubs call through. */
+export const EARLY_PROGRAMS: Readonly<
+  Record<EarlyHook, { readonly program: string; readonly array: "early_tc" | "early_xdp" }>
+> = {
+  tc: { program: "weft_forward", array: "early_tc" },
+  xdp: { program: "weft_xdp", array: "early_xdp" },
+};
 
 /** Judges a connection that is only asked about. */
 export const EXPLAIN_AUTHZ = "weft_explain_authz";

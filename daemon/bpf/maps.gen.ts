@@ -174,6 +174,34 @@ export const outcomeNames: Readonly<Record<number, string>> = {
   5: "given_up",
 };
 
+/** enum early_hook */
+export const EarlyHook = {
+  NONE: 0,
+  TC: 1,
+  XDP: 2,
+} as const;
+export type EarlyHook = (typeof EarlyHook)[keyof typeof EarlyHook];
+/** `EarlyHook` in lower case, for labels and logs. */
+export const earlyHookNames: Readonly<Record<number, string>> = {
+  0: "none",
+  1: "tc",
+  2: "xdp",
+};
+
+/** enum hit_kind */
+export const HitKind = {
+  DENIED: 0,
+  DRY_RUN: 1,
+  EARLY: 2,
+} as const;
+export type HitKind = (typeof HitKind)[keyof typeof HitKind];
+/** `HitKind` in lower case, for labels and logs. */
+export const hitKindNames: Readonly<Record<number, string>> = {
+  0: "denied",
+  1: "dry_run",
+  2: "early",
+};
+
 /** enum event_kind */
 export const EventKind = {
   CLOSED: 1,
@@ -227,10 +255,14 @@ export const Reason = {
   CONNECTION_EVICTED: 32,
   AUTHZ_STRAY: 33,
   CHAINED_NOWHERE: 34,
+  TC_DENIED: 35,
+  XDP_DENIED: 36,
+  EARLY_PASSED: 37,
+  EARLY_UNREADABLE: 38,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** How many values `Reason` has. */
-export const REASON_COUNT = 35;
+export const REASON_COUNT = 39;
 /** `Reason` in lower case, for labels and logs. */
 export const reasonNames: Readonly<Record<number, string>> = {
   0: "not_enrolled",
@@ -268,6 +300,10 @@ export const reasonNames: Readonly<Record<number, string>> = {
   32: "connection_evicted",
   33: "authz_stray",
   34: "chained_nowhere",
+  35: "tc_denied",
+  36: "xdp_denied",
+  37: "early_passed",
+  38: "early_unreadable",
 };
 
 function putU64Array(view: Buffer, offset: number, values: readonly bigint[], length: number, field: string): void {
@@ -394,6 +430,7 @@ export interface ConnectionEvent {
   readonly policy: number;
   readonly reason: number;
   readonly state: number;
+  readonly early: number;
   readonly srttUs: number;
   readonly minRttUs: number;
   readonly retransmits: number;
@@ -424,7 +461,8 @@ export const ConnectionEvent: Codec<ConnectionEvent> = {
     view.writeUInt32LE(value.service, offset + 96);
     view.writeUInt32LE(value.policy, offset + 100);
     view.writeUInt32LE(value.reason, offset + 104);
-    view.writeUInt32LE(value.state, offset + 108);
+    view.writeUInt16LE(value.state, offset + 108);
+    view.writeUInt16LE(value.early, offset + 110);
     view.writeUInt32LE(value.srttUs, offset + 112);
     view.writeUInt32LE(value.minRttUs, offset + 116);
     view.writeUInt32LE(value.retransmits, offset + 120);
@@ -450,7 +488,8 @@ export const ConnectionEvent: Codec<ConnectionEvent> = {
       service: view.readUInt32LE(offset + 96),
       policy: view.readUInt32LE(offset + 100),
       reason: view.readUInt32LE(offset + 104),
-      state: view.readUInt32LE(offset + 108),
+      state: view.readUInt16LE(offset + 108),
+      early: view.readUInt16LE(offset + 110),
       srttUs: view.readUInt32LE(offset + 112),
       minRttUs: view.readUInt32LE(offset + 116),
       retransmits: view.readUInt32LE(offset + 120),
@@ -612,6 +651,7 @@ export interface Verdict {
   readonly sourcePort: number;
   readonly port: number;
   readonly state: number;
+  readonly early: number;
   readonly allowed: number;
   readonly reason: number;
   readonly workload: number;
@@ -632,7 +672,8 @@ export const Verdict: Codec<Verdict> = {
     putBytes(view, offset + 16, value.destination, 16, "verdict.destination");
     view.writeUInt16BE(value.sourcePort, offset + 32);
     view.writeUInt16BE(value.port, offset + 34);
-    view.writeUInt32LE(value.state, offset + 36);
+    view.writeUInt16LE(value.state, offset + 36);
+    view.writeUInt16LE(value.early, offset + 38);
     view.writeUInt32LE(value.allowed, offset + 40);
     view.writeUInt32LE(value.reason, offset + 44);
     view.writeUInt32LE(value.workload, offset + 48);
@@ -648,7 +689,8 @@ export const Verdict: Codec<Verdict> = {
       destination: takeBytes(view, offset + 16, offset + 32),
       sourcePort: view.readUInt16BE(offset + 32),
       port: view.readUInt16BE(offset + 34),
-      state: view.readUInt32LE(offset + 36),
+      state: view.readUInt16LE(offset + 36),
+      early: view.readUInt16LE(offset + 38),
       allowed: view.readUInt32LE(offset + 40),
       reason: view.readUInt32LE(offset + 44),
       workload: view.readUInt32LE(offset + 48),
@@ -716,7 +758,7 @@ export const PodInfo: Codec<PodInfo> = {
   },
 };
 
-/** struct settings, 40 bytes */
+/** struct settings, 48 bytes */
 export interface Settings {
   readonly accessLog: number;
   readonly authzOff: number;
@@ -724,13 +766,14 @@ export interface Settings {
   readonly authzNode: number;
   readonly endsTraced: number;
   readonly dropsTraced: number;
+  readonly xdpReset: number;
   readonly hostNetns: bigint;
   readonly podsCgroup: bigint;
 }
 export const Settings: Codec<Settings> = {
-  size: 40,
+  size: 48,
   encode(value) {
-    const view = Buffer.allocUnsafe(40);
+    const view = Buffer.allocUnsafe(48);
     Settings.encodeInto(value, view, 0);
     return view;
   },
@@ -741,11 +784,16 @@ export const Settings: Codec<Settings> = {
     view.writeUInt32LE(value.authzNode, offset + 12);
     view.writeUInt32LE(value.endsTraced, offset + 16);
     view.writeUInt32LE(value.dropsTraced, offset + 20);
-    view.writeBigUInt64LE(value.hostNetns, offset + 24);
-    view.writeBigUInt64LE(value.podsCgroup, offset + 32);
+    view.writeUInt32LE(value.xdpReset, offset + 24);
+    view[offset + 28] = 0;
+    view[offset + 29] = 0;
+    view[offset + 30] = 0;
+    view[offset + 31] = 0;
+    view.writeBigUInt64LE(value.hostNetns, offset + 32);
+    view.writeBigUInt64LE(value.podsCgroup, offset + 40);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 40);
+    const view = viewOf(bytes, offset, 48);
     return {
       accessLog: view.readUInt32LE(offset),
       authzOff: view.readUInt32LE(offset + 4),
@@ -753,8 +801,9 @@ export const Settings: Codec<Settings> = {
       authzNode: view.readUInt32LE(offset + 12),
       endsTraced: view.readUInt32LE(offset + 16),
       dropsTraced: view.readUInt32LE(offset + 20),
-      hostNetns: view.readBigUInt64LE(offset + 24),
-      podsCgroup: view.readBigUInt64LE(offset + 32),
+      xdpReset: view.readUInt32LE(offset + 24),
+      hostNetns: view.readBigUInt64LE(offset + 32),
+      podsCgroup: view.readBigUInt64LE(offset + 40),
     };
   },
 };
@@ -1384,7 +1433,7 @@ export const Traffic: Codec<Traffic> = {
 export interface PolicyHitKey {
   readonly policy: number;
   readonly destination: number;
-  readonly dryRun: number;
+  readonly kind: number;
 }
 export const PolicyHitKey: Codec<PolicyHitKey> = {
   size: 16,
@@ -1396,7 +1445,7 @@ export const PolicyHitKey: Codec<PolicyHitKey> = {
   encodeInto(value, view, offset) {
     view.writeUInt32LE(value.policy, offset);
     view.writeUInt32LE(value.destination, offset + 4);
-    view.writeUInt32LE(value.dryRun, offset + 8);
+    view.writeUInt32LE(value.kind, offset + 8);
     view[offset + 12] = 0;
     view[offset + 13] = 0;
     view[offset + 14] = 0;
@@ -1407,7 +1456,7 @@ export const PolicyHitKey: Codec<PolicyHitKey> = {
     return {
       policy: view.readUInt32LE(offset),
       destination: view.readUInt32LE(offset + 4),
-      dryRun: view.readUInt32LE(offset + 8),
+      kind: view.readUInt32LE(offset + 8),
     };
   },
 };
@@ -1516,6 +1565,24 @@ export const maps = {
     flags: 0,
     layout: "7b3bc9cf",
   },
+  early_tc: {
+    name: "early_tc",
+    type: "PROG_ARRAY",
+    key: U32,
+    value: U32,
+    maxEntries: 1,
+    flags: 0,
+    layout: "7b3bc9cf",
+  },
+  early_xdp: {
+    name: "early_xdp",
+    type: "PROG_ARRAY",
+    key: U32,
+    value: U32,
+    maxEntries: 1,
+    flags: 0,
+    layout: "7b3bc9cf",
+  },
   on_destroy: {
     name: "on_destroy",
     type: "PROG_ARRAY",
@@ -1550,7 +1617,16 @@ export const maps = {
     value: Verdict,
     maxEntries: 1,
     flags: 0,
-    layout: "2e3e4f95",
+    layout: "4c430c7b",
+  },
+  workload_pods: {
+    name: "workload_pods",
+    type: "HASH",
+    key: U32,
+    value: U64,
+    maxEntries: 1024,
+    flags: 1,
+    layout: "6e647280",
   },
   node_opens: {
     name: "node_opens",
@@ -1577,7 +1653,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "4687efe8",
+    layout: "857577cf",
   },
   targets: {
     name: "targets",
@@ -1730,16 +1806,16 @@ export const maps = {
     value: Counter,
     maxEntries: 4096,
     flags: 1,
-    layout: "9432e056",
+    layout: "a47b6f42",
   },
   reasons: {
     name: "reasons",
     type: "ARRAY",
     key: U32,
     value: Counter,
-    maxEntries: 35,
+    maxEntries: 39,
     flags: 0,
-    layout: "e86010aa",
+    layout: "fddebc9c",
   },
   sibling_flows: {
     name: "sibling_flows",
@@ -1764,7 +1840,7 @@ export type MapName = keyof typeof maps;
 
 /** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 2097152, layout: "20497f71" },
+  events: { name: "events", size: 2097152, layout: "b2349c58" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
 

@@ -3,7 +3,8 @@
 //   state/<map>-<layout>     long-lived maps, shared by generations of the same layout
 //   state/<map>-<layout>-<n> counters that grew out of a smaller map: what that one holds is read with it
 //   generation-<n>/<name>    configuration maps and programs of one generation
-//   links/<hook>             hooks of the cgroup and of tracepoints; links/guard-<cookie> one an enrolled pod
+//   links/<hook>             hooks of the cgroup and of tracepoints; links/guard-<cookie> one an enrolled pod;
+//                            links/early-<kind>-<cookie>-<ifindex> one an interface
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -15,6 +16,8 @@ export const STATE_MAPS = [
   "settings",
   "guarded",
   "guards",
+  "early_tc",
+  "early_xdp",
   "on_destroy",
   "on_reset",
   "on_drop",
@@ -28,6 +31,20 @@ export const STATE_MAPS = [
   "sibling_flows",
   "connected_pods",
 ] as const;
+
+/** How an early hook is attached; xdp-reset: in the kernel because it is to answer, and not for want of a driver. */
+const EARLY_KINDS = ["tc", "xdp-native", "xdp-generic", "xdp-reset"] as const;
+
+export type EarlyPinKind = (typeof EARLY_KINDS)[number];
+
+/** The link of an early hook, as its pin's name tells it. */
+export interface EarlyPin {
+  readonly kind: EarlyPinKind;
+  readonly cookie: bigint;
+  /** Of the interface. */
+  readonly index: number;
+  readonly path: string;
+}
 
 /** The ring buffer outlives a generation too. */
 export const STATE_RINGS = ["events"] as const;
@@ -121,6 +138,19 @@ export class Pins {
       .map((path) => /\/guard-(\d+)$/.exec(path)?.[1])
       .filter((cookie) => cookie !== undefined)
       .map(BigInt);
+  }
+
+  early(kind: EarlyPinKind, cookie: bigint, index: number): string {
+    return this.#path("links", `early-${kind}-${cookie}-${index}`);
+  }
+
+  /** Links of early hooks. */
+  earlies(): EarlyPin[] {
+    return this.#list("links").flatMap((path) => {
+      const [, name, cookie = "", index] = /\/early-([a-z-]+)-(\d+)-(\d+)$/.exec(path) ?? [];
+      const kind = EARLY_KINDS.find((each) => each === name);
+      return kind === undefined ? [] : [{ kind, cookie: BigInt(cookie), index: Number(index), path }];
+    });
   }
 
   /** Every link there is. */

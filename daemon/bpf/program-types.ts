@@ -45,6 +45,8 @@ const UNSWEPT =
 
 type SparableObject = (typeof SPARABLE_OBJECTS)[number];
 
+const NO_HOOK = "there is no early hook of this kind, whatever --authz-hook says";
+
 const SPARABLE: Readonly<Record<SparableObject, { readonly what: string; readonly consequence: string }>> = {
   sweep: { what: "BPF programs of the types iter/tcp and iter/udp", consequence: UNSWEPT },
   ends: {
@@ -57,6 +59,8 @@ const SPARABLE: Readonly<Record<SparableObject, { readonly what: string; readonl
     consequence:
       "a late segment of a connection that is gone is counted and logged as a denial where a policy would deny it",
   },
+  forward: { what: "BPF programs of type sched_cls", consequence: NO_HOOK },
+  xdp: { what: "BPF programs of type xdp", consequence: NO_HOOK },
 };
 
 /** `r0 = 1; exit`: a verdict that every needed type may give. Code in the first byte, immediate in the last four. */
@@ -85,5 +89,14 @@ export function objectRefused(object: SparableObject, cause: unknown): WeftError
 
 /** The means that the kernel of this type information has. */
 export function closingMeans(btf: string = BTF_PATH): ClosingMeans {
-  return readFileSync(btf).includes("\0bpf_sock_destroy\0") ? "bpf_sock_destroy" : "SOCK_DESTROY";
+  return knows(btf, "bpf_sock_destroy") ? "bpf_sock_destroy" : "SOCK_DESTROY";
+}
+
+/** Whether the kernel of this type information has the hook tcx. */
+export function hasTcx(btf: string = BTF_PATH): boolean {
+  return knows(btf, "BPF_TCX_INGRESS");
+}
+
+function knows(btf: string, name: string): boolean {
+  return readFileSync(btf).includes(`\0${name}\0`);
 }

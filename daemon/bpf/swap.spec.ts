@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
 import type { Generation } from "./generation.js";
-import { CGROUP_HOOKS, GUARD_PROGRAM, TRACE_HOOKS } from "./hooks.js";
+import { CGROUP_HOOKS, EARLY_PROGRAMS, GUARD_PROGRAM, TRACE_HOOKS } from "./hooks.js";
 import { Pins } from "./pins.js";
 import { swapIn } from "./swap.js";
 
@@ -62,6 +62,8 @@ class TestKernel {
     const { native, pins, cgroup } = this;
     const maps = {
       guards: this.#array("guards"),
+      early_tc: this.#array("early_tc"),
+      early_xdp: this.#array("early_xdp"),
       on_destroy: this.#array("on_destroy"),
       on_reset: this.#array("on_reset"),
       on_drop: this.#array("on_drop"),
@@ -77,7 +79,8 @@ class TestKernel {
       return [hook, pin && this.links.get(readFileSync(this.pins.hook(hook), "utf8"))] as const;
     });
     const traced = TRACE_HOOKS.map(({ hook, array }) => [hook, this.called.get(array)] as const);
-    return { guard: this.called.get("guards"), ...Object.fromEntries([...cgroup, ...traced]) };
+    const early = EARLY.map(({ array }) => [array, this.called.get(array)] as const);
+    return { guard: this.called.get("guards"), ...Object.fromEntries([...early, ...cgroup, ...traced]) };
   }
 
   #array(name: string): BpfMap {
@@ -132,7 +135,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const names = [GUARD_PROGRAM, ...[...CGROUP_HOOKS, ...TRACE_HOOKS].map((hook) => hook.program)];
+const EARLY = Object.values(EARLY_PROGRAMS);
+const names = [GUARD_PROGRAM, ...[...EARLY, ...CGROUP_HOOKS, ...TRACE_HOOKS].map((hook) => hook.program)];
 
 describe("a swap", () => {
   it("puts what judges in force first, and what routes after", () => {
@@ -140,7 +144,12 @@ describe("a swap", () => {
     expect(kernel.swap(first, undefined).ok).toBe(true);
     kernel.steps.length = 0;
     expect(kernel.swap(kernel.generation(2), 1).ok).toBe(true);
-    expect(kernel.steps.slice(0, 2)).toEqual(["call weft_guard-2", "update weft_sockops-2"]);
+    expect(kernel.steps.slice(0, 4)).toEqual([
+      "call weft_guard-2",
+      "call weft_forward-2",
+      "call weft_xdp-2",
+      "update weft_sockops-2",
+    ]);
     expect(Object.values(kernel.hooks())).toEqual(names.map((name) => `${name}-2`));
   });
 
@@ -158,11 +167,29 @@ describe("a swap", () => {
     const without = kernel.generation(2);
     const programs = new Map([...without.programs].filter(([name]) => !/destroy|reset|drop/.test(name)));
     expect(kernel.swap({ ...without, programs }, 1).ok).toBe(true);
-    expect([...kernel.called.values()].sort()).toEqual([
+    expect(TRACE_HOOKS.map(({ array }) => kernel.called.get(array))).toEqual([
       "weft_destroy-1",
-      "weft_drop-1",
-      "weft_guard-2",
       "weft_reset-1",
+      "weft_drop-1",
+    ]);
+  });
+
+  it("to a generation without an early hook leaves no link of it that would call the former one", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    kernel.links.set("tc", "stub");
+    kernel.links.set("xdp", "stub");
+    writeFileSync(kernel.pins.early("tc", 7n, 2), "tc");
+    writeFileSync(kernel.pins.early("xdp-native", 7n, 2), "xdp");
+    const without = kernel.generation(2);
+    const programs = new Map([...without.programs].filter(([name]) => name !== "weft_forward"));
+    expect(kernel.swap({ ...without, programs }, 1).ok).toBe(true);
+    expect([kernel.called.get("early_tc"), kernel.called.get("early_xdp")]).toEqual([
+      undefined,
+      "weft_xdp-2",
+    ]);
+    expect([kernel.links.has("tc"), kernel.pins.earlies().map(({ kind }) => kind)]).toEqual([
+      false,
+      ["xdp-native"],
     ]);
   });
 

@@ -4,20 +4,31 @@
 import { existsSync, statSync } from "node:fs";
 import type { BpfLink, BpfProgram, Native } from "../../native/index.js";
 import { bpfAttachFailed, failed, ok, type Result } from "../base/errors.js";
+import { removeEarlyLinks, renewEarlyStubs } from "./early-hooks.js";
 import type { Generation } from "./generation.js";
 import { endLink, renewStubs } from "./guard-links.js";
-import { CGROUP_HOOKS, type CgroupHook, GUARD_PROGRAM, TRACE_HOOKS, type TraceHook } from "./hooks.js";
+import {
+  CGROUP_HOOKS,
+  type CgroupHook,
+  EARLY_PROGRAMS,
+  type EarlyHook,
+  GUARD_PROGRAM,
+  TRACE_HOOKS,
+  type TraceHook,
+} from "./hooks.js";
 import { maps } from "./maps.gen.js";
 import type { Pins } from "./pins.js";
 import type { StateMaps } from "./state.js";
 
 const FIRST = maps.guards.key.encode(0);
 
+type CalledArray = "guards" | "early_tc" | "early_xdp" | TraceHook["array"];
+
 export interface SwapOptions {
   readonly native: Native;
   readonly pins: Pins;
   /** `guarded`, and the arrays of programs that stubs call through. */
-  readonly maps: Pick<StateMaps, "guarded" | "guards" | TraceHook["array"]>;
+  readonly maps: Pick<StateMaps, "guarded" | CalledArray>;
   /** The generation that governs, if any. */
   readonly former: number | undefined;
   /** Pods whose guard links get this daemon's stubs; undefined: they have them. */
@@ -37,6 +48,12 @@ export function swapIn(options: SwapOptions, generation: Generation): Result<voi
   try {
     swap.called("guards", GUARD_PROGRAM);
     if (newStubs !== undefined) renewStubs(native, pins, state, newStubs);
+    target = "interfaces";
+    for (const each of ["tc", "xdp"] as const) {
+      hook = each;
+      swap.earlyHook(each);
+    }
+    if (newStubs !== undefined) renewEarlyStubs(native, pins, state);
     target = cgroup;
     for (const each of CGROUP_HOOKS) {
       hook = each.hook;
@@ -71,7 +88,7 @@ class Swap {
   }
 
   /** A program that stubs call through an array. */
-  called(array: "guards" | TraceHook["array"], name: string): void {
+  called(array: CalledArray, name: string): void {
     const map = this.#options.maps[array];
     map.updateProgram(FIRST, this.#programOf(name));
     this.#back.push(() => {
@@ -80,6 +97,18 @@ class Swap {
       else map.updateProgram(FIRST, former);
       former?.close();
     });
+  }
+
+  /** Without a program of this generation nothing may call another's: it reads maps that nobody writes any more. */
+  earlyHook(hook: EarlyHook): void {
+    const { native, pins, maps: state } = this.#options;
+    const { array, program } = EARLY_PROGRAMS[hook];
+    if (this.#generation.programs.has(program)) {
+      this.called(array, program);
+      return;
+    }
+    removeEarlyLinks(native, pins, hook);
+    state[array].delete(FIRST);
   }
 
   /** What the stub calls is there before the stub. */

@@ -156,7 +156,14 @@ describe("compiler", () => {
           expect(view).toEqual(freshView(store));
           expect(viewOf(compiler, new TestMaps([...compiler.snapshot()].flat()))).toEqual(view);
           expect(view.orphans).toBe(0);
-          for (const map of ["cidrs", "addresses", "pods", "authz_tables", "authz_identity"] as const) {
+          for (const map of [
+            "cidrs",
+            "addresses",
+            "pods",
+            "workload_pods",
+            "authz_tables",
+            "authz_identity",
+          ] as const) {
             expect([map, compiler.sizes()[map] ?? 0]).toEqual([map, kernel.count(map)]);
           }
           const again = compiler.compile(store.apply(freshUpdate(store)), store);

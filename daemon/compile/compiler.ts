@@ -246,7 +246,7 @@ class MeshCompiler implements Compiler {
       authz_chunks: this.authz.chunks.highWater,
       addresses: this.#addresses.size,
       rewrites: 1,
-      pods: this.#pods.size,
+      ...this.#pods.sizes(),
     };
   }
 

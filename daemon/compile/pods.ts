@@ -1,5 +1,5 @@
-// Owns the map `pods`: which workload an enrolled network namespace is, and which table guards it. Must not know how
-// pods are enrolled, nor how tables are made.
+// Owns the maps `pods` and `workload_pods`: which workload an enrolled network namespace is, which table guards it, and
+// the way back from the workload. Must not know how pods are enrolled, nor how tables are made.
 
 import { maps } from "../bpf/maps.gen.js";
 import { podOf } from "../model/address-index.js";
@@ -36,6 +36,8 @@ interface Row {
 export class PodTable {
   readonly #runsHere: (workload: Workload) => boolean;
   readonly #rows = new Map<bigint, Row>();
+  /** Cookies by the id of the workload that the pod is. */
+  #named: ReadonlyMap<number, bigint> = new Map();
   #pods: readonly GuardedPod[] = [];
   /** `<namespace>/<name>` of all enrolled pods. */
   #names: ReadonlySet<string> = new Set();
@@ -45,8 +47,8 @@ export class PodTable {
     this.#runsHere = runsHere;
   }
 
-  get size(): number {
-    return this.#rows.size;
+  sizes(): { readonly pods: number; readonly workload_pods: number } {
+    return { pods: this.#rows.size, workload_pods: this.#named.size };
   }
 
   /** Every enrolled pod, with its workload where the control plane has named it. */
@@ -63,7 +65,7 @@ export class PodTable {
   resolve(delta: Delta, store: ReadableStore): boolean {
     if (!this.#concerns(delta)) return false;
     this.#names = new Set(store.pods.map(({ namespace, name }) => `${namespace}/${name}`));
-    this.#pods = store.pods.map((pod) => this.#named(pod, store));
+    this.#pods = store.pods.map((pod) => this.#resolved(pod, store));
     return true;
   }
 
@@ -93,15 +95,36 @@ export class PodTable {
     const deletes = [...gone].map(
       (cookie): DeleteOperation => ({ kind: "delete", map: "pods", key: maps.pods.key.encode(cookie) }),
     );
-    return { puts, deletes };
+    const named = this.#updateNamed();
+    return { puts: [...puts, ...named.puts], deletes: [...deletes, ...named.deletes] };
+  }
+
+  /** What leads from a workload to its pod follows the rows, which bear it out. */
+  #updateNamed(): PodChanges {
+    const before = this.#named;
+    const named = new Map([...this.#rows].map(([cookie, { workload }]) => [workload, cookie]));
+    named.delete(0);
+    this.#named = named;
+    const gone = [...before.keys()].filter((workload) => !named.has(workload));
+    return {
+      puts: [...named].filter(([workload, cookie]) => before.get(workload) !== cookie).map(putNamed),
+      deletes: gone.map((workload) => ({
+        kind: "delete",
+        map: "workload_pods",
+        key: maps.workload_pods.key.encode(workload),
+      })),
+    };
   }
 
   snapshot(): PutOperation[] {
-    return [...this.#rows].map(([cookie, row]) => putRow(cookie, row));
+    return [
+      ...[...this.#rows].map(([cookie, row]) => putRow(cookie, row)),
+      ...[...this.#named].map(putNamed),
+    ];
   }
 
   /** A name that several clusters' pods have is that of the one that runs here, or nobody's. */
-  #named({ cookie, namespace, name }: EnrolledPod, store: ReadableStore): GuardedPod {
+  #resolved({ cookie, namespace, name }: EnrolledPod, store: ReadableStore): GuardedPod {
     const candidates = store.podWorkloads(namespace, name);
     const here = candidates.filter((candidate) => this.#runsHere(candidate));
     const [workload, ...others] = here.length > 0 ? here : candidates;
@@ -137,4 +160,9 @@ function putRow(cookie: bigint, { guard, workload, service, namespace }: Row): P
     namespace: wordOf(namespace, tag),
   });
   return { kind: "put", map: "pods", key: maps.pods.key.encode(cookie), value };
+}
+
+function putNamed([workload, cookie]: readonly [number, bigint]): PutOperation {
+  const { key, value } = maps.workload_pods;
+  return { kind: "put", map: "workload_pods", key: key.encode(workload), value: value.encode(cookie) };
 }

@@ -131,6 +131,25 @@ export const schema = z.object({
     argument: "BOOL",
     text: "let the node itself (kubelet's probes) connect to its pods whatever the policies say",
   }),
+  authzHook: z
+    .enum(["sk_lookup", "tc", "xdp"], { error: "expected sk_lookup, tc or xdp" })
+    .default("sk_lookup")
+    .register(help, {
+      argument: "HOOK",
+      text: "what judges first: sk_lookup, which is always there, or tc or xdp before it",
+    }),
+  xdpInterface: z
+    .array(text.min(1, "expected a name"), { error: "expected a list" })
+    .default([])
+    .register(help, {
+      argument: "NAME",
+      text: "with xdp: interface of the node, in place of the pods' own; may be repeated",
+      repeatable: true,
+    }),
+  xdpDeny: z
+    .enum(["drop", "reset"], { error: "expected drop or reset" })
+    .default("drop")
+    .register(help, { argument: "ANSWER", text: "with xdp: drop what is denied, or reset it" }),
   hostNetns: path.default("/proc/self/ns/net").register(help, {
     argument: "PATH",
     text: "network namespace of the node: what its processes open is the node's own",

@@ -19,7 +19,9 @@ export type Kernel = Pick<
 >;
 
 /** The pods' side of it. */
-export type PodKernel = Pick<Dataplane, "enrollments" | "enroll" | "forget" | "inodeOf" | "inodeAt">;
+export type PodKernel = Pick<Dataplane, "enrollments" | "enroll" | "forget" | "inodeOf" | "inodeAt"> & {
+  readonly survey: Pick<Dataplane["survey"], "look">;
+};
 
 /** Cookies of pods whose verdicts may have narrowed. */
 export type Narrowed = ReadonlySet<bigint> | "all";

@@ -17,6 +17,8 @@ class TestKernel implements PodKernel {
   readonly guarded = new Set<number>();
   readonly rows = new Map<bigint, Enrollment>();
   refuses = false;
+  /** What was looked into, look by look; undefined: all. */
+  readonly surveys: (ReadonlySet<bigint> | undefined)[] = [];
 
   enrollments(): Enrollment[] {
     return [...this.rows.values()];
@@ -46,6 +48,13 @@ class TestKernel implements PodKernel {
   inodeAt(path: string): number | undefined {
     return this.paths.get(path);
   }
+
+  readonly survey = {
+    look: async (only?: ReadonlySet<bigint>): Promise<[]> => {
+      this.surveys.push(only);
+      return [];
+    },
+  };
 }
 
 const web = { namespace: "shop", name: "web", netns: "/run/netns/web" };
@@ -99,6 +108,17 @@ describe("a namespace that is not there yet", () => {
     expect(await pods.enroll(web)).toMatchObject({ ok: false, error: { code: "POD_NETNS_MISSING" } });
     expect(pods.all).toEqual([]);
   });
+});
+
+it("looks into the namespace of what was enrolled, and into all of them at a check", async () => {
+  kernel.paths.set(web.netns, 7);
+  await pods.want(web);
+  expect(kernel.surveys).toEqual([new Set([7n])]);
+  await pods.look();
+  await pods.unenroll(db.namespace, db.name);
+  expect(kernel.surveys).toHaveLength(1);
+  await pods.check();
+  expect(kernel.surveys.at(-1)).toBe(undefined);
 });
 
 describe("a namespace made anew under the same path", () => {

@@ -60,6 +60,8 @@ interface Held {
 export class Pods {
   readonly #options: PodsOptions;
   readonly #held = new Map<string, Held>();
+  /** Enrolled since the last look into namespaces. */
+  readonly #fresh = new Set<bigint>();
 
   constructor(options: PodsOptions) {
     this.#options = options;
@@ -128,9 +130,10 @@ export class Pods {
     if (this.#look(false)) await this.#tell();
   }
 
-  /** As look(), and at every hook: one that somebody took away is put back. */
+  /** As look(), and at every hook and into every namespace: what somebody took away is put back. */
   async check(): Promise<void> {
     if (this.#look(true)) await this.#tell();
+    await this.#survey();
   }
 
   #look(thoroughly: boolean): boolean {
@@ -181,6 +184,7 @@ export class Pods {
     }
     const pod: Pod = { ...enrolled, state: "enrolled", error: undefined };
     this.#hold(pod, this.#options.kernel.inodeOf(enrolled.cookie));
+    this.#fresh.add(enrolled.cookie);
     if (isNew) this.#say(pod, "pod enrolled");
   }
 
@@ -220,8 +224,16 @@ export class Pods {
     this.#options.log.info({ pod: nameOf(pod), netns, ...known }, what);
   }
 
-  #tell(): Promise<void> {
-    return this.#options.tell(this.enrolled);
+  async #tell(): Promise<void> {
+    await this.#options.tell(this.enrolled);
+    const fresh = new Set(this.#fresh);
+    this.#fresh.clear();
+    if (fresh.size > 0) await this.#survey(fresh);
+  }
+
+  async #survey(only?: ReadonlySet<bigint>): Promise<void> {
+    for (const trouble of await this.#options.kernel.survey.look(only))
+      this.#options.log.warn(describe(trouble));
   }
 }
 

@@ -21,6 +21,7 @@ export class TestDataplane {
     authzNode: 1,
     endsTraced: 0,
     dropsTraced: 0,
+    xdpReset: 0,
     hostNetns: 1n,
     podsCgroup: 0n,
   };

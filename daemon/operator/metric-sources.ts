@@ -2,6 +2,7 @@
 
 import type { PodState } from "../enforce/pods.js";
 import type { CounterSource, StateSource } from "../telemetry/sources.js";
+import { blindSpots } from "./blind-spots.js";
 import { mapFills, type Parts, unnamedPods } from "./parts.js";
 
 /** The kernel's counters and the fill of its maps. */
@@ -22,7 +23,8 @@ export function stateSource({
   pods,
   xds,
   compiler,
-}: Pick<Parts, "store" | "pods" | "xds" | "compiler">): StateSource {
+  dataplane,
+}: Pick<Parts, "store" | "pods" | "xds" | "compiler" | "dataplane">): StateSource {
   return {
     xds: () => xds.state(),
     resources: () => ({
@@ -33,6 +35,16 @@ export function stateSource({
     policyHolds() {
       const { holds, expiredHolds } = compiler.authz.statistics();
       return { begun: holds, expired: expiredHolds };
+    },
+    blindSpots() {
+      const { otherLookup, forwarding, elsewhere } = blindSpots({ store, pods, dataplane });
+      return {
+        other_sk_lookup: otherLookup.length,
+        forwarding: forwarding.length,
+        no_local_address: elsewhere.length,
+        early_hook: dataplane.early.troubles.length,
+        kernel: dataplane.lacks.length,
+      };
     },
     pods() {
       const unnamed = unnamedPods({ store, pods }).length;

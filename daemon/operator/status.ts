@@ -4,6 +4,7 @@ import type { AccessLogStatus, HookStatus, PodResponse, StatusFacts, XdsStatus }
 import { describe } from "../base/errors.js";
 import { Reason } from "../bpf/maps.gen.js";
 import type { Pod } from "../enforce/pods.js";
+import { blindSpotWarnings } from "./blind-spots.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
 import { componentsOf } from "./readiness.js";
 import type { RecentGains } from "./recent-gains.js";
@@ -30,6 +31,8 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
     warnings: [
       ...parts.startWarnings,
       ...dataplane.lacks.map(describe),
+      ...dataplane.early.troubles.map(describe),
+      ...blindSpotWarnings(parts),
       ...parts.shortage.troubles(),
       ...rejectedPolicies(parts),
       ...missingPolicies(parts),
@@ -82,14 +85,14 @@ export function podOf(parts: Pick<Parts, "store">, pod: Pod): PodResponse {
   };
 }
 
-/** A link that lost its namespace or cgroup is still there, and holds a zero in its place. */
+/** A link that lost its namespace, cgroup or interface is still there, and holds a zero in its place. */
 function hooksOf({ dataplane }: { dataplane: Pick<Parts["dataplane"], "hooks"> }): HookStatus[] {
   return dataplane.hooks().map(({ hook, program, target, link }) => ({
     hook,
     program,
     programId: link?.programId ?? 0,
     target,
-    attached: link !== undefined && link.netnsInode !== 0 && link.cgroupId !== 0n,
+    attached: link !== undefined && link.netnsInode !== 0 && link.cgroupId !== 0n && link.ifindex !== 0,
   }));
 }
 

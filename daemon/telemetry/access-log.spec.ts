@@ -59,6 +59,7 @@ describe("AccessLog", () => {
       policy: 0,
       reason: 0,
       state: 1,
+      early: 0,
       srttUs: 0,
       minRttUs: 0,
       retransmits: 0,

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { TrafficCount } from "../bpf/counters.js";
-import { Direction, Outcome, Reason, type Traffic, type TrafficKey } from "../bpf/maps.gen.js";
+import { Direction, HitKind, Outcome, Reason, type Traffic, type TrafficKey } from "../bpf/maps.gen.js";
 import type { Policy } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import { pod, service } from "../model/test-samples.js";
@@ -66,12 +66,13 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
         { reason: Reason.EVENT_DROPPED, count: 3n },
       ],
       policyHits: () => [
-        { policy: 5, destination: 2, dryRun: false, count: 2n },
-        { policy: 5, destination: 3, dryRun: false, count: 4n },
-        { policy: 0, destination: 0, dryRun: false, count: 1n },
-        { policy: 5, destination: 1, dryRun: true, count: 8n },
-        { policy: 6, destination: 1, dryRun: true, count: 16n },
-        { policy: 7, destination: 1, dryRun: true, count: 32n },
+        { policy: 5, destination: 2, kind: HitKind.DENIED, count: 2n },
+        { policy: 5, destination: 3, kind: HitKind.DENIED, count: 4n },
+        { policy: 0, destination: 0, kind: HitKind.DENIED, count: 1n },
+        { policy: 5, destination: 1, kind: HitKind.DRY_RUN, count: 8n },
+        { policy: 6, destination: 1, kind: HitKind.DRY_RUN, count: 16n },
+        { policy: 7, destination: 1, kind: HitKind.DRY_RUN, count: 32n },
+        { policy: 5, destination: 2, kind: HitKind.EARLY, count: 64n },
       ],
       maps: () => [{ name: "slots", entries: 3, capacity: 32768 }],
       programs: () => [{ name: "weft_connect4", runTimeNs: 1_500_000_002n, runCount: 11n }],
@@ -86,6 +87,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
         types: [{ type: "Address", responses: 2, nacks: 1 }],
       }),
       resources: () => ({ workload: 3, service: 1 }),
+      blindSpots: () => ({ forwarding: 2 }),
       policyHolds: () => ({ begun: 5, expired: 2 }),
       pods: () => ({ named: 2, unnamed: 1, pending: 0, failed: 1 }),
     },
@@ -239,9 +241,11 @@ describe("metrics of the daemon", () => {
     expect(value("weft_bpf_program_run_seconds_total")).toBeCloseTo(1.500000002, 9);
     expect(value("weft_policy_denials_total", { policy: "default/no-ratings" })).toBe(6);
     expect(value("weft_policy_denials_total", { policy: "-" })).toBe(1);
+    expect(value("weft_policy_early_denials_total", { policy: "default/no-ratings" })).toBe(64);
     const dryRuns = (verdict: string) =>
       value("weft_policy_dry_run_matches_total", { destination_workload: "productpage", verdict });
     expect(["would_deny", "would_allow", "-"].map(dryRuns)).toEqual([8, 16, 32]);
+    expect(value("weft_blind_spots", { kind: "forwarding" })).toBe(2);
     expect(value("weft_xds_messages_total")).toBe(2);
     expect(value("weft_xds_bytes_total")).toBe(100);
     expect(value("weft_xds_responses_total", { type: "Address", answer: "nack" })).toBe(1);

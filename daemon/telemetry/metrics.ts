@@ -2,7 +2,7 @@
 // Must not know HTTP.
 
 import { Counter, Gauge, type Registry } from "prom-client";
-import { Reason, reasonNames } from "../bpf/maps.gen.js";
+import { HitKind, Reason, reasonNames } from "../bpf/maps.gen.js";
 import { policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import { collectProcessMetrics } from "./event-loop.js";
@@ -44,6 +44,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addBuild(registry, options.build);
   addHoldings(registry, options.state);
   addHolds(registry, options.state);
+  addBlindSpots(registry, options.state);
   addXds(registry, () => options.state.xds());
   addLines(registry, "weft_access_log_lines_total", "Access log lines", options.accessLog);
   addLines(registry, "weft_log_lines_total", "Lines of the daemon's own log", options.log);
@@ -83,6 +84,18 @@ function addHoldings(registry: Registry, state: StateSource): void {
     registers,
     collect() {
       for (const [name, count] of Object.entries(state.pods())) this.set({ state: name }, count);
+    },
+  });
+}
+
+function addBlindSpots(registry: Registry, state: StateSource): void {
+  new Gauge({
+    name: "weft_blind_spots",
+    help: "What no hook of weft sees, each told by weftctl status. other_sk_lookup, forwarding, no_local_address: pods; early_hook: interfaces without theirs; kernel: what it lacks",
+    labelNames: ["kind"],
+    registers: [registry],
+    collect() {
+      for (const [kind, count] of Object.entries(state.blindSpots())) this.set({ kind }, count);
     },
   });
 }
@@ -220,7 +233,8 @@ function* kernelMetrics({ counters, names }: MetricsOptions): Generator<string> 
 function* policyMetrics(counters: CounterSource, names: ResourcesById): Generator<string> {
   const denials = new Map<string, bigint>();
   const dryRuns = new Map<string, bigint>();
-  for (const { policy, destination, dryRun, count } of counters.policyHits()) {
+  const early = new Map<string, bigint>();
+  for (const { policy, destination, kind, count } of counters.policyHits()) {
     const workload = names.workload(destination);
     const named = names.policy(policy);
     const labels = [
@@ -228,8 +242,9 @@ function* policyMetrics(counters: CounterSource, names: ResourcesById): Generato
       label("destination_workload", workload?.workloadName || "-"),
       label("destination_workload_namespace", workload?.namespace ?? "-"),
     ].join(",");
-    const sums = dryRun ? dryRuns : denials;
-    const key = dryRun ? `${labels},${label("verdict", dryRunVerdict(named))}` : labels;
+    const isDryRun = kind === HitKind.DRY_RUN;
+    const sums = isDryRun ? dryRuns : kind === HitKind.EARLY ? early : denials;
+    const key = isDryRun ? `${labels},${label("verdict", dryRunVerdict(named))}` : labels;
     sums.set(key, (sums.get(key) ?? 0n) + count);
   }
   yield familyHead(
@@ -244,4 +259,10 @@ function* policyMetrics(counters: CounterSource, names: ResourcesById): Generato
     "Connections that a dry-run policy matched, by what it would have done: would_deny, would_allow",
   );
   for (const [labels, count] of dryRuns) yield sample("weft_policy_dry_run_matches_total", labels, count);
+  yield familyHead(
+    "weft_policy_early_denials_total",
+    "counter",
+    "SYNs that hook tc or XDP denied, by policy; each try of a client that is not answered counts, and so do SYNs with a wrong checksum",
+  );
+  for (const [labels, count] of early) yield sample("weft_policy_early_denials_total", labels, count);
 }

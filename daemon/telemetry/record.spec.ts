@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ConnectionEvent, Direction, EventKind, Reason } from "../bpf/maps.gen.js";
+import { ConnectionEvent, Direction, EarlyHook, EventKind, Reason } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import { pod, service } from "../model/test-samples.js";
-import { type AccessRecord, jsonLine, parseFilter, readRecord, textLine } from "./record.js";
+import { type AccessRecord, jsonLine, parseFilter, readRecord, textLine, verdictKind } from "./record.js";
 
 const policy: Policy = {
   name: "deny-all",
@@ -46,6 +46,7 @@ const event: ConnectionEvent = {
   policy: 0,
   reason: 0,
   state: 8,
+  early: 0,
   srttUs: 120,
   minRttUs: 40,
   retransmits: 1,
@@ -84,6 +85,13 @@ describe("text form", () => {
     expect(line.endsWith(", reason=authz_denied, policy=mesh/deny-all")).toBe(true);
     const none = textLine(record({ ...denied, reason: Reason.AUTHZ_NO_ALLOW, policy: 0 }));
     expect(none.endsWith(", reason=authz_no_allow, policy=-")).toBe(true);
+  });
+
+  it("names the hook that denied before the guard", () => {
+    const early = { kind: EventKind.DENIED, reason: Reason.AUTHZ_DENIED, policy: 4, early: EarlyHook.XDP };
+    expect(textLine(record(early))).toMatch(/, policy=mesh\/deny-all, hook=xdp$/);
+    expect(JSON.parse(jsonLine(record(early)))).toMatchObject({ policy: "mesh/deny-all", hook: "xdp" });
+    expect(verdictKind(record(early))).not.toBe(verdictKind(record({ ...early, early: EarlyHook.NONE })));
   });
 
   it("says of a dry-run match what would have been", () => {

@@ -5,7 +5,9 @@ import { printable } from "../base/printable.js";
 import {
   ConnectionEvent,
   Direction,
+  EarlyHook,
   EventKind,
+  earlyHookNames,
   eventKindNames,
   reasonNames,
   WorkloadId,
@@ -46,6 +48,8 @@ export interface AccessRecord {
   readonly reason: string | undefined;
   /** `namespace/name` on a denial or a dry-run match, `-` when no ALLOW matched; undefined otherwise. */
   readonly policy: string | undefined;
+  /** tc or xdp where one of them denied; undefined: the guard, or no denial. */
+  readonly hook: string | undefined;
   /** How many others of its kind this record stands for, which nobody wrote. */
   readonly suppressed: number;
 }
@@ -100,6 +104,7 @@ export function readRecord(bytes: Uint8Array, names: ResourcesById, clock: WallC
     originalAddress: translated ? socketAddress(event.originalAddress, event.originalPort) : undefined,
     reason: reasonOf(event, names),
     policy: judged ? policyName(names, event.policy) : undefined,
+    hook: event.early === EarlyHook.NONE ? undefined : (earlyHookNames[event.early] ?? String(event.early)),
     suppressed: 0,
   };
 }
@@ -112,9 +117,9 @@ export function dryRunVerdict(policy: Policy | undefined): string {
 
 /** What denials and dry-run matches have in common of which one may stand for others; undefined for anything else. */
 export function verdictKind(record: AccessRecord): string | undefined {
-  const { policy, event, state, reason, destinationNamespace, destinationWorkload } = record;
+  const { policy, event, state, reason, hook, destinationNamespace, destinationWorkload } = record;
   if (policy === undefined) return undefined;
-  return [event, state, reason, policy, destinationNamespace, destinationWorkload].join(" ");
+  return [event, state, reason, hook, policy, destinationNamespace, destinationWorkload].join(" ");
 }
 
 /** The line that operators' scripts know; what we add follows after its last field. Without line end. */
@@ -133,8 +138,9 @@ export function textLine(record: AccessRecord): string {
   const original = record.originalAddress === undefined ? "" : `, dst.original=${record.originalAddress}`;
   const reason = record.reason === undefined ? "" : `, reason=${record.reason}`;
   const policy = record.policy === undefined ? "" : `, policy=${word(record.policy)}`;
+  const hook = record.hook === undefined ? "" : `, hook=${record.hook}`;
   const suppressed = record.suppressed === 0 ? "" : `, suppressed=${record.suppressed}`;
-  return line + original + reason + policy + suppressed;
+  return line + original + reason + policy + hook + suppressed;
 }
 
 /** One JSON object with the keys of the text form; 64-bit numbers stand in full, as JSON allows. Without line end. */
@@ -144,6 +150,7 @@ export function jsonLine(record: AccessRecord): string {
   const original = record.originalAddress === undefined ? "" : `,"dst.original":"${record.originalAddress}"`;
   const reason = record.reason === undefined ? "" : `,"reason":"${record.reason}"`;
   const policy = record.policy === undefined ? "" : `,"policy":${text(record.policy)}`;
+  const hook = record.hook === undefined ? "" : `,"hook":"${record.hook}"`;
   const suppressed = record.suppressed === 0 ? "" : `,"suppressed":${record.suppressed}`;
   return (
     `{"time":"${date}T${time}.${nanoseconds}Z",` +
@@ -155,7 +162,7 @@ export function jsonLine(record: AccessRecord): string {
     `"duration_ns":${record.durationNs},"event":"${record.event}","state":"${record.state}",` +
     `"srtt_us":${record.srttUs},"min_rtt_us":${record.minRttUs},` +
     `"retransmissions":${record.retransmissions},"packet_loss":${record.packetLoss}` +
-    `${original}${reason}${policy}${suppressed}}`
+    `${original}${reason}${policy}${hook}${suppressed}}`
   );
 }
 
@@ -174,6 +181,7 @@ const FILTER_FIELDS: Readonly<Record<string, (record: AccessRecord) => string>> 
   state: (record) => record.state,
   reason: (record) => record.reason ?? "-",
   policy: (record) => record.policy ?? "-",
+  hook: (record) => record.hook ?? "-",
 };
 
 export type RecordFilter = (record: AccessRecord) => boolean;

@@ -1,5 +1,5 @@
-// Owns finding a hook and attaching a program to it: cgroup, network namespace, XDP, tracepoint,
-// iterator. Must not know what the program does there.
+// Owns finding a hook and attaching a program to it: cgroup, network namespace, interface,
+// tracepoint, iterator. Must not know what the program does there.
 
 #include "attach.h"
 
@@ -10,6 +10,7 @@
 #include "arguments.h"
 #include "link.h"
 #include "netns.h"
+#include "netns_worker.h"
 #include "program.h"
 
 namespace {
@@ -55,7 +56,22 @@ Napi::Value LinkNetns(const Napi::CallbackInfo &info) {
   return LinkPath(info, "network namespace", 0);
 }
 
-Napi::Value LinkXdp(const Napi::CallbackInfo &info) {
+namespace {
+
+/** BPF_TCX_INGRESS of linux/bpf.h (Linux 6.6), which older headers do not have. */
+constexpr uint32_t kTcxIngress = 46;
+
+/** netnsPath of the options; empty when it is not given. */
+std::optional<std::string> ReadNetnsOption(const Napi::Object &options) {
+  std::optional<Napi::Value> value = ReadProperty(options, "netnsPath");
+  if (!value)
+    return std::nullopt;
+  return ReadNetnsPath(*value);
+}
+
+/** Attaches to an interface; `where` the kind of hook. */
+Napi::Value LinkInterface(const Napi::CallbackInfo &info, const char *where, uint32_t attach_type,
+                          uint32_t flags, const std::string &netns) {
   Napi::Env env = info.Env();
   Program *program = Program::Unwrap(info[0]);
   if (program == nullptr)
@@ -63,41 +79,20 @@ Napi::Value LinkXdp(const Napi::CallbackInfo &info) {
   std::optional<std::string> interface = ReadText(info[1], "interfaceName");
   if (!interface)
     return Napi::Value();
-  std::optional<Napi::Object> given = ReadOptions(info[2], "options");
-  if (!given)
-    return Napi::Value();
-  std::optional<Napi::Value> netns_value = ReadProperty(*given, "netnsPath");
-  if (!netns_value)
-    return Napi::Value();
-  std::string netns;
-  if (!netns_value->IsUndefined()) {
-    std::optional<std::string> path = ReadText(*netns_value, "netnsPath");
-    if (!path)
-      return Napi::Value();
-    netns = *path;
-  }
-  std::optional<Napi::Value> mode_value = ReadProperty(*given, "mode");
-  if (!mode_value)
-    return Napi::Value();
-  std::optional<std::string> mode = ReadText(*mode_value, "mode");
-  if (!mode)
-    return Napi::Value();
-  if (*mode != "native" && *mode != "generic")
-    return ThrowTypeError(env, "mode must be \"native\" or \"generic\"");
-  int program_fd = program->RequireFd(env, "XDP");
+  int program_fd = program->RequireFd(env, where);
   if (program_fd < 0)
     return Napi::Value();
-
   bpf_link_create_opts options{};
   options.sz = sizeof(options);
-  options.flags = *mode == "native" ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+  options.flags = flags;
   Fd link;
   int error = 0;
   // The kernel looks the index up in the namespace of the calling thread.
   auto attach = [&] {
     unsigned index = if_nametoindex(interface->c_str());
     if (index != 0)
-      link = Fd(bpf_link_create(program_fd, static_cast<int>(index), BPF_XDP, &options));
+      link = Fd(bpf_link_create(program_fd, static_cast<int>(index),
+                                static_cast<bpf_attach_type>(attach_type), &options));
     if (!link.valid())
       error = errno;
   };
@@ -107,9 +102,40 @@ Napi::Value LinkXdp(const Napi::CallbackInfo &info) {
     error = failed;
   if (!link.valid())
     return ThrowBpfError(env, error,
-                         "attach " + program->Describe() + " to interface " + *interface +
-                             (netns.empty() ? "" : " of network namespace " + netns));
+                         "attach " + program->Describe() + " by " + where + " to interface " +
+                             *interface + (netns.empty() ? "" : " of network namespace " + netns));
   return Link::Create(env, LinkState{std::move(link)});
+}
+
+} // namespace
+
+Napi::Value LinkXdp(const Napi::CallbackInfo &info) {
+  std::optional<Napi::Object> given = ReadOptions(info[2], "options");
+  if (!given)
+    return Napi::Value();
+  std::optional<std::string> netns = ReadNetnsOption(*given);
+  if (!netns)
+    return Napi::Value();
+  std::optional<Napi::Value> mode_value = ReadProperty(*given, "mode");
+  if (!mode_value)
+    return Napi::Value();
+  std::optional<std::string> mode = ReadText(*mode_value, "mode");
+  if (!mode)
+    return Napi::Value();
+  if (*mode != "native" && *mode != "generic")
+    return ThrowTypeError(info.Env(), "mode must be \"native\" or \"generic\"");
+  uint32_t flags = *mode == "native" ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+  return LinkInterface(info, "XDP", BPF_XDP, flags, *netns);
+}
+
+Napi::Value LinkTcx(const Napi::CallbackInfo &info) {
+  std::optional<Napi::Object> given = ReadOptions(info[2], "options");
+  if (!given)
+    return Napi::Value();
+  std::optional<std::string> netns = ReadNetnsOption(*given);
+  if (!netns)
+    return Napi::Value();
+  return LinkInterface(info, "tcx", kTcxIngress, 0, *netns);
 }
 
 namespace {

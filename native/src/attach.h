@@ -1,5 +1,5 @@
-// Owns finding a hook and attaching a program to it: cgroup, network namespace, XDP, tracepoint,
-// iterator. Must not know what the program does there.
+// Owns finding a hook and attaching a program to it: cgroup, network namespace, interface,
+// tracepoint, iterator. Must not know what the program does there.
 
 #ifndef WEFT_NATIVE_ATTACH_H
 #define WEFT_NATIVE_ATTACH_H
@@ -14,6 +14,9 @@ Napi::Value LinkNetns(const Napi::CallbackInfo &info);
 
 /** linkXdp(program, interfaceName, { netnsPath, mode }) */
 Napi::Value LinkXdp(const Napi::CallbackInfo &info);
+
+/** linkTcx(program, interfaceName, { netnsPath }) */
+Napi::Value LinkTcx(const Napi::CallbackInfo &info);
 
 /** linkTracepoint(program) */
 Napi::Value LinkTracepoint(const Napi::CallbackInfo &info);

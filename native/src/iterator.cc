@@ -7,7 +7,7 @@
 #include <vector>
 #include "arguments.h"
 #include "link.h"
-#include "netns.h"
+#include "netns_worker.h"
 
 namespace {
 
@@ -33,39 +33,22 @@ int ReadAll(int link, std::vector<uint8_t> *output) {
   }
 }
 
-/** One readIterator(): works on a thread of the pool, settles its promise on the event loop. */
-class Reader : public Napi::AsyncWorker {
+/** One readIterator(). */
+class Reader : public NetnsWorker {
 public:
   Reader(Napi::Env env, Fd link, std::string netns)
-      : AsyncWorker(env, "weft.readIterator"), deferred_(Napi::Promise::Deferred::New(env)),
-        link_(std::move(link)), netns_(std::move(netns)) {}
-
-  Napi::Promise promise() const { return deferred_.Promise(); }
+      : NetnsWorker(env, "read iterator", std::move(netns)), link_(std::move(link)) {}
 
 protected:
-  void Execute() override {
-    auto read = [this] { error_ = ReadAll(link_.get(), &output_); };
-    if (netns_.empty())
-      read();
-    else if (int failed = RunInNetns(netns_, read))
-      error_ = failed;
-  }
+  int Work() override { return ReadAll(link_.get(), &output_); }
 
-  void OnOK() override {
-    if (error_ == 0) {
-      deferred_.Resolve(Napi::Buffer<uint8_t>::Copy(Env(), output_.data(), output_.size()));
-      return;
-    }
-    std::string where = netns_.empty() ? "" : " in network namespace " + netns_;
-    deferred_.Reject(MakeBpfError(Env(), error_, "read iterator" + where).Value());
+  Napi::Value Outcome(Napi::Env env) override {
+    return Napi::Buffer<uint8_t>::Copy(env, output_.data(), output_.size());
   }
 
 private:
-  Napi::Promise::Deferred deferred_;
   Fd link_;
-  std::string netns_;
   std::vector<uint8_t> output_;
-  int error_ = 0;
 };
 
 } // namespace
@@ -75,13 +58,9 @@ Napi::Value ReadIterator(const Napi::CallbackInfo &info) {
   Link *link = Link::Unwrap(info[0]);
   if (link == nullptr)
     return Napi::Value();
-  std::string netns;
-  if (!info[1].IsUndefined()) {
-    std::optional<std::string> path = ReadText(info[1], "netnsPath");
-    if (!path)
-      return Napi::Value();
-    netns = *path;
-  }
+  std::optional<std::string> netns = ReadNetnsPath(info[1]);
+  if (!netns)
+    return Napi::Value();
   int fd = link->RequireFd(env, "readIterator");
   if (fd < 0)
     return Napi::Value();
@@ -89,8 +68,5 @@ Napi::Value ReadIterator(const Napi::CallbackInfo &info) {
   Fd own = Fd::Duplicate(fd);
   if (!own.valid())
     return ThrowBpfError(env, errno, "read iterator");
-  Reader *reader = new Reader(env, std::move(own), std::move(netns)); // deletes itself when done
-  Napi::Promise promise = reader->promise();
-  reader->Queue();
-  return promise;
+  return (new Reader(env, std::move(own), std::move(*netns)))->Start();
 }

@@ -9,6 +9,13 @@
 #include "arguments.h"
 #include "program.h"
 
+namespace {
+
+/** BPF_LINK_TYPE_TCX of linux/bpf.h (Linux 6.6), which older headers do not have. */
+constexpr uint32_t kTcxLink = 11;
+
+} // namespace
+
 void Link::Define(Napi::Env env) {
   Register<Link>(env, {
                           InstanceAccessor<&Link::Info>("info"),
@@ -52,6 +59,11 @@ Napi::Value Link::Info(const Napi::CallbackInfo &info) {
   case BPF_LINK_TYPE_XDP:
     object.Set("attachType", uint32_t{BPF_XDP});
     object.Set("ifindex", read.xdp.ifindex);
+    break;
+  case kTcxLink:
+    // Index and attach type, laid out as a namespace's inode and attach type.
+    object.Set("attachType", read.netns.attach_type);
+    object.Set("ifindex", read.netns.netns_ino);
     break;
   case BPF_LINK_TYPE_ITER:
     object.Set("attachType", uint32_t{BPF_TRACE_ITER});

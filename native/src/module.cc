@@ -13,6 +13,7 @@
 #include "lock.h"
 #include "map.h"
 #include "netns.h"
+#include "netns_state.h"
 #include "object.h"
 #include "pinned.h"
 #include "print.h"
@@ -79,11 +80,13 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<LinkCgroup>(exports, "linkCgroup");
   Export<LinkNetns>(exports, "linkNetns");
   Export<LinkXdp>(exports, "linkXdp");
+  Export<LinkTcx>(exports, "linkTcx");
   Export<LinkTracepoint>(exports, "linkTracepoint");
   Export<LinkIterator>(exports, "linkIterator");
   Export<ReadIterator>(exports, "readIterator");
   Export<DestroySockets>(exports, "destroySockets");
   Export<RingBuffer::Open>(exports, "openRingBuffer");
+  Export<ReadNetns>(exports, "readNetns");
   Export<NetnsCookie>(exports, "netnsCookie");
   Export<DirectoryLock::Take>(exports, "lockDirectory");
   Export<Stats::Enable>(exports, "enableStats");

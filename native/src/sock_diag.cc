@@ -14,7 +14,7 @@
 #include "arguments.h"
 #include "error.h"
 #include "fd.h"
-#include "netns.h"
+#include "netns_worker.h"
 
 namespace {
 
@@ -65,42 +65,25 @@ int DestroyAll(const std::vector<inet_diag_req_v2> &sockets, std::vector<int> *e
   return 0;
 }
 
-/** One destroySockets(): works on a thread of the pool, settles its promise on the event loop. */
-class Destroyer : public Napi::AsyncWorker {
+/** One destroySockets(). */
+class Destroyer : public NetnsWorker {
 public:
   Destroyer(Napi::Env env, std::vector<inet_diag_req_v2> sockets, std::string netns)
-      : AsyncWorker(env, "weft.destroySockets"), deferred_(Napi::Promise::Deferred::New(env)),
-        sockets_(std::move(sockets)), netns_(std::move(netns)) {}
-
-  Napi::Promise promise() const { return deferred_.Promise(); }
+      : NetnsWorker(env, "destroy sockets", std::move(netns)), sockets_(std::move(sockets)) {}
 
 protected:
-  void Execute() override {
-    auto destroy = [this] { error_ = DestroyAll(sockets_, &errors_); };
-    if (netns_.empty())
-      destroy();
-    else if (int failed = RunInNetns(netns_, destroy))
-      error_ = failed;
-  }
+  int Work() override { return DestroyAll(sockets_, &errors_); }
 
-  void OnOK() override {
-    if (error_ != 0) {
-      std::string where = netns_.empty() ? "" : " in network namespace " + netns_;
-      deferred_.Reject(MakeBpfError(Env(), error_, "destroy sockets" + where).Value());
-      return;
-    }
-    Napi::Array errors = Napi::Array::New(Env(), errors_.size());
+  Napi::Value Outcome(Napi::Env env) override {
+    Napi::Array errors = Napi::Array::New(env, errors_.size());
     for (uint32_t i = 0; i < errors_.size(); i++)
-      errors.Set(i, Napi::Number::New(Env(), errors_[i]));
-    deferred_.Resolve(errors);
+      errors.Set(i, Napi::Number::New(env, errors_[i]));
+    return errors;
   }
 
 private:
-  Napi::Promise::Deferred deferred_;
   std::vector<inet_diag_req_v2> sockets_;
-  std::string netns_;
   std::vector<int> errors_;
-  int error_ = 0;
 };
 
 } // namespace
@@ -115,16 +98,8 @@ Napi::Value DestroySockets(const Napi::CallbackInfo &info) {
   std::vector<inet_diag_req_v2> sockets(requests->size / sizeof(inet_diag_req_v2));
   if (!sockets.empty())
     memcpy(sockets.data(), requests->data, requests->size);
-  std::string netns;
-  if (!info[1].IsUndefined()) {
-    std::optional<std::string> path = ReadText(info[1], "netnsPath");
-    if (!path)
-      return Napi::Value();
-    netns = *path;
-  }
-  // Deletes itself when done.
-  Destroyer *destroyer = new Destroyer(env, std::move(sockets), std::move(netns));
-  Napi::Promise promise = destroyer->promise();
-  destroyer->Queue();
-  return promise;
+  std::optional<std::string> netns = ReadNetnsPath(info[1]);
+  if (!netns)
+    return Napi::Value();
+  return (new Destroyer(env, std::move(sockets), std::move(*netns)))->Start();
 }

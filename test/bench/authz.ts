@@ -1,5 +1,5 @@
-// Owns the bench of authorization: what a verdict costs as rules grow, and what compiling them costs. Must not know
-// how either is done.
+// Owns the bench of authorization: what a verdict costs as rules grow, what compiling them costs, and how the hooks
+// compare. Must not know how any of it is done.
 //
 // A verdict is measured as the kernel runs it (BPF_PROG_TEST_RUN) on maps that the compiler filled, net of a program
 // that does nothing. The client is the one whom only the last rule admits, by principal and port, so that nothing
@@ -15,6 +15,7 @@ import type { Policy } from "../../daemon/model/policy.js";
 import type { Workload } from "../../daemon/model/workload.js";
 import { type BpfObject, type BpfProgram, loadNative } from "../../native/index.js";
 import { VerdictCase } from "../bpf/cases.gen.js";
+import { earlyHooks } from "./early.js";
 import { type Measurement, report } from "./report.js";
 
 const RULES = [1, 10, 100, 1000, 10_000];
@@ -22,6 +23,8 @@ const RULES_A_POLICY = 10;
 const POLICIES = 10_000;
 /** Runs of a program in one call into the kernel. */
 const REPEAT = 100_000;
+/** Turns of the hooks, of which each takes half a minute. */
+const HOOK_TURNS = 3;
 const CLIENT = "10.0.0.1";
 const SERVER = "10.0.0.2";
 const PORT = 80;
@@ -31,7 +34,7 @@ const NOTHING = Uint8Array.from([0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0,
 const XDP = 6;
 
 /** Measures, prints, and writes out/bench/authz.json. Returns true when every budget is kept. */
-export function authz({ turns }: { readonly turns: number }): boolean {
+export async function authz({ turns }: { readonly turns: number }): Promise<boolean> {
   const verdicts = RULES.map((rules) => new Judge(rules));
   try {
     const taken = verdicts.map((): number[] => []);
@@ -50,7 +53,12 @@ export function authz({ turns }: { readonly turns: number }): boolean {
       references: taken[0] ?? [],
       budget: { of: "ratio", atMost: 1.3 },
     };
-    return report("authz", [...rows, growth, ...compiling(turns)]);
+    return report("authz", [
+      ...rows,
+      growth,
+      ...compiling(turns),
+      ...(await earlyHooks(Math.min(turns, HOOK_TURNS))),
+    ]);
   } finally {
     for (const judge of verdicts) judge.close();
   }

@@ -35,7 +35,7 @@ const isValid = alternations >= 1 && seconds >= 1 && runs >= 1 && sizes.every((s
 const benches: Readonly<Record<string, () => Promise<boolean>>> = {
   datapath: () => datapath({ alternations, seconds }),
   sync: () => sync({ runs, sizes }),
-  authz: async () => authz({ turns: alternations }),
+  authz: () => authz({ turns: alternations }),
 };
 const bench = benches[positionals.join()];
 if (values.help) {

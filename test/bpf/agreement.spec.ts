@@ -1,9 +1,9 @@
 // Owns the proof that compiler and guard, as the kernel runs it, judge as the reference does, whatever policies, peers
-// and connections come. WEFT_SEED repeats a run; the seed stands in the names of the tests.
+// and connections come; and that the early hooks do so too, on the same tables and some of the same connections. WEFT_SEED repeats a run; the seed stands in the names of the tests.
 
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { MapName } from "../../daemon/bpf/maps.gen.js";
+import { HitKind, type MapName } from "../../daemon/bpf/maps.gen.js";
 import { VERDICT_MAPS } from "../../daemon/compile/authz/contract.js";
 import {
   allPods,
@@ -15,9 +15,12 @@ import {
   stepArbitrary,
   take,
 } from "../../daemon/compile/authz/test-arbitraries.js";
+import type { Connection } from "../../daemon/compile/authz/test-kernel.js";
 import { TestMesh } from "../../daemon/compile/authz/test-mesh.js";
 import { slowness } from "../../lab/wait.js";
-import { type LoadedObject, loadObject } from "./fixture.js";
+import { type Hook, runHook } from "./early.js";
+import { type LoadedObject, loadBeside, loadObject } from "./fixture.js";
+import { frameOf } from "./frames.js";
 import { contextOf, SK_PASS } from "./sk-lookup.js";
 
 const seed = Number(process.env.WEFT_SEED ?? Date.now() & 0x7fffffff);
@@ -30,13 +33,25 @@ const elsewhere = fc.array(probe(PODS), { maxLength: 60 });
 const ENTRIES = 4096;
 const MAPS: MapName[] = ["addresses", "pods", ...VERDICT_MAPS, "policy_hits"];
 
+/** Of the connections to an address of a pod's own, one in so many goes through the early hooks too. */
+const SAMPLE = 4;
+
 let guard: LoadedObject;
+let hooks: readonly { readonly hook: Hook; readonly object: LoadedObject }[] = [];
 let compared = 0;
+let comparedEarly = 0;
 
 beforeAll(() => {
   guard = loadObject("guard", [], () => ENTRIES);
+  hooks = [
+    { hook: "tc", object: loadBeside("forward", guard) },
+    { hook: "xdp", object: loadBeside("xdp", guard) },
+  ];
 });
-afterAll(() => guard?.close());
+afterAll(() => {
+  for (const { object } of hooks) object.close();
+  guard?.close();
+});
 
 /** A mesh with three pods enrolled, whose every operation goes into the kernel's maps. */
 function meshInKernel(): TestMesh {
@@ -59,6 +74,7 @@ function expectAgreement(mesh: TestMesh, probes: readonly Probe[]): void {
     compared++;
     if (allowed !== expected.allowed)
       expect({ uid, ...connection, allowed }).toEqual({ uid, ...connection, allowed: expected.allowed });
+    if (index % SAMPLE === 0) expectEarlyAgreement(mesh, uid, connection, allowed);
     for (const policy of expected.dryRun) add(hits, `dry run of ${policy}`);
     if (!expected.allowed) add(hits, `denial by ${expected.policy ?? "-"}`);
   }
@@ -66,12 +82,28 @@ function expectAgreement(mesh: TestMesh, probes: readonly Probe[]): void {
   guard.empty(["policy_hits"]);
 }
 
+/** Only what is for a pod is judged before it is delivered: in the kernel's maps each known address is the pod's. */
+function expectEarlyAgreement(mesh: TestMesh, uid: string, connection: Connection, allowed: boolean): void {
+  const cookie = mesh.cookieOf(uid);
+  const { source: from, destination: to, port } = connection;
+  const isOwned = mesh.store.workloads.has(uid) && mesh.store.ownerOf(to) !== undefined;
+  if (cookie === 0n || !isOwned) return;
+  const frame = frameOf({ from, to, port });
+  for (const { hook, object } of hooks) {
+    const { answer } = runHook(object, hook, cookie, frame);
+    comparedEarly++;
+    if ((answer === "pass") !== allowed)
+      expect({ hook, uid, ...connection, answer }).toEqual({ hook, uid, ...connection, allowed });
+  }
+}
+
 function hitsInKernel(mesh: TestMesh): Record<string, number> {
   const hits = new Map<string, number>();
-  for (const { policy: id, dryRun, count } of guard.policyHits()) {
+  for (const { policy: id, kind, count } of guard.policyHits()) {
+    if (kind === HitKind.EARLY) continue;
     const policy = mesh.ids.get(id);
     const key = id === 0 ? "-" : policy === undefined ? `number ${id}` : `${policy.namespace}/${policy.name}`;
-    add(hits, dryRun ? `dry run of ${key}` : `denial by ${key}`, count);
+    add(hits, kind === HitKind.DRY_RUN ? `dry run of ${key}` : `denial by ${key}`, count);
   }
   return Object.fromEntries(hits);
 }
@@ -89,8 +121,10 @@ it(`the guard judges ${CASES} connections as the reference does (seed ${seed})`,
     expectAgreement(mesh, [...everywhere, ...probes]);
   });
   compared = 0;
+  comparedEarly = 0;
   fc.assert(property, { seed, numRuns: Math.ceil(CASES / everywhere.length) });
   expect(compared).toBeGreaterThanOrEqual(CASES);
+  expect(comparedEarly).toBeGreaterThan(CASES / 10);
 });
 
 it(`so it does after each of a sequence of changes (seed ${seed})`, {

@@ -111,6 +111,19 @@ export function loadObject(name: string, entries: readonly Entry[], capacityOf?:
   return new LoadedObject(object);
 }
 
+/** Loads an object that has the maps of another in place of its own; the caller closes both. */
+export function loadBeside(name: string, other: LoadedObject): LoadedObject {
+  const object = native.openObject(join(objectDirectory, `${name}.o`));
+  try {
+    for (const map of object.mapNames) object.reuseMap(map, other.map(map));
+    object.load();
+  } catch (error) {
+    object.close();
+    throw error;
+  }
+  return new LoadedObject(object);
+}
+
 /** Loads as loadObject() does, hands it to `use`, and closes it. */
 export function withObject<T>(name: string, entries: readonly Entry[], use: (loaded: LoadedObject) => T): T {
   const loaded = loadObject(name, entries);
@@ -141,6 +154,11 @@ export class LoadedObject {
     return codec.decode(data);
   }
 
+  /** Runs a program over a frame, with a context where one is given. */
+  runFrame(program: string, data: Uint8Array, context?: Uint8Array): { returnValue: number; data: Buffer } {
+    return this.#programOf(program).testRun(context === undefined ? { data } : { data, context });
+  }
+
   /** Runs a program that takes a context alone, such as sk_lookup. Returns its verdict. */
   runContext(program: string, context: Uint8Array): number {
     return this.#programOf(program).testRun({ context }).returnValue;
@@ -148,13 +166,17 @@ export class LoadedObject {
 
   /** Puts a program behind the stubs. */
   govern(program: string): void {
-    const guards = this.#mapOf("guards");
-    guards.updateProgram(maps.guards.key.encode(0), this.#programOf(program));
+    this.putProgram("guards", program);
+  }
+
+  /** Puts a program into an array of one. */
+  putProgram(array: "guards" | "early_tc" | "early_xdp", program: string): void {
+    this.map(array).updateProgram(maps[array].key.encode(0), this.#programOf(program));
   }
 
   /** Runs the stub of a pod. Returns its verdict. */
   runStub(cookie: bigint, context: Uint8Array): number {
-    const [guarded, guards] = [this.#mapOf("guarded"), this.#mapOf("guards")];
+    const [guarded, guards] = [this.map("guarded"), this.map("guards")];
     const stub = loadStub(native, { guarded, guards }, cookie);
     try {
       return stub.testRun({ context }).returnValue;
@@ -166,7 +188,7 @@ export class LoadedObject {
   /** Writes what a compiler wants, one operation after the other. */
   apply(operations: Iterable<EntryOperation>): void {
     for (const operation of operations) {
-      const map = this.#mapOf(operation.map);
+      const map = this.map(operation.map);
       if (operation.kind === "put") map.update(operation.key, operation.value);
       else map.delete(operation.key);
     }
@@ -175,15 +197,15 @@ export class LoadedObject {
   /** Deletes all entries of hash maps. */
   empty(names: readonly MapName[]): void {
     for (const name of names) {
-      const { count, keys } = this.#mapOf(name).entries();
-      const { error } = this.#mapOf(name).deleteBatch(keys, count);
+      const { count, keys } = this.map(name).entries();
+      const { error } = this.map(name).deleteBatch(keys, count);
       if (error !== undefined) throw error;
     }
   }
 
   /** Pins maps under their names, for another thread to open. */
   pinMaps(names: readonly MapName[], directory: string): void {
-    for (const name of names) this.#mapOf(name).pin(join(directory, name));
+    for (const name of names) this.map(name).pin(join(directory, name));
   }
 
   /** Pins a program, for another thread to run. */
@@ -195,7 +217,7 @@ export class LoadedObject {
   callFor(cookie: bigint): void {
     const value = maps.guarded.value.encode({ cookie, index: 0 });
     const values = Buffer.concat(Array.from({ length: native.possibleCpus() }, () => value));
-    this.#mapOf("guarded").update(maps.guarded.key.encode(0), values);
+    this.map("guarded").update(maps.guarded.key.encode(0), values);
   }
 
   /** How often each reason was counted, by its label; those never counted are absent. */
@@ -207,13 +229,13 @@ export class LoadedObject {
     return Object.fromEntries(counted.filter(([, count]) => count > 0));
   }
 
-  policyHits(): { policy: number; destination: number; dryRun: number; count: number }[] {
+  policyHits(): { policy: number; destination: number; kind: number; count: number }[] {
     const { size, decode } = maps.policy_hits.key;
-    const { count, keys } = this.#mapOf("policy_hits").entries();
+    const { count, keys } = this.map("policy_hits").entries();
     return Array.from({ length: count }, (_, index) => {
       const key = keys.subarray(index * size, (index + 1) * size);
       return { ...decode(key), count: this.#count("policy_hits", key) };
-    }).sort((a, b) => a.policy - b.policy || a.dryRun - b.dryRun);
+    }).sort((a, b) => a.policy - b.policy || a.kind - b.kind);
   }
 
   /** The first `count` access log records, or those there are after `timeoutMs`. */
@@ -226,7 +248,7 @@ export class LoadedObject {
         resolve();
       };
       const timer = setTimeout(done, timeoutMs);
-      const ring = native.openRingBuffer(this.#mapOf(ringBuffers.events.name), (records) => {
+      const ring = native.openRingBuffer(this.map(ringBuffers.events.name), (records) => {
         events.push(...records.map((record) => ConnectionEvent.decode(record)));
         if (events.length >= count) done();
       });
@@ -244,14 +266,15 @@ export class LoadedObject {
     return program;
   }
 
-  #mapOf(name: string): BpfMap {
+  /** Open as long as the object is. */
+  map(name: string): BpfMap {
     const map = this.#maps.get(name) ?? this.#object.map(name);
     this.#maps.set(name, map);
     return map;
   }
 
   #count(map: "reasons" | "policy_hits", key: Uint8Array): number {
-    const value = this.#mapOf(map).lookup(key);
+    const value = this.map(map).lookup(key);
     return value === undefined ? 0 : Number(maps[map].value.decode(value).count);
   }
 }
@@ -269,5 +292,7 @@ function isMapName(name: string): name is MapName {
 
 /** Maps whose length has a meaning (enum reason, the one entry of settings and its like). */
 function isFixedSize({ name }: MapDescription): boolean {
-  return [maps.reasons, maps.settings, maps.guarded, maps.guards].some((map) => map.name === name);
+  return [maps.reasons, maps.settings, maps.guarded, maps.guards, maps.early_tc, maps.early_xdp].some(
+    (map) => map.name === name,
+  );
 }

@@ -8,6 +8,7 @@ import {
   CGROUP_HOOKS,
   CONNECTION_SWEEP,
   DATAGRAM_SWEEP,
+  EARLY_PROGRAMS,
   EXPLAIN_AUTHZ,
   GUARD_PROGRAM,
   LIST_CONNECTIONS,
@@ -28,6 +29,7 @@ it("every program of every hook loads, within its budget of verified instruction
   const expected = [
     ...CGROUP_HOOKS.map(({ program }) => program),
     ...TRACE_HOOKS.flatMap(({ program, stub }) => [program, stub]),
+    ...Object.values(EARLY_PROGRAMS).map(({ program }) => program),
     GUARD_PROGRAM,
     CONNECTION_SWEEP,
     DATAGRAM_SWEEP,

@@ -10,7 +10,8 @@ export const CLIENT_PORT = 40_000;
 export interface PolicyHit {
   readonly policy: number;
   readonly destination: number;
-  readonly dryRun: number;
+  /** enum hit_kind */
+  readonly kind: number;
   readonly count: number;
 }
 
@@ -44,8 +45,8 @@ export function denied(policy: number): VerdictFixture["expected"] {
   return { allowed: false, reason: Reason.AUTHZ_DENIED, policy, hits: [hit(policy, 0)] };
 }
 
-export function hit(policy: number, dryRun: number, destination = 2): PolicyHit {
-  return { policy, destination, dryRun, count: 1 };
+export function hit(policy: number, kind: number, destination = 2): PolicyHit {
+  return { policy, destination, kind, count: 1 };
 }
 
 /** Denied because ALLOW policies apply and none matched: a hit of policy 0. */

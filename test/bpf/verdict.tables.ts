@@ -154,6 +154,7 @@ export function settings(value: Partial<Settings>): Entry {
     authzNode: 0,
     endsTraced: 0,
     dropsTraced: 0,
+    xdpReset: 0,
     hostNetns: 0n,
     podsCgroup: 0n,
     ...value,

@@ -51,7 +51,7 @@ test("links, programs, maps and pins are all gone, and again is no error", async
 
   const uninstalled = await world.mesh.uninstall();
   expect(uninstalled, uninstalled.stderr).toMatchObject({ code: 0, stderr: "" });
-  expect(uninstalled.stdout).toContain("16 hooks detached");
+  expect(uninstalled.stdout).toContain("17 hooks detached");
   expect(await links()).toEqual([]);
   // maps.debug and progs.debug are the kernel's own (kernel/bpf/preload).
   expect(readdirSync(world.lab.bpffs).filter((name) => !name.endsWith(".debug"))).toEqual([]);

@@ -100,6 +100,23 @@ enum outcome {
 	OUTCOME_GIVEN_UP = 5,
 };
 
+/* A hook before sk_lookup that denies. */
+enum early_hook {
+	EARLY_NONE = 0,
+	EARLY_TC = 1,
+	EARLY_XDP = 2,
+};
+
+/* What a struct policy_hit_key counts. */
+enum hit_kind {
+	/* Connections denied. */
+	HIT_DENIED = 0,
+	/* Would have matched, changed nothing. */
+	HIT_DRY_RUN = 1,
+	/* SYNs denied by an early hook. */
+	HIT_EARLY = 2,
+};
+
 /* Kind of a struct connection_event. */
 enum event_kind {
 	EVENT_CLOSED = 1,
@@ -148,6 +165,10 @@ enum reason {
 	REASON_AUTHZ_STRAY,	   /* a segment of no connection that policy denies: no attempt */
 	REASON_CHAINED_NOWHERE, /* the endpoint's address is a service's that leads nowhere: refused
 				 */
+	REASON_TC_DENIED,	/* hook tc denied a SYN */
+	REASON_XDP_DENIED,	/* hook XDP denied a SYN */
+	REASON_EARLY_PASSED,	/* a SYN that an early hook leaves to others: not for the pod */
+	REASON_EARLY_UNREADABLE, /* a frame that an early hook cannot follow: dropped */
 	REASON_COUNT,
 };
 

@@ -38,6 +38,22 @@ struct {
 	__type(value, __u32);
 } guards SEC(".maps");
 
+/* 0 -> the program of hook tc, for every pod. As `guards`, and so is the next. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} early_tc SEC(".maps");
+
+/* 0 -> the program of hook XDP */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} early_xdp SEC(".maps");
+
 /* 0 -> the program for a TCP socket that is being destroyed. As `guards`, and each with an array of
  * its own: the kernel does not let programs of two tracepoints share one. */
 struct {
@@ -70,6 +86,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct verdict);
 } denied SEC(".maps");
+/* workload id -> netns cookie of the enrolled pod that it is. For XDP on an interface of the node;
+ * `pods` bears it out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u64);
+} workload_pods SEC(".maps");
 
 /* connection that the node itself opened -> 1. An entry goes with its socket: none is evicted, as a
  * probe without one would be denied. */

@@ -45,13 +45,15 @@ struct settings {
 	__u32 authz_node;   /* 1: connections that the node itself opens pass */
 	__u32 ends_traced;  /* 1: tracing programs see the ends of connections */
 	__u32 drops_traced; /* 1: a tracing program tells attempts that are denied from segments */
-	__u64 host_netns;   /* cookie of the node's own network namespace, 0: not known */
-	__u64 pods_cgroup;  /* id of the cgroup that all pods are below, 0: none known */
+	__u32 xdp_reset;    /* 1: hook XDP answers what it denies with RST, and does not drop it */
+	__u32 pad;
+	__u64 host_netns;  /* cookie of the node's own network namespace, 0: not known */
+	__u64 pods_cgroup; /* id of the cgroup that all pods are below, 0: none known */
 };
 
-/* The pod that the verdict hook is asked for: from its stub to the program, on one CPU. */
+/* The pod that the verdict hook, or XDP, is asked for: from its stub to the program, on one CPU. */
 struct guarded_pod {
-	__u64 cookie; /* of its network namespace */
+	__u64 cookie; /* of its network namespace; 0: of XDP on an interface of the node */
 	__u32 index; /* into `guards`, always 0: read from memory, so that a swap patches no text */
 	__u32 pad;
 };
@@ -63,7 +65,8 @@ struct verdict {
 	__be32 destination[4];
 	__be16 source_port;
 	__be16 port;
-	__u32 state;   /* of a connection that is judged again, the kernel's number; 0: it begins */
+	__u16 state;   /* of a connection that is judged again, the kernel's number; 0: it begins */
+	__u16 early;   /* enum early_hook that asks, 0: none of them */
 	__u32 allowed; /* 1 or 0 */
 	__u32 reason;  /* enum reason */
 	__u32 workload;	      /* id of the pod's workload, 0: not named */
@@ -255,7 +258,7 @@ struct traffic {
 struct policy_hit_key {
 	__u32 policy;	   /* id, 0: no ALLOW matched */
 	__u32 destination; /* workload id */
-	__u32 dry_run;	   /* 1: would have matched, changed nothing */
+	__u32 kind;	   /* enum hit_kind */
 	__u32 pad;
 };
 
@@ -339,7 +342,8 @@ struct connection_event {
 	__u32 service;
 	__u32 policy;  /* id of the policy that denied, 0: none matched or no denial */
 	__u32 reason;  /* enum reason of a denial or failure */
-	__u32 state;   /* TCP state before the end */
+	__u16 state;   /* TCP state before the end */
+	__u16 early;   /* enum early_hook that denied, 0: none of them */
 	__u32 srtt_us; /* smoothed round trip, microseconds */
 	__u32 min_rtt_us;
 	__u32 retransmits; /* segments */
