@@ -63,8 +63,11 @@ const endpoint = (number: number, set: number, index: number) =>
   });
 const endpoints = (number: number, set: number) => [1, 2, 3].map((index) => endpoint(number, set, index));
 
+/** Makes the address of WEB one that not all see alike. */
+const shadow = service("shadow", { vips: [vips[WEB]], namespace: "x", visibility: "NAMESPACE" });
+
 const started: Update = {
-  services: [WEB, API, INSIDE, BLOCK, NARROW, LONE].map(serviceOf),
+  services: [...[WEB, API, INSIDE, BLOCK, NARROW, LONE].map(serviceOf), shadow],
   workloads: [WEB, API, INSIDE, BLOCK, NARROW, LONE].flatMap((number) => endpoints(number, 0)),
   policiesSynced: true,
 };

@@ -5,8 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, startMesh } from "../../lab/mesh.js";
+import { sysctl } from "../../lab/netns.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
-import { openSockets, type Sockets } from "./sockets.js";
+import { openSockets, type Sockets, type TestSocket } from "./sockets.js";
 
 const addresses = {
   "shop/client": ["10.77.0.11", "fd77::11"],
@@ -103,7 +104,7 @@ const services = [
   service("six", ["10.96.2.4", "fd96::2:4"], ["shop/a"], { ipFamilies: "IPV6_ONLY" }),
   service("only-ipv4", ["fd96::2:5"], ["shop/b-only-ipv4"], { ports: { 80: PORT, 53: 5353 } }),
   service("beyond", ["10.96.2.14"], ["shop/beyond"]),
-  service("inner", ["10.96.2.20"], ["shop/a"]),
+  service("inner", ["10.96.2.20"], ["shop/a"], { ports: { 80: PORT, 53: 5353 } }),
   service("outer", ["10.96.2.21"], ["shop/leads-on"], { ports: { 80: 80, 81: 81 } }),
   service("outermost", ["10.96.2.22"], ["shop/leads-twice"], { ports: { 80: 80 } }),
   service("at-itself", [addresses["shop/outside"][0]], ["shop/at-itself"]),
@@ -322,5 +323,59 @@ describe("locality", () => {
 
   test("FAILOVER goes far when nothing near is healthy", async () => {
     expect(await all("10.96.2.13")).toEqual(["shop/c"]);
+  });
+});
+
+describe("sockets as applications use them", () => {
+  /** Asks over a connection; the answer, and whom the socket takes for its peer. */
+  async function answerOf(socket: TestSocket): Promise<string[]> {
+    const [name] = (await socket.ask()).split(" ");
+    return [name ?? "", await socket.tell("peer")];
+  }
+  const answered = ["shop/a", "10.96.2.20 80"];
+
+  test("bound before connecting, and transparent", async () => {
+    for (const option of [undefined, "transparent"]) {
+      const socket = await sockets.open("tcp 4");
+      if (option !== undefined) await socket.must(option);
+      await socket.must("bind", "0 10.77.0.11");
+      await socket.must("connect", "10.96.2.20 80");
+      expect(await answerOf(socket)).toEqual(answered);
+    }
+  });
+
+  test("TCP fast open, asked for when sending and when connecting", async () => {
+    // Without a cookie of the server: the first SYN bears data.
+    await sysctl(peers["shop/client"].pod.netns, { "net.ipv4.tcp_fastopen": 5 });
+    const sending = await sockets.open("tcp 4");
+    await sending.must("fast", "10.96.2.20 80");
+    expect((await sending.tell("recv", 2_000)).split(" ")[0]).toBe("shop/a");
+    expect(await sending.tell("peer")).toBe("10.96.2.20 80");
+    const connecting = await sockets.open("tcp 4");
+    await connecting.must("eager");
+    await connecting.must("connect", "10.96.2.20 80");
+    expect(await answerOf(connecting)).toEqual(answered);
+  });
+
+  test("sendmmsg, and IP_PKTINFO: each datagram is answered as the virtual address", async () => {
+    const many = await sockets.open("udp 4");
+    await many.must("many", "10.96.2.20 53");
+    for (let i = 0; i < 2; i++) expect(await many.tell("recv", 2_000)).toBe("shop/a 10.96.2.20 53");
+    const one = await sockets.open("udp 4");
+    await one.must("from", "10.96.2.20 53 10.77.0.11");
+    expect(await one.tell("recv", 2_000)).toBe("shop/a 10.96.2.20 53");
+  });
+
+  test("one that is used from another namespace belongs to the one that it was made in", async () => {
+    const own = await openSockets(lab, peers["shop/client"].pod);
+    const [tcp, udp] = [await own.open("tcp 4"), await own.open("udp 4")];
+    expect(await own.tell(`leave 0 ${peers["shop/outside"].pod.path}`)).toBe("ok");
+    await tcp.must("connect", "10.96.2.20 80");
+    expect(await answerOf(tcp)).toEqual(answered);
+    expect(await udp.ask("10.96.2.20 53")).toBe("shop/a 10.96.2.20 53");
+    // Made outside the mesh, where the address leads nowhere.
+    const stranger = await own.open("tcp 4");
+    expect(await stranger.tell("connect", "10.96.2.20 80")).toBe("EHOSTUNREACH");
+    await own.kill();
   });
 });

@@ -10,6 +10,10 @@
  *   shutdown N (for sending)                     linger N (SO_LINGER 0: close resets)
  *   options N (every packet with IPv4 options, or an IPv6 extension header)
  *   defer N (a listener hears of a connection with its first data only)
+ *   many N HOST PORT (two datagrams by sendmmsg)
+ *   from N HOST PORT OWN (a datagram with IP_PKTINFO)
+ *   fast N HOST PORT (MSG_FASTOPEN)   eager N (TCP_FASTOPEN_CONNECT)   transparent N
+ *   leave 0 PATH (the process goes to another network namespace; its sockets stay)
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
  *
  * An answer is `ok`, what was asked for, or the name of the error.
@@ -22,6 +26,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,11 +156,46 @@ static void churn(int count, const char *host, const char *port)
 	puts("ok");
 }
 
+/* Ways to send other than send and sendto; false: it is none of them. */
+static bool send_otherwise(char **words, int fd)
+{
+	struct iovec data = {.iov_base = "question\n", .iov_len = 9};
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
+	} control = {};
+	struct in_pktinfo own = {};
+	struct sockaddr_storage to = {};
+	struct mmsghdr both[2] = {};
+	struct msghdr message = {.msg_name = &to, .msg_iov = &data, .msg_iovlen = 1};
+	const char *command = words[0];
+
+	if (strcmp(command, "many") && strcmp(command, "from") && strcmp(command, "fast"))
+		return false;
+	message.msg_namelen = address_of(fd, words[2], words[3], &to);
+	if (!strcmp(command, "many")) {
+		both[0].msg_hdr = both[1].msg_hdr = message;
+		say(sendmmsg(fd, both, 2, 0) == 2 ? 0 : -1);
+	} else if (!strcmp(command, "from")) {
+		inet_pton(AF_INET, words[4], &own.ipi_spec_dst);
+		control.header.cmsg_level = IPPROTO_IP;
+		control.header.cmsg_type = IP_PKTINFO;
+		control.header.cmsg_len = CMSG_LEN(sizeof(own));
+		memcpy(CMSG_DATA(&control.header), &own, sizeof(own));
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control);
+		say((int)sendmsg(fd, &message, 0));
+	} else {
+		say((int)sendmsg(fd, &message, MSG_FASTOPEN | MSG_NOSIGNAL));
+	}
+	return true;
+}
+
 /* Commands that make sockets, end them, or lead them somewhere; false: it is none of them. */
 static bool open_or_end(char **words, int count, unsigned int number, int fd)
 {
 	const struct linger reset = {.l_onoff = 1};
-	const int seconds = 30;
+	const int seconds = 30, on = 1;
 	struct sockaddr_storage address = {};
 	socklen_t length = sizeof(address);
 	const char *command = words[0];
@@ -188,6 +228,12 @@ static bool open_or_end(char **words, int count, unsigned int number, int fd)
 		say(setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)));
 	} else if (!strcmp(command, "options")) {
 		say(set_options(fd));
+	} else if (!strcmp(command, "eager")) {
+		say(setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof(on)));
+	} else if (!strcmp(command, "transparent")) {
+		say(setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on)));
+	} else if (!strcmp(command, "leave")) {
+		say(setns(open(words[2], O_RDONLY | O_CLOEXEC), CLONE_NEWNET));
 	} else if (!strcmp(command, "linger")) {
 		say(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)));
 	} else if (!strcmp(command, "close")) {
@@ -206,7 +252,7 @@ static void obey(char **words, int count)
 	socklen_t length = sizeof(address);
 	int fd = number < SOCKETS ? sockets[number] : -1;
 
-	if (open_or_end(words, count, number, fd))
+	if (open_or_end(words, count, number, fd) || send_otherwise(words, fd))
 		return;
 	if (!strcmp(command, "send")) {
 		say((int)send(fd, "question\n", 9, MSG_NOSIGNAL));
