@@ -15,6 +15,7 @@ export CLANG
 BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler libprotobuf-dev
 RUN_PACKAGES   := iproute2 nftables procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
 LINT_PACKAGES  := clang-format
+FUZZ_PACKAGES  := libclang-rt-dev
 # Other kernels and the compilers to build for them: test/kernels.
 GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils clang-14 clang-19 clang-22
 
@@ -52,6 +53,9 @@ $(STAMPS)/run-packages: Makefile
 
 $(STAMPS)/guest-packages: Makefile
 	$(call install_packages,$(GUEST_PACKAGES))
+
+$(STAMPS)/fuzz-packages: Makefile
+	$(call install_packages,$(FUZZ_PACKAGES))
 
 $(STAMPS)/lint-packages: Makefile
 	$(call install_packages,$(LINT_PACKAGES))
@@ -139,7 +143,7 @@ test-istiod: build packages ## against a real istiod, step by step and soaked (n
 	npx --no-install tsx test/summary.ts out/test/istiod.json || status=1; \
 	exit $$status
 
-fuzz: build ## look for inputs that decoders, compiler and parsers do not stand (SECONDS=60; TARGET=NAME INPUT=FILE repeats one)
+fuzz: build $(STAMPS)/fuzz-packages ## look for inputs that decoders, compiler and parsers do not stand (SECONDS=60; TARGET=NAME INPUT=FILE repeats one)
 	@$(MAKE) -C test/fuzz run
 
 bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
