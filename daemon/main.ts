@@ -92,7 +92,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const failure = new Deferred<WeftError>();
   const xds = subscribe(config, logs, { native, dataplane, enforcement, instruments, version }, failure);
   open.add(() => xds.stop());
-  const startWarnings = await enrollPods(config, enforcement);
+  const startWarnings = [...unusedOptions(config), ...(await enrollPods(config, enforcement))];
   for (const warning of startWarnings) log.error(warning);
 
   const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, xds, accessLog, seen };
@@ -252,6 +252,16 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
       if (bytes >= LARGE_RESPONSE_BYTES) collectSoon(trim);
     },
   });
+}
+
+/** What is said of a hook that is not there. */
+function unusedOptions({ authzHook, xdpInterface, xdpDeny }: Config): string[] {
+  if (authzHook === "xdp") return [];
+  const given = [
+    ...(xdpInterface.length > 0 ? ["xdp-interface"] : []),
+    ...(xdpDeny === "reset" ? ["xdp-deny"] : []),
+  ];
+  return given.map((key) => `${key} is not used: it is for authz-hook xdp, and that is ${authzHook}`);
 }
 
 /** Enrolls the pods that an earlier daemon left, and those of the configuration; gives what went wrong. */

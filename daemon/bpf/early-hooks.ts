@@ -140,12 +140,13 @@ export class EarlyHooks {
 
   /** Those that are attached now. */
   attached(): AttachedHook[] {
-    return this.#pins.earlies().map((pin) => ({
-      hook: SHOWN[pin.kind],
-      program: EARLY_PROGRAMS[hookOf(pin.kind)].program,
-      target: this.#names.get(pin.path) ?? `interface ${pin.index}`,
-      link: describeLink(this.#native, pin.path),
-    }));
+    return this.#pins.earlies().flatMap(({ kind, index, path }) => {
+      const link = describeLink(this.#native, path);
+      // Its interface has gone, and settle() will find out.
+      if (link?.ifindex === 0) return [];
+      const { program } = EARLY_PROGRAMS[hookOf(kind)];
+      return [{ hook: SHOWN[kind], program, target: this.#names.get(path) ?? `interface ${index}`, link }];
+    });
   }
 
   #hookFor(cookie: bigint): EarlyHook | undefined {

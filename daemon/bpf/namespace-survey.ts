@@ -2,7 +2,7 @@
 // what no hook of ours can see there is noted. Must not know workloads, nor when somebody looks.
 
 import type { Native, NetnsState } from "../../native/index.js";
-import type { WeftError } from "../base/errors.js";
+import { bpfAttachFailed, type WeftError } from "../base/errors.js";
 import { type EarlyHooks, type EarlyPlace, NODE } from "./early-hooks.js";
 import type { EarlyMaps } from "./early-stub.js";
 import type { Enrollment } from "./enrollment.js";
@@ -49,7 +49,8 @@ export class NamespaceSurvey {
   /** Looks at the pods of these cookies, or at all and the node; one look after the other. Gives what is new of what cannot be had. */
   look(only?: ReadonlySet<bigint>): Promise<readonly WeftError[]> {
     const looked = this.#last.then(() => (only === undefined ? this.#lookAtAll() : this.#lookAtSome(only)));
-    this.#last = looked;
+    // What one look met, the next may not.
+    this.#last = looked.catch(() => undefined);
     return looked;
   }
 
@@ -74,7 +75,10 @@ export class NamespaceSurvey {
     }
     this.#seen = seen;
     if (early.ofNode) await this.#lookAtNode(troubles);
-    if (maps() !== undefined) early.keepOnly(new Set([NODE, ...pods().map(({ cookie }) => cookie)]));
+    if (maps() !== undefined) {
+      const cookies = pods().map(({ cookie }) => cookie);
+      early.keepOnly(new Set(early.ofNode ? [NODE, ...cookies] : cookies));
+    }
     return troubles;
   }
 
@@ -106,7 +110,11 @@ export class NamespaceSurvey {
 
   #settle(place: EarlyPlace): readonly WeftError[] {
     const maps = this.#options.maps();
-    return maps === undefined ? [] : this.#options.early.settle(maps, place);
+    try {
+      return maps === undefined ? [] : this.#options.early.settle(maps, place);
+    } catch (error) {
+      return [bpfAttachFailed("an early hook", place.name, error)];
+    }
   }
 }
 

@@ -1,8 +1,11 @@
 // Owns the proof that a kernel which refuses what weft asks for is told of with its consequence.
 
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { expect, it } from "vitest";
 import type { BpfProgram, RawProgram } from "../../native/index.js";
-import { checkProgramTypes, closingMeans, NEEDED } from "./program-types.js";
+import { checkProgramTypes, closingMeans, hasTcx, NEEDED } from "./program-types.js";
 
 const program = { close: () => undefined } as unknown as BpfProgram;
 
@@ -31,6 +34,13 @@ it("are all closed again where nothing is refused", () => {
     return { close } as unknown as BpfProgram;
   };
   expect([checkProgramTypes({ loadProgram }), open]).toEqual([{ ok: true, value: undefined }, 0]);
+});
+
+it("whether a kernel has tcx is known by its type information", () => {
+  const btf = join(mkdtempSync(join(tmpdir(), "weft-btf-")), "vmlinux");
+  writeFileSync(btf, "\0BPF_TCX_INGRESS\0");
+  expect([hasTcx("/etc/hostname"), hasTcx(btf)]).toEqual([false, true]);
+  rmSync(dirname(btf), { recursive: true });
 });
 
 it("how a kernel closes sockets is known by its type information", () => {

@@ -85,14 +85,14 @@ export function podOf(parts: Pick<Parts, "store">, pod: Pod): PodResponse {
   };
 }
 
-/** A link that lost its namespace, cgroup or interface is still there, and holds a zero in its place. */
+/** A link that lost its namespace or cgroup is still there, and holds a zero in its place. */
 function hooksOf({ dataplane }: { dataplane: Pick<Parts["dataplane"], "hooks"> }): HookStatus[] {
   return dataplane.hooks().map(({ hook, program, target, link }) => ({
     hook,
     program,
     programId: link?.programId ?? 0,
     target,
-    attached: link !== undefined && link.netnsInode !== 0 && link.cgroupId !== 0n && link.ifindex !== 0,
+    attached: link !== undefined && link.netnsInode !== 0 && link.cgroupId !== 0n,
   }));
 }
 

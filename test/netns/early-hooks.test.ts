@@ -5,12 +5,14 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
+import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab, type Pod } from "../../lab/lab.js";
 import { type LabMesh, startMesh } from "../../lab/mesh.js";
 import { netnsPath, sysctl } from "../../lab/netns.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import { check, run } from "../../lab/process.js";
 import { until } from "../../lab/wait.js";
+import { AttachType, loadNative } from "../../native/index.js";
 
 const port = 8080;
 /** Of pod `web`, which leads to the container inside it. */
@@ -155,6 +157,31 @@ test("without an early hook what a pod forwards is not judged, and a warning say
   ]);
 });
 
+test("another program on sk_lookup, which may override the guard, is told of", async () => {
+  const native = loadNative(packageRoot());
+  const { path, name } = client.pod;
+  const found = async () =>
+    (await status()).warnings.filter((line) => line.includes("another sk_lookup program"));
+  expect(await found()).toEqual([]);
+  // enum bpf_prog_type; struct bpf_insn: r0 = SK_PASS; exit.
+  const instructions = Uint8Array.from([0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
+  const program = native.loadProgram({
+    type: 30,
+    attachType: AttachType.skLookup,
+    name: "other",
+    instructions,
+  });
+  const link = native.linkNetns(program, path, AttachType.skLookup);
+  try {
+    await mesh.weftctl("enroll", `${name}=${path}`);
+    expect(await found()).toEqual([expect.stringMatching(/^shop\/client: /)]);
+    expect(await mesh.metric("weft_blind_spots", { kind: "other_sk_lookup" })).toBe(1);
+  } finally {
+    link.close();
+    program.close();
+  }
+});
+
 test("tc refuses at once what is for the pod, forwarded or not, at each of its addresses", async () => {
   await restart(["--authz-hook", "tc"], tcHooks);
   expect(await askAll()).toEqual(everywhere(REFUSED));
@@ -209,7 +236,8 @@ test("an interface that comes later gets the hook, and one that goes takes it al
 });
 
 test("taken back, it is gone", async () => {
-  await restart([], []);
+  await restart(["--xdp-deny", "reset"], []);
+  expect((await status()).warnings).toContainEqual(expect.stringMatching(/^xdp-deny is not used/));
   expect(await askAll()).toEqual(everywhere(REFUSED, "container"));
 });
 
@@ -232,6 +260,7 @@ test("XDP on an interface of the node finds the pod by the destination", async (
   expect(await ask(hosts.client[0], port, container)).toBe("client");
   await push(admitting, "web");
   expect(await askAll()).toEqual(everywhere("web", "container"));
+  await restart([], []);
 });
 
 test("uninstall leaves nothing on any interface", async () => {
