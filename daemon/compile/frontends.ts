@@ -266,7 +266,7 @@ export class FrontendTable {
     const own = [...held.view.own].map(
       ([namespace, service]) => [this.#ids.namespaces.idOf(namespace), first(service)] as const,
     );
-    held.sight = { own: new Map(own), others: first(held.view.others) };
+    held.sight = { own: own.length === 0 ? BLIND.own : new Map(own), others: first(held.view.others) };
     if (held.sight.own.size === 0) held.placed = undefined;
     else if (before !== undefined && sameSight(before.sight, held.sight)) held.placed = before;
     else held.placed = this.#views.place(held.sight);
