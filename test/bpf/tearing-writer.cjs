@@ -42,8 +42,8 @@ const put = (map, entries) => {
 let writes = 0;
 function rewrite(table, round) {
   const guarded = [
-    [cookieKey(admitting.cookie), words(admitting.tag, table, 2, 0)],
-    [cookieKey(refusing.cookie), words(refusing.tag, table + 1, 3, 0)],
+    [cookieKey(admitting.cookie), words(admitting.tag, table, 2, 0, 0)],
+    [cookieKey(refusing.cookie), words(refusing.tag, table + 1, 3, 0, 0)],
   ];
   const owned = [
     [Buffer.from(friend.key), words(friend.tag, 1, FRIENDS[round % 2], 0)],
