@@ -23,7 +23,7 @@ int weft_explain_authz(struct xdp_md *ctx)
 	judge(question->pod, &verdict);
 	question->allowed = verdict.allowed;
 	question->reason = verdict.reason;
-	question->policy = name_policy(&verdict);
+	question->policy = verdict.allowed ? 0 : name_policy(&verdict);
 	question->source = source_of(&verdict);
 	question->destination = verdict.workload;
 	question->table = verdict.table;

@@ -166,7 +166,11 @@ function openKernel(config: Config, open: OpenParts): Result<Kernel> {
   if (!dataplane.ok) return dataplane;
   const node = nodeSettings(native, config, findCgroup2(readFileSync("/proc/self/mountinfo", "utf8")));
   if (!node.ok) return node;
-  dataplane.value.changeSettings({ ...node.value, xdpReset: config.xdpDeny === "reset" ? 1 : 0 });
+  dataplane.value.changeSettings({
+    ...node.value,
+    countAllowed: Number(config.policyMetrics),
+    xdpReset: config.xdpDeny === "reset" ? 1 : 0,
+  });
   return ok({ native, dataplane: dataplane.value, environment: environment.value });
 }
 

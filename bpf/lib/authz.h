@@ -184,7 +184,7 @@ __attribute__((noinline)) int judge_terms(struct verdict *verdict)
 	const struct verdict_table *table;
 	struct address_numbers source;
 	struct term_rows rows = {};
-	__u32 number;
+	__u32 number, chunk;
 	__u64 chunks;
 	int match;
 
@@ -203,15 +203,19 @@ __attribute__((noinline)) int judge_terms(struct verdict *verdict)
 	}
 	chunks = find_rows(verdict, table, &rows);
 	verdict->dry_run_chunks = chunks & table->dry_run_chunks;
-	verdict->denied_chunk = search_chunks(&rows, chunks & table->deny_chunks, &match);
+	chunk = search_chunks(&rows, chunks & table->deny_chunks, &match);
 	if (match == CHUNK_HITS) {
+		verdict->chunk = chunk;
 		verdict->reason = REASON_AUTHZ_DENIED;
 		return 0;
 	}
-	if (match == CHUNK_MISSES && table->flags & TABLE_HAS_ALLOW)
-		search_chunks(&rows, chunks & table->allow_chunks, &match);
-	else if (match == CHUNK_MISSES)
+	if (match == CHUNK_MISSES && table->flags & TABLE_HAS_ALLOW) {
+		chunk = search_chunks(&rows, chunks & table->allow_chunks, &match);
+		if (match == CHUNK_HITS)
+			verdict->chunk = chunk;
+	} else if (match == CHUNK_MISSES) {
 		match = CHUNK_HITS;
+	}
 	verdict->allowed = match == CHUNK_HITS;
 	if (match == CHUNK_HITS)
 		verdict->reason = REASON_AUTHZ_ALLOWED;
@@ -267,6 +271,7 @@ static __always_inline void judge(__u64 cookie, struct verdict *verdict)
 	const struct settings *current = get_settings();
 	struct pod_numbers pod;
 
+	verdict->chunk = NO_CHUNK;
 	read_pod(cookie, &pod);
 	verdict->workload = pod.workload;
 	verdict->table = pod.guard;

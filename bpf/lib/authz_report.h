@@ -31,11 +31,15 @@ static __always_inline void count_policy_hit(__u32 policy, __u32 destination, en
 		count_reason(REASON_TRAFFIC_FULL);
 }
 
-/* Id of who a connection comes from. */
-static __always_inline __u32 source_of(const struct verdict *verdict)
+/* Id of who a connection comes from. A global function: what it looks through must not multiply the
+ * ways of its callers. */
+__attribute__((noinline)) __u32 source_of(const struct verdict *verdict)
 {
 	struct node_open open;
 
+	/* Never so: the verifier asks. */
+	if (!verdict)
+		return WORKLOAD_UNKNOWN;
 	read_connection(verdict, &open);
 	return name_source(&open);
 }
@@ -90,16 +94,17 @@ __attribute__((noinline)) int find_hits(const struct verdict *verdict, __u32 chu
 	return match_chunk(&rows, chunk, hits);
 }
 
-/* The policy of the first DENY term that matched (id); 0 when no DENY did. Changes nothing. */
+/* The policy of the first term that decided, a DENY's or an ALLOW's (id); 0 when none did. Changes
+ * nothing. */
 __attribute__((noinline)) __u32 name_policy(const struct verdict *verdict)
 {
 	struct term_chunk hits;
 	__u32 term;
 
-	if (!verdict || verdict->reason != REASON_AUTHZ_DENIED ||
-	    find_hits(verdict, verdict->denied_chunk, &hits) != CHUNK_HITS)
+	if (!verdict || verdict->chunk >= TABLE_CHUNKS ||
+	    find_hits(verdict, verdict->chunk, &hits) != CHUNK_HITS)
 		return 0;
-	term = verdict->denied_chunk * CHUNK_TERMS;
+	term = verdict->chunk * CHUNK_TERMS;
 	for (int i = 0; i < CHUNK_WORDS; i++, term += 64) {
 		if (hits.words[i])
 			return policy_of_term(verdict->table, term + lowest_bit(hits.words[i]));
@@ -191,16 +196,20 @@ __attribute__((noinline)) int report_verdict(const struct verdict *verdict)
 	return 0;
 }
 
-/* Leaves a denial to the tracepoint of the packet, which knows whether it is an attempt. False: no
- * such program runs. */
+/* Counts an admission by the policy that allowed it; 0: no ALLOW applies, and no DENY matched. */
+__attribute__((noinline)) int report_admission(const struct verdict *verdict)
+{
+	if (verdict)
+		count_policy_hit(name_policy(verdict), verdict->workload, HIT_ALLOWED);
+	return 0;
+}
+
+/* Leaves a denial to the tracepoint of the packet, which knows whether it is an attempt. */
 static __always_inline bool defer_denial(const struct verdict *verdict)
 {
-	const struct settings *current = get_settings();
 	struct verdict *slot;
 	__u32 first = 0;
 
-	if (!current || !current->drops_traced)
-		return false;
 	slot = bpf_map_lookup_elem(&denied, &first);
 	if (!slot)
 		return false;
@@ -212,9 +221,13 @@ static __always_inline bool defer_denial(const struct verdict *verdict)
  * the verdict and zeroes the rest. */
 static __always_inline bool authorize(__u64 cookie, struct verdict *verdict)
 {
+	const struct settings *current = get_settings();
+
 	judge(cookie, verdict);
-	if (!verdict->allowed && defer_denial(verdict))
+	if (!verdict->allowed && current && current->drops_traced && defer_denial(verdict))
 		return false;
+	if (verdict->reason == REASON_AUTHZ_ALLOWED && current && current->count_allowed)
+		report_admission(verdict);
 	count_reason(verdict->reason);
 	if (!verdict->allowed || verdict->dry_run_chunks)
 		report_verdict(verdict);

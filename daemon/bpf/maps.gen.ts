@@ -193,6 +193,7 @@ export const HitKind = {
   DENIED: 0,
   DRY_RUN: 1,
   EARLY: 2,
+  ALLOWED: 3,
 } as const;
 export type HitKind = (typeof HitKind)[keyof typeof HitKind];
 /** `HitKind` in lower case, for labels and logs. */
@@ -200,6 +201,7 @@ export const hitKindNames: Readonly<Record<number, string>> = {
   0: "denied",
   1: "dry_run",
   2: "early",
+  3: "allowed",
 };
 
 /** enum event_kind */
@@ -657,7 +659,7 @@ export interface Verdict {
   readonly workload: number;
   readonly table: number;
   readonly identity: number;
-  readonly deniedChunk: number;
+  readonly chunk: number;
   readonly dryRunChunks: bigint;
 }
 export const Verdict: Codec<Verdict> = {
@@ -679,7 +681,7 @@ export const Verdict: Codec<Verdict> = {
     view.writeUInt32LE(value.workload, offset + 48);
     view.writeUInt32LE(value.table, offset + 52);
     view.writeUInt32LE(value.identity, offset + 56);
-    view.writeUInt32LE(value.deniedChunk, offset + 60);
+    view.writeUInt32LE(value.chunk, offset + 60);
     view.writeBigUInt64LE(value.dryRunChunks, offset + 64);
   },
   decode(bytes, offset = 0) {
@@ -696,7 +698,7 @@ export const Verdict: Codec<Verdict> = {
       workload: view.readUInt32LE(offset + 48),
       table: view.readUInt32LE(offset + 52),
       identity: view.readUInt32LE(offset + 56),
-      deniedChunk: view.readUInt32LE(offset + 60),
+      chunk: view.readUInt32LE(offset + 60),
       dryRunChunks: view.readBigUInt64LE(offset + 64),
     };
   },
@@ -767,6 +769,7 @@ export interface Settings {
   readonly endsTraced: number;
   readonly dropsTraced: number;
   readonly xdpReset: number;
+  readonly countAllowed: number;
   readonly hostNetns: bigint;
   readonly podsCgroup: bigint;
 }
@@ -785,10 +788,7 @@ export const Settings: Codec<Settings> = {
     view.writeUInt32LE(value.endsTraced, offset + 16);
     view.writeUInt32LE(value.dropsTraced, offset + 20);
     view.writeUInt32LE(value.xdpReset, offset + 24);
-    view[offset + 28] = 0;
-    view[offset + 29] = 0;
-    view[offset + 30] = 0;
-    view[offset + 31] = 0;
+    view.writeUInt32LE(value.countAllowed, offset + 28);
     view.writeBigUInt64LE(value.hostNetns, offset + 32);
     view.writeBigUInt64LE(value.podsCgroup, offset + 40);
   },
@@ -802,6 +802,7 @@ export const Settings: Codec<Settings> = {
       endsTraced: view.readUInt32LE(offset + 16),
       dropsTraced: view.readUInt32LE(offset + 20),
       xdpReset: view.readUInt32LE(offset + 24),
+      countAllowed: view.readUInt32LE(offset + 28),
       hostNetns: view.readBigUInt64LE(offset + 32),
       podsCgroup: view.readBigUInt64LE(offset + 40),
     };
@@ -1617,7 +1618,7 @@ export const maps = {
     value: Verdict,
     maxEntries: 1,
     flags: 0,
-    layout: "4c430c7b",
+    layout: "9d0df645",
   },
   workload_pods: {
     name: "workload_pods",
@@ -1653,7 +1654,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "857577cf",
+    layout: "2c8026fb",
   },
   targets: {
     name: "targets",

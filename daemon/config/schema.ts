@@ -131,6 +131,10 @@ export const schema = z.object({
     argument: "BOOL",
     text: "let the node itself (kubelet's probes) connect to its pods whatever the policies say",
   }),
+  policyMetrics: boolean.default(false).register(help, {
+    argument: "BOOL",
+    text: "count by policy what each allowed too, and not only what it denied",
+  }),
   authzHook: z
     .enum(["sk_lookup", "tc", "xdp"], { error: "expected sk_lookup, tc or xdp" })
     .default("sk_lookup")

@@ -22,6 +22,7 @@ export class TestDataplane {
     endsTraced: 0,
     dropsTraced: 0,
     xdpReset: 0,
+    countAllowed: 0,
     hostNetns: 1n,
     podsCgroup: 0n,
   };

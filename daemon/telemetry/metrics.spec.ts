@@ -73,6 +73,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
         { policy: 6, destination: 1, kind: HitKind.DRY_RUN, count: 16n },
         { policy: 7, destination: 1, kind: HitKind.DRY_RUN, count: 32n },
         { policy: 5, destination: 2, kind: HitKind.EARLY, count: 64n },
+        { policy: 5, destination: 2, kind: HitKind.ALLOWED, count: 128n },
       ],
       maps: () => [{ name: "slots", entries: 3, capacity: 32768 }],
       programs: () => [{ name: "weft_connect4", runTimeNs: 1_500_000_002n, runCount: 11n }],
@@ -241,6 +242,7 @@ describe("metrics of the daemon", () => {
     expect(value("weft_bpf_program_run_seconds_total")).toBeCloseTo(1.500000002, 9);
     expect(value("weft_policy_denials_total", { policy: "default/no-ratings" })).toBe(6);
     expect(value("weft_policy_denials_total", { policy: "-" })).toBe(1);
+    expect(value("weft_policy_allows_total", { policy: "default/no-ratings" })).toBe(128);
     expect(value("weft_policy_early_denials_total", { policy: "default/no-ratings" })).toBe(64);
     const dryRuns = (verdict: string) =>
       value("weft_policy_dry_run_matches_total", { destination_workload: "productpage", verdict });

@@ -234,6 +234,13 @@ function* policyMetrics(counters: CounterSource, names: ResourcesById): Generato
   const denials = new Map<string, bigint>();
   const dryRuns = new Map<string, bigint>();
   const early = new Map<string, bigint>();
+  const allowed = new Map<string, bigint>();
+  const sumsOf = {
+    [HitKind.DENIED]: denials,
+    [HitKind.DRY_RUN]: dryRuns,
+    [HitKind.EARLY]: early,
+    [HitKind.ALLOWED]: allowed,
+  };
   for (const { policy, destination, kind, count } of counters.policyHits()) {
     const workload = names.workload(destination);
     const named = names.policy(policy);
@@ -243,7 +250,7 @@ function* policyMetrics(counters: CounterSource, names: ResourcesById): Generato
       label("destination_workload_namespace", workload?.namespace ?? "-"),
     ].join(",");
     const isDryRun = kind === HitKind.DRY_RUN;
-    const sums = isDryRun ? dryRuns : kind === HitKind.EARLY ? early : denials;
+    const sums = sumsOf[kind as HitKind] ?? denials;
     const key = isDryRun ? `${labels},${label("verdict", dryRunVerdict(named))}` : labels;
     sums.set(key, (sums.get(key) ?? 0n) + count);
   }
@@ -253,6 +260,12 @@ function* policyMetrics(counters: CounterSource, names: ResourcesById): Generato
     "Connections denied, by policy; -: no ALLOW policy matched",
   );
   for (const [labels, count] of denials) yield sample("weft_policy_denials_total", labels, count);
+  yield familyHead(
+    "weft_policy_allows_total",
+    "counter",
+    "Connections allowed, by policy, with --policy-metrics; -: no ALLOW policy applies",
+  );
+  for (const [labels, count] of allowed) yield sample("weft_policy_allows_total", labels, count);
   yield familyHead(
     "weft_policy_dry_run_matches_total",
     "counter",

@@ -155,6 +155,7 @@ export function settings(value: Partial<Settings>): Entry {
     endsTraced: 0,
     dropsTraced: 0,
     xdpReset: 0,
+    countAllowed: 0,
     hostNetns: 0n,
     podsCgroup: 0n,
     ...value,

@@ -7,7 +7,7 @@ import { createWorld, type Knobs, targetPort, vip, type World, webPort } from ".
 
 let world: World;
 beforeAll(async () => {
-  world = await createWorld();
+  world = await createWorld({}, { flags: ["--policy-metrics"] });
 });
 afterAll(() => world?.remove());
 
@@ -217,6 +217,26 @@ test("a dry-run policy changes nothing, and log and metric say what it would hav
     const labels = { policy: `shop/${name}`, verdict: String(verdict) };
     expect(await world.freshMetric("weft_policy_dry_run_matches_total", labels)).toBeGreaterThan(0);
   }
+});
+
+test("what each policy allows is counted, when that is asked for", async () => {
+  const { client, other } = world.peers;
+  const allowing = [
+    policy("allow-client", "ALLOW", { principals: [principal("client")] }),
+    policy("allow-other", "ALLOW", { principals: [principal("other")] }),
+  ];
+  await push({ policies: allowing }, isRefused(world.peers.outside, "10.77.0.21", targetPort));
+  const allowed = (name: string) =>
+    world.freshMetric("weft_policy_allows_total", {
+      policy: `shop/${name}`,
+      destination_workload: "web-a",
+    });
+  const before = [await allowed("allow-client"), await allowed("allow-other")] as const;
+  for (let i = 0; i < 5; i++) expect(await ask(client, "10.77.0.21", targetPort)).toMatchObject({ ok: true });
+  for (let i = 0; i < 3; i++) expect(await ask(other, "10.77.0.21", targetPort)).toMatchObject({ ok: true });
+  expect(await allowed("allow-client")).toBe(before[0] + 5);
+  expect(await allowed("allow-other")).toBe(before[1] + 3);
+  await push({}, async () => (await ask(world.peers.outside, "10.77.0.21", targetPort)).ok);
 });
 
 test("a flood of denials is counted whole, and logged in a few lines that stand for all", async () => {

@@ -10,6 +10,7 @@
 #define CHUNK_WORDS  4
 #define CHUNK_TERMS  (CHUNK_WORDS * 64)
 #define TABLE_CHUNKS 64
+#define NO_CHUNK     0xffffffff
 
 /* Bytes of the NUL-padded texts in struct pod_info. */
 #define POD_NAME_BYTES	 320
@@ -115,6 +116,8 @@ enum hit_kind {
 	HIT_DRY_RUN = 1,
 	/* SYNs denied by an early hook. */
 	HIT_EARLY = 2,
+	/* Connections allowed; counted where settings say so. */
+	HIT_ALLOWED = 3,
 };
 
 /* Kind of a struct connection_event. */

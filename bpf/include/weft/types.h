@@ -39,16 +39,16 @@ struct pod_info {
 
 /* One entry, index 0: switches that outlive the daemon. */
 struct settings {
-	__u32 access_log;   /* not 0: connection events go to the ring buffer */
-	__u32 authz_off;    /* 1: verdicts are not enforced */
-	__u32 authz_locked; /* 1: identities may be missing, so every verdict table denies */
-	__u32 authz_node;   /* 1: connections that the node itself opens pass */
-	__u32 ends_traced;  /* 1: tracing programs see the ends of connections */
-	__u32 drops_traced; /* 1: a tracing program tells attempts that are denied from segments */
-	__u32 xdp_reset;    /* 1: hook XDP answers what it denies with RST, and does not drop it */
-	__u32 pad;
-	__u64 host_netns;  /* cookie of the node's own network namespace, 0: not known */
-	__u64 pods_cgroup; /* id of the cgroup that all pods are below, 0: none known */
+	__u32 access_log;    /* not 0: connection events go to the ring buffer */
+	__u32 authz_off;     /* 1: verdicts are not enforced */
+	__u32 authz_locked;  /* 1: identities may be missing, so every verdict table denies */
+	__u32 authz_node;    /* 1: connections that the node itself opens pass */
+	__u32 ends_traced;   /* 1: tracing programs see the ends of connections */
+	__u32 drops_traced;  /* 1: a tracing program tells attempts that are denied from segments */
+	__u32 xdp_reset;     /* 1: hook XDP answers what it denies with RST, and does not drop it */
+	__u32 count_allowed; /* 1: admissions are counted by policy */
+	__u64 host_netns;    /* cookie of the node's own network namespace, 0: not known */
+	__u64 pods_cgroup;   /* id of the cgroup that all pods are below, 0: none known */
 };
 
 /* The pod that the verdict hook, or XDP, is asked for: from its stub to the program, on one CPU. */
@@ -72,7 +72,7 @@ struct verdict {
 	__u32 workload;	      /* id of the pod's workload, 0: not named */
 	__u32 table;	      /* the number that guards the pod */
 	__u32 identity;	      /* number of the source's, 0: none, or no term asks */
-	__u32 denied_chunk;   /* with REASON_AUTHZ_DENIED: the chunk of the term that matched */
+	__u32 chunk;	      /* of the term that decided, NO_CHUNK: none did */
 	__u64 dry_run_chunks; /* those that may hold a dry-run term that matched, one bit a chunk */
 };
 
