@@ -75,6 +75,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     node: config.nodeName,
     cluster: config.clusterId,
     rootNamespace: config.rootNamespace,
+    identity: config.identity,
   });
   const written = openAccessLog(config, compiler, dataplane, open);
   if (!written.ok) return written;

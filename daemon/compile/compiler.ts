@@ -30,6 +30,8 @@ export interface CompilerOptions {
   readonly cluster?: string;
   /** The namespace whose selector policies reach every other; default istiod's own default. */
   readonly rootNamespace?: string;
+  /** What tells who a connection comes from: its address (default), or nothing. */
+  readonly identity?: "address" | "none";
 }
 
 const ROOT_NAMESPACE = "istio-system";
@@ -93,6 +95,8 @@ export interface Compiler {
   readonly names: ResourcesById;
   /** Numbers of namespaces, as in `pods` and `views`. */
   readonly namespaces: Pick<Ids<string>, "idOf" | "get">;
+  /** Who policies take the owner of a source's address for. */
+  identified(owner: Workload | undefined): Workload | undefined;
   readonly authz: Pick<AuthzCompiler, "describe" | "identities" | "policiesOf" | "statistics">;
 }
 
@@ -121,6 +125,7 @@ class MeshCompiler implements Compiler {
   #addressChanges: Set<string> | "all" = "all";
   /** What hooks are told of the rewriting of addresses and blocks: even between two changes. */
   #rewrites = 0;
+  readonly #identifies: boolean;
 
   readonly names: ResourcesById = {
     workload: (id) => this.#ids.workloads.get(id),
@@ -131,17 +136,22 @@ class MeshCompiler implements Compiler {
   readonly namespaces: Pick<Ids<string>, "idOf" | "get"> = this.#ids.namespaces;
 
   constructor(options: CompilerOptions) {
+    this.#identifies = options.identity !== "none";
     this.authz = createAuthzCompiler(this.#ids.policies, options.rootNamespace ?? ROOT_NAMESPACE);
     this.#node = new NodeTracker(options);
     this.#pods = new PodTable((workload) => this.#node.runsHere(workload));
     this.#addresses = new AddressTable({
       workload: (workload) => this.#ids.workloads.idOf(workload.uid),
-      identity: (workload) => this.authz.identityOf(workload),
+      identity: (workload) => (this.identified(workload) === undefined ? 0 : this.authz.identityOf(workload)),
     });
   }
 
   get node(): NodeContext {
     return this.#node.context;
+  }
+
+  identified(owner: Workload | undefined): Workload | undefined {
+    return this.#identifies ? owner : undefined;
   }
 
   compile(delta: Delta, store: ReadableStore): Compilation {

@@ -131,6 +131,13 @@ export const schema = z.object({
     argument: "BOOL",
     text: "let the node itself (kubelet's probes) connect to its pods whatever the policies say",
   }),
+  identity: z
+    .enum(["address", "none"], { error: "expected address or none" })
+    .default("address")
+    .register(help, {
+      argument: "FROM",
+      text: "what tells policies who connects: address, or none where addresses can be forged",
+    }),
   policyMetrics: boolean.default(false).register(help, {
     argument: "BOOL",
     text: "count by policy what each allowed too, and not only what it denied",

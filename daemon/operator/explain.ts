@@ -44,7 +44,8 @@ export function explainAuthz(parts: Asked, ends: Ends): Result<AuthzExplanation>
   });
   if (!answer.ok) return answer;
   const owner = ownIdentity(parts, from);
-  const inbound: Inbound = { identity: owner, source: from, destination: address, port };
+  const identity = parts.compiler.identified(owner);
+  const inbound: Inbound = { identity, source: from, destination: address, port };
   const policies = parts.compiler.authz.policiesOf(cookie);
   const allowed = answer.value.allowed === 1;
   const isOpen = parts.dataplane.settings.authzOff === 1;
@@ -54,7 +55,7 @@ export function explainAuthz(parts: Asked, ends: Ends): Result<AuthzExplanation>
     from: {
       address: from,
       workload: owner?.uid ?? null,
-      principal: owner === undefined ? null : principalOf(owner),
+      principal: identity === undefined ? null : principalOf(identity),
     },
     to: { address: formatHostPort({ host: address, port }), pod, workload: workload?.uid ?? null },
     allowed,

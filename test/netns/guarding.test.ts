@@ -255,6 +255,30 @@ test("without the exemption the node is judged; its name stands in the metrics a
   await push(yaml([]), hosts.web, "answered");
 });
 
+test("without identities from addresses no name matches, and every not_ holds", async () => {
+  await push(yaml([onlyFor("client")]), hosts.web, "answered");
+  flags.push("--identity", "none");
+  await mesh.endDaemon("SIGTERM");
+  await mesh.startDaemon();
+  expect(await ask(hosts.web)).toBe(REFUSED);
+  const { stdout } = await mesh.weftctl(
+    "explain",
+    "authz",
+    "--from",
+    "shop/client",
+    "--to",
+    `shop/web:${port}`,
+  );
+  expect(stdout).toMatch(/denied/i);
+  const others = { ...onlyFor("x"), rules: [{ notPrincipals: ["cluster.local/ns/shop/sa/client"] }] };
+  await push(yaml([others]), hosts.web, "answered");
+  flags.splice(-2);
+  await mesh.endDaemon("SIGTERM");
+  await mesh.startDaemon();
+  expect(await ask(hosts.web)).toBe(REFUSED);
+  await push(yaml([]), hosts.web, "answered");
+});
+
 test("an address that a workload here shares with one of another network is the one's here alone", async () => {
   const here = { ...far, name: "here", serviceAccount: "plain", network: "here" };
   await push(yaml([onlyFor("admin")], [far, here]), hosts.web, REFUSED);

@@ -64,8 +64,8 @@ export class Scenario {
 
   /** The caller closes it. */
   static async open(parts: Asked, resources: Resources, change: PolicyChange): Promise<Result<Scenario>> {
-    const { nodeName: node, clusterId: cluster, rootNamespace } = parts.config;
-    const compiler = createCompiler({ node, cluster, rootNamespace });
+    const { nodeName: node, clusterId: cluster, rootNamespace, identity } = parts.config;
+    const compiler = createCompiler({ node, cluster, rootNamespace, identity });
     const store = createStore();
     const rejections = await inSlices(compile(compiler, store, resources, change));
     const opened = parts.dataplane.scratch(compiler.sizes());
@@ -99,7 +99,8 @@ export class Scenario {
     });
     const allowed = answer.allowed === 1;
     const denying = this.#compiler.names.policy(answer.policy);
-    const inbound: Inbound = { identity: this.ownerOf(source), source, destination, port };
+    const identity = this.#compiler.identified(this.ownerOf(source));
+    const inbound: Inbound = { identity, source, destination, port };
     return {
       allowed,
       reason: reasonNames[answer.reason] ?? String(answer.reason),
