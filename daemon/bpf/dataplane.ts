@@ -3,7 +3,6 @@
 
 import type { BpfMap, Native, RingBuffer } from "../../native/index.js";
 import { bpfPinFailed, failed, notInstalled, ok, type Result, type WeftError } from "../base/errors.js";
-
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
@@ -297,9 +296,7 @@ export class Dataplane {
   }
 
   /** Inode of what is at a path. */
-  inodeAt(path: string): number | undefined {
-    return inodeAt(path);
-  }
+  readonly inodeAt = inodeAt;
 
   /**
    * Judges the inbound connections of these pods again and closes what is denied by now; handshakes too. Of sockets
@@ -393,14 +390,8 @@ export class Dataplane {
 
   /** The inbound connections that are open in the enrolled pods. */
   connections(onFailure: (error: WeftError) => void): Promise<Result<OpenConnections[]>> {
-    const pods = this.enrollments();
-    return listConnections({
-      native: this.#native,
-      objects: this.#objects,
-      state: this.#state,
-      pods,
-      onFailure,
-    });
+    const [native, objects, state] = [this.#native, this.#objects, this.#state];
+    return listConnections({ native, objects, state, pods: this.enrollments(), onFailure });
   }
 
   programRuns(): ProgramRuns[] {
