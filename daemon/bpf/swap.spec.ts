@@ -193,6 +193,17 @@ describe("a swap", () => {
     ]);
   });
 
+  it("that is refused leaves the links of an early hook which the generation is without", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    kernel.links.set("tc", "stub");
+    writeFileSync(kernel.pins.early("tc", 7n, 2), "tc");
+    const without = kernel.generation(2);
+    const programs = new Map([...without.programs].filter(([name]) => name !== "weft_forward"));
+    kernel.refuses = "weft_peername6-2";
+    expect(kernel.swap({ ...without, programs }, 1)).toMatchObject({ ok: false });
+    expect([kernel.links.has("tc"), kernel.called.get("early_tc")]).toEqual([true, "weft_forward-1"]);
+  });
+
   it.each(names)("that %s refuses leaves every hook as it was", (name) => {
     kernel.swap(kernel.generation(1), undefined);
     kernel.refuses = `${name}-2`;

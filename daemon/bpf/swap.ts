@@ -81,6 +81,8 @@ class Swap {
   readonly #updated: BpfLink[] = [];
   /** Links on another cgroup, which stay until all is done. */
   readonly #replaced: BpfLink[] = [];
+  /** Early hooks that only former generations have: they stay until all is done. */
+  readonly #dropped: EarlyHook[] = [];
 
   constructor(options: SwapOptions, generation: Generation) {
     this.#options = options;
@@ -101,14 +103,9 @@ class Swap {
 
   /** Without a program of this generation nothing may call another's: it reads maps that nobody writes any more. */
   earlyHook(hook: EarlyHook): void {
-    const { native, pins, maps: state } = this.#options;
     const { array, program } = EARLY_PROGRAMS[hook];
-    if (this.#generation.programs.has(program)) {
-      this.called(array, program);
-      return;
-    }
-    removeEarlyLinks(native, pins, hook);
-    state[array].delete(FIRST);
+    if (this.#generation.programs.has(program)) this.called(array, program);
+    else this.#dropped.push(hook);
   }
 
   /** What the stub calls is there before the stub. */
@@ -160,8 +157,13 @@ class Swap {
     return troubles;
   }
 
-  /** The hooks on a cgroup that is not governed any more go. */
+  /** The hooks on a cgroup that is not governed any more go, and early ones that this generation is without. */
   commit(): void {
+    const { native, pins, maps: state } = this.#options;
+    for (const hook of this.#dropped) {
+      removeEarlyLinks(native, pins, hook);
+      state[EARLY_PROGRAMS[hook].array].delete(FIRST);
+    }
     for (const link of this.#updated) link.close();
     for (const link of this.#replaced) endLink(link);
   }
