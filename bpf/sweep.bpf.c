@@ -31,8 +31,9 @@ static __always_inline void name_socket(struct sock_common *socket, __u8 protoco
 
 	request->sdiag_protocol = protocol;
 	request->sdiag_family = AF_INET6;
-	read_addresses(socket, id->idiag_dst, id->idiag_src);
-	if (id->idiag_dst[2] == V4_MAPPED_PREFIX && !id->idiag_dst[1] && !id->idiag_dst[0]) {
+	read_remote(socket, id->idiag_dst);
+	read_local(socket, id->idiag_src);
+	if (is_v4(id->idiag_dst)) {
 		request->sdiag_family = AF_INET;
 		id->idiag_dst[0] = id->idiag_dst[3];
 		id->idiag_src[0] = id->idiag_src[3];

@@ -19,8 +19,8 @@ static __always_inline __u32 name_peer(const struct tcp_sock *tcp)
 {
 	struct node_open open;
 
-	read_remote(tcp, open.source);
-	read_local(tcp, open.destination);
+	read_remote(common_of(tcp), open.source);
+	read_local(common_of(tcp), open.destination);
 	open.source_port = remote_port(tcp);
 	open.destination_port = local_port(tcp);
 	return name_source(&open);
@@ -45,7 +45,7 @@ static __always_inline bool find_parties(const struct tcp_sock *tcp, __u8 direct
 		parties->service = pod.service;
 		return true;
 	}
-	read_remote(tcp, address);
+	read_remote(common_of(tcp), address);
 	read_owner(address, &owner);
 	parties->source = pod.workload;
 	parties->destination = owner.workload;
@@ -105,13 +105,13 @@ static __always_inline void record_ending(const struct tcp_sock *tcp, const stru
 	}
 	stamp_event(event);
 	if (ending->parties.direction == DIRECTION_OUTBOUND) {
-		read_local(tcp, event->source_address);
-		read_remote(tcp, event->destination_address);
+		read_local(common_of(tcp), event->source_address);
+		read_remote(common_of(tcp), event->destination_address);
 		event->source_port = local_port(tcp);
 		event->destination_port = remote_port(tcp);
 	} else {
-		read_remote(tcp, event->source_address);
-		read_local(tcp, event->destination_address);
+		read_remote(common_of(tcp), event->source_address);
+		read_local(common_of(tcp), event->destination_address);
 		event->source_port = remote_port(tcp);
 		event->destination_port = local_port(tcp);
 	}

@@ -6,7 +6,7 @@
 #define WEFT_INBOUND_H
 
 #include "authz.h"
-#include "mark.h"
+#include "socket.h"
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
@@ -17,25 +17,12 @@ struct bpf_iter__tcp {
 	struct sock_common *sk_common;
 } __attribute__((preserve_access_index));
 
-static __always_inline void read_addresses(const struct sock_common *socket, __be32 *remote,
-					   __be32 *local)
-{
-	if (socket->skc_family == AF_INET) {
-		set_v4(remote, socket->skc_daddr);
-		set_v4(local, socket->skc_rcv_saddr);
-		return;
-	}
-	for (int i = 0; i < 4; i++) {
-		remote[i] = socket->skc_v6_daddr.in6_u.u6_addr32[i];
-		local[i] = socket->skc_v6_rcv_saddr.in6_u.u6_addr32[i];
-	}
-}
-
 /* Addresses, ports and state. */
 static __always_inline void read_inbound(const struct sock_common *socket, struct verdict *verdict)
 {
 	verdict->state = socket->skc_state;
-	read_addresses(socket, verdict->source, verdict->destination);
+	read_remote(socket, verdict->source);
+	read_local(socket, verdict->destination);
 	verdict->source_port = socket->skc_dport;
 	verdict->port = bpf_htons(socket->skc_num);
 }
@@ -53,7 +40,7 @@ static __always_inline bool is_of_itself(const struct verdict *verdict)
 	const __be32 *source = verdict->source;
 
 	return same_address(source, verdict->destination) ||
-	       (source[2] == V4_MAPPED_PREFIX && bpf_ntohl(source[3]) >> 24 == 127);
+	       (is_v4(source) && bpf_ntohl(source[3]) >> 24 == 127);
 }
 
 /* Whether the guard was asked for it: an inbound connection, or the handshake of one, that did not
@@ -67,7 +54,7 @@ static __always_inline bool was_judged(struct sock_common *socket, const struct 
 	if (verdict->state == TCP_LISTEN || verdict->state == TCP_CLOSE)
 		return false;
 	tcp = bpf_skc_to_tcp_sock(socket);
-	return tcp && tcp->bpf_sock_ops_cb_flags & MARK_INBOUND &&
+	return tcp && mark_of(tcp) & MARK_INBOUND &&
 	       ((const struct sock *)tcp)->sk_rx_dst_ifindex != LOOPBACK_IFINDEX;
 }
 

@@ -8,9 +8,7 @@
 #ifndef WEFT_PACKET_H
 #define WEFT_PACKET_H
 
-#include <linux/types.h>
-#include <stdbool.h>
-#include <bpf/bpf_endian.h>
+#include "address.h"
 
 #define FRAME_IPV4     0x0800
 #define FRAME_IPV6     0x86dd
@@ -108,6 +106,12 @@ struct cursor {
 	const __u8 *end;
 };
 
+/* SYN without ACK. */
+static __always_inline bool begins_connection(const struct tcp_header *tcp)
+{
+	return (tcp->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN;
+}
+
 /* Reads the TCP header. `left`: bytes of the packet from there on; `offset`: where the fragment
  * begins in what was fragmented. */
 static __always_inline enum frame_kind read_tcp(const struct cursor *cursor, __u32 left,
@@ -122,7 +126,7 @@ static __always_inline enum frame_kind read_tcp(const struct cursor *cursor, __u
 		return FRAME_BAD;
 	if (cursor->at + sizeof(*tcp) > cursor->end)
 		return FRAME_SHORT;
-	if ((tcp->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) != TCP_FLAG_SYN)
+	if (!begins_connection(tcp))
 		return FRAME_PASS;
 	size = (tcp->words >> 4) * 4;
 	if (size < sizeof(*tcp) || size > left)
@@ -135,14 +139,6 @@ static __always_inline enum frame_kind read_tcp(const struct cursor *cursor, __u
 	if (tcp->flags & TCP_FLAG_RST)
 		syn->plain = 0;
 	return FRAME_SYN;
-}
-
-static __always_inline void map_address(__be32 *address, __be32 v4)
-{
-	address[0] = 0;
-	address[1] = 0;
-	address[2] = bpf_htonl(0xffff);
-	address[3] = v4;
 }
 
 static __always_inline enum frame_kind read_ipv4(struct cursor *cursor, struct syn *syn)
@@ -159,8 +155,8 @@ static __always_inline enum frame_kind read_ipv4(struct cursor *cursor, struct s
 	if (ip->protocol != HEADER_TCP)
 		return FRAME_PASS;
 	fragment = bpf_ntohs(ip->fragment);
-	map_address(syn->source, ip->source);
-	map_address(syn->destination, ip->destination);
+	set_v4(syn->source, ip->source);
+	set_v4(syn->destination, ip->destination);
 	syn->v6 = 0;
 	syn->plain =
 	    length && header == sizeof(*ip) && !(fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET));
@@ -228,10 +224,8 @@ static __always_inline enum frame_kind read_ipv6(struct cursor *cursor, struct s
 		return FRAME_SHORT;
 	if (*cursor->at >> 4 != 6)
 		return FRAME_BAD;
-	for (int i = 0; i < 4; i++) {
-		syn->source[i] = ip->source[i];
-		syn->destination[i] = ip->destination[i];
-	}
+	copy_address(syn->source, ip->source);
+	copy_address(syn->destination, ip->destination);
 	header = ip->next;
 	left = bpf_ntohs(ip->length);
 	syn->v6 = 1;

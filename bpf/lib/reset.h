@@ -98,10 +98,8 @@ static __always_inline void build_reset(const struct syn *syn, bool partial, uni
 		    .next = HEADER_TCP,
 		    .hops = RESET_HOPS,
 		};
-		for (int i = 0; i < 4; i++) {
-			v6->source[i] = syn->destination[i];
-			v6->destination[i] = syn->source[i];
-		}
+		copy_address(v6->source, syn->destination);
+		copy_address(v6->destination, syn->source);
 		set_tcp_reset(syn, partial, &reset->v6.tcp);
 		return;
 	}

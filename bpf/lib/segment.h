@@ -5,14 +5,9 @@
 #ifndef WEFT_SEGMENT_H
 #define WEFT_SEGMENT_H
 
-#include "flow.h"
+#include "packet.h"
+#include <weft/kernel.h>
 #include <bpf/bpf_core_read.h>
-#include <linux/if_ether.h>
-#include <linux/tcp.h>
-
-/* Where the two addresses stand in a header: RFC 791 3.1, RFC 8200 3. */
-#define IPV4_ADDRESSES 12
-#define IPV6_ADDRESSES 8
 
 struct segment {
 	__be32 source[4];
@@ -24,19 +19,24 @@ struct segment {
 
 static __always_inline bool read_addresses_v4(const unsigned char *header, struct segment *segment)
 {
-	__be32 pair[2];
+	struct ipv4_header ip;
 
-	if (bpf_probe_read_kernel(pair, sizeof(pair), header + IPV4_ADDRESSES))
+	if (bpf_probe_read_kernel(&ip, sizeof(ip), header))
 		return false;
-	set_v4(segment->source, pair[0]);
-	set_v4(segment->destination, pair[1]);
+	set_v4(segment->source, ip.source);
+	set_v4(segment->destination, ip.destination);
 	return true;
 }
 
 static __always_inline bool read_addresses_v6(const unsigned char *header, struct segment *segment)
 {
-	return !bpf_probe_read_kernel(segment->source, 16, header + IPV6_ADDRESSES) &&
-	       !bpf_probe_read_kernel(segment->destination, 16, header + IPV6_ADDRESSES + 16);
+	struct ipv6_header ip;
+
+	if (bpf_probe_read_kernel(&ip, sizeof(ip), header))
+		return false;
+	copy_address(segment->source, ip.source);
+	copy_address(segment->destination, ip.destination);
+	return true;
 }
 
 /* False when the packet is not of IP, or its headers cannot be read. That it is TCP is for the
@@ -44,12 +44,12 @@ static __always_inline bool read_addresses_v6(const unsigned char *header, struc
 static __always_inline bool read_segment(const struct sk_buff *skb, struct segment *segment)
 {
 	const unsigned char *header = skb->head + skb->network_header;
-	struct tcphdr tcp;
+	struct tcp_header tcp;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+	if (skb->protocol == bpf_htons(FRAME_IPV4)) {
 		if (!read_addresses_v4(header, segment))
 			return false;
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+	} else if (skb->protocol == bpf_htons(FRAME_IPV6)) {
 		if (!read_addresses_v6(header, segment))
 			return false;
 	} else {
@@ -57,9 +57,9 @@ static __always_inline bool read_segment(const struct sk_buff *skb, struct segme
 	}
 	if (bpf_probe_read_kernel(&tcp, sizeof(tcp), skb->head + skb->transport_header))
 		return false;
-	segment->source_port = tcp.source;
-	segment->destination_port = tcp.dest;
-	segment->begins = tcp.syn && !tcp.ack;
+	segment->source_port = tcp.source_port;
+	segment->destination_port = tcp.destination_port;
+	segment->begins = begins_connection(&tcp);
 	return true;
 }
 

@@ -44,20 +44,16 @@ static __always_inline __u64 netns_of(const struct tcp_sock *tcp)
 }
 
 /* Of a disconnected socket 0, and the remote one still there. */
-static __always_inline void read_local(const struct tcp_sock *tcp, __be32 *address)
+static __always_inline void read_local(const struct sock_common *common, __be32 *address)
 {
-	const struct sock_common *common = common_of(tcp);
-
 	if (common->skc_family == AF_INET6)
 		copy_address(address, common->skc_v6_rcv_saddr.in6_u.u6_addr32);
 	else
 		set_v4(address, common->skc_rcv_saddr);
 }
 
-static __always_inline void read_remote(const struct tcp_sock *tcp, __be32 *address)
+static __always_inline void read_remote(const struct sock_common *common, __be32 *address)
 {
-	const struct sock_common *common = common_of(tcp);
-
 	if (common->skc_family == AF_INET6)
 		copy_address(address, common->skc_v6_daddr.in6_u.u6_addr32);
 	else

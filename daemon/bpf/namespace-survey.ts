@@ -7,7 +7,7 @@ import { type EarlyHooks, type EarlyPlace, NODE } from "./early-hooks.js";
 import type { EarlyMaps } from "./early-stub.js";
 import type { Enrollment } from "./enrollment.js";
 import { describeLink } from "./guard-links.js";
-import { openNetns } from "./netns.js";
+import { visitPod } from "./netns.js";
 import type { Pins } from "./pins.js";
 
 /** ARPHRD_LOOPBACK of linux/if_arp.h. */
@@ -85,20 +85,16 @@ export class NamespaceSurvey {
   /** undefined when there is nothing to be seen: the namespace ends, or has moved from its path. */
   async #lookAt(pod: Enrollment, troubles: WeftError[]): Promise<Surveyed | undefined> {
     const { native, pins } = this.#options;
+    const { cookie } = pod;
     const name = `${pod.netns} (${pod.namespace}/${pod.name})`;
-    const opened = openNetns(native, name, pod.netns);
-    if (!opened.ok) return undefined;
-    const { cookie, path, close } = opened.value;
-    try {
-      const state = cookie === pod.cookie ? await readState(native, path) : undefined;
+    return await visitPod(native, pod, async (path) => {
+      const state = await readState(native, path);
       // Meanwhile it may have been unenrolled.
       const isEnrolled = this.#options.pods().some((each) => each.cookie === cookie);
       if (state === undefined || !isEnrolled) return undefined;
       troubles.push(...this.#settle({ cookie, path, name, interfaces: state.interfaces }));
       return surveyed(state, describeLink(native, pins.guard(cookie))?.programId);
-    } finally {
-      close();
-    }
+    });
   }
 
   async #lookAtNode(troubles: WeftError[]): Promise<void> {

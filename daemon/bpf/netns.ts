@@ -1,9 +1,10 @@
 // Owns the opening of a network namespace: once, so that what is learnt and what is hooked are the same one.
-// Must not know pods.
+// Must not know what is looked for there.
 
 import { closeSync, constants, fstatSync, openSync, statfsSync, statSync } from "node:fs";
 import type { Native } from "../../native/index.js";
 import { failed, ok, podNetnsMissing, podNetnsOfHost, type Result } from "../base/errors.js";
+import type { Enrollment } from "./enrollment.js";
 
 /** f_type of statfs(2), linux/magic.h. */
 const NSFS_MAGIC = 0x6e736673;
@@ -43,6 +44,24 @@ export function openNetns(native: Pick<Native, "netnsCookie">, pod: string, path
     return ok({ path: own, cookie: native.netnsCookie(own), close });
   } catch (error) {
     return refuse(failed(podNetnsMissing(pod, path, error)));
+  }
+}
+
+/**
+ * Looks into the namespace of an enrolled pod; undefined when it has ended, or its path leads elsewhere by now: then
+ * nothing there is the pod's.
+ */
+export async function visitPod<T>(
+  native: Pick<Native, "netnsCookie">,
+  { cookie, namespace, name, netns }: Enrollment,
+  visit: (path: string) => Promise<T>,
+): Promise<T | undefined> {
+  const opened = openNetns(native, `${namespace}/${name}`, netns);
+  if (!opened.ok) return undefined;
+  try {
+    return opened.value.cookie === cookie ? await visit(opened.value.path) : undefined;
+  } finally {
+    opened.value.close();
   }
 }
 

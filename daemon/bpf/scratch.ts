@@ -10,7 +10,7 @@ import type { Enrollment } from "./enrollment.js";
 import { loadObject } from "./generation.js";
 import { EXPLAIN_AUTHZ, LIST_CONNECTIONS } from "./hooks.js";
 import { AuthzQuestion, type MapName, maps, ringBuffers } from "./maps.gen.js";
-import { openNetns } from "./netns.js";
+import { visitPod } from "./netns.js";
 import type { StateMaps } from "./state.js";
 
 /** A ring that nobody writes to: the least that the kernel makes. */
@@ -93,16 +93,12 @@ async function readEach(
   const found: OpenConnections[] = [];
   const link = native.linkIterator(program);
   try {
-    for (const { cookie, namespace, name, netns } of pods) {
-      const opened = openNetns(native, `${namespace}/${name}`, netns);
-      if (!opened.ok) continue;
+    for (const pod of pods) {
       try {
-        if (opened.value.cookie !== cookie) continue;
-        found.push({ cookie, connections: await native.readIterator(link, opened.value.path) });
+        const connections = await visitPod(native, pod, (path) => native.readIterator(link, path));
+        if (connections !== undefined) found.push({ cookie: pod.cookie, connections });
       } catch (error) {
-        onFailure(bpfAttachFailed("list", netns, error));
-      } finally {
-        opened.value.close();
+        onFailure(bpfAttachFailed("list", pod.netns, error));
       }
     }
     return found;

@@ -6,7 +6,7 @@ import type { BpfLink, BpfProgram, Native } from "../../native/index.js";
 import { bpfAttachFailed, type WeftError } from "../base/errors.js";
 import type { Enrollment } from "./enrollment.js";
 import { SweptSocket } from "./maps.gen.js";
-import { openNetns } from "./netns.js";
+import { visitPod } from "./netns.js";
 
 /** Namespaces looked through at a time: each takes a thread of the pool, which has four. */
 const AT_A_TIME = Math.min(3, availableParallelism());
@@ -80,21 +80,18 @@ class SocketSweep {
     this.#link = link;
   }
 
-  async pod({ cookie, namespace, name, netns }: Enrollment): Promise<void> {
+  async pod(pod: Enrollment): Promise<void> {
     const { native, begin } = this.#options;
-    const opened = openNetns(native, `${namespace}/${name}`, netns);
-    // It has ended, or its path leads elsewhere by now: no socket there is its own.
-    if (!opened.ok) return;
-    const { path } = opened.value;
+    const { cookie, netns } = pod;
     try {
-      if (opened.value.cookie !== cookie || begin?.(cookie) === false) return;
-      const found = await native.readIterator(this.#link, path);
-      await this.#close(cookie, path, socketsOf(found));
+      await visitPod(native, pod, async (path) => {
+        if (begin?.(cookie) === false) return;
+        const found = await native.readIterator(this.#link, path);
+        await this.#close(cookie, path, socketsOf(found));
+      });
     } catch (error) {
       this.result.unfinished.add(cookie);
       this.result.failures.push(bpfAttachFailed("sweep", netns, error));
-    } finally {
-      opened.value.close();
     }
   }
 

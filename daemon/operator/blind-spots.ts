@@ -1,6 +1,7 @@
 // Owns what no hook of weft sees of enrolled pods, and what an operator is told of it. Must not know how it was found.
 
 import type { Pod } from "../enforce/pods.js";
+import { podKey } from "./explain.js";
 import type { Parts } from "./parts.js";
 
 type BlindParts = Pick<Parts, "store" | "pods" | "dataplane">;
@@ -17,8 +18,7 @@ export interface BlindSpots {
 
 export function blindSpots({ store, pods, dataplane }: BlindParts): BlindSpots {
   const seen = (pod: Pod) => (pod.cookie === undefined ? undefined : dataplane.survey.seen.get(pod.cookie));
-  const named = (isSo: (pod: Pod) => boolean) =>
-    pods.all.filter(isSo).map(({ namespace, name }) => `${namespace}/${name}`);
+  const named = (isSo: (pod: Pod) => boolean) => pods.all.filter(isSo).map(podKey);
   return {
     otherLookup: named((pod) => (seen(pod)?.otherLookups ?? 0) > 0),
     forwarding: dataplane.early.onPods ? [] : named((pod) => seen(pod)?.forwards === true),

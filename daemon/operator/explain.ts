@@ -35,22 +35,15 @@ export function explainAuthz(parts: Asked, ends: Ends): Result<AuthzExplanation>
   const source = sourceOf(parts, ends.from, address);
   if (!source.ok) return source;
   const from = source.value;
-  const answer = parts.dataplane.judge({
-    ...NO_ANSWER,
-    pod: cookie,
-    sourceAddress: toKeyBytes(from),
-    destinationAddress: toKeyBytes(address),
-    port,
-  });
+  const answer = parts.dataplane.judge(questionOf(cookie, from, address, port));
   if (!answer.ok) return answer;
-  const owner = ownIdentity(parts, from);
+  const [owner] = localOwners(parts, from);
   const identity = parts.compiler.identified(owner);
   const inbound: Inbound = { identity, source: from, destination: address, port };
   const policies = parts.compiler.authz.policiesOf(cookie);
   const allowed = answer.value.allowed === 1;
   const isOpen = parts.dataplane.settings.authzOff === 1;
   const inForce = policies?.policies ?? [];
-  const named = parts.compiler.names.policy(answer.value.policy);
   return ok({
     from: {
       address: from,
@@ -60,7 +53,7 @@ export function explainAuthz(parts: Asked, ends: Ends): Result<AuthzExplanation>
     to: { address: formatHostPort({ host: address, port }), pod, workload: workload?.uid ?? null },
     allowed,
     reason: reasonNames[answer.value.reason] ?? String(answer.value.reason),
-    decidedBy: allowed ? allowingPolicy(inForce, inbound) : named === undefined ? null : policyKey(named),
+    decidedBy: decidingPolicy(answer.value, parts.compiler, inForce, inbound),
     policies: describeAll(inForce, policies?.held ?? new Set(), inbound),
     closest: allowed ? null : closestOf(inForce, inbound),
     agrees: isOpen || policies === undefined || decide(inForce, inbound).allowed === allowed,
@@ -79,21 +72,35 @@ export function authzOf(parts: Asked, namespace: string, name: string): Result<A
   });
 }
 
-/** A question before it is asked. */
-export const NO_ANSWER: AuthzQuestion = {
-  pod: 0n,
-  sourceAddress: new Uint8Array(16),
-  destinationAddress: new Uint8Array(16),
-  sourcePort: 0,
-  port: 0,
-  allowed: 0,
-  reason: 0,
-  policy: 0,
-  source: 0,
-  destination: 0,
-  table: 0,
-  identity: 0,
-};
+/** A question before it is asked: addresses as texts. */
+export function questionOf(pod: bigint, source: string, destination: string, port: number): AuthzQuestion {
+  return {
+    pod,
+    sourceAddress: toKeyBytes(source),
+    destinationAddress: toKeyBytes(destination),
+    sourcePort: 0,
+    port,
+    allowed: 0,
+    reason: 0,
+    policy: 0,
+    source: 0,
+    destination: 0,
+    table: 0,
+    identity: 0,
+  };
+}
+
+/** The key of the policy that denies, as the program says, or that allows; null: none does. */
+export function decidingPolicy(
+  { allowed, policy }: AuthzQuestion,
+  { names }: Pick<Parts["compiler"], "names">,
+  inForce: readonly Policy[],
+  inbound: Inbound,
+): string | null {
+  if (allowed === 1) return allowingPolicy(inForce, inbound);
+  const denying = names.policy(policy);
+  return denying === undefined ? null : policyKey(denying);
+}
 
 interface Destination {
   readonly cookie: bigint;
@@ -159,9 +166,12 @@ function sourceOf(parts: Asked, from: string, destination: string): Result<strin
   );
 }
 
-/** The workload of this network at an address: nobody else lends an identity. */
-function ownIdentity(parts: Asked, address: string): Workload | undefined {
-  return parts.store.claimants(address).find(({ network }) => isLocalNetwork(network, parts.compiler.node));
+/** The workloads of this network at an address, the first of which lends its identity: nobody else does. */
+export function localOwners(
+  { store, compiler }: Pick<Parts, "store" | "compiler">,
+  address: string,
+): Workload[] {
+  return store.claimants(address).filter(({ network }) => isLocalNetwork(network, compiler.node));
 }
 
 /** Dry runs first, which decide nothing, then DENY, then ALLOW, each by name. */
@@ -190,7 +200,7 @@ function describeAll(
 }
 
 /** The key of the first ALLOW that matches. */
-export function allowingPolicy(policies: readonly Policy[], inbound: Inbound): string | null {
+function allowingPolicy(policies: readonly Policy[], inbound: Inbound): string | null {
   const allowing = inOrder(policies).find(
     (policy) => policy.action === "ALLOW" && !policy.dryRun && matchingRule(policy, inbound) !== undefined,
   );

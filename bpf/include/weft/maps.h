@@ -86,6 +86,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct verdict);
 } denied SEC(".maps");
+
 /* workload id -> netns cookie of the enrolled pod that it is. For XDP on an interface of the node;
  * `pods` bears it out. */
 struct {

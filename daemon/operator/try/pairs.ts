@@ -7,9 +7,9 @@ import { describe } from "../../base/errors.js";
 import { inSlices } from "../../base/slices.js";
 import { Direction, InboundConnection, WorkloadId } from "../../bpf/maps.gen.js";
 import type { OpenConnections } from "../../bpf/scratch.js";
-import { isLocalNetwork } from "../../compile/node.js";
 import { addressFromKeyBytes, isIpv4Text } from "../../model/address.js";
 import type { Workload } from "../../model/workload.js";
+import { localOwners } from "../explain.js";
 import type { Parts } from "../parts.js";
 
 /** Pairs that are looked at. */
@@ -42,14 +42,6 @@ export async function seenPairs(parts: Asked): Promise<Seen> {
   const gathering = new Gathering(parts);
   await inSlices(gathering.take(listed.ok ? listed.value : []));
   return { pairs: [...gathering.pairs.values()], looked: gathering.looked, notes };
-}
-
-/** The workload of this network at an address: nobody else lends an identity. */
-export function localOwners(
-  { store, compiler }: Pick<Parts, "store" | "compiler">,
-  address: string,
-): Workload[] {
-  return store.claimants(address).filter(({ network }) => isLocalNetwork(network, compiler.node));
 }
 
 class Gathering {

@@ -9,15 +9,14 @@ import type { Scratch } from "../../bpf/scratch.js";
 import type { Inbound } from "../../compile/authz/conditions.js";
 import { type Compiler, createCompiler } from "../../compile/compiler.js";
 import { isLocalNetwork } from "../../compile/node.js";
-import { toKeyBytes } from "../../model/address.js";
 import { type Policy, policyKey } from "../../model/policy.js";
 import { createStore, type Store } from "../../model/store.js";
 import type { EnrolledPod, Update } from "../../model/update.js";
 import type { Workload } from "../../model/workload.js";
-import { allowingPolicy, NO_ANSWER } from "../explain.js";
+import { decidingPolicy, localOwners, questionOf } from "../explain.js";
 import type { Parts } from "../parts.js";
 import { type PolicyChange, renamed } from "./change.js";
-import { localOwners, type SeenPair } from "./pairs.js";
+import type { SeenPair } from "./pairs.js";
 
 /** Policies, and entries of maps, between two turns of other work. */
 const AT_ONCE = 1024;
@@ -89,26 +88,18 @@ export class Scenario {
     return this.#store.ownerOf(address);
   }
 
+  /** Who policies take a source for. */
+  identityOf(address: string): Workload | undefined {
+    return this.#compiler.identified(this.ownerOf(address));
+  }
+
   judge({ cookie, source, destination }: SeenPair, port: number): TriedVerdict {
-    const answer = this.#scratch.judge({
-      ...NO_ANSWER,
-      pod: cookie,
-      sourceAddress: toKeyBytes(source),
-      destinationAddress: toKeyBytes(destination),
-      port,
-    });
-    const allowed = answer.allowed === 1;
-    const denying = this.#compiler.names.policy(answer.policy);
-    const identity = this.#compiler.identified(this.ownerOf(source));
-    const inbound: Inbound = { identity, source, destination, port };
+    const answer = this.#scratch.judge(questionOf(cookie, source, destination, port));
+    const inbound: Inbound = { identity: this.identityOf(source), source, destination, port };
     return {
-      allowed,
+      allowed: answer.allowed === 1,
       reason: reasonNames[answer.reason] ?? String(answer.reason),
-      decidedBy: allowed
-        ? allowingPolicy(this.policiesOf(cookie), inbound)
-        : denying === undefined
-          ? null
-          : policyKey(denying),
+      decidedBy: decidingPolicy(answer, this.#compiler, this.policiesOf(cookie), inbound),
     };
   }
 

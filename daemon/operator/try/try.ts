@@ -136,11 +136,12 @@ class Comparison {
       return;
     }
     this.counts[after.allowed ? "admitted" : "refused"]++;
+    const identity = this.#before.identityOf(pair.source);
     this.#rows.set(key, {
       from: {
         address: pair.source,
         workload: owner?.uid ?? null,
-        principal: owner === undefined ? null : principalOf(owner),
+        principal: identity === undefined ? null : principalOf(identity),
       },
       to: { pod, address: pair.destination, port },
       seen: pair.seen,
