@@ -26,7 +26,7 @@ export default defineConfig({
             "test/*.spec.ts",
             "{lab,test/{conformance,helpers,bench,fuzz,house}}/**/*.spec.ts",
           ],
-          testTimeout: 30_000 * slowness,
+          testTimeout: 60_000 * slowness,
         },
       },
       {
@@ -35,7 +35,7 @@ export default defineConfig({
           include: ["test/{bpf,native,netns}/**/*.{spec,test}.ts"],
           pool: "forks",
           fileParallelism: false,
-          testTimeout: 60_000 * slowness,
+          testTimeout: 120_000 * slowness,
           hookTimeout: 120_000 * slowness,
         },
       },

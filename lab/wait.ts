@@ -31,7 +31,7 @@ type Truthy<T> = Exclude<T, false | 0 | "" | null | undefined>;
 export class Hopeless extends Error {}
 
 export interface UntilOptions {
-  /** Milliseconds until giving up on a machine of usual speed, default 10,000. */
+  /** Milliseconds until giving up, default 30,000: far from the usual time, so that a busy machine fails nothing. */
   readonly timeoutMs?: number;
   /** Milliseconds between two looks, default 20. */
   readonly everyMs?: number;
@@ -47,7 +47,7 @@ export async function until<T>(
   options: UntilOptions = {},
 ): Promise<Truthy<T>> {
   const { everyMs = 20 } = options;
-  const timeoutMs = (options.timeoutMs ?? 10_000) * slowness;
+  const timeoutMs = (options.timeoutMs ?? 30_000) * slowness;
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   for (;;) {
