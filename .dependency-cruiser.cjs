@@ -86,6 +86,7 @@ module.exports = {
       BASE,
       "daemon/admin/api\\.ts",
       "daemon/admin/answers\\.ts",
+      "daemon/admin/route-answers\\.ts",
       "daemon/model/",
       GENERATED,
     ]),

@@ -10,6 +10,7 @@
 
 LAYOUT_ENUM(target_flag);
 LAYOUT_ENUM(address_flag);
+LAYOUT_ENUM(route_action);
 LAYOUT_ENUM(table_flag);
 LAYOUT_ENUM(table_number);
 LAYOUT_ENUM(workload_id);
@@ -26,6 +27,7 @@ LAYOUT_ENUM(reason);
 LAYOUT_STRUCT(authz_question);
 LAYOUT_STRUCT(connection_event);
 LAYOUT_STRUCT(inbound_connection);
+LAYOUT_STRUCT(route_question);
 LAYOUT_STRUCT(swept_socket);
 
 /* Macros are not in BTF at all: each member is generated as a constant of the name after LAYOUT_.

@@ -13,12 +13,6 @@
 #include "flow.h"
 #include "word.h"
 
-enum route_action {
-	ROUTE_PASS,    /* leave the destination alone */
-	ROUTE_REWRITE, /* go to `backend` */
-	ROUTE_REFUSE,  /* fail with ECONNREFUSED */
-};
-
 struct destination {
 	__be32 address[4];
 	__be16 port;

@@ -14,6 +14,7 @@ import { DUMP_KINDS, type DumpKind, type DumpOptions, dump } from "./dump.js";
 import { enroll, unenroll } from "./enroll.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { log } from "./log.js";
+import { explainRoute, type RouteOptions } from "./route.js";
 import { status } from "./status.js";
 import { type TryOptions, tryAuthz } from "./try-authz.js";
 import { type VersionOptions, version } from "./version.js";
@@ -119,6 +120,7 @@ function buildProgram(terminal: Terminal): Command {
   addAuthz(verb(program, "authz", "authorization: state, switch, a pod's policies", ["authz"]), verb, act);
   const explain = verb(program, "explain", "why a connection goes as it goes", [
     "explain authz --from shop/cart --to shop/db:5432",
+    "explain route --from shop/cart --to reviews:9080",
   ]);
   verb(explain, "authz", "the kernel's verdict on a connection to a pod of this node, and why", [
     "explain authz --from shop/cart --to shop/db:5432",
@@ -127,6 +129,15 @@ function buildProgram(terminal: Terminal): Command {
     .requiredOption("--from <POD|ADDRESS>", "who connects: NAMESPACE/NAME or an address")
     .requiredOption("--to <POD:PORT>", "an enrolled pod with a port of its own, or ADDRESS:PORT")
     .action(act((context, command) => explainAuthz(context, command.opts<ExplainOptions>())));
+  verb(explain, "route", "where the kernel leads a connection of a pod of this node, and why", [
+    "explain route --from shop/cart --to reviews:9080",
+    "explain route --from shop/cart --to 10.96.0.20:9080 -o json",
+    "explain route --from shop/cart --to kube-system/kube-dns:53 --udp",
+  ])
+    .requiredOption("--from <POD>", "who connects: NAMESPACE/NAME of an enrolled pod")
+    .requiredOption("--to <HOST:PORT>", "a service as the pod names it, NAMESPACE/HOST:PORT, or ADDRESS:PORT")
+    .option("--udp", "ask for a datagram, not for a TCP connection")
+    .action(act((context, command) => explainRoute(context, command.opts<RouteOptions>())));
   verb(program, "enroll", "put pods under the mesh", ["enroll default/web=/run/netns/web"])
     .argument("<NAMESPACE/NAME=NETNS...>", "pods and the paths of their network namespaces")
     .action(act((context, command) => enroll(context, command.processedArgs[0] as string[])));

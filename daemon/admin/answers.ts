@@ -9,11 +9,11 @@ export type Frozen<T> = T extends readonly (infer E)[]
   : T extends object
     ? { readonly [K in keyof T]: Frozen<T[K]> }
     : T;
-type Of<S extends z.ZodType> = Frozen<z.output<S>>;
+export type Of<S extends z.ZodType> = Frozen<z.output<S>>;
 
-const text = (description: string) => z.string().describe(description);
+export const text = (description: string) => z.string().describe(description);
 const count = (description: string) => z.int().describe(description);
-const list = z.array(z.string());
+export const list = z.array(z.string());
 
 export const error = z.object({
   error: text("short and stable: `not found`, `bad request`, or a code such as POD_UNKNOWN"),
@@ -145,7 +145,7 @@ export type StatusResponse = Of<typeof status>;
 
 // ---- dumps ----
 
-const port = z.object({ service_port: z.int(), target_port: z.int() });
+export const port = z.object({ service_port: z.int(), target_port: z.int() });
 export type PortDump = Of<typeof port>;
 
 const workload = z.object({

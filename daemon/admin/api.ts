@@ -6,6 +6,7 @@ import { isNetnsPath, isPodWord } from "../base/parse.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import { policyWords } from "../model/policy-words.js";
 import * as answers from "./answers.js";
+import { routeExplanation } from "./route-answers.js";
 
 export type Method = "GET" | "POST" | "DELETE";
 
@@ -204,6 +205,23 @@ export const api = {
     answer: answers.authzExplanation,
     refusals: { 404: "the destination is not enrolled", 409: "the connection is not clear" },
   },
+  explainRoute: {
+    method: "GET",
+    path: "/debug/explain/route",
+    summary:
+      "Where the kernel leads a connection that a pod of this node might make, and why. Nothing is counted.",
+    query: z.strictObject({
+      from: z.string().describe("NAMESPACE/NAME of an enrolled pod"),
+      to: z
+        .string()
+        .describe(
+          "ADDRESS:PORT, or HOST:PORT of a service as the pod would name it, or NAMESPACE/HOSTNAME:PORT",
+        ),
+      protocol: z.enum(["tcp", "udp"], { error: "use tcp or udp" }).optional().describe("tcp unless said"),
+    }),
+    answer: routeExplanation,
+    refusals: { 404: "the pod is not enrolled", 409: "the destination is not clear" },
+  },
   tryAuthz: {
     method: "POST",
     path: "/debug/try/authz",
@@ -233,5 +251,7 @@ export const api = {
     refusals: { 404: "it is not enrolled", 409: "it cannot be taken out" },
   },
 } as const satisfies Readonly<Record<string, Call>>;
+
+export type RouteRequest = QueryOf<typeof api.explainRoute>;
 
 export type CallName = keyof typeof api;

@@ -19,7 +19,8 @@ import type {
   StatusFacts,
   VersionResponse,
 } from "./answers.js";
-import type { EnrollRequest, TrialRequest } from "./api.js";
+import type { EnrollRequest, RouteRequest, TrialRequest } from "./api.js";
+import type { RouteExplanation } from "./route-answers.js";
 
 /** A kernel map as read: `count` keys and values laid end to end (native's Entries). */
 export interface RawMap {
@@ -80,6 +81,7 @@ export interface OperatorView {
   authzOf(namespace: string, name: string): Result<AuthzPolicies>;
   /** `from`: NAMESPACE/NAME or an address; `to`: the same with `:PORT`. */
   explainAuthz(ends: { readonly from: string; readonly to: string }): Result<AuthzExplanation>;
+  explainRoute(asked: RouteRequest): Promise<Result<RouteExplanation>>;
   tryAuthz(asked: TrialRequest): Promise<Result<AuthzTrial>>;
 
   pods(): readonly PodResponse[];

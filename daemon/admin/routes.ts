@@ -50,6 +50,7 @@ export function adminRoutes(view: OperatorView, log: Logger): Route[] {
     },
     authzOf: ({ params }) => answerOf(view.authzOf(params.namespace, params.name)),
     explainAuthz: ({ query }) => answerOf(view.explainAuthz(query)),
+    explainRoute: async ({ query }) => answerOf(await view.explainRoute(query)),
     tryAuthz: async ({ body }) => answerOf(await view.tryAuthz(body)),
     pods: () => ({ json: { pods: view.pods() } }),
     enroll: async ({ body }) => {

@@ -27,6 +27,7 @@ import type {
 } from "./answers.js";
 import type { TrialRequest } from "./api.js";
 import type { ExpectedEntry, OperatorView, RawMap } from "./operator-view.js";
+import { route } from "./test-route.js";
 
 export const version: VersionResponse = {
   version: "0.1.0",
@@ -332,6 +333,9 @@ export function testView(): TestView {
     },
     explainAuthz: ({ to }) =>
       to.startsWith("default/web:") ? ok(explanation) : failed(podUnknown(to.slice(0, to.lastIndexOf(":")))),
+    async explainRoute({ from }) {
+      return from === "shop/cart" ? ok(route) : failed(podUnknown(from));
+    },
     async tryAuthz(asked) {
       tried.push(asked);
       const [missing] = asked.removed;

@@ -41,8 +41,8 @@ import {
 } from "./growing-maps.js";
 import { Growth } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
-import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, TRACE_HOOKS } from "./hooks.js";
-import { AuthzQuestion, type MapName, maps, type Settings } from "./maps.gen.js";
+import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, EXPLAIN_ROUTE, TRACE_HOOKS } from "./hooks.js";
+import { AuthzQuestion, type Codec, type MapName, maps, RouteQuestion, type Settings } from "./maps.gen.js";
 import { NamespaceSurvey } from "./namespace-survey.js";
 import { inodeAt, openNetns } from "./netns.js";
 import { Pins } from "./pins.js";
@@ -377,10 +377,18 @@ export class Dataplane {
 
   /** What the program that judges answers for a connection now, on the maps that govern. Changes nothing, counts nothing. */
   judge(question: AuthzQuestion): Result<AuthzQuestion> {
-    const program = this.#generation?.programs.get(EXPLAIN_AUTHZ);
+    return this.#ask(EXPLAIN_AUTHZ, AuthzQuestion, question);
+  }
+
+  /** As judge(), of the decision that routes. */
+  route(question: RouteQuestion): Result<RouteQuestion> {
+    return this.#ask(EXPLAIN_ROUTE, RouteQuestion, question);
+  }
+
+  #ask<Question>(name: string, codec: Codec<Question>, question: Question): Result<Question> {
+    const program = this.#generation?.programs.get(name);
     if (program === undefined) return failed(notInstalled());
-    const { data } = program.testRun({ data: AuthzQuestion.encode(question) });
-    return ok(AuthzQuestion.decode(data));
+    return ok(codec.decode(program.testRun({ data: codec.encode(question) }).data));
   }
 
   /** The same program on maps of its own, with room for `needed`, which govern nothing. The caller closes it. */

@@ -65,8 +65,9 @@ export const EARLY_PROGRAMS: Readonly<
   xdp: { program: "weft_xdp", array: "early_xdp" },
 };
 
-/** Judges a connection that is only asked about. */
+/** Judge and route a connection that is only asked about. */
 export const EXPLAIN_AUTHZ = "weft_explain_authz";
+export const EXPLAIN_ROUTE = "weft_explain_route";
 
 export interface TraceHook {
   /** The tracepoint: name of the link's pin and in `status`. */

@@ -72,6 +72,20 @@ export const addressFlagNames: Readonly<Record<number, string>> = {
   4: "waypoint",
 };
 
+/** enum route_action */
+export const RouteAction = {
+  PASS: 0,
+  REWRITE: 1,
+  REFUSE: 2,
+} as const;
+export type RouteAction = (typeof RouteAction)[keyof typeof RouteAction];
+/** `RouteAction` in lower case, for labels and logs. */
+export const routeActionNames: Readonly<Record<number, string>> = {
+  0: "pass",
+  1: "rewrite",
+  2: "refuse",
+};
+
 /** enum table_flag */
 export const TableFlag = {
   HAS_ALLOW: 1,
@@ -527,6 +541,78 @@ export const InboundConnection: Codec<InboundConnection> = {
       destinationAddress: takeBytes(view, offset + 16, offset + 32),
       port: view.readUInt16BE(offset + 32),
       byNode: view.readUInt16LE(offset + 34),
+    };
+  },
+};
+
+/** struct route_question, 88 bytes */
+export interface RouteQuestion {
+  readonly pod: bigint;
+  readonly address: Uint8Array;
+  readonly port: number;
+  readonly protocol: number;
+  readonly crosses: number;
+  readonly action: number;
+  readonly reason: number;
+  readonly namespace: number;
+  readonly byBlock: number;
+  readonly owner: number;
+  readonly service: number;
+  readonly workload: number;
+  readonly firstSlot: number;
+  readonly slots: number;
+  readonly run: number;
+  readonly backendPort: number;
+  readonly backend: Uint8Array;
+}
+export const RouteQuestion: Codec<RouteQuestion> = {
+  size: 88,
+  encode(value) {
+    const view = Buffer.allocUnsafe(88);
+    RouteQuestion.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.pod, offset);
+    putBytes(view, offset + 8, value.address, 16, "route_question.address");
+    view.writeUInt16BE(value.port, offset + 24);
+    view.writeUInt8(value.protocol, offset + 26);
+    view.writeUInt8(value.crosses, offset + 27);
+    view.writeUInt32LE(value.action, offset + 28);
+    view.writeUInt32LE(value.reason, offset + 32);
+    view.writeUInt32LE(value.namespace, offset + 36);
+    view.writeUInt32LE(value.byBlock, offset + 40);
+    view.writeUInt32LE(value.owner, offset + 44);
+    view.writeUInt32LE(value.service, offset + 48);
+    view.writeUInt32LE(value.workload, offset + 52);
+    view.writeUInt32LE(value.firstSlot, offset + 56);
+    view.writeUInt32LE(value.slots, offset + 60);
+    view.writeUInt32LE(value.run, offset + 64);
+    view.writeUInt16BE(value.backendPort, offset + 68);
+    view[offset + 70] = 0;
+    view[offset + 71] = 0;
+    putBytes(view, offset + 72, value.backend, 16, "route_question.backend");
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 88);
+    return {
+      pod: view.readBigUInt64LE(offset),
+      address: takeBytes(view, offset + 8, offset + 24),
+      port: view.readUInt16BE(offset + 24),
+      protocol: view.readUInt8(offset + 26),
+      crosses: view.readUInt8(offset + 27),
+      action: view.readUInt32LE(offset + 28),
+      reason: view.readUInt32LE(offset + 32),
+      namespace: view.readUInt32LE(offset + 36),
+      byBlock: view.readUInt32LE(offset + 40),
+      owner: view.readUInt32LE(offset + 44),
+      service: view.readUInt32LE(offset + 48),
+      workload: view.readUInt32LE(offset + 52),
+      firstSlot: view.readUInt32LE(offset + 56),
+      slots: view.readUInt32LE(offset + 60),
+      run: view.readUInt32LE(offset + 64),
+      backendPort: view.readUInt16BE(offset + 68),
+      backend: takeBytes(view, offset + 72, offset + 88),
     };
   },
 };
@@ -1841,7 +1927,7 @@ export type MapName = keyof typeof maps;
 
 /** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 2097152, layout: "b2349c58" },
+  events: { name: "events", size: 2097152, layout: "02cd749b" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
 

@@ -117,23 +117,25 @@ export class AddressTable {
     for (const address of addresses) yield [address, this.#rows.get(address)];
   }
 
-  /**
-   * A workload on the node's network goes before one on another. The latter has the address somewhere else: whoever
-   * has it here does not get its identity.
-   */
+  /** A workload of another network has the address there: whoever has it here does not get its identity. */
   #ownerOf(address: string, store: ReadableStore, node: NodeContext): Row | undefined {
-    const claimants = store.claimants(address);
-    const local = claimants.find((workload) => isLocalNetwork(workload.network, node));
-    const owner = local ?? claimants[0];
+    const owner = ownerAt(address, store, node);
     if (owner === undefined) return undefined;
+    const isLocal = isLocalNetwork(owner.network, node);
     return {
       workload: this.#numbers.workload(owner),
-      identity: local === undefined ? 0 : this.#numbers.identity(local),
+      identity: isLocal ? this.#numbers.identity(owner) : 0,
       frontend:
-        (local === undefined ? AddressFlag.REMOTE_NETWORK : 0) |
+        (isLocal ? 0 : AddressFlag.REMOTE_NETWORK) |
         (owner.waypoint === undefined ? 0 : AddressFlag.WAYPOINT),
     };
   }
+}
+
+/** Whose an address is: a workload on the node's network goes before one on another. */
+export function ownerAt(address: string, store: ReadableStore, node: NodeContext): Workload | undefined {
+  const claimants = store.claimants(address);
+  return claimants.find((workload) => isLocalNetwork(workload.network, node)) ?? claimants[0];
 }
 
 /** Each address once. */

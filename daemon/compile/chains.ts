@@ -42,12 +42,17 @@ export class Chains {
 
   /** For the endpoints of a service. What it finds is remembered as what the service depends on. */
   from(outer: Service, store: ReadableStore, node: NodeContext): Chain {
+    this.forget(serviceKey(outer));
+    return this.look(outer, store, node, (inner) => this.#remember(serviceKey(outer), inner));
+  }
+
+  /** As from(), remembering nothing. `found` hears of each service at an endpoint's address. */
+  look(outer: Service, store: ReadableStore, node: NodeContext, found?: (inner: string) => void): Chain {
     const key = serviceKey(outer);
-    this.forget(key);
     return (address, port) => {
       const inner = this.#seenFrom(address, outer.namespace);
       if (inner === undefined || inner === key) return undefined;
-      this.#remember(key, inner);
+      found?.(inner);
       const service = store.services.get(inner);
       if (service?.loadBalancing.mode === "PASSTHROUGH") return undefined;
       if (service === undefined || hasWaypoint(service)) return [];

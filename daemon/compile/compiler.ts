@@ -13,6 +13,7 @@ import type { Workload } from "../model/workload.js";
 import { type AddressChanges, AddressTable } from "./addresses.js";
 import { createAuthzCompiler } from "./authz/authz.js";
 import type { AuthzChange, AuthzCompiler } from "./authz/contract.js";
+import { type Asked, type Belief, beliefOf } from "./belief.js";
 import { sameEndpoint } from "./eligibility.js";
 import type { FrontendUpdate } from "./frontend-operations.js";
 import { addVirtualAddresses, type FrontendChanges, FrontendTable } from "./frontends.js";
@@ -97,6 +98,8 @@ export interface Compiler {
   readonly namespaces: Pick<Ids<string>, "idOf" | "get">;
   /** Who policies take the owner of a source's address for. */
   identified(owner: Workload | undefined): Workload | undefined;
+  /** What the maps ought to say of a destination. `store` is what was compiled last. */
+  believe(asked: Asked, store: ReadableStore): Belief;
   readonly authz: Pick<AuthzCompiler, "describe" | "identities" | "policiesOf" | "statistics">;
 }
 
@@ -152,6 +155,10 @@ class MeshCompiler implements Compiler {
 
   identified(owner: Workload | undefined): Workload | undefined {
     return this.#identifies ? owner : undefined;
+  }
+
+  believe(asked: Asked, store: ReadableStore): Belief {
+    return beliefOf(this.#frontends, asked, store, this.node);
   }
 
   compile(delta: Delta, store: ReadableStore): Compilation {

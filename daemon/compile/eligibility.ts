@@ -29,18 +29,41 @@ export type Resolution =
  */
 export type Chain = (address: string, port: number) => readonly Endpoint[] | undefined;
 
-/** How far an endpoint comes, and why the service is refused when none comes farther. */
+/** How far an endpoint comes that is held back by one of these, none of them a rule of the whole service. */
+const REACHES = {
+  no_port: 0, // it does not serve the port
+  unhealthy: 1,
+  no_weight: 1,
+  remote_network: 2,
+  no_address: 3, // of a family that the client reaches and the service allows
+  chained_nowhere: 4, // its address is that of a service which leads nowhere
+} as const;
+
+/** Why the service is refused when none comes farther. */
 const REFUSALS = [
-  Reason.NO_ENDPOINT, // none serves the port
-  Reason.NO_HEALTHY_ENDPOINT, // one serves the port, and is unhealthy or of no weight
-  Reason.REMOTE_NETWORK, // one is fit for traffic, on another network
-  Reason.NO_ADDRESS, // one is reachable, and has no address of the family
-  Reason.CHAINED_NOWHERE, // one has an address, which is that of a service which leads nowhere
+  Reason.NO_ENDPOINT,
+  Reason.NO_HEALTHY_ENDPOINT,
+  Reason.REMOTE_NETWORK,
+  Reason.NO_ADDRESS,
+  Reason.CHAINED_NOWHERE,
 ] as const;
+
+/** Why an endpoint gets nothing: of itself, or because others go before it. */
+export type Hindrance = keyof typeof REACHES | "other_family" | "not_local" | "farther";
+
+/** Where an endpoint leads, or why it gets nothing. */
+export type Fate = readonly Endpoint[] | Hindrance;
+
+/** Hears of every endpoint what becomes of it; what is said last holds. */
+export type Tell = (workload: Workload, fate: Fate) => void;
+
+const nobody: Tell = () => undefined;
 
 /** The families of endpoints for clients of a family, the preferred one first: IPv6 sockets reach IPv4 as well. */
 const FAMILIES = { ipv4: ["ipv4"], ipv6: ["ipv6", "ipv4"] } as const satisfies Record<Family, Family[]>;
 const ONLY = { IPV4_ONLY: "ipv4", IPV6_ONLY: "ipv6", AUTOMATIC: undefined, DUAL: undefined } as const;
+
+export type Resolve = (port: Port, family: Family, tell?: Tell) => Resolution;
 
 /**
  * Resolves the ports of one service for clients on `node`. `workloads` are those that name the service. The filters
@@ -52,40 +75,60 @@ export function createResolver(
   workloads: readonly Workload[],
   node: NodeContext,
   chain: Chain = () => undefined,
-): (port: Port, family: Family) => Resolution {
+): Resolve {
   const key = serviceKey(service);
-  const anyHealth = service.loadBalancing.healthPolicy === "ALLOW_ALL";
-  const candidates = workloads.map((workload) => {
-    const fit = workload.capacity > 0 && (anyHealth || workload.status === "HEALTHY");
-    const reach = !fit ? 1 : isLocalNetwork(workload.network, node) ? 3 : 2;
-    return { workload, reach, mapping: workload.services.get(key) ?? [] };
-  });
+  const candidates = workloads.map((workload) => ({
+    workload,
+    hindrance: hindranceOf(workload, service, node),
+    mapping: workload.services.get(key) ?? [],
+  }));
   const only = ONLY[service.ipFamilies];
 
-  return (port, family) => {
-    const serving = candidates.flatMap(({ workload, reach, mapping }) => {
+  return (port, family, tell = nobody) => {
+    const serving: { workload: Workload; target: number }[] = [];
+    let farthest = 0;
+    for (const { workload, hindrance, mapping } of candidates) {
       const target = targetPort(mapping, port);
-      return target === 0 ? [] : [{ workload, reach, target }];
-    });
-    let farthest = serving.reduce((most, { reach }) => Math.max(most, reach), 0);
+      const held = target === 0 ? "no_port" : hindrance;
+      farthest = Math.max(farthest, REACHES[held ?? "no_address"]);
+      tell(workload, held ?? "no_address");
+      if (held === undefined) serving.push({ workload, target });
+    }
     let refusal: Resolution | undefined;
-    for (const one of FAMILIES[family]) {
-      if (only !== undefined && one !== only) continue;
+    const families = FAMILIES[family].filter((one) => only === undefined || one === only);
+    for (const one of families) {
       const leads: Lead[] = [];
-      for (const { workload, reach, target } of serving) {
-        const address = reach < 3 ? undefined : addressOf(workload, one);
-        if (address === undefined) continue;
+      for (const { workload, target } of serving) {
+        const address = addressOf(workload, one);
+        if (address === undefined) {
+          if (one !== families.at(-1) && workload.addresses.length > 0) tell(workload, "other_family");
+          continue;
+        }
         const endpoints = endpointsAt(workload, address, target, chain);
-        if (endpoints.length === 0) farthest = 4;
-        else leads.push({ workload, endpoints });
+        if (endpoints.length > 0) leads.push({ workload, endpoints });
+        else {
+          farthest = REACHES.chained_nowhere;
+          tell(workload, "chained_nowhere");
+        }
       }
       if (leads.length === 0) continue;
-      const resolution = nearest(service, leads, node);
+      const resolution = nearest(service, leads, node, tell);
       if (resolution.ok) return resolution;
       refusal ??= resolution;
     }
     return refusal ?? { ok: false, reason: REFUSALS[farthest] ?? Reason.NO_ADDRESS };
   };
+}
+
+/** What keeps a workload from getting anything whatever the port and the client's family. */
+function hindranceOf(
+  workload: Workload,
+  service: Service,
+  node: NodeContext,
+): "no_weight" | "unhealthy" | "remote_network" | undefined {
+  if (workload.capacity <= 0) return "no_weight";
+  if (workload.status !== "HEALTHY" && service.loadBalancing.healthPolicy !== "ALLOW_ALL") return "unhealthy";
+  return isLocalNetwork(workload.network, node) ? undefined : "remote_network";
 }
 
 /** An endpoint that the service lists, and where it leads. */
@@ -102,14 +145,17 @@ function endpointsAt(workload: Workload, address: string, port: number, chain: C
   return chained.map((endpoint) => ({ ...endpoint, weight: (workload.capacity * endpoint.weight) / total }));
 }
 
-function nearest(service: Service, leads: readonly Lead[], node: NodeContext): Resolution {
+function nearest(service: Service, leads: readonly Lead[], node: NodeContext, tell: Tell): Resolution {
   const { mode, routingPreference: scopes } = service.loadBalancing;
-  const all = (some: readonly Lead[]) => some.flatMap(({ endpoints }) => endpoints);
-  if (mode !== "STRICT" && mode !== "FAILOVER") return { ok: true, endpoints: all(leads) };
-  const ranks = leads.map(({ workload }) => rankOf(workload, scopes, node));
+  const isRanked = mode === "STRICT" || mode === "FAILOVER";
+  const ranks = isRanked ? leads.map(({ workload }) => rankOf(workload, scopes, node)) : [];
   const wanted = mode === "STRICT" ? scopes.length : ranks.reduce((best, rank) => Math.max(best, rank), 0);
-  const local = all(leads.filter((_, index) => ranks[index] === wanted));
-  return local.length > 0 ? { ok: true, endpoints: local } : { ok: false, reason: Reason.NO_LOCAL_ENDPOINT };
+  const near = isRanked ? leads.filter((_, index) => ranks[index] === wanted) : leads;
+  const hindrance = mode === "STRICT" ? "not_local" : "farther";
+  if (isRanked) for (const { workload } of leads) tell(workload, hindrance);
+  for (const { workload, endpoints } of near) tell(workload, endpoints);
+  const endpoints = near.flatMap((lead) => lead.endpoints);
+  return endpoints.length > 0 ? { ok: true, endpoints } : { ok: false, reason: Reason.NO_LOCAL_ENDPOINT };
 }
 
 /** The first address of the family. */

@@ -9,6 +9,7 @@ import { type ReadableStore, virtualAddressKey } from "../model/store.js";
 import type { Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import { Chains } from "./chains.js";
+import type { Chain } from "./eligibility.js";
 import {
   FrontendOperations,
   type FrontendUpdate,
@@ -45,6 +46,12 @@ export interface FrontendChanges {
   readonly addresses: Map<string, VirtualAddress>;
 }
 
+/** A block, and the services that have it on the node's network. */
+export interface Block {
+  readonly address: VirtualAddress;
+  readonly services: readonly Service[];
+}
+
 export interface FrontendIds {
   readonly services: Ids<Service>;
   readonly workloads: Ids<Workload>;
@@ -62,7 +69,7 @@ export class FrontendTable {
   /** By virtualAddressKey(). */
   readonly #held = new Map<string, Held>();
   /** Services at each block, whoever sees them; by blockText(). */
-  readonly #blocks = new Map<string, { readonly address: VirtualAddress; services: readonly Service[] }>();
+  readonly #blocks = new Map<string, Block>();
   /** Lengths that blocks have, or had. */
   readonly #lengths = new Set<number>();
   #blockCount = 0;
@@ -183,6 +190,22 @@ export class FrontendTable {
     }
   }
 
+  /** The services that have an address, and those of the blocks around it, the narrowest first. */
+  levelsAt(
+    address: string,
+    store: ReadableStore,
+    node: NodeContext,
+  ): { readonly own: readonly Service[]; readonly blocks: readonly Block[] } {
+    const single = singleOf(address);
+    const blocks = this.#around(single).flatMap((block) => this.#blocks.get(block) ?? []);
+    return { own: servicesHere(single, store, node), blocks };
+  }
+
+  /** What becomes of a service's endpoints whose address is another service's. */
+  chainOf(service: Service, store: ReadableStore, node: NodeContext): Chain {
+    return this.#chains.look(service, store, node);
+  }
+
   /** Texts of the block and of those that there may be around it, the narrowest first. */
   #around(address: VirtualAddress): string[] {
     const base = toKeyBytes(address.address);
@@ -241,9 +264,7 @@ export class FrontendTable {
 
   /** The service at an address, as clients of a namespace see it. */
   #seenFrom(address: string, namespace: string): string | undefined {
-    const view = this.#held.get(
-      virtualAddressKey({ address, prefixLength: isIpv4Text(address) ? 32 : 128 }),
-    )?.view;
+    const view = this.#held.get(virtualAddressKey(singleOf(address)))?.view;
     return view?.own.get(namespace) ?? view?.others;
   }
 
@@ -304,6 +325,10 @@ function blank(address: VirtualAddress): Held {
     sight: BLIND,
     placed: undefined,
   };
+}
+
+function singleOf(address: string): VirtualAddress {
+  return { network: "", address, prefixLength: isIpv4Text(address) ? 32 : 128 };
 }
 
 function isSingle(address: VirtualAddress): boolean {

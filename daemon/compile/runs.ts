@@ -230,7 +230,7 @@ function sayOnAddress(service: Service): Said {
 }
 
 /** The same for equal content wherever it lies, over restarts and growth: how a flow knows its run again. Never 0. */
-function runHash(bytes: Buffer): number {
+export function runHash(bytes: Buffer): number {
   return crc32(bytes) || 1;
 }
 

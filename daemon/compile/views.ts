@@ -32,6 +32,37 @@ export function viewOf(levels: readonly (readonly Service[])[]): View {
   return { own: own.size === 0 ? NOTHING.own : own, others };
 }
 
+/** How a service at an address stands for clients of a namespace: seen, or why another is. */
+export type Standing =
+  | "seen"
+  | "not_visible"
+  | "own_namespace_first"
+  | "narrower_first"
+  | "canonical_first"
+  | "smaller_key_first";
+
+/** As viewOf(), for clients of one namespace: each service of the levels, in their order. */
+export function standingsOf(
+  levels: readonly (readonly Service[])[],
+  namespace: string,
+): readonly { readonly service: Service; readonly level: number; readonly standing: Standing }[] {
+  const { own, others } = viewOf(levels);
+  const key = own.get(namespace) ?? others;
+  const all = levels.flatMap((services, level) => services.map((service) => ({ service, level })));
+  const seen = all.find(({ service }) => serviceKey(service) === key);
+  const isOwn = ({ service }: { service: Service }) => service.namespace === namespace;
+  return all.map((one) => {
+    const standing = () => {
+      if (one.service.visibility === "NAMESPACE" && !isOwn(one)) return "not_visible";
+      if (seen === undefined || one.service === seen.service) return "seen";
+      if (isOwn(seen) && !isOwn(one)) return "own_namespace_first";
+      if (seen.level < one.level) return "narrower_first";
+      return seen.service.canonical && !one.service.canonical ? "canonical_first" : "smaller_key_first";
+    };
+    return { ...one, standing: standing() };
+  });
+}
+
 /** Services that anybody sees. */
 export function* servicesOf({ own, others }: View): Generator<string> {
   if (others !== undefined) yield others;

@@ -12,12 +12,14 @@ import type {
   StatusFacts,
   VersionResponse,
 } from "../admin/answers.js";
-import type { EnrollRequest, TrialRequest } from "../admin/api.js";
+import type { EnrollRequest, RouteRequest, TrialRequest } from "../admin/api.js";
 import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/operator-view.js";
+import type { RouteExplanation } from "../admin/route-answers.js";
 import { ok, type Result } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "../bpf/capacity.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import { authzOf, type Ends, explainAuthz } from "./explain.js";
+import { explainRoute } from "./explain-route.js";
 import { kernelNames } from "./kernel-names.js";
 import type { Parts } from "./parts.js";
 import { componentsOf } from "./readiness.js";
@@ -147,6 +149,10 @@ export class DaemonView implements OperatorView {
 
   explainAuthz(ends: Ends): Result<AuthzExplanation> {
     return explainAuthz(this.#parts, ends);
+  }
+
+  explainRoute(asked: RouteRequest): Promise<Result<RouteExplanation>> {
+    return this.betweenUpdates(() => explainRoute(this.#parts, asked));
   }
 
   /** One after the other: each has maps of its own. */

@@ -10,6 +10,7 @@ import {
   DATAGRAM_SWEEP,
   EARLY_PROGRAMS,
   EXPLAIN_AUTHZ,
+  EXPLAIN_ROUTE,
   GUARD_PROGRAM,
   LIST_CONNECTIONS,
   TRACE_HOOKS,
@@ -34,6 +35,7 @@ it("every program of every hook loads, within its budget of verified instruction
     CONNECTION_SWEEP,
     DATAGRAM_SWEEP,
     EXPLAIN_AUTHZ,
+    EXPLAIN_ROUTE,
     LIST_CONNECTIONS,
   ];
   expect(programs.sort()).toEqual(expected.sort());

@@ -1,9 +1,13 @@
 // Owns the proof that the compiler's maps, asked by the program's own decision in the kernel, lead every client where
-// the reference does, whatever mesh comes. WEFT_SEED repeats a run; the seed stands in the name of the test.
+// the reference does, whatever mesh comes, and that it is explained so. WEFT_SEED repeats a run: the test's name has it.
 
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type MapName, maps, reasonNames, U32 } from "../../daemon/bpf/maps.gen.js";
+import type { ExplainedRoute } from "../../daemon/admin/route-answers.js";
+import { ok } from "../../daemon/base/errors.js";
+import { formatHostPort } from "../../daemon/base/parse.js";
+import { EXPLAIN_ROUTE } from "../../daemon/bpf/hooks.js";
+import { type MapName, maps, RouteQuestion, reasonNames, U32 } from "../../daemon/bpf/maps.gen.js";
 import { createCompiler } from "../../daemon/compile/compiler.js";
 import { singly } from "../../daemon/compile/operation.js";
 import { TestMaps } from "../../daemon/compile/test-maps.js";
@@ -12,16 +16,17 @@ import type { Service } from "../../daemon/model/service.js";
 import { createStore } from "../../daemon/model/store.js";
 import { pod, service } from "../../daemon/model/test-samples.js";
 import type { Workload } from "../../daemon/model/workload.js";
+import { explainRoute } from "../../daemon/operator/explain-route.js";
 import { slowness } from "../../lab/wait.js";
 import { RouteAction, RouteCase } from "./cases.gen.js";
-import { type LoadedObject, loadObject } from "./fixture.js";
+import { type LoadedObject, loadBeside, loadObject } from "./fixture.js";
 import { type Outcome, type Query, type ReferenceMesh, resolve } from "./resolution-reference.js";
 
 const seed = Number(process.env.WEFT_SEED ?? Date.now() & 0x7fffffff);
 /** Queries that a run compares. */
 const QUERIES = 10_000;
 const QUERIES_OF_A_MESH = 40;
-const ROUTING: readonly MapName[] = ["addresses", "cidrs", "rewrites", "targets", "views", "slots"];
+const ROUTING: readonly MapName[] = ["addresses", "cidrs", "rewrites", "targets", "views", "slots", "pods"];
 
 /** Places; the clients are in the first. All pods of a node share it. */
 const PLACES = [
@@ -113,27 +118,69 @@ const queries: fc.Arbitrary<Query[]> = fc.array(
   { minLength: QUERIES_OF_A_MESH, maxLength: QUERIES_OF_A_MESH },
 );
 
+/** One of each namespace. */
+const CLIENTS = [...NAMESPACES, "c"].map((namespace, index) => ({
+  namespace,
+  name: "client",
+  netns: "",
+  cookie: BigInt(index + 1),
+}));
+
 let router: LoadedObject;
+let explainer: LoadedObject;
 let compared = 0;
 const seen = new Map<string, number>();
 
 beforeAll(() => {
   router = loadObject("tests/route", [], () => 4096);
+  explainer = loadBeside("explain", router);
 });
-afterAll(() => router?.close());
+afterAll(() => {
+  explainer?.close();
+  router?.close();
+});
 
-/** The compiled maps, in the kernel and in a model of it; numbers of namespaces. */
-function load({ services, workloads }: ReferenceMesh): {
-  held: TestMaps;
-  numberOf(namespace: string): number;
-} {
+/** The compiled maps, in the kernel and in a model of it; numbers of namespaces; what is said of a query. */
+function load({ services, workloads }: ReferenceMesh) {
   router.empty(["addresses", "cidrs"]);
   const store = createStore();
   const compiler = createCompiler({ node: HERE.node });
-  const { operations } = compiler.compile(store.apply({ services, workloads, policiesSynced: true }), store);
+  const update = { services, workloads, pods: CLIENTS, policiesSynced: true };
+  const { operations } = compiler.compile(store.apply(update), store);
   const routing = [...singly(operations)].filter(({ map }) => ROUTING.includes(map));
   router.apply(routing);
-  return { held: new TestMaps(routing), numberOf: (namespace) => compiler.namespaces.idOf(namespace) };
+  const dataplane = {
+    route: (question: RouteQuestion) => ok(explainer.run(EXPLAIN_ROUTE, RouteQuestion, question)),
+    map: (name: MapName) => router.map(name),
+  };
+  return {
+    held: new TestMaps(routing),
+    numberOf: (namespace: string) => compiler.namespaces.idOf(namespace),
+    explain: ({ namespace, address, port, udp }: Query) => {
+      const said = explainRoute(
+        { store, compiler, pods: { enrolled: CLIENTS }, dataplane },
+        {
+          from: `${namespace}/client`,
+          to: formatHostPort({ host: address, port }),
+          protocol: udp ? "udp" : "tcp",
+        },
+      );
+      const [route] = said.ok ? said.value.routes : [];
+      if (route === undefined) throw new Error("nothing is said");
+      return route;
+    },
+  };
+}
+
+/** An explanation as the reference tells it. */
+function toldOutcome({ action, reason, endpoints }: ExplainedRoute): Outcome {
+  if (action === "pass") return "pass";
+  if (action === "refuse") return { refused: reason };
+  const place = (address: string) => address.replace(/^\[?([^\]]*)\]?:(\d+)$/, "$1 $2");
+  const shares = new Map<string, number>();
+  for (const { address, share } of endpoints)
+    shares.set(place(address), (shares.get(place(address)) ?? 0) + share);
+  return { shares };
 }
 
 /** Asks the program's own decision. */
@@ -197,19 +244,41 @@ function outcomeOf(route: RouteCase, held: TestMaps): Outcome {
   return { shares: sharesOf(route, held) };
 }
 
-it(`${QUERIES} queries to random meshes are answered as the reference does (seed ${seed})`, {
+/** Each endpoint of the service that decides is one that is used, or has its reason. */
+function expectEachEndpoint(
+  { workloads }: ReferenceMesh,
+  { candidates, port, endpoints, unused }: ExplainedRoute,
+) {
+  const seen = candidates.find(({ standing }) => standing === "seen")?.service;
+  if (seen === undefined || port === null || endpoints.length === 0) return;
+  const all = workloads.filter(({ services }) => services.has(seen)).map(({ uid }) => uid);
+  const told = [
+    ...endpoints.flatMap(({ workload, through }) => [workload, ...through]),
+    ...unused.map(({ workload }) => workload),
+  ];
+  expect(all.filter((uid) => !told.includes(uid))).toEqual([]);
+}
+
+it(`${QUERIES} queries to random meshes are answered, and explained, as the reference does (seed ${seed})`, {
   timeout: 120_000 * slowness,
 }, () => {
   // Somebody is always there to tell where the clients are.
   const witness = pod("witness", { ...HERE, namespace: "w" });
   const property = fc.property(services, workloads, queries, (services, workloads, queries) => {
     const mesh: ReferenceMesh = { services, workloads: [witness, ...workloads], here: HERE };
-    const { held, numberOf } = load(mesh);
+    const { held, numberOf, explain } = load(mesh);
     for (const query of queries) {
       const expected = resolve(mesh, query);
       const route = ask(query, numberOf(query.namespace));
       const actual = textOf(outcomeOf(route, held));
       expect({ query, outcome: actual }).toEqual({ query, outcome: textOf(expected) });
+      const told = explain(query);
+      expect({ query, told: textOf(toldOutcome(told)), differences: told.differences }).toEqual({
+        query,
+        told: actual,
+        differences: [],
+      });
+      expectEachEndpoint(mesh, told);
       const kind = actual.startsWith("refused") || actual === "pass" ? actual : "routed";
       seen.set(kind, (seen.get(kind) ?? 0) + 1);
       if (typeof expected === "object" && "shares" in expected) {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { RouteExplanation } from "../../daemon/admin/route-answers.js";
 import { slowness } from "../../lab/wait.js";
-import { createWorld, isShared, targetPort, vip, type World, webPort } from "./world.js";
+import { createWorld, dnsPort, isShared, targetPort, vip, type World, web, webPort } from "./world.js";
 
 let world: World;
 beforeAll(async () => {
@@ -63,6 +64,45 @@ test.each([
   expect(answer).toMatchObject({ ok: false, code: "ECONNREFUSED" });
   expect(answer.ms).toBeLessThan(50 * slowness);
   expect(await world.reason(reason)).toBe(before + 1);
+});
+
+test("explain route says where connections go before they do, and counts nothing", async () => {
+  const explain = async (to: string, protocol = "tcp") => {
+    const query = new URLSearchParams({ from: "shop/client", to, protocol });
+    return ((await world.mesh.admin(`/debug/explain/route?${query}`)) as RouteExplanation).routes;
+  };
+  const { client } = world.peers;
+  await world.pushEndpoints({ weights: { "web-a": 3 }, unhealthy: ["web-c"] });
+  const before = await Promise.all([world.reason("routed"), world.reason("no_endpoint")]);
+  const routes = await explain(`web:${webPort}`);
+  expect(routes.map(({ address }) => address)).toEqual([
+    `${vip.web.ipv4}:${webPort}`,
+    `[${vip.web.ipv6}]:${webPort}`,
+  ]);
+  expect(routes[0]).toMatchObject({
+    action: "rewrite",
+    service: `shop/${web}`,
+    endpoints: [
+      { address: `10.77.0.21:${targetPort}`, share: 0.75 },
+      { address: `10.77.0.22:${targetPort}`, share: 0.25 },
+    ],
+    unused: [{ addresses: ["10.77.0.23", "fd77::23"], reason: "unhealthy" }],
+    differences: [],
+  });
+  const printed = await world.mesh.weftctl("explain", "route", "--from", "shop/client", "--to", "web:80");
+  expect(printed.stdout).toMatch(/^ROUTED to one of 2 endpoints\n/);
+  const refused = { action: "refuse", differences: [] };
+  expect(await explain(`${vip.web.ipv4}:81`)).toMatchObject([{ ...refused, reason: "no_port" }]);
+  expect(await explain("shop/empty:80")).toMatchObject([{ ...refused, reason: "no_endpoint" }]);
+  expect(await explain(`guided:${dnsPort}`, "udp")).toMatchObject([{ action: "rewrite", differences: [] }]);
+  const unknown = await explain(`10.77.0.91:${targetPort}`);
+  expect(unknown).toMatchObject([{ action: "pass", reason: "passthrough", candidates: [] }]);
+  expect(await Promise.all([world.reason("routed"), world.reason("no_endpoint")])).toEqual(before);
+
+  const tally = await client.call("askMany", { host: vip.web.ipv4, port: webPort, count: 200 });
+  expect(tally.errors).toEqual({});
+  expect(isShared(tally.replies, { "web-a": 3, "web-b": 1 }), JSON.stringify(tally.replies)).toBe(true);
+  await world.pushEndpoints({});
 });
 
 test("weights take effect when the file is saved", async () => {

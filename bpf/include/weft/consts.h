@@ -36,6 +36,13 @@ enum address_flag {
 	ADDRESS_WAYPOINT = 4,
 };
 
+/* What becomes of a new connection at connect(2). */
+enum route_action {
+	ROUTE_PASS,    /* leave the destination alone */
+	ROUTE_REWRITE, /* go to a backend */
+	ROUTE_REFUSE,  /* fail with ECONNREFUSED */
+};
+
 /* Flags of struct verdict_table. */
 enum table_flag {
 	/* At least one enforced ALLOW policy applies: what matches none is denied. */

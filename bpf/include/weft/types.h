@@ -305,6 +305,29 @@ struct authz_question {
 	__u32 identity;	   /* number of the source's, 0: none, or no term asks */
 };
 
+/* As authz_question, for a new connection of a pod: where it goes. */
+struct route_question {
+	__u64 pod; /* netns cookie of the client */
+	__be32 address[4];
+	__be16 port;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 crosses;  /* 1: from an address of IPv6 to a backend of IPv4 */
+
+	__u32 action;	  /* enum route_action */
+	__u32 reason;	  /* enum reason */
+	__u32 namespace;  /* number of the client's */
+	__u32 by_block;	  /* 1: found by a block, not by its own address */
+	__u32 owner;	  /* workload id at the address, 0: none */
+	__u32 service;	  /* id, 0: the destination is no frontend */
+	__u32 workload;	  /* id of the backend or of the addressed workload, 0: unknown */
+	__u32 first_slot; /* of the run the backend comes from */
+	__u32 slots;
+	__u32 run; /* hash of that run's content */
+	__be16 backend_port;
+	__u16 pad;
+	__be32 backend[4]; /* with ROUTE_REWRITE: one pick of many */
+};
+
 /* What the listing of a pod's open connections writes of each. */
 struct inbound_connection {
 	__be32 source_address[4];
