@@ -70,6 +70,7 @@ module.exports = {
       "daemon/bpf/",
       "daemon/enforce/",
       "daemon/xds/node\\.ts",
+      "daemon/xds/snapshot\\.ts",
       "daemon/xds/transport\\.ts",
       "daemon/admin/answers\\.ts",
       "native/",
@@ -81,6 +82,7 @@ module.exports = {
       "daemon/config/",
       "daemon/main\\.ts",
       "daemon/bpf/uninstall\\.ts",
+      "daemon/xds/snapshot\\.ts",
     ]),
     rule("weftctl", "cmd/weftctl(/|\\.ts)", [
       BASE,

@@ -60,13 +60,16 @@ program
   .addHelpText(
     "after",
     `
-It looks below the BPF file system of --bpffs, WEFT_BPFFS or --config FILE, found as the daemon finds it.`,
+It looks below the BPF file system of --bpffs, WEFT_BPFFS or --config FILE, found as the daemon finds it; the snapshot
+below --state-dir, WEFT_STATE_DIR or the file's state-dir goes too.`,
   )
   .action(async (_options: unknown, command: Command) => {
-    const { bpffs } = configOf(command.optsWithGlobals());
+    const { bpffs, stateDir } = configOf(command.optsWithGlobals());
     const { uninstallFrom } = await import("../daemon/bpf/uninstall.js");
+    const { removeSnapshot } = await import("../daemon/xds/snapshot.js");
     const uninstalled = uninstallFrom(bpffs);
     if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
+    if (stateDir !== undefined) removeSnapshot(stateDir);
     const { root, links } = uninstalled.value;
     process.stdout.write(
       links === undefined

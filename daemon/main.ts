@@ -29,6 +29,7 @@ import { controlPlaneOf } from "./start/control-plane.js";
 import { startHousekeeping } from "./start/housekeeping.js";
 import { nodeIdentity } from "./start/node.js";
 import { nodeSettings } from "./start/node-exemption.js";
+import { openSnapshot } from "./start/snapshot.js";
 import { describeVersion } from "./start/version.js";
 import { AccessLog } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
@@ -36,6 +37,7 @@ import { Instruments } from "./telemetry/instruments.js";
 import { createMetrics } from "./telemetry/metrics.js";
 import { SeenConnections } from "./telemetry/seen-connections.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
+import type { Snapshot } from "./xds/snapshot.js";
 
 /** Responses from this size on leave garbage that is worth a collection. */
 const LARGE_RESPONSE_BYTES = 4 * 1024 * 1024;
@@ -79,7 +81,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   });
   const written = openAccessLog(config, compiler, dataplane, open);
   if (!written.ok) return written;
-  const { accessLog, writer, seen } = written.value;
+  const { accessLog, writer, seen, feed } = written.value;
   const instruments = new Instruments();
   const enforcement = createEnforcement({
     compiler,
@@ -91,7 +93,10 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   });
   open.add(() => enforcement.reconciler.stop());
   const failure = new Deferred<WeftError>();
-  const xds = subscribe(config, logs, { native, dataplane, enforcement, instruments, version }, failure);
+  const snapshot = openSnapshot(native, config, logs.logger("xds"), open);
+  if (!snapshot.ok) return snapshot;
+  const subscribed = { native, dataplane, enforcement, instruments, version, feed, snapshot: snapshot.value };
+  const xds = subscribe(config, logs, subscribed, failure);
   open.add(() => xds.stop());
   const startWarnings = [...unusedOptions(config), ...(await enrollPods(config, enforcement))];
   for (const warning of startWarnings) log.error(warning);
@@ -119,7 +124,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   if (!ports.ok) return ports;
   xds.start();
   open.add(startHousekeeping(enforcement));
-  open.add(warnWhenLate(config, dataplane, logs));
+  open.add(watchStart(config, { dataplane, xds, feed }, logs));
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   return ok(daemonOf(open, log, writer, failure));
 }
@@ -190,7 +195,7 @@ function openAccessLog(
   { names }: Compiler,
   dataplane: Dataplane,
   open: OpenParts,
-): Result<{ accessLog: AccessLog; writer: LineWriter; seen: SeenConnections }> {
+): Result<{ accessLog: AccessLog; writer: LineWriter; seen: SeenConnections; feed: EventFeed }> {
   const opened = LineWriter.open(config.accessLogFile);
   if (!opened.ok) return opened;
   const writer = opened.value;
@@ -211,7 +216,7 @@ function openAccessLog(
   });
   open.add(() => accessLog.stop());
   accessLog.start();
-  return ok({ accessLog, writer, seen });
+  return ok({ accessLog, writer, seen, feed });
 }
 
 interface Subscribed {
@@ -220,6 +225,8 @@ interface Subscribed {
   readonly enforcement: Enforcement;
   readonly instruments: Instruments;
   readonly version: VersionResponse;
+  readonly feed: EventFeed;
+  readonly snapshot: Snapshot | undefined;
 }
 
 /** A client whose updates go through the reconciler; the first complete configuration governs as a new generation. */
@@ -231,10 +238,11 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
     ...controlPlaneOf(config),
     node: nodeIdentity(config, version.version),
     silence: config.syncTimeout,
+    snapshot: parts.snapshot,
     log: logs.logger("xds"),
     apply: (update) => reconciler.apply(update),
     applyPart: (take) => reconciler.applyPart(take),
-    async onComplete() {
+    async onComplete(source) {
       const installed = await reconciler.install();
       // A daemon that cannot enforce must not look like one that does.
       if (!installed.ok) {
@@ -242,7 +250,8 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
         return false;
       }
       const log = logs.logger("bpf");
-      log.info({ generation: dataplane.generation }, "new generation governs");
+      parts.feed.begin();
+      log.info({ generation: dataplane.generation, source }, "new generation governs");
       for (const lack of dataplane.lacks) {
         log.warn(describe(lack));
         logVerifier(log, lack);
@@ -280,10 +289,16 @@ async function enrollPods(config: Config, { pods }: Enforcement): Promise<string
   return warnings;
 }
 
-/** Tells once of a control plane that has not said enough in time; gives what ends the watch. */
-function warnWhenLate(config: Config, dataplane: Dataplane, logs: Logs): () => void {
+/** Tells once of a control plane that has not said enough in time, and waits no longer for names; gives what ends that. */
+function watchStart(
+  config: Config,
+  { dataplane, xds, feed }: { dataplane: Dataplane; xds: XdsClient; feed: EventFeed },
+  logs: Logs,
+): () => void {
   const timer = setTimeout(() => {
-    if (dataplane.installed) return;
+    feed.begin();
+    // What is held and does not govern yet is a snapshot, which says so itself when it does.
+    if (dataplane.installed || xds.state().types.every(({ synced }) => synced)) return;
     logs
       .logger("main")
       .warn(

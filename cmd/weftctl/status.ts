@@ -115,7 +115,17 @@ function xdsLine(xds: XdsStatus, out: Output): string {
   const paint = xds.state === "connected" ? "green" : "red";
   const error = xds.lastError === null ? "" : `, last error: ${printable(xds.lastError)}`;
   const state = `${out.paint(paint, xds.state)} for ${age(xds.since)}`;
-  return `Control plane ${printable(xds.address)} (${transportOf(xds)}): ${state}${error}`;
+  return `Control plane ${printable(xds.address)} (${transportOf(xds)}): ${state}${error}\n${snapshotLine(xds, out)}`;
+}
+
+function snapshotLine({ snapshot, lastContact }: XdsStatus, out: Output): string {
+  if (snapshot === null)
+    return "Snapshot: none (--state-dir): a start without the control plane knows nothing";
+  const { path, bytes, error, governs } = snapshot;
+  if (error !== null) return out.paint("red", `Snapshot: none is kept: ${printable(error)}`);
+  const of = lastContact === null ? "" : `, last contact ${age(lastContact)} ago`;
+  const state = governs ? out.paint("yellow", "governs") : "kept";
+  return `Snapshot ${printable(path)}: ${state}, ${bytes} bytes${governs ? of : ""}`;
 }
 
 function transportOf({ transport, serverName, address, rootExpires }: XdsStatus): string {

@@ -62,12 +62,27 @@ const xds = z.object({
   state: z.enum(["connecting", "connected", "waiting"]),
   since: text("RFC 3339, when the state began"),
   lastMessage: z.string().nullable().describe("RFC 3339; null before the first message"),
+  lastContact: z
+    .string()
+    .nullable()
+    .describe(
+      "RFC 3339, when it was there last, an earlier daemon's contact included; null when nobody knows",
+    ),
   lastError: z.string().nullable(),
   messages: z.int(),
   bytes: z.int(),
   streams: count("opened so far"),
   faults: z.record(z.string(), z.int()).describe("rejected resources by class of fault"),
   types: z.array(xdsType),
+  snapshot: z
+    .object({
+      path: z.string(),
+      bytes: z.int(),
+      error: z.string().nullable().describe("why none is kept at present"),
+      governs: z.boolean().describe("in force: the control plane has not been there since the start"),
+    })
+    .nullable()
+    .describe("what is kept of its word for the next start; null without --state-dir"),
 });
 export type XdsStatus = Of<typeof xds>;
 

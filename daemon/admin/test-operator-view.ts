@@ -65,6 +65,8 @@ export const facts: StatusFacts = {
     state: "connected",
     since: "2024-09-14T08:00:01.000Z",
     lastMessage: "2024-09-14T08:00:02.000Z",
+    lastContact: "2024-09-14T08:00:03.000Z",
+    snapshot: { path: "/var/lib/weft/snapshot", bytes: 4096, error: null, governs: false },
     lastError: null,
     messages: 3,
     bytes: 4096,

@@ -13,8 +13,14 @@ export function warningsOf(facts: StatusFacts): string[] {
   const lately = `in the last ${recent.minutes} minutes`;
   if (xds.state !== "connected") {
     const because = xds.lastError === null ? "" : ` (${xds.lastError})`;
+    const governs = xds.snapshot?.governs
+      ? `the snapshot of what it said until ${xds.lastContact ?? "an unknown time"} governs`
+      : "the kernel keeps the last configuration";
+    warnings.push(`no control plane at ${xds.address} since ${xds.since}${because}: ${governs}`);
+  }
+  if (xds.snapshot !== null && xds.snapshot.error !== null) {
     warnings.push(
-      `no control plane at ${xds.address} since ${xds.since}${because}: the kernel keeps the last configuration`,
+      `no snapshot is kept (${xds.snapshot.error}): a start without the control plane would know nothing`,
     );
   }
   for (const [type, nacks] of Object.entries(recent.nacks)) {

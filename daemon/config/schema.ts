@@ -96,6 +96,11 @@ export const schema = z.object({
     argument: "PATH",
     text: "BPF file system; programs and maps are pinned in weft/ below it",
   }),
+  stateDir: path.optional().register(help, {
+    argument: "PATH",
+    text: "directory for a snapshot of what the control plane said, for a start without it",
+    shownDefault: "none is kept",
+  }),
   adminAddress: parsed(parseLoopback)
     .prefault("127.0.0.1:15200")
     .register(help, { argument: "HOST:PORT", text: "where weftctl asks; loopback only" }),
@@ -125,7 +130,7 @@ export const schema = z.object({
   }),
   syncTimeout: parsed(parseDuration).prefault("30s").register(help, {
     argument: "DURATION",
-    text: "how long a start waits for the control plane before it warns; it goes on waiting",
+    text: "how long a start waits for the control plane before it warns, and enforces its snapshot; it goes on waiting",
   }),
   authzNodeExempt: boolean.default(true).register(help, {
     argument: "BOOL",

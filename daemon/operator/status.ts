@@ -97,13 +97,14 @@ function hooksOf({ dataplane }: { dataplane: Pick<Parts["dataplane"], "hooks"> }
 }
 
 function xdsOf({ xds }: Pick<Parts, "xds">): XdsStatus {
-  const { connected, since, lastMessageAt, rootExpires, standIns: _, ...counts } = xds.state();
+  const { connected, since, lastMessageAt, lastContactAt, rootExpires, standIns: _, ...counts } = xds.state();
   return {
     ...counts,
     state: connected ? "connected" : counts.lastError === null ? "connecting" : "waiting",
     since: new Date(since).toISOString(),
     rootExpires: rootExpires === null ? null : new Date(rootExpires).toISOString(),
     lastMessage: lastMessageAt === null ? null : new Date(lastMessageAt).toISOString(),
+    lastContact: lastContactAt === null ? null : new Date(lastContactAt).toISOString(),
   };
 }
 

@@ -81,6 +81,8 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
     state: {
       xds: () => ({
         connected: true,
+        lastContactAt: 1_500,
+        snapshot: { bytes: 70, governs: true },
         messages: 2,
         bytes: 100,
         streams: 1,

@@ -148,6 +148,32 @@ function addXds(registry: Registry, xds: () => ControlPlaneCounters): void {
       this.set(xds().connected ? 1 : 0);
     },
   });
+  new Gauge({
+    name: "weft_xds_last_contact_timestamp_seconds",
+    help: "When the control plane was there last, an earlier daemon's contact included; absent when nobody knows",
+    registers,
+    collect() {
+      const { lastContactAt } = xds();
+      if (lastContactAt === null) this.remove();
+      else this.set(lastContactAt / 1000);
+    },
+  });
+  new Gauge({
+    name: "weft_xds_snapshot_bytes",
+    help: "Size of what is kept for a start without the control plane; 0 where nothing is",
+    registers,
+    collect() {
+      this.set(xds().snapshot?.bytes ?? 0);
+    },
+  });
+  new Gauge({
+    name: "weft_xds_snapshot_governs",
+    help: "1 while the snapshot is in force because the control plane has not been there since the start",
+    registers,
+    collect() {
+      this.set(xds().snapshot?.governs ? 1 : 0);
+    },
+  });
   const totals = [
     ["weft_xds_messages_total", "Responses received", "messages"],
     ["weft_xds_bytes_total", "Bytes of the responses received", "bytes"],

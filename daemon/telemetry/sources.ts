@@ -22,6 +22,10 @@ export interface CounterSource {
 /** The stream to the control plane, counted since the daemon started. */
 export interface ControlPlaneCounters {
   readonly connected: boolean;
+  /** Unix milliseconds; null when nobody knows. */
+  readonly lastContactAt: number | null;
+  /** null: none is kept. */
+  readonly snapshot: { readonly bytes: number; readonly governs: boolean } | null;
   readonly messages: number;
   readonly bytes: number;
   readonly streams: number;

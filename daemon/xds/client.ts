@@ -7,9 +7,11 @@ import type { Logger } from "../base/log.js";
 import type { Rejection, Update } from "../model/update.js";
 import { Backoff } from "./backoff.js";
 import { DeltaStream } from "./delta-stream.js";
+import { KeptState } from "./kept-state.js";
 import type { NodeIdentity } from "./node.js";
 import type { PendingResponse } from "./pending-response.js";
 import { RESOURCE_TYPES, type ResourceType, typeName } from "./resource.js";
+import type { Snapshot, SnapshotState } from "./snapshot.js";
 import { type AdsStream, type ControlPlane, openStream, type Received } from "./transport.js";
 
 /** Resources decoded between two looks at the clock, and milliseconds of it between two turns of the event loop. */
@@ -21,6 +23,9 @@ const STEADY_MS = 1000;
 
 /** How long a stream may say nothing before that is told, unless the caller knows better: milliseconds. */
 const SILENCE_MS = 30_000;
+
+/** Whose word governs first. */
+export type Source = "control plane" | "snapshot";
 
 /** How the control plane is doing. Plain JSON; times are Unix milliseconds, type names such as `Address`. */
 export interface ControlPlaneState {
@@ -35,6 +40,8 @@ export interface ControlPlaneState {
   /** When `connected` last changed; the start of the client before that. */
   readonly since: number;
   readonly lastMessageAt: number | null;
+  /** When it was there last, an earlier daemon's contact included; null when that is not known. */
+  readonly lastContactAt: number | null;
   readonly messages: number;
   /** Bytes of the responses as received. */
   readonly bytes: number;
@@ -47,6 +54,12 @@ export interface ControlPlaneState {
   readonly types: readonly ResourceTypeState[];
   /** Rejected policies without a good version: the nearest one that is not wider is in force for each. */
   readonly standIns: readonly string[];
+  /** null: none is kept. */
+  readonly snapshot:
+    | (SnapshotState & {
+        /** It is in force: the control plane has not been there yet. */ readonly governs: boolean;
+      })
+    | null;
 }
 
 export interface ResourceTypeState {
@@ -76,7 +89,9 @@ export interface XdsClientOptions extends ControlPlane {
    * Every type has been applied for the first time; the answer to the last of them waits for this. False: it cannot
    * be put in force. Then that response is not answered, and the client ends.
    */
-  onComplete?(): Promise<boolean>;
+  onComplete?(source: Source): Promise<boolean>;
+  /** Where what is acknowledged is kept; after `silence` without a control plane it governs in its place. */
+  readonly snapshot?: Snapshot | undefined;
   readonly log: Logger;
   /** Milliseconds after which a stream without a response of each type is an error to be told. */
   readonly silence?: number;
@@ -115,12 +130,20 @@ class Client implements XdsClient {
   /** Types without a response on the present stream. */
   readonly #awaited = new Set<ResourceType>();
   #isComplete = false;
+  /** Types that this control plane has said something of since the start. */
+  readonly #heard = new Set<ResourceType>();
+  readonly #kept: KeptState | undefined;
+  #governs: Source | undefined;
+  /** The end of what is being taken in. */
+  #last: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
   readonly #faults = new Map<string, number>();
   readonly #answered = new Map<ResourceType, { responses: number; nacks: number }>();
 
   constructor(options: XdsClientOptions) {
     this.#options = options;
     this.#delta = new DeltaStream(options.node);
+    this.#kept = options.snapshot && new KeptState(options.snapshot, this.#delta);
   }
 
   start(): void {
@@ -130,10 +153,13 @@ class Client implements XdsClient {
   async stop(): Promise<void> {
     this.#quit();
     await this.#running;
+    await this.#last;
+    await this.#kept?.close();
   }
 
   #quit(): void {
     this.#stopping.abort();
+    clearTimeout(this.#timer);
     this.#open?.close();
   }
 
@@ -146,6 +172,7 @@ class Client implements XdsClient {
       connected: this.#connected,
       since: this.#since,
       lastMessageAt: this.#lastMessageAt,
+      lastContactAt: this.#contact(),
       messages: this.#messages,
       bytes: this.#bytes,
       streams: this.#streams,
@@ -158,11 +185,23 @@ class Client implements XdsClient {
         ...(this.#answered.get(type) ?? { responses: 0, nacks: 0 }),
       })),
       standIns: this.#delta.standIns(),
+      snapshot:
+        this.#kept === undefined ? null : { ...this.#kept.state, governs: this.#governs === "snapshot" },
     };
+  }
+
+  #contact(): number | null {
+    if (this.#connected) return Date.now();
+    return this.#messages > 0 ? this.#since : (this.#kept?.contact ?? null);
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
+    if (await this.#kept?.restore((pending) => this.#takeKept(pending))) {
+      const { log, silence = SILENCE_MS } = this.#options;
+      log.info({ path: this.#kept?.state.path }, "snapshot read: it governs if the control plane stays away");
+      this.#timer = setTimeout(() => void this.#inTurn(() => this.#fallBack()), silence);
+    }
     while (!signal.aborted) {
       await this.#stream();
       await sleep(this.#backoff.next(), undefined, { signal }).catch(() => undefined);
@@ -179,6 +218,11 @@ class Client implements XdsClient {
     this.#rootExpires = stream.rootExpires ?? null;
     const endWatch = this.#watchSilence(stream);
     const began = performance.now();
+    const endAttention = await this.#kept?.attend(
+      () => this.#connected,
+      (work) => this.#inTurn(work),
+      stream,
+    );
     for (const request of this.#delta.opened()) stream.send(request);
     for (;;) {
       const next = await stream.next();
@@ -193,9 +237,10 @@ class Client implements XdsClient {
         break;
       }
       this.#received(next);
-      await this.#receive(stream, next);
+      await this.#inTurn(() => this.#receive(stream, next));
     }
     endWatch();
+    endAttention?.();
     this.#open = undefined;
     stream.close();
   }
@@ -216,7 +261,13 @@ class Client implements XdsClient {
     return () => clearTimeout(timer);
   }
 
-  async #receive(stream: AdsStream, { response, bytes }: Received): Promise<void> {
+  /** One at a time: what governs first must not be the half of a response. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    this.#last = this.#last.then(work);
+    return this.#last;
+  }
+
+  async #receive(stream: AdsStream, { response, raw }: Received): Promise<void> {
     const arrived = performance.now();
     const pending = this.#delta.begin(response);
     if (pending === undefined) {
@@ -225,13 +276,13 @@ class Client implements XdsClient {
     }
     await this.#decodeInSlices(pending);
     if (this.#stopping.signal.aborted) return;
-    const update = pending.update();
-    const refused = update === undefined ? [] : await this.#options.apply(update);
-    for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
+    await this.#kept?.keep(pending, raw);
+    const refused = await this.#apply(pending);
     const answer = this.#delta.settle(pending, refused);
-    await this.#complete();
+    this.#heard.add(pending.type);
+    if (RESOURCE_TYPES.every((type) => this.#heard.has(type))) await this.#complete("control plane");
     if (this.#stopping.signal.aborted) return;
-    this.#options.onApplied?.(performance.now() - arrived, bytes);
+    this.#options.onApplied?.(performance.now() - arrived, raw.length);
     if (answer !== undefined) stream.send(answer);
     if (this.#awaited.delete(pending.type) && this.#awaited.size === 0) this.#lastError = null;
     this.#countAnswer(pending.type, answer?.errorDetail !== undefined);
@@ -253,15 +304,36 @@ class Client implements XdsClient {
     }
   }
 
-  async #complete(): Promise<void> {
-    if (this.#isComplete || !RESOURCE_TYPES.every((type) => this.#delta.synced(type))) return;
-    this.#isComplete = true;
-    if ((await this.#options.onComplete?.()) === false) this.#quit();
+  async #takeKept(pending: PendingResponse): Promise<void> {
+    await this.#decodeInSlices(pending);
+    this.#delta.settle(pending, await this.#apply(pending));
   }
 
-  #received({ bytes }: Received): void {
+  async #apply(pending: PendingResponse): Promise<readonly Rejection[]> {
+    const update = pending.update();
+    const refused = update === undefined ? [] : await this.#options.apply(update);
+    for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
+    return refused;
+  }
+
+  async #complete(source: Source): Promise<void> {
+    this.#governs = source;
+    if (this.#isComplete) return;
+    this.#isComplete = true;
+    if ((await this.#options.onComplete?.(source)) === false) this.#quit();
+  }
+
+  /** The control plane has not said enough in time. */
+  async #fallBack(): Promise<void> {
+    const { address, log } = this.#options;
+    if (this.#isComplete || this.#stopping.signal.aborted) return;
+    log.warn({ address }, "the control plane is away: the snapshot of what it said last governs");
+    await this.#complete("snapshot");
+  }
+
+  #received({ raw }: Received): void {
     this.#messages++;
-    this.#bytes += bytes;
+    this.#bytes += raw.length;
     this.#lastMessageAt = Date.now();
     if (this.#connected) return;
     this.#connected = true;

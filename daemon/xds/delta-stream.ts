@@ -4,7 +4,7 @@
 import { DeltaDiscoveryRequest } from "../../proto/gen/discovery.js";
 import type { Rejection } from "../model/update.js";
 import { SharedParts } from "./decode-parts.js";
-import { HeldVersions, MAX_REQUEST_BYTES } from "./held.js";
+import { type HeldVersion, HeldVersions, MAX_REQUEST_BYTES } from "./held.js";
 import { type NodeIdentity, nodeMessage } from "./node.js";
 import { PendingResponse } from "./pending-response.js";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, RESOURCE_TYPES, type ResourceType } from "./resource.js";
@@ -15,6 +15,9 @@ const INVALID_ARGUMENT = 3;
 
 /** Names and reasons in a NACK beyond this many characters are only counted: the server has a limit of its own. */
 const MAX_ERROR_CHARACTERS = 64 * 1024;
+
+/** Of what was received by an earlier process. */
+const NO_STREAM = -1;
 
 /** What is held of one resource type, and whether its first response of any stream has been applied. */
 interface TypeState {
@@ -39,6 +42,8 @@ export class DeltaStream {
   /** Number of the present stream; 0 while there is none. */
   #stream = 0;
   #streams = 0;
+  /** Nothing is told to be held on the next stream. */
+  #asksForAll = false;
 
   constructor(node: NodeIdentity, options: { maxRequestBytes?: number } = {}) {
     this.#node = node;
@@ -48,9 +53,9 @@ export class DeltaStream {
   /** Wildcard subscriptions, addresses first. Only the first request of a stream names the node. */
   opened(): DeltaDiscoveryRequest[] {
     this.#stream = ++this.#streams;
-    return RESOURCE_TYPES.map((typeUrl) => {
+    const requests = RESOURCE_TYPES.map((typeUrl) => {
       const state = this.#state(typeUrl);
-      const listed = state.held.list(this.#maxRequestBytes);
+      const listed = this.#asksForAll ? undefined : state.held.list(this.#maxRequestBytes);
       state.sweep = listed === undefined;
       return DeltaDiscoveryRequest.fromPartial({
         ...(typeUrl === ADDRESS_TYPE ? { node: nodeMessage(this.#node) } : {}),
@@ -58,6 +63,13 @@ export class DeltaStream {
         ...(listed === undefined ? {} : { initialResourceVersions: listed }),
       });
     });
+    this.#asksForAll = false;
+    return requests;
+  }
+
+  /** On the next stream the control plane is to send everything, also what is held. */
+  askForAll(): void {
+    this.#asksForAll = true;
   }
 
   /** `requestLimit`: it was ended because a request had more than so many bytes, the server's limit. */
@@ -78,6 +90,13 @@ export class DeltaStream {
     if (type === undefined) return undefined;
     const { held, sweep } = this.#state(type);
     return new PendingResponse(type, response, held, sweep, this.#shared, this.#stream);
+  }
+
+  /** As begin(), for a response of a stream before this process; `complete` as it was then. It has no answer. */
+  beginKept(response: DeltaResponse, complete: boolean): PendingResponse | undefined {
+    const type = RESOURCE_TYPES.find((known) => known === response.typeUrl);
+    if (type === undefined) return undefined;
+    return new PendingResponse(type, response, this.#state(type).held, complete, this.#shared, NO_STREAM);
   }
 
   /** The answer to a response of an unknown type. */
@@ -103,6 +122,13 @@ export class DeltaStream {
   /** True once a first response of the type has been applied, on this stream or an earlier one. */
   synced(type: ResourceType): boolean {
     return this.#state(type).synced;
+  }
+
+  /** What is in force of one name. */
+  heldVersion(typeUrl: string, name: string): HeldVersion | undefined {
+    return RESOURCE_TYPES.some((type) => type === typeUrl)
+      ? this.#state(typeUrl as ResourceType).held.get(name)
+      : undefined;
   }
 
   /** Number of resources in force. */

@@ -105,6 +105,16 @@ export class PendingResponse {
     };
   }
 
+  /** Whether it says anything that is not held. Call it once everything is decoded. */
+  get isNews(): boolean {
+    return this.#versions.size + this.rejections.length + this.#removed.length + this.#swept().length > 0;
+  }
+
+  /** Resources that it does not name are gone. */
+  get isComplete(): boolean {
+    return this.#named !== undefined;
+  }
+
   /** Writes the versions of what is in force now into `held`; those of `refused` names stay as they were. Once. */
   record(held: HeldVersions, refused: ReadonlySet<string>): void {
     const gone = [...this.#removed, ...this.#swept()];

@@ -75,10 +75,10 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 // What the library prints is told by the errors here, in words of their own.
 setLogVerbosity(logVerbosity.NONE);
 
-/** A response with the size it had on the wire. */
+/** A response, opened and as it came. */
 export interface Received {
   readonly response: DeltaResponse;
-  readonly bytes: number;
+  readonly raw: Uint8Array;
 }
 
 /** How a stream ended. */
@@ -103,6 +103,8 @@ export interface AdsStream {
   send(request: DeltaDiscoveryRequest): void;
   /** The next response, or how the stream ended. */
   next(): Promise<Received | End>;
+  /** Ends the reading, as when the server asks to come again. */
+  leave(): void;
   /** Ends stream and connection. Idempotent. */
   close(): void;
 }
@@ -130,7 +132,7 @@ export function openStream(endpoint: ControlPlane, clusterId: string): Result<Ad
   const call = client.makeBidiStreamRequest<DeltaDiscoveryRequest, Received>(
     path,
     requestSerialize,
-    (raw) => ({ response: openResponse(raw), bytes: raw.length }),
+    (raw) => ({ response: openResponse(raw), raw }),
     metadata,
   );
   const responses = call[Symbol.asyncIterator]() as AsyncIterator<Received, undefined>;
@@ -172,6 +174,7 @@ export function openStream(endpoint: ControlPlane, clusterId: string): Result<Ad
           .then(({ value }) => value ?? failure(new Error("the server ended it")), failure)
           .then(resolve);
       }),
+    leave: () => end({ end: "drained" }),
     close() {
       clearTimeout(late);
       call.cancel();
