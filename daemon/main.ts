@@ -18,7 +18,7 @@ import { Dataplane } from "./bpf/dataplane.js";
 import type { EarlyOptions } from "./bpf/early-hooks.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
-import { takeLock } from "./bpf/lock.js";
+import { takeLock, takeLockOver } from "./bpf/lock.js";
 import { checkProgramTypes, closingMeans } from "./bpf/program-types.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
@@ -69,7 +69,7 @@ export async function startDaemon(config: Config): Promise<Result<Daemon>> {
 
 async function start(config: Config, logs: Logs, open: OpenParts): Promise<Result<Daemon>> {
   const log = logs.logger("main");
-  const ground = openKernel(config, open);
+  const ground = await openKernel(config, log, open);
   if (!ground.ok) return ground;
   const { native, dataplane, environment } = ground.value;
   const version = describeVersion(config.nodeName, native);
@@ -156,7 +156,7 @@ interface Kernel {
 }
 
 /** What governs the node, once it is certain that no other daemon does. */
-function openKernel(config: Config, open: OpenParts): Result<Kernel> {
+async function openKernel(config: Config, log: Logger, open: OpenParts): Promise<Result<Kernel>> {
   const environment = checkEnvironment({ bpffs: config.bpffs, cgroup: config.cgroup });
   if (!environment.ok) return environment;
   const addon = loadAddon(packageRoot());
@@ -164,7 +164,10 @@ function openKernel(config: Config, open: OpenParts): Result<Kernel> {
   const native = addon.value;
   const types = checkProgramTypes(native);
   if (!types.ok) return types;
-  const lock = takeLock(native, config.bpffs);
+  const told = (pid: number) => log.info({ pid }, "another weftd governs this node: it is asked to end");
+  const lock = config.takeover
+    ? await takeLockOver(native, config.bpffs, told)
+    : takeLock(native, config.bpffs);
   if (!lock.ok) return lock;
   open.add(() => lock.value.close());
   const objects = join(packageRoot(), "build", "bpf");

@@ -135,7 +135,7 @@ export function alreadyRunning(pid: number | undefined): WeftError {
   const who = pid === undefined ? "another weftd" : `another weftd (pid ${pid})`;
   return new WeftError(
     "ALREADY_RUNNING",
-    `${who} governs this node: stop it, or give this one its own --bpffs and --cgroup`,
+    `${who} governs this node: stop it, let this one end it with --takeover, or give this one its own --bpffs and --cgroup`,
   );
 }
 

@@ -101,6 +101,10 @@ export const schema = z.object({
     text: "directory for a snapshot of what the control plane said, for a start without it",
     shownDefault: "none is kept",
   }),
+  takeover: boolean.default(false).register(help, {
+    argument: "BOOL",
+    text: "ask a weftd that governs this BPF file system to end, and go on in its place",
+  }),
   adminAddress: parsed(parseLoopback)
     .prefault("127.0.0.1:15200")
     .register(help, { argument: "HOST:PORT", text: "where weftctl asks; loopback only" }),

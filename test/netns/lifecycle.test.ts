@@ -98,6 +98,20 @@ test("uninstall takes every trace away", async () => {
   expect((await world.mesh.uninstall()).code).toBe(0);
 });
 
+test("with --takeover a second weftd goes on in the place of the first, and interrupts nothing", async () => {
+  const first = world.mesh.daemon;
+  const asking = world.peers.client.call("askFor", { ...address, ms: 4_000 });
+  const second = world.lab.spawnDaemon([...world.mesh.daemonCommand(), "--takeover"], {
+    logFile: join(world.lab.directory, "second.log"),
+  });
+  expect(await first.exited).toBe(0);
+  const url = `http://127.0.0.1:${world.mesh.ports.ready}/healthz/ready`;
+  await until("the second being ready", async () => (await fetch(url)).ok);
+  expect(second.running).toBe(true);
+  expect((await asking).errors).toEqual({});
+  await expectGoverned();
+});
+
 test("a second weftd on the same bpffs refuses to start", async () => {
   const second = world.lab.spawnDaemon(world.mesh.daemonCommand());
   expect(await second.exited).toBe(1);
