@@ -29,6 +29,7 @@ import { controlPlaneOf } from "./start/control-plane.js";
 import { startHousekeeping } from "./start/housekeeping.js";
 import { nodeIdentity } from "./start/node.js";
 import { nodeSettings } from "./start/node-exemption.js";
+import { tellServiceManager } from "./start/service-manager.js";
 import { openSnapshot } from "./start/snapshot.js";
 import { describeVersion } from "./start/version.js";
 import { AccessLog } from "./telemetry/access-log.js";
@@ -126,6 +127,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   open.add(startHousekeeping(enforcement));
   open.add(watchStart(config, { dataplane, xds, feed }, logs));
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
+  open.add(tellServiceManager(native, process.env, () => view.components(), log));
   return ok(daemonOf(open, log, writer, failure));
 }
 

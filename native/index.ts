@@ -294,6 +294,11 @@ export interface Native {
   lockDirectory(path: string): LockAttempt;
   /** Turns on run-time statistics of programs until closed (BPF_ENABLE_STATS, Linux 5.8). */
   enableStats(): StatsHandle;
+  /**
+   * Sends one datagram to the UNIX socket at a path, or with a name in the abstract name space behind `@`, without
+   * waiting (sd_notify(3)). Throws ECONNREFUSED, ENOENT where nobody listens.
+   */
+  sendNotice(socket: string, text: string): void;
 }
 
 /**

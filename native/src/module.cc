@@ -14,6 +14,7 @@
 #include "map.h"
 #include "netns.h"
 #include "netns_state.h"
+#include "notify.h"
 #include "object.h"
 #include "pinned.h"
 #include "print.h"
@@ -90,6 +91,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<NetnsCookie>(exports, "netnsCookie");
   Export<DirectoryLock::Take>(exports, "lockDirectory");
   Export<Stats::Enable>(exports, "enableStats");
+  Export<SendNotice>(exports, "sendNotice");
   return exports;
 }
 
