@@ -42,6 +42,7 @@ module.exports = {
     rule("config", "daemon/config/", [BASE]),
     rule("model", "daemon/model/", [BASE]),
     rule("compile", "daemon/compile/", [BASE, "daemon/model/", GENERATED]),
+    rule("names", "daemon/names/", [BASE, "daemon/model/"]),
     rule("xds", "daemon/xds/", [BASE, "daemon/model/", "proto/"]),
     rule("bpf", "daemon/bpf/", [
       BASE,
@@ -49,7 +50,14 @@ module.exports = {
       "daemon/compile/operation\\.ts",
       "daemon/compile/word\\.ts",
     ]),
-    rule("enforce", "daemon/enforce/", [BASE, "daemon/model/", "daemon/compile/", "daemon/bpf/", "native/"]),
+    rule("enforce", "daemon/enforce/", [
+      BASE,
+      "daemon/model/",
+      "daemon/names/",
+      "daemon/compile/",
+      "daemon/bpf/",
+      "native/",
+    ]),
     rule("telemetry", "daemon/telemetry/", [BASE, "daemon/model/", GENERATED, "daemon/bpf/counters\\.ts"]),
     rule("admin", "daemon/admin/", [BASE, "daemon/model/", "daemon/telemetry/", GENERATED]),
     rule("operator", "daemon/operator/", [

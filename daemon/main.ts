@@ -23,6 +23,7 @@ import { checkProgramTypes, closingMeans } from "./bpf/program-types.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
 import { createEnforcement, type Enforcement } from "./enforce/enforcement.js";
+import { lookUp } from "./names/lookup.js";
 import { DaemonView } from "./operator/daemon-view.js";
 import { counterSource, stateSource } from "./operator/metric-sources.js";
 import { controlPlaneOf } from "./start/control-plane.js";
@@ -42,6 +43,9 @@ import type { Snapshot } from "./xds/snapshot.js";
 
 /** Responses from this size on leave garbage that is worth a collection. */
 const LARGE_RESPONSE_BYTES = 4 * 1024 * 1024;
+
+/** Milliseconds that the first configuration waits for DNS. */
+const NAMES_MS = 2000;
 
 export interface Daemon {
   /** Resolves when it cannot go on. What governed before goes on governing; stop() is still to be called. */
@@ -86,13 +90,14 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const instruments = new Instruments();
   const enforcement = createEnforcement({
     compiler,
+    lookup: lookUp,
     kernel: dataplane,
     waitForReaders: () => native.waitForReaders(),
     log: logs.logger("bpf"),
     onMapWriteFailed: (map) => instruments.mapWriteFailed(map),
     onMapOperations: (map, kind, count) => instruments.mapOperations(map, kind, count),
   });
-  open.add(() => enforcement.reconciler.stop());
+  open.add(() => enforcement.stop());
   const failure = new Deferred<WeftError>();
   const snapshot = openSnapshot(native, config, logs.logger("xds"), open);
   if (!snapshot.ok) return snapshot;
@@ -237,7 +242,7 @@ interface Subscribed {
 /** A client whose updates go through the reconciler; the first complete configuration governs as a new generation. */
 function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Deferred<WeftError>): XdsClient {
   const { native, dataplane, instruments, version } = parts;
-  const { pods, reconciler } = parts.enforcement;
+  const { names, pods, reconciler } = parts.enforcement;
   const trim = () => native.trimMemory();
   return createXdsClient({
     ...controlPlaneOf(config),
@@ -248,6 +253,8 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
     apply: (update) => reconciler.apply(update),
     applyPart: (take) => reconciler.applyPart(take),
     async onComplete(source) {
+      // What governs until then knows the names.
+      await names.settled(NAMES_MS);
       const installed = await reconciler.install();
       // A daemon that cannot enforce must not look like one that does.
       if (!installed.ok) {

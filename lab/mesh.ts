@@ -14,6 +14,8 @@ export interface DaemonOptions {
   readonly accessLog?: boolean;
   /** Further flags of weftd. */
   readonly flags?: readonly string[];
+  /** A command that weftd is started by, which becomes it. */
+  readonly through?: readonly string[];
 }
 
 export interface MeshOptions extends DaemonOptions {
@@ -118,7 +120,8 @@ export class LabMesh {
 
   /** Starts weftd and returns at once. */
   launchDaemon(): RunningProcess {
-    this.#daemon = this.lab.spawnDaemon(this.daemonCommand(), { logFile: this.logFile("weftd") });
+    const argv = [...(this.options.through ?? []), ...this.daemonCommand()];
+    this.#daemon = this.lab.spawnDaemon(argv, { logFile: this.logFile("weftd") });
     return this.#daemon;
   }
 

@@ -371,6 +371,7 @@ function addFrontendChanges(
     addVirtualAddresses(changes.addresses, before);
     addVirtualAddresses(changes.addresses, after);
   }
+  for (const key of delta.answered) changes.services.add(key);
   for (const { before, after } of delta.workloads) {
     for (const key of before?.services.keys() ?? []) {
       if (!sameEndpoint(before, after, key)) changes.services.add(key);

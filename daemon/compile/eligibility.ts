@@ -4,7 +4,7 @@ import { Reason } from "../bpf/maps.gen.js";
 import { isIpv4Text } from "../model/address.js";
 import { podCluster } from "../model/address-index.js";
 import { type Service, serviceKey } from "../model/service.js";
-import type { Port, Workload } from "../model/workload.js";
+import { isFoundByName, type Port, type Workload } from "../model/workload.js";
 import { isLocalNetwork, type NodeContext, rankOf } from "./node.js";
 
 export type Family = "ipv4" | "ipv6";
@@ -104,7 +104,7 @@ export function createResolver(
           if (one !== families.at(-1) && workload.addresses.length > 0) tell(workload, "other_family");
           continue;
         }
-        const endpoints = endpointsAt(workload, address, target, chain);
+        const endpoints = endpointsOf(workload, address, target, chain);
         if (endpoints.length > 0) leads.push({ workload, endpoints });
         else {
           farthest = REACHES.chained_nowhere;
@@ -137,12 +137,26 @@ interface Lead {
   readonly endpoints: readonly Endpoint[];
 }
 
-function endpointsAt(workload: Workload, address: string, port: number, chain: Chain): readonly Endpoint[] {
+/** Where a workload leads by its first address of a family; one found by name by all of them, in equal parts. */
+function endpointsOf(workload: Workload, address: string, port: number, chain: Chain): readonly Endpoint[] {
+  if (!isFoundByName(workload)) return endpointsAt(workload, address, port, workload.capacity, chain);
+  const isIpv4 = isIpv4Text(address);
+  const all = workload.addresses.filter((other) => isIpv4Text(other) === isIpv4);
+  return all.flatMap((one) => endpointsAt(workload, one, port, workload.capacity / all.length, chain));
+}
+
+function endpointsAt(
+  workload: Workload,
+  address: string,
+  port: number,
+  weight: number,
+  chain: Chain,
+): readonly Endpoint[] {
   // A pod is where it is, whatever service has its address besides.
   const chained = podCluster(workload.uid) === undefined ? chain(address, port) : undefined;
-  if (chained === undefined) return [{ workload, address, port, weight: workload.capacity }];
-  const total = chained.reduce((sum, { weight }) => sum + weight, 0);
-  return chained.map((endpoint) => ({ ...endpoint, weight: (workload.capacity * endpoint.weight) / total }));
+  if (chained === undefined) return [{ workload, address, port, weight }];
+  const total = chained.reduce((sum, endpoint) => sum + endpoint.weight, 0);
+  return chained.map((endpoint) => ({ ...endpoint, weight: (weight * endpoint.weight) / total }));
 }
 
 function nearest(service: Service, leads: readonly Lead[], node: NodeContext, tell: Tell): Resolution {
@@ -201,6 +215,7 @@ export function sameEndpoint(
     before.status === after.status &&
     before.capacity === after.capacity &&
     before.addresses.join() === after.addresses.join() &&
+    before.hostname === after.hostname &&
     before.network === after.network &&
     before.node === after.node &&
     before.clusterId === after.clusterId &&

@@ -3,6 +3,8 @@
 import type { Logger } from "../base/log.js";
 import type { Compiler } from "../compile/compiler.js";
 import { createStore, type ReadableStore } from "../model/store.js";
+import type { Lookup } from "../names/lookup.js";
+import { Names } from "../names/names.js";
 import { ConnectionSweep, type ConnectionSweepOptions } from "./connection-sweep.js";
 import { DatagramSweep, type DatagramSweepOptions } from "./datagram-sweep.js";
 import { GracePeriod } from "./grace-period.js";
@@ -16,6 +18,8 @@ export interface EnforcementOptions extends Pick<ReconcilerOptions, "onMapOperat
   readonly kernel: Kernel & PodKernel & DatagramSweepOptions["kernel"] & ConnectionSweepOptions["kernel"];
   /** Resolves when every hook that ran at its call has ended. */
   readonly waitForReaders: () => Promise<void>;
+  /** Asks DNS for host names of endpoints. */
+  readonly lookup: Lookup;
   readonly onMapWriteFailed: ShortageOptions["onMapWriteFailed"];
   readonly log: Logger;
 }
@@ -26,6 +30,8 @@ export interface Enforcement {
   readonly pods: Pods;
   readonly shortage: Shortage;
   readonly sweep: DatagramSweep;
+  readonly names: Names;
+  stop(): void;
 }
 
 /** The parts, idle until they are told something. */
@@ -37,7 +43,14 @@ export function createEnforcement(options: EnforcementOptions): Enforcement {
   const connections = new ConnectionSweep(options);
   const onBackendLost = () => sweep.start();
   const onNarrowed = (pods: Narrowed) => connections.start(pods);
-  const reconciler = new Reconciler({ ...options, store, shortage, grace, onBackendLost, onNarrowed });
+  const names = new Names({ ...options, onAnswers: (answers) => void reconciler.applyLocal({ answers }) });
+  const onWorkloads = () => names.want(store.wantedNames());
+  const said = { onBackendLost, onNarrowed, onWorkloads };
+  const reconciler = new Reconciler({ ...options, ...said, store, shortage, grace });
   const pods = new Pods({ ...options, tell: (enrolled) => reconciler.applyLocal({ pods: enrolled }) });
-  return { store, reconciler, pods, shortage, sweep };
+  const stop = () => {
+    names.stop();
+    reconciler.stop();
+  };
+  return { store, reconciler, pods, shortage, sweep, names, stop };
 }

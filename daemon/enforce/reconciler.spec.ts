@@ -59,6 +59,7 @@ async function start(limit: number, update: Update = base): Promise<void> {
     shortage,
     log,
     onBackendLost: () => undefined,
+    onWorkloads: () => undefined,
     onNarrowed: (pods) => void narrowed.push(pods),
     onMapOperations: () => undefined,
   });

@@ -13,7 +13,7 @@ import type { Compiler } from "../compile/compiler.js";
 import { type EntryOperation, type MapOperation, singly } from "../compile/operation.js";
 import type { Steps } from "../compile/steps.js";
 import type { ReadableStore, Store } from "../model/store.js";
-import type { Rejection, Update } from "../model/update.js";
+import type { Delta, Rejection, Update } from "../model/update.js";
 import type { GracePeriod } from "./grace-period.js";
 import type { Entries, Kernel, Narrowed } from "./kernel.js";
 import type { Shortage } from "./shortage.js";
@@ -42,6 +42,8 @@ export interface ReconcilerOptions {
   readonly log: Logger;
   /** A service has lost a backend some while ago: no hook leads to it any more. */
   readonly onBackendLost: () => void;
+  /** Workloads have come, gone or changed: the store holds them as they are now. */
+  readonly onWorkloads: () => void;
   /** Pods deny what they may have allowed before, and no hook judges by what was in force before. */
   readonly onNarrowed: (pods: Narrowed) => void;
   /** The kernel was given `count` operations of this kind on this map. */
@@ -160,7 +162,7 @@ export class Reconciler {
     if (!kernel.installed) return [...this.#note(update), ...(yield* compiler.catchUp(store))];
     const sizes = compiler.sizes();
     const { operations, rejections, warnings, backendLost, holdBegun, narrowed } = compiler.compile(
-      store.apply(update),
+      this.#hold(update),
       store,
     );
     this.#warn(warnings);
@@ -179,10 +181,16 @@ export class Reconciler {
 
   #note(update: Update): readonly Rejection[] {
     const { compiler, store } = this.#options;
-    const { rejections, warnings, holdBegun } = compiler.note(store.apply(update), store);
+    const { rejections, warnings, holdBegun } = compiler.note(this.#hold(update), store);
     this.#warn(warnings);
     this.#timeHold(holdBegun);
     return rejections;
+  }
+
+  #hold(update: Update): Delta {
+    const delta = this.#options.store.apply(update);
+    if (delta.workloads.length > 0) this.#options.onWorkloads();
+    return delta;
   }
 
   /** Ends a hold when its time is up: what came meanwhile may have ended it before. */

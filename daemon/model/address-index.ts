@@ -1,6 +1,6 @@
 // Owns who claims an address, best claim first. Must not know what follows from owning one.
 
-import type { Workload } from "./workload.js";
+import { isFoundByName, type Workload } from "./workload.js";
 
 /** Several workloads on one address are rare, so a single one is kept without an array around it. */
 type Claims = Workload | readonly Workload[];
@@ -30,16 +30,18 @@ function compareClaims(a: Workload, b: Workload): number {
   return claimRank(a) - claimRank(b) || (a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0);
 }
 
-/** Addresses to claims. Host network workloads share the node's address and claim nothing; they are found apart. */
+/**
+ * Addresses to claims. Host network workloads share the node's address and claim nothing, nor does one what a host
+ * name says, which anybody's DNS may answer; they are found apart.
+ */
 export class AddressIndex {
   readonly #claims = new Map<string, Claims>();
-  /** Host network workloads. */
-  readonly #hosts = new Map<string, Set<Workload>>();
+  readonly #claimless = new Map<string, Set<Workload>>();
 
   add(workload: Workload): void {
-    for (const address of hostAddresses(workload)) {
-      const all = this.#hosts.get(address) ?? new Set();
-      this.#hosts.set(address, all.add(workload));
+    for (const address of unclaimedAddresses(workload)) {
+      const all = this.#claimless.get(address) ?? new Set();
+      this.#claimless.set(address, all.add(workload));
     }
     for (const address of claimedAddresses(workload)) {
       const others = this.#others(address, workload);
@@ -49,10 +51,10 @@ export class AddressIndex {
 
   /** Drops the claims of this version of the workload; those of others stay. */
   remove(workload: Workload): void {
-    for (const address of hostAddresses(workload)) {
-      const rest = this.#hosts.get(address);
+    for (const address of unclaimedAddresses(workload)) {
+      const rest = this.#claimless.get(address);
       rest?.delete(workload);
-      if (rest?.size === 0) this.#hosts.delete(address);
+      if (rest?.size === 0) this.#claimless.delete(address);
     }
     for (const address of claimedAddresses(workload)) {
       const others = this.#others(address, workload);
@@ -67,9 +69,9 @@ export class AddressIndex {
     return this.#claims.keys();
   }
 
-  /** Every workload with this address, those on the host's network included. */
+  /** Every workload with this address, those that claim none included. */
   having(address: string): readonly Workload[] {
-    return [...this.at(address), ...(this.#hosts.get(address) ?? [])];
+    return [...this.at(address), ...(this.#claimless.get(address) ?? [])];
   }
 
   /** Best claim first; empty when nobody claims the address. */
@@ -86,13 +88,17 @@ export class AddressIndex {
   }
 }
 
-/** The addresses a workload is found by: none on the host's network. */
+/** The addresses a workload is found by: none on the host's network, none of a host name. */
 export function claimedAddresses(workload: Workload): readonly string[] {
-  return workload.networkMode === "HOST_NETWORK" ? [] : workload.addresses;
+  return isClaimless(workload) ? [] : workload.addresses;
 }
 
-function hostAddresses(workload: Workload): readonly string[] {
-  return workload.networkMode === "HOST_NETWORK" ? workload.addresses : [];
+function unclaimedAddresses(workload: Workload): readonly string[] {
+  return isClaimless(workload) ? workload.addresses : [];
+}
+
+function isClaimless(workload: Workload): boolean {
+  return workload.networkMode === "HOST_NETWORK" || isFoundByName(workload);
 }
 
 function claimRank(workload: Workload): number {

@@ -42,6 +42,7 @@ describe("changes", () => {
       services: [],
       policies: [],
       pods: undefined,
+      answered: new Set(),
       policiesSynced: false,
       workloadsSynced: false,
       holdsOver: undefined,

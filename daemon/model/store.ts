@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { AddressIndex, podCluster, podUid } from "./address-index.js";
 import { EndpointIndex } from "./endpoint-index.js";
+import { NameIndex } from "./name-index.js";
 import { type Policy, policyKey } from "./policy.js";
 import { type Service, serviceKey, type VirtualAddress } from "./service.js";
 import type { Change, Delta, EnrolledPod, Update } from "./update.js";
@@ -17,7 +18,7 @@ export interface ReadableStore {
   /** By `<namespace>/<name>`. */
   readonly policies: ReadonlyMap<string, Policy>;
   readonly pods: readonly EnrolledPod[];
-  /** Workloads that name this service, by uid; the service itself may be unknown. */
+  /** Workloads that name this service, by uid, those of a host name with its addresses; the service may be unknown. */
   endpoints(serviceKey: string): readonly Workload[];
   /**
    * Workloads with this address (canonical text), the best claim first: pod with HBONE > pod > HBONE > other, then
@@ -26,12 +27,14 @@ export interface ReadableStore {
   claimants(address: string): readonly Workload[];
   /** Every address that a workload claims. */
   claimedAddresses(): Iterable<string>;
-  /** Every workload with this address, those on the host's network included. */
+  /** Every workload with this address, those on the host's network and those found by name included. */
   workloadsAt(address: string): readonly Workload[];
   /** Who has this address: the first of claimants(). */
   ownerOf(address: string): Workload | undefined;
   /** Services with this virtual address or block, whatever its network, by key. */
   servicesAt(address: string, prefixLength: number): readonly Service[];
+  /** Host names that have to be resolved. */
+  wantedNames(): Iterable<string>;
   /** The pod's workload in each cluster that has one, by uid. */
   podWorkloads(namespace: string, name: string): readonly Workload[];
 }
@@ -62,6 +65,7 @@ class MemoryStore implements Store {
 
   readonly #endpoints = new EndpointIndex();
   readonly #addresses = new AddressIndex();
+  readonly #names = new NameIndex();
   /** Virtual address to service keys. */
   readonly #virtual = new Map<string, readonly string[]>();
   /** Clusters that pods come from, with the number of those: how a pod is found by namespace and name. */
@@ -92,6 +96,10 @@ class MemoryStore implements Store {
     return keys.map((key) => this.services.get(key)).filter((service) => service !== undefined);
   }
 
+  wantedNames(): Iterable<string> {
+    return this.#names.wanted();
+  }
+
   podWorkloads(namespace: string, name: string): readonly Workload[] {
     return [...this.#clusters.keys()]
       .map((cluster) => this.workloads.get(podUid(cluster, namespace, name)))
@@ -112,6 +120,13 @@ class MemoryStore implements Store {
       services.delete(name);
     }
     for (const name of update.removedPolicies ?? []) policies.delete(name);
+    const answered = new Set<string>();
+    for (const [name, addresses] of update.answers ?? []) {
+      for (const { before, after } of this.#names.answer(name, addresses)) {
+        this.#indexEndpoint(before, after);
+        for (const key of after.services.keys()) answered.add(key);
+      }
+    }
 
     const pods = update.pods === undefined ? undefined : sortPods(update.pods);
     const podsChanged = pods !== undefined && !isDeepStrictEqual(pods, this.pods);
@@ -122,6 +137,7 @@ class MemoryStore implements Store {
       services: services.list(),
       policies: policies.list(),
       pods: podsChanged ? pods : undefined,
+      answered,
       policiesSynced: update.policiesSynced === true,
       workloadsSynced: update.workloadsSynced === true,
       holdsOver: update.holdsOver,
@@ -129,15 +145,20 @@ class MemoryStore implements Store {
   }
 
   #indexWorkload(before: Workload | undefined, after: Workload | undefined): void {
-    this.#endpoints.replace(before, after);
-    if (before !== undefined) this.#addresses.remove(before);
-    if (after !== undefined) this.#addresses.add(after);
+    const former = before && this.#names.endpointOf(before);
+    this.#indexEndpoint(former, this.#names.replace(before, after));
     if ((before === undefined) === (after === undefined)) return;
     const cluster = podCluster((before ?? after)?.uid ?? "");
     if (cluster === undefined) return;
     const count = (this.#clusters.get(cluster) ?? 0) + (after === undefined ? -1 : 1);
     if (count === 0) this.#clusters.delete(cluster);
     else this.#clusters.set(cluster, count);
+  }
+
+  #indexEndpoint(before: Workload | undefined, after: Workload | undefined): void {
+    this.#endpoints.replace(before, after);
+    if (before !== undefined) this.#addresses.remove(before);
+    if (after !== undefined) this.#addresses.add(after);
   }
 
   #indexService(before: Service | undefined, after: Service | undefined): void {

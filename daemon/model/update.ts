@@ -22,6 +22,8 @@ export interface Update {
   readonly removedPolicies?: readonly string[];
   /** Complete lists, replacing what was there. */
   readonly pods?: readonly EnrolledPod[];
+  /** Host names of endpoints, with the addresses that each stands for now. */
+  readonly answers?: ReadonlyMap<string, readonly string[]>;
   /** True on every applied Authorization response: a policy name still unknown now counts as absent. */
   readonly policiesSynced?: boolean;
   /** True on every applied response of workloads and services. */
@@ -51,6 +53,8 @@ export interface Delta {
   readonly policies: readonly Change<Policy>[];
   /** The whole list when it changed. */
   readonly pods: readonly EnrolledPod[] | undefined;
+  /** Keys of services with an endpoint whose host name stands for something else. */
+  readonly answered: ReadonlySet<string>;
   readonly policiesSynced: boolean;
   readonly workloadsSynced: boolean;
   /** @see Update.holdsOver */

@@ -72,3 +72,12 @@ export interface Workload {
   /** Service key `<namespace>/<hostname>` -> the ports this workload serves there. */
   readonly services: ReadonlyMap<string, readonly Port[]>;
 }
+
+/** A workload of a host name alone, with the addresses that the name stands for: it is reached at any of them. */
+export interface FoundWorkload extends Workload {
+  readonly isFoundByName: true;
+}
+
+export function isFoundByName(workload: Workload): workload is FoundWorkload {
+  return "isFoundByName" in workload;
+}

@@ -34,6 +34,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
       ...dataplane.early.troubles.map(describe),
       ...blindSpotWarnings(parts),
       ...parts.shortage.troubles(),
+      ...unansweredNames(parts),
       ...rejectedPolicies(parts),
       ...missingPolicies(parts),
     ],
@@ -115,6 +116,15 @@ function rejectedPolicies({ xds }: Pick<Parts, "xds">): string[] {
       (name) =>
         `policy ${name} was rejected and has no good version: the nearest one that is not wider is in force`,
     );
+}
+
+function unansweredNames({ names: { failing } }: Pick<Parts, "names">): string[] {
+  const [first] = failing;
+  if (first === undefined) return [];
+  const others = failing.size === 1 ? "" : ` and ${failing.size - 1} other host names of endpoints`;
+  return [
+    `DNS does not answer for ${first[0]} (${first[1]})${others}: what they stood for before holds; the servers are those of /etc/resolv.conf`,
+  ];
 }
 
 /** Policy names that enrolled workloads list and nobody has. */
