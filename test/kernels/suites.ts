@@ -6,6 +6,7 @@
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { createLab } from "../../lab/lab.js";
+import { check } from "../../lab/process.js";
 import { runInGuest } from "./guest.js";
 
 /** Emulated, everything takes seven times as long on average, and some of it more. */
@@ -15,9 +16,12 @@ const separator = process.argv.indexOf("--");
 const kernels = process.argv.slice(2, separator);
 const chosen = process.argv.slice(separator + 1);
 const suites = chosen.length > 0 ? chosen : ["test/bpf", "test/native", ...netnsSuites()];
+/** One process for all files, and modules as this machine has translated them: emulated, both take minutes. */
+const vitest = (command: string) =>
+  `node node_modules/vitest/vitest.mjs ${command} --project kernel --no-isolate --experimental.fsModuleCache ${suites.join(" ")}`;
 const script = `
 export WEFT_SLOWNESS=${SLOWNESS} WEFT_TEST_REPORT=$OUT/report.json
-node node_modules/vitest/vitest.mjs run --project kernel ${suites.join(" ")}
+${vitest("run")}
 `;
 
 /** Of the namespace suites those that a kernel decides most of. */
@@ -37,6 +41,8 @@ function netnsSuites(): string[] {
 
 const lab = await createLab();
 try {
+  // Lists the tests, for which it translates every module.
+  await check(vitest("list").split(" "), { timeoutMs: 300_000 });
   mkdirSync(join("out", "test"), { recursive: true });
   for (const kernel of kernels) {
     const series = basename(kernel);
