@@ -22,7 +22,7 @@ GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-util
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz bench \
+.PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz faults bench \
         bench-sync bench-authz lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -145,6 +145,9 @@ test-istiod: build packages ## against a real istiod, step by step and soaked (n
 
 fuzz: build $(STAMPS)/fuzz-packages ## look for inputs that decoders, compiler and parsers do not stand (SECONDS=60; TARGET=NAME INPUT=FILE repeats one)
 	@$(MAKE) -C test/fuzz run
+
+faults: build packages ## let each call into the kernel fail, and kill weftd at it, at every step of a start, a swap, a growth; prints the table
+	@$(SUDO) env FAULTS=all node node_modules/vitest/vitest.mjs run --project kernel test/netns/faults.test.ts
 
 bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
 	@$(SUDO) npx --no-install tsx test/bench/main.ts sync
