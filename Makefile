@@ -23,7 +23,7 @@ STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
 .PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz faults bench \
-        bench-sync bench-authz lint validate generate check-generated format clean uninstall
+        bench-sync bench-authz bench-route lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -155,6 +155,10 @@ bench-sync: build packages ## first sync, memory and single changes at 1,000 to 
 bench-authz: build packages ## a verdict with 1 to 10,000 rules, compiling 10,000 policies, a flood at each hook
 	@$(MAKE) -C test/bench
 	@$(SUDO) npx --no-install tsx test/bench/main.ts authz
+
+bench-route: build packages ## connect(2) at 10 to 100,000 endpoints, CPU a connection, also with 100,000 sockets in TIME_WAIT
+	@$(MAKE) -C test/bench
+	@$(SUDO) npx --no-install tsx test/bench/main.ts route
 
 bench: build packages ## weft against no weft: throughput, connection rate, latency; writes out/bench/*.json
 	@$(MAKE) -C test/bench

@@ -14,14 +14,23 @@
 // Short connections pile up in TIME_WAIT until no port is left, mesh or not: hence `parameters`, in all pods.
 
 import { join } from "node:path";
-import { packageRoot } from "../../daemon/base/package-root.js";
-import { type Arm, createLab, type Lab, type Pod } from "../../lab/lab.js";
+import { type Arm, createLab, type Lab } from "../../lab/lab.js";
 import { startMesh } from "../../lab/mesh.js";
 import { sysctl } from "../../lab/netns.js";
 import { type BpfTime, bpfTime } from "./bpf-time.js";
 import { meshYaml } from "./datapath-mesh.js";
-import { cpuSeconds } from "./kernel-usage.js";
-import { type Budget, type Measurement, report } from "./report.js";
+import { type Measurement, report } from "./report.js";
+import {
+  alternate,
+  LOAD_PORT,
+  type LoadResult,
+  load,
+  type Row,
+  runLoad,
+  type Side,
+  type Sides,
+  type Turn,
+} from "./turns.js";
 
 export interface DatapathOptions {
   /** Pairs of turns a row. */
@@ -37,22 +46,7 @@ const parameters = {
 };
 const vip = "10.96.0.10";
 const ownAddress = "10.77.0.12";
-const ports = { iperf: 5201, load: 9000 } as const;
-const load = join(packageRoot(), "build", "load");
-
-/** One arm: who asks whom, and by which address. */
-interface Side {
-  readonly arm: Arm;
-  readonly client: Pod;
-  readonly server: Pod;
-  readonly address: string;
-}
-
-interface Sides {
-  readonly lab: Lab;
-  readonly on: Side;
-  readonly off: Side;
-}
+const ports = { iperf: 5201, load: LOAD_PORT } as const;
 
 /** Measures, prints, and writes out/bench/datapath.json. Returns true when every budget is kept. */
 export async function datapath(options: DatapathOptions): Promise<boolean> {
@@ -97,21 +91,6 @@ async function checkGoverned({ lab, on, off }: Sides): Promise<void> {
   if (stray.code === 0) throw new Error("the arm without weft reaches the virtual IP");
 }
 
-/** What one turn did: its rate, and how much of what CPU is held against (connections, gigabytes). */
-interface Turn {
-  readonly rate: number;
-  readonly work: number;
-}
-
-interface Row {
-  readonly name: string;
-  readonly unit: string;
-  readonly atLeast: number;
-  /** The row of CPU that the same turns give. */
-  readonly cpu?: { readonly name: string; readonly unit: string; readonly atMost: number };
-  readonly once: (side: Side) => Promise<Turn>;
-}
-
 async function measure(sides: Sides, options: DatapathOptions): Promise<Measurement[]> {
   const { lab } = sides;
   const { seconds } = options;
@@ -149,39 +128,8 @@ async function measure(sides: Sides, options: DatapathOptions): Promise<Measurem
     },
   ];
   const taken: Measurement[] = [];
-  for (const row of rows) taken.push(...(await alternate(row, sides, options)));
+  for (const row of rows) taken.push(...(await alternate(row, sides, options.alternations)));
   return taken;
-}
-
-/** Measures both arms in turns: the row itself, and its CPU. */
-async function alternate(
-  row: Row,
-  { lab, on, off }: Sides,
-  { alternations }: DatapathOptions,
-): Promise<Measurement[]> {
-  const taken: Record<Arm, { rate: number; cpu: number }[]> = { mesh: [], plain: [] };
-  for (let i = 0; i < alternations; i++) {
-    for (const side of i % 2 === 0 ? [on, off] : [off, on]) {
-      // What weftd takes belongs to the arm with weft: in the other it is somebody else's work.
-      const cgroups = side === on ? [lab.cgroups.mesh, lab.cgroups.daemons] : [lab.cgroups.plain];
-      const before = cpuSeconds(cgroups);
-      const { rate, work } = await row.once(side);
-      taken[side.arm].push({ rate, cpu: (cpuSeconds(cgroups) - before) / work });
-    }
-    process.stderr.write(`${row.name}: ${i + 1} of ${alternations}\r`);
-  }
-  const measurement = (of: "rate" | "cpu", name: string, unit: string, bound: Omit<Budget, "of">) => ({
-    name,
-    unit,
-    values: taken.mesh.map((turn) => turn[of]),
-    references: taken.plain.map((turn) => turn[of]),
-    budget: { of: "ratio", ...bound } as const,
-  });
-  const { cpu } = row;
-  return [
-    measurement("rate", row.name, row.unit, { atLeast: row.atLeast }),
-    ...(cpu === undefined ? [] : [measurement("cpu", cpu.name, cpu.unit, { atMost: cpu.atMost })]),
-  ];
 }
 
 /** The rows of BPF time: through the service, and to the server's own address. */
@@ -219,27 +167,8 @@ async function bpfRows(
   }));
 }
 
-/** What build/load prints. */
-interface LoadResult {
-  readonly count: number;
-  readonly rate: number;
-  readonly failed: number;
-  readonly lastError: string;
-}
-
 function crr(lab: Lab, side: Side, workers: number, seconds: number): Promise<LoadResult> {
   return runLoad(lab, side, "crr", ["--workers", `${workers}`, "--seconds", `${seconds}`, "--warmup", "0"]);
-}
-
-async function runLoad(lab: Lab, side: Side, mode: string, flags: readonly string[]): Promise<LoadResult> {
-  const argv = [load, mode, "--address", side.address, "--port", `${ports.load}`, ...flags];
-  const result = await lab.exec(side.client, argv, { arm: side.arm });
-  if (result.code !== 0) throw new Error(`${argv.join(" ")}: ${result.stdout}${result.stderr}`);
-  const parsed = JSON.parse(result.stdout) as LoadResult;
-  // A failed connection costs other work than a good one: such a turn measures nothing.
-  if (parsed.failed > 0)
-    throw new Error(`${argv.join(" ")}: ${parsed.failed} failed with ${parsed.lastError}`);
-  return parsed;
 }
 
 /** Throughput at the receiver, Gbit/s, and gigabytes. */

@@ -33,7 +33,9 @@ struct options {
 	double seconds;
 	double warmup;
 	unsigned int workers;
-	bool keep; /* one connection for all requests of a worker, instead of one each */
+	unsigned int
+	    spread; /* addresses from the given one on, of which each connection takes one */
+	bool keep;  /* one connection for all requests of a worker, instead of one each */
 };
 
 struct worker {
@@ -179,13 +181,28 @@ static void fail(struct result *result, int error)
 	result->last_error = error;
 }
 
+/* Where the next connection goes. */
+static const struct sockaddr *next_address(const struct options *options)
+{
+	static struct sockaddr_storage next;
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&next;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&next;
+	uint32_t *low = &v6->sin6_addr.s6_addr32[3];
+
+	next = options->address;
+	if (next.ss_family == AF_INET)
+		low = &v4->sin_addr.s_addr;
+	*low = htonl(ntohl(*low) + (uint32_t)random() % options->spread);
+	return (const struct sockaddr *)&next;
+}
+
 /* Starts a connection; one that is refused within connect(2) is counted and tried again. */
 static void begin(const struct options *options, int epoll, struct worker *worker,
 		  struct result *result)
 {
-	const struct sockaddr *address = (const struct sockaddr *)&options->address;
-
 	while (result->failed_in_a_row < MAX_FAILURES) {
+		const struct sockaddr *address = next_address(options);
+
 		*worker = (struct worker){.started = now_ns()};
 		worker->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 		if (worker->fd < 0)
@@ -273,6 +290,32 @@ static void request(const struct options *options, struct result *result)
 	}
 }
 
+/* Connects and resets, one after the other: what is timed is connect(2), its handshake included. */
+static void connect_only(const struct options *options, struct result *result)
+{
+	const struct linger reset = {.l_onoff = 1};
+	uint64_t measured = now_ns() + (uint64_t)(options->warmup * 1e9);
+	uint64_t end = measured + (uint64_t)(options->seconds * 1e9), started, done = 0;
+
+	while (done < end && result->failed_in_a_row < MAX_FAILURES) {
+		const struct sockaddr *address = next_address(options);
+		int fd = socket(address->sa_family, SOCK_STREAM, 0);
+
+		if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) != 0)
+			die("socket");
+		started = now_ns();
+		if (connect(fd, address, options->address_length) != 0) {
+			fail(result, errno);
+		} else {
+			done = now_ns();
+			result->failed_in_a_row = 0;
+			if (done >= measured)
+				record(result, done - started);
+		}
+		close(fd);
+	}
+}
+
 static void print(const struct options *options, const struct result *result, double seconds)
 {
 	struct rusage usage;
@@ -294,15 +337,17 @@ static void print(const struct options *options, const struct result *result, do
 /* ---- command line ---- */
 
 static const char usage[] =
-    "usage: load server|crr|pingpong [options]\n"
+    "usage: load server|crr|pingpong|connect [options]\n"
     "  server     echoes 64-byte messages until the time is over\n"
     "  crr        connect, request, reply, close; again\n"
     "  pingpong   request and reply on connections that stay\n"
+    "  connect    connect and reset; again, one at a time\n"
     "  --address A   to listen on or to connect to, IPv4 or IPv6 (default ::)\n"
     "  --port P      (default 9000)\n"
     "  --workers N   connections at a time, 1-1024 (default 1)\n"
     "  --seconds S   how long to serve or to measure, at most 3600 (default 3)\n"
-    "  --warmup S    not measured, before (default 0.2)\n";
+    "  --warmup S    not measured, before (default 0.2)\n"
+    "  --spread N    each connection to one of N addresses from that one on (default 1)\n";
 
 static bool parse_address(struct options *options, const char *text, unsigned int port)
 {
@@ -324,12 +369,16 @@ static bool parse_address(struct options *options, const char *text, unsigned in
 static bool parse(struct options *options, int argc, char **argv)
 {
 	static const struct option names[] = {
-	    {"address", required_argument, NULL, 'a'}, {"port", required_argument, NULL, 'p'},
-	    {"workers", required_argument, NULL, 'w'}, {"seconds", required_argument, NULL, 's'},
-	    {"warmup", required_argument, NULL, 'u'},  {NULL, 0, NULL, 0},
+	    {"address", required_argument, NULL, 'a'},
+	    {"port", required_argument, NULL, 'p'},
+	    {"workers", required_argument, NULL, 'w'},
+	    {"seconds", required_argument, NULL, 's'},
+	    {"warmup", required_argument, NULL, 'u'},
+	    {"spread", required_argument, NULL, 'n'},
+	    {NULL, 0, NULL, 0},
 	};
 	const char *address = "::";
-	long port = 9000, workers = 1;
+	long port = 9000, workers = 1, spread = 1;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -343,13 +392,16 @@ static bool parse(struct options *options, int argc, char **argv)
 			options->seconds = strtod(optarg, NULL);
 		else if (c == 'u')
 			options->warmup = strtod(optarg, NULL);
+		else if (c == 'n')
+			spread = strtol(optarg, NULL, 10);
 		else
 			return false;
 	}
 	options->workers = (unsigned int)workers;
-	return optind == argc && port > 0 && port < 65536 && workers > 0 &&
-	       workers <= MAX_WORKERS && options->seconds > 0 && options->seconds <= 3600 &&
-	       options->warmup >= 0 && options->warmup <= 60 &&
+	options->spread = (unsigned int)spread;
+	return optind == argc && spread > 0 && spread <= 1 << 24 && port > 0 && port < 65536 &&
+	       workers > 0 && workers <= MAX_WORKERS && options->seconds > 0 &&
+	       options->seconds <= 3600 && options->warmup >= 0 && options->warmup <= 60 &&
 	       parse_address(options, address, (unsigned int)port);
 }
 
@@ -366,11 +418,14 @@ int main(int argc, char **argv)
 	if (strcmp(mode, "server") == 0)
 		return serve(&options);
 	options.keep = strcmp(mode, "pingpong") == 0;
-	if (!options.keep && strcmp(mode, "crr") != 0) {
+	if (strcmp(mode, "connect") == 0) {
+		connect_only(&options, &result);
+	} else if (options.keep || strcmp(mode, "crr") == 0) {
+		request(&options, &result);
+	} else {
 		fputs(usage, stderr);
 		return 2;
 	}
-	request(&options, &result);
 	print(&options, &result, options.seconds);
 	return result.done > 0 ? 0 : 1;
 }

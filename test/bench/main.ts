@@ -3,11 +3,13 @@
 import { parseArgs } from "node:util";
 import { authz } from "./authz.js";
 import { datapath } from "./datapath.js";
+import { route } from "./route.js";
 import { sync } from "./sync.js";
 
 const usage = `usage: main.ts [--alternations N] [--seconds S] datapath
        main.ts [--runs N] [--sizes N,N] sync
        main.ts [--alternations N] authz
+       main.ts [--alternations N] [--seconds S] route
 
 Runs a bench, prints its table and writes out/bench/NAME.json; exit code 1 when a row is over its budget
 with its whole interval.
@@ -35,6 +37,7 @@ const isValid = alternations >= 1 && seconds >= 1 && runs >= 1 && sizes.every((s
 const benches: Readonly<Record<string, () => Promise<boolean>>> = {
   datapath: () => datapath({ alternations, seconds }),
   sync: () => sync({ runs, sizes }),
+  route: () => route({ alternations, seconds }),
   authz: () => authz({ turns: alternations }),
 };
 const bench = benches[positionals.join()];
