@@ -357,6 +357,18 @@ describe("sockets as applications use them", () => {
     expect(await answerOf(connecting)).toEqual(answered);
   });
 
+  test.each(["", "polled"])("io_uring connects and sends as others do %s", async (how) => {
+    const tcp = await sockets.open("tcp 4");
+    // Fails where the sysctl kernel.io_uring_disabled, or a filter, forbids it: then nothing is proved.
+    await tcp.must("ring", `10.96.2.20 80 ${how}`);
+    expect(await answerOf(tcp)).toEqual(answered);
+    const refused = await sockets.open("tcp 4");
+    expect(await refused.tell("ring", `10.96.2.20 81 ${how}`)).toBe("ECONNREFUSED");
+    const udp = await sockets.open("udp 4");
+    await udp.must("ringto", `10.96.2.20 53 ${how}`);
+    expect(await udp.tell("recv", 2_000)).toBe("shop/a 10.96.2.20 53");
+  });
+
   test("sendmmsg, and IP_PKTINFO: each datagram is answered as the virtual address", async () => {
     const many = await sockets.open("udp 4");
     await many.must("many", "10.96.2.20 53");

@@ -13,6 +13,8 @@
  *   many N HOST PORT (two datagrams by sendmmsg)
  *   from N HOST PORT OWN (a datagram with IP_PKTINFO)
  *   fast N HOST PORT (MSG_FASTOPEN)   eager N (TCP_FASTOPEN_CONNECT)   transparent N
+ *   ring N HOST PORT [polled]     ringto N HOST PORT [polled] (connect and sendto by io_uring;
+ *   polled: done by a thread of the kernel. "no io_uring: ERROR" where that is not to be had)
  *   leave 0 PATH (the process goes to another network namespace; its sockets stay)
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
  *
@@ -33,6 +35,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "ring.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -191,6 +195,31 @@ static bool send_otherwise(char **words, int fd)
 	return true;
 }
 
+/* Connects, or sends a datagram, by io_uring. */
+static void ring(char **words, int fd)
+{
+	struct sockaddr_storage to = {};
+	struct iovec text = {.iov_base = "question\n", .iov_len = 9};
+	struct msghdr message = {.msg_name = &to, .msg_iov = &text, .msg_iovlen = 1};
+	struct io_uring_sqe request = {.fd = fd};
+	int result;
+
+	message.msg_namelen = address_of(fd, words[2], words[3], &to);
+	if (!strcmp(words[0], "ring")) {
+		request.opcode = IORING_OP_CONNECT;
+		request.addr = (unsigned long)&to;
+		request.off = message.msg_namelen;
+	} else {
+		request.opcode = IORING_OP_SENDMSG;
+		request.addr = (unsigned long)&message;
+	}
+	result = through_ring(&request, !strcmp(words[4], "polled"));
+	if (result == -2)
+		printf("no io_uring: %s\n", error_name());
+	else
+		say(result);
+}
+
 /* Commands that make sockets, end them, or lead them somewhere; false: it is none of them. */
 static bool open_or_end(char **words, int count, unsigned int number, int fd)
 {
@@ -269,6 +298,8 @@ static void obey(char **words, int count)
 			say(-1);
 		else
 			print_address(&address);
+	} else if (!strncmp(command, "ring", 4)) {
+		ring(words, fd);
 	} else if (!strcmp(command, "churn")) {
 		churn((int)number, words[2], words[3]);
 	} else {
