@@ -76,13 +76,13 @@ export class Reconciler {
    * resources that cannot be represented. Before install() it is only worked out.
    */
   apply(update: Update): Promise<readonly Rejection[]> {
-    return this.#inTurn(() => this.#take(update));
+    return this.inTurn(() => this.#take(update));
   }
 
   /** As apply(), for what the node itself knows: pods, addresses. Before install() it is only noted. */
   async applyLocal(update: Update): Promise<void> {
     const take = () => (this.#options.kernel.installed ? this.#take(update) : this.#noteInTurn(update));
-    this.#tell(await this.#inTurn(take));
+    this.#tell(await this.inTurn(take));
   }
 
   /** Takes a part of an update in, ahead of the rest: only before install(), when no connection sees it. */
@@ -93,12 +93,12 @@ export class Reconciler {
 
   /** Makes everything held so far govern, for the first time. */
   install(): Promise<Result<void>> {
-    return this.#inTurn(() => this.#install());
+    return this.inTurn(() => this.#install());
   }
 
   /** Makes long-lived maps, all or these, larger before use has filled them. Call now and then. */
   makeRoom(names?: readonly GrowingName[]): Promise<void> {
-    return this.#inTurn(() => this.#makeRoom(names));
+    return this.inTurn(() => this.#makeRoom(names));
   }
 
   *#makeRoom(names: readonly GrowingName[] | undefined): Steps<void> {
@@ -117,7 +117,7 @@ export class Reconciler {
   /** Does `work` between two updates: the kernel then holds what expected() and leaving() say, if nothing is wrong. */
   betweenUpdates<T>(work: () => T): Promise<T> {
     // biome-ignore lint/correctness/useYield: it takes a turn as a whole
-    return this.#inTurn(function* () {
+    return this.inTurn(function* () {
       return work();
     });
   }
@@ -147,8 +147,8 @@ export class Reconciler {
     for (const timer of this.#holdTimers) clearTimeout(timer);
   }
 
-  /** One at a time, in the order of the calls; long ones in slices. */
-  #inTurn<T>(steps: () => Steps<T>): Promise<T> {
+  /** As betweenUpdates(), for long work: one at a time, in the order of the calls, in slices. */
+  inTurn<T>(steps: () => Steps<T>): Promise<T> {
     const turn = this.#last.then(() => inSlices(steps()));
     const end = () => undefined;
     this.#last = turn.then(end, end);
@@ -323,7 +323,7 @@ export class Reconciler {
     if (!shortage.canBeMended || this.#mendTimer !== undefined) return;
     const again = () => {
       this.#mendTimer = undefined;
-      void this.#inTurn(() => this.#mend());
+      void this.inTurn(() => this.#mend());
     };
     this.#mendTimer = setTimeout(again, Math.max(0, this.#mendAt - performance.now())).unref();
   }

@@ -152,7 +152,7 @@ export class DaemonView implements OperatorView {
   }
 
   explainRoute(asked: RouteRequest): Promise<Result<RouteExplanation>> {
-    return this.betweenUpdates(() => explainRoute(this.#parts, asked));
+    return this.#parts.reconciler.inTurn(() => explainRoute(this.#parts, asked));
   }
 
   /** One after the other: each has maps of its own. */

@@ -18,6 +18,7 @@ import type { Endpoint, Hindrance } from "../compile/eligibility.js";
 import { type NodeContext, rankOf } from "../compile/node.js";
 import { runHash } from "../compile/runs.js";
 import { type Share, sharesOf } from "../compile/shares.js";
+import type { Steps } from "../compile/steps.js";
 import { toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
 import type { GatewayAddress, Workload } from "../model/workload.js";
@@ -36,13 +37,15 @@ const LISTED = 1000;
 const TOLD = 5;
 /** Shares of an alias table are exact to 2^-32 a column. */
 const SHARE_ERROR = 1e-6;
+/** Slots read between two places to pause: a service may have 100,000. */
+const STEP_SLOTS = 256;
 const PROTOCOLS = { tcp: 6, udp: 17 } as const;
 
 /** Asks the program that routes, on the maps that govern, and says by the resources why it answers so. */
-export function explainRoute(
+export function* explainRoute(
   parts: Told,
   { from, to, protocol = "tcp" }: RouteRequest,
-): Result<RouteExplanation> {
+): Steps<Result<RouteExplanation>> {
   const pod = parts.pods.enrolled.find((each) => podKey(each) === from);
   if (pod === undefined) return failed(podUnknown(from));
   const found = destinationOf(parts.store, parts.compiler.node, to, pod.namespace);
@@ -51,21 +54,21 @@ export function explainRoute(
   const routes: ExplainedRoute[] = [];
   for (const address of addresses) {
     const asked = { namespace: pod.namespace, address, port, udp: protocol === "udp" };
-    const route = routeOf(parts, pod.cookie, asked);
+    const route = yield* routeOf(parts, pod.cookie, asked);
     if (!route.ok) return route;
     routes.push(route.value);
   }
   return ok({ from: { pod: from, workload: workloadOf(parts, pod) }, to, protocol, name, routes });
 }
 
-function routeOf(parts: Told, pod: bigint, asked: Asked): Result<ExplainedRoute> {
+function* routeOf(parts: Told, pod: bigint, asked: Asked): Steps<Result<ExplainedRoute>> {
   const answer = parts.dataplane.route(questionOf(pod, asked));
   if (!answer.ok) return answer;
   const said = answer.value;
   const { names } = parts.compiler;
   const belief = parts.compiler.believe(asked, parts.store);
-  const run = said.action === RouteAction.REWRITE ? readRun(parts, said) : Buffer.alloc(0);
-  const shares = sharesOf(run);
+  const run = said.action === RouteAction.REWRITE ? yield* readRun(parts, said) : Buffer.alloc(0);
+  const shares = yield* sharesOf(run);
   const endpoints = endpointsOf(shares, belief, (id) => names.workload(id)?.uid ?? null);
   const unused = unusedOf(belief, asked, parts.compiler.node);
   const service = names.service(said.service);
@@ -128,11 +131,13 @@ function questionOf(pod: bigint, { address, port, udp }: Asked): RouteQuestion {
 }
 
 /** The run that the kernel picks from, as it lies there; what is missing is left out. */
-function readRun({ dataplane }: Told, { firstSlot, slots }: RouteQuestion): Buffer {
+function* readRun({ dataplane }: Told, { firstSlot, slots }: RouteQuestion): Steps<Buffer> {
   const map = dataplane.map("slots");
   const run: Buffer[] = [];
-  for (let column = 0; column < slots; column++)
+  for (let column = 0; column < slots; column++) {
+    if (column % STEP_SLOTS === 0) yield;
     run.push(map?.lookup(U32.encode(firstSlot + column)) ?? Buffer.alloc(0));
+  }
   return Buffer.concat(run);
 }
 

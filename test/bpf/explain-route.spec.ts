@@ -8,6 +8,7 @@ import { EXPLAIN_ROUTE } from "../../daemon/bpf/hooks.js";
 import { type MapName, maps, RouteQuestion, U32 } from "../../daemon/bpf/maps.gen.js";
 import { createCompiler } from "../../daemon/compile/compiler.js";
 import { singly } from "../../daemon/compile/operation.js";
+import { atOnce } from "../../daemon/compile/steps.js";
 import { createStore } from "../../daemon/model/store.js";
 import { pod, service } from "../../daemon/model/test-samples.js";
 import { explainRoute } from "../../daemon/operator/explain-route.js";
@@ -39,7 +40,7 @@ function mesh() {
   };
   const explain = (to = `${VIP}:80`): ExplainedRoute => {
     const parts = { store, compiler, pods: { enrolled: [CLIENT] }, dataplane };
-    const said = explainRoute(parts, { from: "default/client", to });
+    const said = atOnce(explainRoute(parts, { from: "default/client", to }));
     const [route] = said.ok ? said.value.routes : [];
     if (route === undefined) throw new Error("nothing is said");
     return route;

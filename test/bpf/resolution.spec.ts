@@ -10,6 +10,7 @@ import { EXPLAIN_ROUTE } from "../../daemon/bpf/hooks.js";
 import { type MapName, maps, RouteQuestion, reasonNames, U32 } from "../../daemon/bpf/maps.gen.js";
 import { createCompiler } from "../../daemon/compile/compiler.js";
 import { singly } from "../../daemon/compile/operation.js";
+import { atOnce } from "../../daemon/compile/steps.js";
 import { TestMaps } from "../../daemon/compile/test-maps.js";
 import { addressFromKeyBytes, toKeyBytes } from "../../daemon/model/address.js";
 import type { Service } from "../../daemon/model/service.js";
@@ -157,13 +158,15 @@ function load({ services, workloads }: ReferenceMesh) {
     held: new TestMaps(routing),
     numberOf: (namespace: string) => compiler.namespaces.idOf(namespace),
     explain: ({ namespace, address, port, udp }: Query) => {
-      const said = explainRoute(
-        { store, compiler, pods: { enrolled: CLIENTS }, dataplane },
-        {
-          from: `${namespace}/client`,
-          to: formatHostPort({ host: address, port }),
-          protocol: udp ? "udp" : "tcp",
-        },
+      const said = atOnce(
+        explainRoute(
+          { store, compiler, pods: { enrolled: CLIENTS }, dataplane },
+          {
+            from: `${namespace}/client`,
+            to: formatHostPort({ host: address, port }),
+            protocol: udp ? "udp" : "tcp",
+          },
+        ),
       );
       const [route] = said.ok ? said.value.routes : [];
       if (route === undefined) throw new Error("nothing is said");
