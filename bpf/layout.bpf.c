@@ -26,6 +26,7 @@ LAYOUT_ENUM(reason);
 /* Structs that are neither key nor value of a map. */
 LAYOUT_STRUCT(authz_question);
 LAYOUT_STRUCT(connection_event);
+LAYOUT_STRUCT(endpoint_event);
 LAYOUT_STRUCT(inbound_connection);
 LAYOUT_STRUCT(route_question);
 LAYOUT_STRUCT(swept_socket);

@@ -7,6 +7,7 @@
  * connection is not counted, and that is counted; nothing here can hold a connection up.
  */
 #include "lib/ends.h"
+#include "lib/outliers.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -96,6 +97,7 @@ static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 		}
 		recall_parties(&connection, &parties);
 		count_opened(&parties);
+		note_success(tcp, &connection);
 		return DONE;
 	}
 	if (find_parties(tcp, DIRECTION_OUTBOUND, &parties))
@@ -147,8 +149,25 @@ static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 
 	if (!tcp || !mark_of(tcp) || old_state == BPF_TCP_LISTEN)
 		return DONE;
+	if (old_state == BPF_TCP_SYN_SENT && mark_of(tcp) & MARK_REMEMBERED)
+		note_end(tcp);
 	end_connection(tcp, old_state);
 	set_marks(ctx, 0);
+	return DONE;
+}
+
+/* A timer of the socket has run out; `earlier` times before. Of established connections nobody
+ * asks: the mark that they bear calls for it. */
+static __always_inline int on_timeout(struct bpf_sock_ops *ctx, __u32 earlier)
+{
+	const struct tcp_sock *tcp;
+
+	if (earlier || ctx->state != BPF_TCP_SYN_SENT ||
+	    !(ctx->bpf_sock_ops_cb_flags & MARK_REMEMBERED))
+		return DONE;
+	tcp = socket_of(ctx);
+	if (tcp)
+		note_failure(tcp, ETIMEDOUT);
 	return DONE;
 }
 
@@ -169,6 +188,8 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		return on_passive_established(ctx);
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		return on_listen(ctx);
+	case BPF_SOCK_OPS_RTO_CB:
+		return on_timeout(ctx, ctx->args[0]);
 	}
 	return DONE;
 }

@@ -23,6 +23,7 @@ import { checkProgramTypes, closingMeans } from "./bpf/program-types.js";
 import { type Compiler, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
 import { createEnforcement, type Enforcement } from "./enforce/enforcement.js";
+import type { OutlierLimits } from "./enforce/outlier-detector.js";
 import { lookUp } from "./names/lookup.js";
 import { DaemonView } from "./operator/daemon-view.js";
 import { counterSource, stateSource } from "./operator/metric-sources.js";
@@ -93,6 +94,8 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     lookup: lookUp,
     kernel: dataplane,
     waitForReaders: () => native.waitForReaders(),
+    outliers: outlierLimits(config),
+    deniesSilently: config.authzHook === "xdp" && config.xdpDeny === "drop",
     log: logs.logger("bpf"),
     onMapWriteFailed: (map) => instruments.mapWriteFailed(map),
     onMapOperations: (map, kind, count) => instruments.mapOperations(map, kind, count),
@@ -200,6 +203,13 @@ function earlyOf({ authzHook, xdpInterface, xdpDeny, hostNetns }: Config): Early
   };
 }
 
+/** When an endpoint is set aside; the last is Envoy's default, the others are unless somebody says otherwise. */
+function outlierLimits(config: Config): OutlierLimits | undefined {
+  const { outlierDetection, outlierConsecutiveFailures, outlierBaseTime } = config;
+  if (!outlierDetection) return undefined;
+  return { consecutive: outlierConsecutiveFailures, baseMs: outlierBaseTime, mostMs: 300_000 };
+}
+
 function openAccessLog(
   config: Config,
   { names }: Compiler,
@@ -242,7 +252,7 @@ interface Subscribed {
 /** A client whose updates go through the reconciler; the first complete configuration governs as a new generation. */
 function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Deferred<WeftError>): XdsClient {
   const { native, dataplane, instruments, version } = parts;
-  const { names, pods, reconciler } = parts.enforcement;
+  const { names, outliers, pods, reconciler } = parts.enforcement;
   const trim = () => native.trimMemory();
   return createXdsClient({
     ...controlPlaneOf(config),
@@ -268,6 +278,7 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
         log.warn(describe(lack));
         logVerifier(log, lack);
       }
+      outliers.start();
       // Early hooks are attached when there is what they call.
       await pods.check();
       collectSoon(trim);

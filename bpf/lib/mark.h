@@ -2,7 +2,8 @@
 /* Owns what is written on a TCP socket itself: whose connection it is. No memory can lose it. Knows
  * no hook.
  *
- * Marks are flags of callbacks that come rarely, and whoever gets one leaves at once.
+ * Marks are flags of callbacks that come rarely, and whoever gets one leaves at once, unless it is
+ * a timer that waits for the answer to a SYN.
  */
 #ifndef WEFT_MARK_H
 #define WEFT_MARK_H

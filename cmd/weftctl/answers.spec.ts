@@ -98,7 +98,7 @@ it.each([
   // Keys, times and the words of enums are left as they are: the schema names them.
   const poison = (value: unknown): unknown => {
     if (typeof value === "string")
-      return /^\d{4}-|^(tls|plaintext|connected|enrolled)$/.test(value) ? value : value + evil;
+      return /^\d{4}-|^(tls|plaintext|connected|enrolled|unanswered)$/.test(value) ? value : value + evil;
     if (Array.isArray(value)) return value.map(poison);
     if (typeof value !== "object" || value === null) return value;
     return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, poison(each)]));

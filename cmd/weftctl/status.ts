@@ -2,6 +2,7 @@
 
 import type {
   AccessLogStatus,
+  AsideStatus,
   ComponentStatus,
   HookStatus,
   MapStatus,
@@ -70,6 +71,17 @@ const pods: readonly Column<PodResponse>[] = [
   { title: "COOKIE", value: ({ cookie }) => cookie ?? "-", right: true, wide: true },
 ];
 
+const aside: readonly Column<AsideStatus>[] = [
+  { title: "SET ASIDE", value: ({ endpoint }) => endpoint, paint: () => "yellow" },
+  { title: "WORKLOAD", value: ({ workload }) => workload },
+  { title: "CONNECTS", value: ({ failures, cause }) => `${failures} ${causes[cause]}` },
+  { title: "PODS", value: ({ pods }) => pods, right: true },
+  { title: "TIMES", value: ({ times }) => times, right: true },
+  { title: "UNTIL", value: ({ until }) => until },
+];
+
+const causes = { refused: "refused", unanswered: "unanswered", both: "failed" } as const;
+
 const maps: readonly Column<MapStatus>[] = [
   { title: "MAP", value: ({ name }) => name },
   { title: "ENTRIES", value: ({ entries }) => entries, right: true },
@@ -94,6 +106,7 @@ function page(answer: StatusResponse, out: Output): string {
     `Holding ${resources.workloads} workloads, ${resources.services} services, ${resources.policies} policies`,
     out.table(hooks, answer.hooks, "no hook is attached"),
     out.table(pods, answer.pods, "no pod is enrolled: weftctl enroll NAMESPACE/NAME=NETNS_PATH"),
+    answer.outliers.aside.length === 0 ? "" : out.table(aside, answer.outliers.aside, ""),
     out.table(
       maps,
       out.wide ? answer.maps : answer.maps.filter(({ entries }) => entries > 0),

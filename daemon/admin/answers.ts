@@ -127,6 +127,24 @@ export const accessLog = z.object({
 });
 export type AccessLogStatus = Of<typeof accessLog>;
 
+const asideEndpoint = z.object({
+  workload: text("uid"),
+  endpoint: text("`address:port`"),
+  cause: z.enum(["refused", "unanswered", "both"]),
+  failures: count("connects in a row that failed"),
+  pods: count("pods of this node that saw them"),
+  times: count("how often in a row it was set aside: so much longer"),
+  until: text("RFC 3339; it is back at once when a connection succeeds"),
+});
+export type AsideStatus = Of<typeof asideEndpoint>;
+
+const outliers = z.object({
+  enabled: z.boolean(),
+  aside: z
+    .array(asideEndpoint)
+    .describe("endpoints that fail, the first first; half of a service at most is passed over for it"),
+});
+
 const facts = z.object({
   version,
   node: z.string(),
@@ -138,6 +156,7 @@ const facts = z.object({
   resources: z.object({ workloads: z.int(), services: z.int(), policies: z.int() }),
   maps: z.array(mapFill),
   pods: z.array(pod),
+  outliers,
   accessLog,
   eventsDropped: count("access log records that the ring buffer had no room for, ever"),
   recent: z

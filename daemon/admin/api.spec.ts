@@ -65,6 +65,7 @@ describe("what is answered", () => {
       switchAccessLog: ["?enable=false", { method: "POST" }],
       switchAuthz: ["?enable=false", { method: "POST" }],
       explainAuthz: ["?from=shop/cart&to=default/web:8080"],
+      explainRoute: ["?from=shop/cart&to=10.96.0.1:80"],
       tryAuthz: ["", post({ policies: [{ name: "p", rules: [{}] }] })],
       enroll: ["", post({ namespace: "default", name: "db", netns: "/run/netns/db" })],
       unenroll: ["", { method: "DELETE" }],

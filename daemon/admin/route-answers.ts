@@ -33,7 +33,7 @@ const unusedEndpoint = z.object({
   workload: text("uid"),
   addresses: list,
   reason: text(
-    "no_port, unhealthy, no_weight, remote_network, no_address, chained_nowhere, other_family, not_local, farther",
+    "no_port, unhealthy, no_weight, remote_network, no_address, chained_nowhere, other_family, not_local, farther, set_aside",
   ),
   why: text("for a person"),
 });

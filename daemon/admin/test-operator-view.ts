@@ -80,6 +80,20 @@ export const facts: StatusFacts = {
   resources: { workloads: 1, services: 1, policies: 1 },
   maps: [{ name: "slots", entries: 3, capacity: 32768 }],
   pods: [webPod],
+  outliers: {
+    enabled: true,
+    aside: [
+      {
+        workload: "Kubernetes//Pod/default/web",
+        endpoint: "10.0.0.1:8080",
+        cause: "unanswered",
+        failures: 5,
+        pods: 2,
+        times: 1,
+        until: "2024-09-14T08:10:00.000Z",
+      },
+    ],
+  },
   accessLog: { enabled: false, file: null, written: 0, dropped: 0, dropReason: null },
   eventsDropped: 0,
   recent: { minutes: 10, eventsDropped: 0, linesDropped: 0, nacks: { Address: 0 } },

@@ -45,7 +45,7 @@ import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, EXPLAIN_ROUTE, TRACE_H
 import { AuthzQuestion, type Codec, type MapName, maps, RouteQuestion, type Settings } from "./maps.gen.js";
 import { NamespaceSurvey } from "./namespace-survey.js";
 import { inodeAt, openNetns } from "./netns.js";
-import { Pins } from "./pins.js";
+import { Pins, type StateRing } from "./pins.js";
 import { rememberPod } from "./pod-names.js";
 import { listConnections, type OpenConnections, Scratch } from "./scratch.js";
 import { NOTHING_SWEPT, type Swept, sweepSockets } from "./socket-sweep.js";
@@ -353,8 +353,8 @@ export class Dataplane {
     ];
   }
 
-  openEvents(onRecords: (records: Buffer[]) => void): RingBuffer {
-    return this.#native.openRingBuffer(this.#state.events, onRecords);
+  openEvents(onRecords: (records: Buffer[]) => void, ring: StateRing = "events"): RingBuffer {
+    return this.#native.openRingBuffer(this.#state[ring], onRecords);
   }
 
   traffic(): TrafficCount[] {

@@ -514,6 +514,82 @@ export const ConnectionEvent: Codec<ConnectionEvent> = {
   },
 };
 
+/** struct endpoint_key, 24 bytes */
+export interface EndpointKey {
+  readonly address: Uint8Array;
+  readonly port: number;
+  readonly workload: number;
+}
+export const EndpointKey: Codec<EndpointKey> = {
+  size: 24,
+  encode(value) {
+    const view = Buffer.allocUnsafe(24);
+    EndpointKey.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    putBytes(view, offset, value.address, 16, "endpoint_key.address");
+    view.writeUInt16BE(value.port, offset + 16);
+    view[offset + 18] = 0;
+    view[offset + 19] = 0;
+    view.writeUInt32LE(value.workload, offset + 20);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 24);
+    return {
+      address: takeBytes(view, offset, offset + 16),
+      port: view.readUInt16BE(offset + 16),
+      workload: view.readUInt32LE(offset + 20),
+    };
+  },
+};
+
+/** struct endpoint_event, 72 bytes */
+export interface EndpointEvent {
+  readonly timeNs: bigint;
+  readonly source: bigint;
+  readonly endpoint: EndpointKey;
+  readonly sourceAddress: Uint8Array;
+  readonly service: number;
+  readonly error: number;
+  readonly sourcePort: number;
+}
+export const EndpointEvent: Codec<EndpointEvent> = {
+  size: 72,
+  encode(value) {
+    const view = Buffer.allocUnsafe(72);
+    EndpointEvent.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.timeNs, offset);
+    view.writeBigUInt64LE(value.source, offset + 8);
+    EndpointKey.encodeInto(value.endpoint, view, offset + 16);
+    putBytes(view, offset + 40, value.sourceAddress, 16, "endpoint_event.source_address");
+    view.writeUInt32LE(value.service, offset + 56);
+    view.writeUInt32LE(value.error, offset + 60);
+    view.writeUInt16BE(value.sourcePort, offset + 64);
+    view[offset + 66] = 0;
+    view[offset + 67] = 0;
+    view[offset + 68] = 0;
+    view[offset + 69] = 0;
+    view[offset + 70] = 0;
+    view[offset + 71] = 0;
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 72);
+    return {
+      timeNs: view.readBigUInt64LE(offset),
+      source: view.readBigUInt64LE(offset + 8),
+      endpoint: EndpointKey.decode(view, offset + 16),
+      sourceAddress: takeBytes(view, offset + 40, offset + 56),
+      service: view.readUInt32LE(offset + 56),
+      error: view.readUInt32LE(offset + 60),
+      sourcePort: view.readUInt16BE(offset + 64),
+    };
+  },
+};
+
 /** struct inbound_connection, 36 bytes */
 export interface InboundConnection {
   readonly sourceAddress: Uint8Array;
@@ -846,7 +922,7 @@ export const PodInfo: Codec<PodInfo> = {
   },
 };
 
-/** struct settings, 48 bytes */
+/** struct settings, 56 bytes */
 export interface Settings {
   readonly accessLog: number;
   readonly authzOff: number;
@@ -856,13 +932,14 @@ export interface Settings {
   readonly dropsTraced: number;
   readonly xdpReset: number;
   readonly countAllowed: number;
+  readonly outliers: number;
   readonly hostNetns: bigint;
   readonly podsCgroup: bigint;
 }
 export const Settings: Codec<Settings> = {
-  size: 48,
+  size: 56,
   encode(value) {
-    const view = Buffer.allocUnsafe(48);
+    const view = Buffer.allocUnsafe(56);
     Settings.encodeInto(value, view, 0);
     return view;
   },
@@ -875,11 +952,16 @@ export const Settings: Codec<Settings> = {
     view.writeUInt32LE(value.dropsTraced, offset + 20);
     view.writeUInt32LE(value.xdpReset, offset + 24);
     view.writeUInt32LE(value.countAllowed, offset + 28);
-    view.writeBigUInt64LE(value.hostNetns, offset + 32);
-    view.writeBigUInt64LE(value.podsCgroup, offset + 40);
+    view.writeUInt32LE(value.outliers, offset + 32);
+    view[offset + 36] = 0;
+    view[offset + 37] = 0;
+    view[offset + 38] = 0;
+    view[offset + 39] = 0;
+    view.writeBigUInt64LE(value.hostNetns, offset + 40);
+    view.writeBigUInt64LE(value.podsCgroup, offset + 48);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 48);
+    const view = viewOf(bytes, offset, 56);
     return {
       accessLog: view.readUInt32LE(offset),
       authzOff: view.readUInt32LE(offset + 4),
@@ -889,8 +971,9 @@ export const Settings: Codec<Settings> = {
       dropsTraced: view.readUInt32LE(offset + 20),
       xdpReset: view.readUInt32LE(offset + 24),
       countAllowed: view.readUInt32LE(offset + 28),
-      hostNetns: view.readBigUInt64LE(offset + 32),
-      podsCgroup: view.readBigUInt64LE(offset + 40),
+      outliers: view.readUInt32LE(offset + 32),
+      hostNetns: view.readBigUInt64LE(offset + 40),
+      podsCgroup: view.readBigUInt64LE(offset + 48),
     };
   },
 };
@@ -1548,6 +1631,66 @@ export const PolicyHitKey: Codec<PolicyHitKey> = {
   },
 };
 
+/** struct failing_endpoint, 24 bytes */
+export interface FailingEndpoint {
+  readonly first: bigint;
+  readonly toldNs: bigint;
+  readonly byFirst: number;
+  readonly byOthers: number;
+}
+export const FailingEndpoint: Codec<FailingEndpoint> = {
+  size: 24,
+  encode(value) {
+    const view = Buffer.allocUnsafe(24);
+    FailingEndpoint.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.first, offset);
+    view.writeBigUInt64LE(value.toldNs, offset + 8);
+    view.writeUInt32LE(value.byFirst, offset + 16);
+    view.writeUInt32LE(value.byOthers, offset + 20);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 24);
+    return {
+      first: view.readBigUInt64LE(offset),
+      toldNs: view.readBigUInt64LE(offset + 8),
+      byFirst: view.readUInt32LE(offset + 16),
+      byOthers: view.readUInt32LE(offset + 20),
+    };
+  },
+};
+
+/** struct witness_key, 16 bytes */
+export interface WitnessKey {
+  readonly netns: bigint;
+  readonly service: number;
+}
+export const WitnessKey: Codec<WitnessKey> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    WitnessKey.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.netns, offset);
+    view.writeUInt32LE(value.service, offset + 8);
+    view[offset + 12] = 0;
+    view[offset + 13] = 0;
+    view[offset + 14] = 0;
+    view[offset + 15] = 0;
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      netns: view.readBigUInt64LE(offset),
+      service: view.readUInt32LE(offset + 8),
+    };
+  },
+};
+
 /** struct sibling_key, 32 bytes */
 export interface SiblingKey {
   readonly netns: bigint;
@@ -1740,7 +1883,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "2c8026fb",
+    layout: "8164fe2a",
   },
   targets: {
     name: "targets",
@@ -1904,6 +2047,33 @@ export const maps = {
     flags: 0,
     layout: "fddebc9c",
   },
+  failing: {
+    name: "failing",
+    type: "HASH",
+    key: EndpointKey,
+    value: FailingEndpoint,
+    maxEntries: 4096,
+    flags: 1,
+    layout: "7beba2c0",
+  },
+  witnesses: {
+    name: "witnesses",
+    type: "LRU_HASH",
+    key: WitnessKey,
+    value: U64,
+    maxEntries: 1024,
+    flags: 0,
+    layout: "6a32f988",
+  },
+  last_failure: {
+    name: "last_failure",
+    type: "ARRAY",
+    key: U32,
+    value: U64,
+    maxEntries: 1,
+    flags: 0,
+    layout: "509dcd19",
+  },
   sibling_flows: {
     name: "sibling_flows",
     type: "LRU_HASH",
@@ -1927,7 +2097,8 @@ export type MapName = keyof typeof maps;
 
 /** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 2097152, layout: "02cd749b" },
+  events: { name: "events", size: 2097152, layout: "4583de73" },
+  endpoint_events: { name: "endpoint_events", size: 65536, layout: "5ec99415" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
 

@@ -30,6 +30,9 @@ export const STATE_MAPS = [
   "reasons",
   "sibling_flows",
   "connected_pods",
+  "failing",
+  "witnesses",
+  "last_failure",
 ] as const;
 
 /** How an early hook is attached; xdp-reset: in the kernel because it is to answer, and not for want of a driver. */
@@ -46,8 +49,10 @@ export interface EarlyPin {
   readonly path: string;
 }
 
-/** The ring buffer outlives a generation too. */
-export const STATE_RINGS = ["events"] as const;
+/** Ring buffers outlive a generation too. */
+export const STATE_RINGS = ["events", "endpoint_events"] as const;
+
+export type StateRing = (typeof STATE_RINGS)[number];
 
 /** So do the storages of sockets: their flows go on, and what has ended stays so. */
 export const STATE_STORAGES = ["flows", "ended"] as const;
@@ -55,7 +60,7 @@ export const STATE_STORAGES = ["flows", "ended"] as const;
 export type StateMapName = (typeof STATE_MAPS)[number];
 
 /** Everything that outlives a generation. */
-export type StateName = StateMapName | (typeof STATE_RINGS)[number] | (typeof STATE_STORAGES)[number];
+export type StateName = StateMapName | StateRing | (typeof STATE_STORAGES)[number];
 
 export const STATE_NAMES: readonly StateName[] = [...STATE_MAPS, ...STATE_RINGS, ...STATE_STORAGES];
 

@@ -76,7 +76,7 @@ export function beliefOf(
   if (port === undefined) return { ...none, outcome: unlistedOutcome(seen, asked) };
   const { service } = seen;
   const chain = frontends.chainOf(service, store, node);
-  const resolve = createResolver(service, store.endpoints(serviceKey(service)), node, chain);
+  const resolve = createResolver(service, store.endpoints(serviceKey(service)), node, chain, store.aside);
   const family = isIpv4Text(asked.address) ? "ipv4" : "ipv6";
   const resolution = resolve(port, family, (workload, fate) => fates.set(workload, fate));
   return { ...none, port, outcome: serviceOutcome(service, asked, resolution) };

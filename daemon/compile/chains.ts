@@ -74,7 +74,7 @@ export class Chains {
       const seen = this.#seenFrom(next, service.namespace);
       return seen === undefined || seen === key ? undefined : [];
     };
-    const resolve = createResolver(service, store.endpoints(key), node, further);
+    const resolve = createResolver(service, store.endpoints(key), node, further, store.aside);
     const resolution = resolve(listed, isIpv4Text(address) ? "ipv4" : "ipv6");
     return resolution.ok ? resolution.endpoints : [];
   }

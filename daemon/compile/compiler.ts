@@ -372,6 +372,9 @@ function addFrontendChanges(
     addVirtualAddresses(changes.addresses, after);
   }
   for (const key of delta.answered) changes.services.add(key);
+  for (const uid of delta.aside) {
+    for (const key of store.workloads.get(uid)?.services.keys() ?? []) changes.services.add(key);
+  }
   for (const { before, after } of delta.workloads) {
     for (const key of before?.services.keys() ?? []) {
       if (!sameEndpoint(before, after, key)) changes.services.add(key);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { reasonNames } from "../bpf/maps.gen.js";
+import { AsideList } from "../model/aside.js";
 import type { IpFamilies, LoadBalancingMode, RoutingScope, Service } from "../model/service.js";
 import { pod, service, type WorkloadFields } from "../model/test-samples.js";
 import type { Workload } from "../model/workload.js";
@@ -17,11 +18,16 @@ const NODE: NodeContext = {
 function resolve(
   to: Service,
   workloads: readonly Workload[],
-  { family = "ipv4", node = NODE }: { family?: Family; node?: NodeContext } = {},
+  {
+    family = "ipv4",
+    node = NODE,
+    aside = [],
+  }: { family?: Family; node?: NodeContext; aside?: string[] } = {},
 ): string | string[] {
   const port = portsOf(to).get(80);
   if (port === undefined) throw new Error("the sample service has no port 80");
-  const resolution = createResolver(to, workloads, node)(port, family);
+  const list = new AsideList(aside.map((name) => ({ uid: pod(name).uid, address: "10.0.0.1", port: 8080 })));
+  const resolution = createResolver(to, workloads, node, undefined, list)(port, family);
   if (!resolution.ok) return reasonNames[resolution.reason] ?? "";
   return resolution.endpoints.map(({ workload, address, port }) => `${workload.name} ${address}:${port}`);
 }
@@ -38,6 +44,42 @@ function endpoint(name: string, fields: WorkloadFields = {}, listens = "80:8080"
 function balanced(mode: LoadBalancingMode, routingPreference: RoutingScope[]): Service {
   return service("web", { loadBalancing: { mode, routingPreference, healthPolicy: "ONLY_HEALTHY" } });
 }
+
+describe("endpoints that are set aside", () => {
+  const web = service("web");
+  const names = (to: Service, workloads: Workload[], ...aside: string[]) =>
+    [resolve(to, workloads, { aside })].flat().map((text) => text.split(" ")[0]);
+  const [a, b, c] = ["a", "b", "c"].map((name) => endpoint(name)) as [Workload, Workload, Workload];
+  const far = endpoint("far", { locality: { region: "r2", zone: "z9", subzone: "" } });
+
+  it("are passed over", () => {
+    expect(names(web, [a, b, c], "b")).toEqual(["a", "c"]);
+  });
+
+  it("are never more than half, those first that were set aside first", () => {
+    expect(names(web, [a, b, c], "c", "a", "b")).toEqual(["a", "b"]);
+    expect(names(web, [a, b], "b", "a")).toEqual(["a"]);
+    expect(names(web, [a, b, c, far], "b", "a", "far")).toEqual(["c", "far"]);
+  });
+
+  it("are the last resort where there is nothing else", () => {
+    expect(names(web, [a], "a")).toEqual(["a"]);
+    // One that cannot be used is none of the half that stays.
+    expect(names(web, [a, endpoint("b", { status: "UNHEALTHY" })], "a")).toEqual(["a"]);
+  });
+
+  it("are so on the port and the address where they fail only", () => {
+    expect(names(web, [endpoint("a", {}, "80:9090"), b], "a")).toEqual(["a", "b"]);
+    expect(names(web, [endpoint("a", { addresses: ["10.0.0.2"] }), b], "a")).toEqual(["a", "b"]);
+  });
+
+  it("let FAILOVER go farther, and STRICT not", () => {
+    expect(names(balanced("FAILOVER", ["REGION"]), [a, far])).toEqual(["a"]);
+    expect(names(balanced("FAILOVER", ["REGION"]), [a, far], "a")).toEqual(["far"]);
+    expect(names(balanced("STRICT", ["REGION"]), [a, far], "a")).toEqual(["a"]);
+    expect(names(balanced("STRICT", ["REGION"]), [a, b, far], "a", "b")).toEqual(["b"]);
+  });
+});
 
 describe("target port", () => {
   const web = service("web", { listens: "80:9090" });

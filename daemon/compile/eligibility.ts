@@ -3,6 +3,7 @@
 import { Reason } from "../bpf/maps.gen.js";
 import { isIpv4Text } from "../model/address.js";
 import { podCluster } from "../model/address-index.js";
+import { AsideList } from "../model/aside.js";
 import { type Service, serviceKey } from "../model/service.js";
 import { isFoundByName, type Port, type Workload } from "../model/workload.js";
 import { isLocalNetwork, type NodeContext, rankOf } from "./node.js";
@@ -49,7 +50,7 @@ const REFUSALS = [
 ] as const;
 
 /** Why an endpoint gets nothing: of itself, or because others go before it. */
-export type Hindrance = keyof typeof REACHES | "other_family" | "not_local" | "farther";
+export type Hindrance = keyof typeof REACHES | "other_family" | "not_local" | "farther" | "set_aside";
 
 /** Where an endpoint leads, or why it gets nothing. */
 export type Fate = readonly Endpoint[] | Hindrance;
@@ -58,6 +59,8 @@ export type Fate = readonly Endpoint[] | Hindrance;
 export type Tell = (workload: Workload, fate: Fate) => void;
 
 const nobody: Tell = () => undefined;
+
+const NOBODY_ASIDE = new AsideList();
 
 /** The families of endpoints for clients of a family, the preferred one first: IPv6 sockets reach IPv4 as well. */
 const FAMILIES = { ipv4: ["ipv4"], ipv6: ["ipv6", "ipv4"] } as const satisfies Record<Family, Family[]>;
@@ -69,12 +72,14 @@ export type Resolve = (port: Port, family: Family, tell?: Tell) => Resolution;
  * Resolves the ports of one service for clients on `node`. `workloads` are those that name the service. The filters
  * run in the order of REFUSALS, locality last: the one that leaves nothing names the reason. Endpoints of the other
  * family are those of a service that has none of the client's: a datagram without a connection cannot go there.
+ * Endpoints that are set aside are passed over, those first that were first, as long as half of all remain.
  */
 export function createResolver(
   service: Service,
   workloads: readonly Workload[],
   node: NodeContext,
   chain: Chain = () => undefined,
+  aside: AsideList = NOBODY_ASIDE,
 ): Resolve {
   const key = serviceKey(service);
   const candidates = workloads.map((workload) => ({
@@ -104,8 +109,8 @@ export function createResolver(
           if (one !== families.at(-1) && workload.addresses.length > 0) tell(workload, "other_family");
           continue;
         }
-        const endpoints = endpointsOf(workload, address, target, chain);
-        if (endpoints.length > 0) leads.push({ workload, endpoints });
+        const parts = partsOf(workload, address, target, chain, aside);
+        if (parts.length > 0) leads.push({ workload, parts });
         else {
           farthest = REACHES.chained_nowhere;
           tell(workload, "chained_nowhere");
@@ -131,44 +136,84 @@ function hindranceOf(
   return isLocalNetwork(workload.network, node) ? undefined : "remote_network";
 }
 
-/** An endpoint that the service lists, and where it leads. */
+/** An endpoint that the service lists, and where each of its addresses leads. */
 interface Lead {
   readonly workload: Workload;
+  readonly parts: readonly Part[];
+}
+
+interface Part {
   readonly endpoints: readonly Endpoint[];
+  /** Among what is set aside; undefined: it is not. */
+  readonly rank: number | undefined;
 }
 
 /** Where a workload leads by its first address of a family; one found by name by all of them, in equal parts. */
-function endpointsOf(workload: Workload, address: string, port: number, chain: Chain): readonly Endpoint[] {
-  if (!isFoundByName(workload)) return endpointsAt(workload, address, port, workload.capacity, chain);
+function partsOf(
+  workload: Workload,
+  address: string,
+  port: number,
+  chain: Chain,
+  aside: AsideList,
+): readonly Part[] {
   const isIpv4 = isIpv4Text(address);
-  const all = workload.addresses.filter((other) => isIpv4Text(other) === isIpv4);
-  return all.flatMap((one) => endpointsAt(workload, one, port, workload.capacity / all.length, chain));
+  const all = isFoundByName(workload)
+    ? workload.addresses.filter((other) => isIpv4Text(other) === isIpv4)
+    : [address];
+  const parts = all.map((one) => partAt(workload, one, port, workload.capacity / all.length, chain, aside));
+  return parts.filter(({ endpoints }) => endpoints.length > 0);
 }
 
-function endpointsAt(
+function partAt(
   workload: Workload,
   address: string,
   port: number,
   weight: number,
   chain: Chain,
-): readonly Endpoint[] {
+  aside: AsideList,
+): Part {
   // A pod is where it is, whatever service has its address besides.
   const chained = podCluster(workload.uid) === undefined ? chain(address, port) : undefined;
-  if (chained === undefined) return [{ workload, address, port, weight }];
+  if (chained === undefined) {
+    const endpoints = [{ workload, address, port, weight }];
+    return { endpoints, rank: aside.rankOf({ uid: workload.uid, address, port }) };
+  }
+  // That service's resolver has passed over what is set aside.
   const total = chained.reduce((sum, endpoint) => sum + endpoint.weight, 0);
-  return chained.map((endpoint) => ({ ...endpoint, weight: (weight * endpoint.weight) / total }));
+  const share = (endpoint: Endpoint) => (weight * endpoint.weight) / total;
+  return {
+    endpoints: chained.map((endpoint) => ({ ...endpoint, weight: share(endpoint) })),
+    rank: undefined,
+  };
+}
+
+/** Never more than half of them are passed over, so that never all are. */
+function withoutAside(leads: readonly Lead[]): readonly Lead[] {
+  const parts = leads.flatMap((lead) => lead.parts);
+  const aside = parts.filter(({ rank }) => rank !== undefined);
+  if (aside.length === 0) return leads;
+  aside.sort((a, b) => (a.rank ?? 0) - (b.rank ?? 0));
+  const passed = new Set(aside.slice(0, Math.floor(parts.length / 2)));
+  return leads
+    .map(({ workload, parts }) => ({ workload, parts: parts.filter((part) => !passed.has(part)) }))
+    .filter(({ parts }) => parts.length > 0);
 }
 
 function nearest(service: Service, leads: readonly Lead[], node: NodeContext, tell: Tell): Resolution {
   const { mode, routingPreference: scopes } = service.loadBalancing;
   const isRanked = mode === "STRICT" || mode === "FAILOVER";
-  const ranks = isRanked ? leads.map(({ workload }) => rankOf(workload, scopes, node)) : [];
-  const wanted = mode === "STRICT" ? scopes.length : ranks.reduce((best, rank) => Math.max(best, rank), 0);
-  const near = isRanked ? leads.filter((_, index) => ranks[index] === wanted) : leads;
-  const hindrance = mode === "STRICT" ? "not_local" : "farther";
-  if (isRanked) for (const { workload } of leads) tell(workload, hindrance);
-  for (const { workload, endpoints } of near) tell(workload, endpoints);
-  const endpoints = near.flatMap((lead) => lead.endpoints);
+  // STRICT goes nowhere else for those that are set aside; FAILOVER does.
+  const isStrict = mode === "STRICT";
+  const left = isStrict ? leads : withoutAside(leads);
+  const ranks = isRanked ? left.map(({ workload }) => rankOf(workload, scopes, node)) : [];
+  const wanted = isStrict ? scopes.length : ranks.reduce((best, rank) => Math.max(best, rank), 0);
+  const nearby = isRanked ? left.filter((_, index) => ranks[index] === wanted) : left;
+  const near = isStrict ? withoutAside(nearby) : nearby;
+  for (const { workload } of leads) tell(workload, isStrict ? "not_local" : "set_aside");
+  for (const { workload } of isStrict ? nearby : left) tell(workload, isStrict ? "set_aside" : "farther");
+  const endpointsOf = ({ parts }: Lead) => parts.flatMap(({ endpoints }) => endpoints);
+  for (const lead of near) tell(lead.workload, endpointsOf(lead));
+  const endpoints = near.flatMap(endpointsOf);
   return endpoints.length > 0 ? { ok: true, endpoints } : { ok: false, reason: Reason.NO_LOCAL_ENDPOINT };
 }
 

@@ -257,6 +257,7 @@ export class FrontendTable {
       store.endpoints(key),
       node,
       this.#chains.from(service, store, node),
+      store.aside,
       { service: this.#ids.services.idOf(key), workloads: this.#ids.workloads },
       placed,
     );

@@ -5,6 +5,7 @@ import { crc32 } from "node:zlib";
 import { textOfBytes } from "../base/byte-text.js";
 import { Reason, Slot, TargetFlag, U32 } from "../bpf/maps.gen.js";
 import { KEY_BYTES, writeKeyBytes } from "../model/address.js";
+import type { AsideList } from "../model/aside.js";
 import { type Service, serviceKey } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { aliasTable } from "./alias.js";
@@ -121,13 +122,14 @@ export class TargetTable {
     workloads: readonly Workload[],
     node: NodeContext,
     chain: Chain,
+    aside: AsideList,
     ids: { readonly service: number; readonly workloads: Ids<Workload> },
     placed: Placed,
   ): boolean {
     const key = serviceKey(service);
     const before = this.#services.get(key);
     const after = new Map<Family, PlacedTargets>();
-    const resolve = createResolver(service, workloads, node, chain);
+    const resolve = createResolver(service, workloads, node, chain, aside);
     for (const family of families) {
       const held = before?.get(family);
       const said = [

@@ -183,6 +183,18 @@ export const schema = z.object({
     argument: "NAMESPACE",
     text: "namespace whose selector policies reach every other, as istiod has it",
   }),
+  outlierDetection: boolean.default(true).register(help, {
+    argument: "BOOL",
+    text: "set endpoints aside for a while that connections fail to reach",
+  }),
+  outlierConsecutiveFailures: parsed(wholeNumber(1_000_000)).prefault("5").register(help, {
+    argument: "FAILURES",
+    text: "failed connects in a row, of two pods at least, that set an endpoint aside",
+  }),
+  outlierBaseTime: parsed(readOutlierTime).prefault("30s").register(help, {
+    argument: "DURATION",
+    text: "for how long the first time; the n-th time it is n times as long, 5m at most",
+  }),
   mapLimit: parsed(wholeNumber(MAX_ENTRIES)).prefault("4194304").register(help, {
     argument: "ENTRIES",
     text: "the most entries that any configuration map may grow to",
@@ -237,6 +249,15 @@ function wholeNumber(most: number): (text: string) => Parsed<number> {
     if (value >= 1 && value <= most) return { ok: true, value };
     return { ok: false, reason: `"${text}" is no whole number from 1 to ${most}` };
   };
+}
+
+/** Longer than that the kernel would not look for a success. */
+const OUTLIER_TIME_MS = 5 * 60_000;
+
+function readOutlierTime(text: string): Parsed<number> {
+  const result = parseDuration(text);
+  if (!result.ok || result.value <= OUTLIER_TIME_MS) return result;
+  return { ok: false, reason: `"${text}" is longer than 5m` };
 }
 
 function parseLoopback(text: string): Parsed<HostPort> {

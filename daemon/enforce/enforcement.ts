@@ -1,21 +1,36 @@
 // Owns the building of the parts that enforce, each with what it needs of the others. Must not know what they do.
 
 import type { Logger } from "../base/log.js";
+import type { Dataplane } from "../bpf/dataplane.js";
+import { EndpointFeed } from "../bpf/endpoint-feed.js";
 import type { Compiler } from "../compile/compiler.js";
+import { podCluster, podUid } from "../model/address-index.js";
 import { createStore, type ReadableStore } from "../model/store.js";
+import type { Delta } from "../model/update.js";
+import type { Workload } from "../model/workload.js";
 import type { Lookup } from "../names/lookup.js";
 import { Names } from "../names/names.js";
 import { ConnectionSweep, type ConnectionSweepOptions } from "./connection-sweep.js";
 import { DatagramSweep, type DatagramSweepOptions } from "./datagram-sweep.js";
 import { GracePeriod } from "./grace-period.js";
 import type { Kernel, Narrowed, PodKernel } from "./kernel.js";
+import type { OutlierLimits } from "./outlier-detector.js";
+import { Outliers } from "./outliers.js";
 import { Pods } from "./pods.js";
 import { Reconciler, type ReconcilerOptions } from "./reconciler.js";
 import { Shortage, type ShortageOptions } from "./shortage.js";
 
 export interface EnforcementOptions extends Pick<ReconcilerOptions, "onMapOperations"> {
   readonly compiler: Compiler;
-  readonly kernel: Kernel & PodKernel & DatagramSweepOptions["kernel"] & ConnectionSweepOptions["kernel"];
+  readonly kernel: Kernel &
+    PodKernel &
+    DatagramSweepOptions["kernel"] &
+    ConnectionSweepOptions["kernel"] &
+    Pick<Dataplane, "openEvents" | "map" | "judge">;
+  /** When endpoints that fail are set aside; undefined: never. */
+  readonly outliers: OutlierLimits | undefined;
+  /** Whether the nodes' hooks drop what they deny, and do not reset it. */
+  readonly deniesSilently: boolean;
   /** Resolves when every hook that ran at its call has ended. */
   readonly waitForReaders: () => Promise<void>;
   /** Asks DNS for host names of endpoints. */
@@ -31,6 +46,7 @@ export interface Enforcement {
   readonly shortage: Shortage;
   readonly sweep: DatagramSweep;
   readonly names: Names;
+  readonly outliers: Outliers;
   stop(): void;
 }
 
@@ -45,12 +61,31 @@ export function createEnforcement(options: EnforcementOptions): Enforcement {
   const onNarrowed = (pods: Narrowed) => connections.start(pods);
   const names = new Names({ ...options, onAnswers: (answers) => void reconciler.applyLocal({ answers }) });
   const onWorkloads = () => names.want(store.wantedNames());
-  const said = { onBackendLost, onNarrowed, onWorkloads };
+  const onDelta = (delta: Delta) => outliers.follow(delta);
+  const said = { onBackendLost, onNarrowed, onWorkloads, onDelta };
   const reconciler = new Reconciler({ ...options, ...said, store, shortage, grace });
   const pods = new Pods({ ...options, tell: (enrolled) => reconciler.applyLocal({ pods: enrolled }) });
+  const outliers = new Outliers({
+    ...options,
+    store,
+    feed: new EndpointFeed(options.kernel),
+    names: options.compiler.names,
+    limits: options.outliers,
+    podOf: (workload) => podOf(pods, workload),
+    judge: (question) => options.kernel.judge(question),
+    tell: (update) => reconciler.applyLocal(update),
+  });
   const stop = () => {
+    outliers.stop();
     names.stop();
     reconciler.stop();
   };
-  return { store, reconciler, pods, shortage, sweep, names, stop };
+  return { store, reconciler, pods, shortage, sweep, names, outliers, stop };
+}
+
+/** Cookie of the enrolled pod that a workload is. */
+function podOf({ enrolled }: Pods, { uid }: Workload): bigint | undefined {
+  const cluster = podCluster(uid);
+  if (cluster === undefined) return undefined;
+  return enrolled.find(({ namespace, name }) => podUid(cluster, namespace, name) === uid)?.cookie;
 }

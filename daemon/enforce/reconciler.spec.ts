@@ -61,6 +61,7 @@ async function start(limit: number, update: Update = base): Promise<void> {
     onBackendLost: () => undefined,
     onWorkloads: () => undefined,
     onNarrowed: (pods) => void narrowed.push(pods),
+    onDelta: () => undefined,
     onMapOperations: () => undefined,
   });
   await apply(update);

@@ -46,6 +46,8 @@ export interface ReconcilerOptions {
   readonly onWorkloads: () => void;
   /** Pods deny what they may have allowed before, and no hook judges by what was in force before. */
   readonly onNarrowed: (pods: Narrowed) => void;
+  /** Hears of each change of the store, before anything follows from it. */
+  readonly onDelta: (delta: Delta) => void;
   /** The kernel was given `count` operations of this kind on this map. */
   readonly onMapOperations: (map: MapName, kind: EntryOperation["kind"], count: number) => void;
 }
@@ -189,6 +191,7 @@ export class Reconciler {
 
   #hold(update: Update): Delta {
     const delta = this.#options.store.apply(update);
+    this.#options.onDelta(delta);
     if (delta.workloads.length > 0) this.#options.onWorkloads();
     return delta;
   }

@@ -23,6 +23,7 @@ export class TestDataplane {
     dropsTraced: 0,
     xdpReset: 0,
     countAllowed: 0,
+    outliers: 0,
     hostNetns: 1n,
     podsCgroup: 0n,
   };

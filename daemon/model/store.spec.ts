@@ -46,6 +46,7 @@ describe("changes", () => {
       policiesSynced: false,
       workloadsSynced: false,
       holdsOver: undefined,
+      aside: [],
     });
     expect(store.workloads.get(held.uid)).toBe(held);
   });

@@ -2,6 +2,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { AddressIndex, podCluster, podUid } from "./address-index.js";
+import { AsideList, isAnotherLife } from "./aside.js";
 import { EndpointIndex } from "./endpoint-index.js";
 import { NameIndex } from "./name-index.js";
 import { type Policy, policyKey } from "./policy.js";
@@ -18,6 +19,8 @@ export interface ReadableStore {
   /** By `<namespace>/<name>`. */
   readonly policies: ReadonlyMap<string, Policy>;
   readonly pods: readonly EnrolledPod[];
+  /** Of a workload that is another than before nothing is set aside. */
+  readonly aside: AsideList;
   /** Workloads that name this service, by uid, those of a host name with its addresses; the service may be unknown. */
   endpoints(serviceKey: string): readonly Workload[];
   /**
@@ -62,6 +65,7 @@ class MemoryStore implements Store {
   readonly services = new Map<string, Service>();
   readonly policies = new Map<string, Policy>();
   pods: readonly EnrolledPod[] = [];
+  aside = new AsideList();
 
   readonly #endpoints = new EndpointIndex();
   readonly #addresses = new AddressIndex();
@@ -132,8 +136,12 @@ class MemoryStore implements Store {
     const podsChanged = pods !== undefined && !isDeepStrictEqual(pods, this.pods);
     if (podsChanged) this.pods = pods;
 
+    const changed = workloads.list();
+    const before = this.aside;
+    const others = changed.filter(isAnotherLife).map(({ key }) => key);
+    this.aside = (update.aside === undefined ? before : new AsideList(update.aside)).without(others);
     return {
-      workloads: workloads.list(),
+      workloads: changed,
       services: services.list(),
       policies: policies.list(),
       pods: podsChanged ? pods : undefined,
@@ -141,6 +149,7 @@ class MemoryStore implements Store {
       policiesSynced: update.policiesSynced === true,
       workloadsSynced: update.workloadsSynced === true,
       holdsOver: update.holdsOver,
+      aside: this.aside === before ? [] : before.differences(this.aside),
     };
   }
 

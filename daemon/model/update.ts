@@ -1,5 +1,6 @@
 // Owns the words in which changes travel: an Update into the store, a Delta out of it. Must not know xDS or BPF.
 
+import type { AsideEndpoint } from "./aside.js";
 import type { Policy } from "./policy.js";
 import type { Service } from "./service.js";
 import type { Workload } from "./workload.js";
@@ -30,6 +31,8 @@ export interface Update {
   readonly workloadsSynced?: boolean;
   /** No policy is held any more whose hold has at most this number: time is up. */
   readonly holdsOver?: number;
+  /** The endpoints that are set aside, in the order in which they were: the complete list. */
+  readonly aside?: readonly AsideEndpoint[];
 }
 
 /** A resource that is not in force as its sender meant it, and why: a sentence for a person. */
@@ -59,4 +62,6 @@ export interface Delta {
   readonly workloadsSynced: boolean;
   /** @see Update.holdsOver */
   readonly holdsOver: number | undefined;
+  /** Uids of workloads of which an endpoint was set aside or is back. */
+  readonly aside: readonly string[];
 }

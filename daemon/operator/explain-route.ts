@@ -19,6 +19,7 @@ import { type NodeContext, rankOf } from "../compile/node.js";
 import { runHash } from "../compile/runs.js";
 import { type Share, sharesOf } from "../compile/shares.js";
 import type { Steps } from "../compile/steps.js";
+import type { AsideStatus } from "../enforce/outliers.js";
 import { toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
 import type { GatewayAddress, Workload } from "../model/workload.js";
@@ -29,6 +30,7 @@ import { type Parts, workloadOf } from "./parts.js";
 type Told = Pick<Parts, "store" | "compiler"> & {
   readonly pods: Pick<Parts["pods"], "enrolled">;
   readonly dataplane: Pick<Dataplane, "route" | "map">;
+  readonly outliers: Pick<Parts["outliers"], "aside">;
 };
 
 /** Endpoints that an answer lists at most, of those that are used and of those that are not. */
@@ -70,7 +72,7 @@ function* routeOf(parts: Told, pod: bigint, asked: Asked): Steps<Result<Explaine
   const run = said.action === RouteAction.REWRITE ? yield* readRun(parts, said) : Buffer.alloc(0);
   const shares = yield* sharesOf(run);
   const endpoints = endpointsOf(shares, belief, (id) => names.workload(id)?.uid ?? null);
-  const unused = unusedOf(belief, asked, parts.compiler.node);
+  const unused = unusedOf(parts, belief, asked);
   const service = names.service(said.service);
   const differences = [
     ...differencesOf(parts, said, belief),
@@ -97,7 +99,7 @@ function* routeOf(parts: Told, pod: bigint, asked: Asked): Steps<Result<Explaine
       endpoints: Math.max(0, endpoints.length - LISTED),
       unused: Math.max(0, unused.length - LISTED),
     },
-    notes: notesOf(said, asked),
+    notes: [...notesOf(said, asked), ...lastResorts(parts, belief)],
     differences,
   });
 }
@@ -169,12 +171,14 @@ function placeOf({ address, port }: Pick<Endpoint, "address" | "port">): string 
   return formatHostPort({ host: address, port });
 }
 
-function unusedOf({ fates, seen }: Belief, asked: Asked, node: NodeContext): UnusedEndpoint[] {
+function unusedOf({ compiler, outliers }: Told, { fates, seen }: Belief, asked: Asked): UnusedEndpoint[] {
+  const { node } = compiler;
+  const { aside } = outliers;
   const unused: UnusedEndpoint[] = [];
   for (const [workload, fate] of fates) {
     if (typeof fate !== "string" || seen === undefined) continue;
     const { uid, addresses } = workload;
-    const why = WHY[fate]({ workload, service: seen.service, asked, node });
+    const why = WHY[fate]({ workload, service: seen.service, asked, node, aside });
     unused.push({ workload: uid, addresses, reason: fate, why });
   }
   return unused;
@@ -185,6 +189,7 @@ interface Held {
   readonly service: Service;
   readonly asked: Asked;
   readonly node: NodeContext;
+  readonly aside: readonly AsideStatus[];
 }
 
 const WHY: Readonly<Record<Hindrance, (held: Held) => string>> = {
@@ -201,7 +206,33 @@ const WHY: Readonly<Record<Hindrance, (held: Held) => string>> = {
   other_family: () => "is of IPv4 only, and others have an address of IPv6",
   not_local: (held) => `STRICT: ${sharedText(held)}`,
   farther: (held) => `FAILOVER: others are nearer, and it ${sharedText(held)}`,
+  set_aside: ({ workload, aside }) =>
+    aside
+      .filter(({ uid }) => uid === workload.uid)
+      .map(asideText)
+      .join("; "),
 };
+
+const CAUSES = { refused: "refused", unanswered: "without an answer", both: "refused or without an answer" };
+
+function asideText({ address, port, cause, failures, sources, times, backAt }: AsideStatus): string {
+  const where = formatHostPort({ host: address, port });
+  const until = `until ${new Date(backAt).toISOString()}`;
+  const seen = `${failures} connects in a row ${CAUSES[cause]}, of ${sources} pods`;
+  return `${where} is set aside ${until}: ${seen}${times > 1 ? `, the ${times}. time` : ""}`;
+}
+
+/** What is set aside, and used all the same: more than half of the service would be passed over. */
+function lastResorts({ outliers }: Told, { fates }: Belief): string[] {
+  const { aside } = outliers;
+  if (aside.length === 0) return [];
+  const keyOf = (uid: string, place: string) => `${uid} ${place}`;
+  const used = new Set<string>();
+  for (const fate of fates.values())
+    if (typeof fate !== "string") for (const one of fate) used.add(keyOf(one.workload.uid, placeOf(one)));
+  const last = aside.filter((one) => used.has(keyOf(one.uid, placeOf(one))));
+  return last.map((one) => `used as a last resort: ${asideText(one)}`);
+}
 
 function sharedText({ workload, service, node }: Held): string {
   const { routingPreference: scopes } = service.loadBalancing;

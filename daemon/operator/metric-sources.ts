@@ -24,7 +24,8 @@ export function stateSource({
   xds,
   compiler,
   dataplane,
-}: Pick<Parts, "store" | "pods" | "xds" | "compiler" | "dataplane">): StateSource {
+  outliers,
+}: Pick<Parts, "store" | "pods" | "xds" | "compiler" | "dataplane" | "outliers">): StateSource {
   return {
     xds: () => xds.state(),
     resources: () => ({
@@ -36,6 +37,7 @@ export function stateSource({
       const { holds, expiredHolds } = compiler.authz.statistics();
       return { begun: holds, expired: expiredHolds };
     },
+    outliers: () => ({ aside: outliers.aside.length, changes: outliers.counts }),
     blindSpots() {
       const { otherLookup, forwarding, elsewhere } = blindSpots({ store, pods, dataplane });
       return {

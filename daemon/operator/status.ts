@@ -1,8 +1,17 @@
 // Owns the facts of the status page. Must not know which of them deserve a warning, nor how they are shown.
 
-import type { AccessLogStatus, HookStatus, PodResponse, StatusFacts, XdsStatus } from "../admin/answers.js";
+import type {
+  AccessLogStatus,
+  AsideStatus,
+  HookStatus,
+  PodResponse,
+  StatusFacts,
+  XdsStatus,
+} from "../admin/answers.js";
 import { describe } from "../base/errors.js";
+import { formatHostPort } from "../base/parse.js";
 import { Reason } from "../bpf/maps.gen.js";
+import type { AsideStatus as AsideEndpointStatus } from "../enforce/outliers.js";
 import type { Pod } from "../enforce/pods.js";
 import { blindSpotWarnings } from "./blind-spots.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
@@ -23,6 +32,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
     resources: { workloads: workloads.size, services: services.size, policies: policies.size },
     maps: mapFills(parts),
     pods: parts.pods.all.map((pod) => podOf(parts, pod)),
+    outliers: { enabled: parts.outliers.enabled, aside: parts.outliers.aside.map(asideOf) },
     accessLog: accessLogOf(parts),
     eventsDropped: eventsDropped(dataplane),
     recent: recentOf(parts, gains),
@@ -84,6 +94,13 @@ export function podOf(parts: Pick<Parts, "store">, pod: Pod): PodResponse {
     reason: pod.error === undefined ? null : describe(pod.error),
     workload: workloadOf(parts, pod),
   };
+}
+
+function asideOf({ uid, address, port, backAt, ...aside }: AsideEndpointStatus): AsideStatus {
+  const { cause, failures, sources, times } = aside;
+  const endpoint = formatHostPort({ host: address, port });
+  const until = new Date(backAt).toISOString();
+  return { workload: uid, endpoint, cause, failures, pods: sources, times, until };
 }
 
 /** A link that lost its namespace or cgroup is still there, and holds a zero in its place. */

@@ -91,6 +91,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
       }),
       resources: () => ({ workload: 3, service: 1 }),
       blindSpots: () => ({ forwarding: 2 }),
+      outliers: () => ({ aside: 1, changes: { set_aside: 3, time: 2 } }),
       policyHolds: () => ({ begun: 5, expired: 2 }),
       pods: () => ({ named: 2, unnamed: 1, pending: 0, failed: 1 }),
     },
@@ -250,6 +251,8 @@ describe("metrics of the daemon", () => {
       value("weft_policy_dry_run_matches_total", { destination_workload: "productpage", verdict });
     expect(["would_deny", "would_allow", "-"].map(dryRuns)).toEqual([8, 16, 32]);
     expect(value("weft_blind_spots", { kind: "forwarding" })).toBe(2);
+    expect(value("weft_endpoints_set_aside")).toBe(1);
+    expect(value("weft_endpoint_outliers_total", { event: "set_aside" })).toBe(3);
     expect(value("weft_xds_messages_total")).toBe(2);
     expect(value("weft_xds_bytes_total")).toBe(100);
     expect(value("weft_xds_responses_total", { type: "Address", answer: "nack" })).toBe(1);

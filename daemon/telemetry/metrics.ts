@@ -44,6 +44,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addBuild(registry, options.build);
   addHoldings(registry, options.state);
   addHolds(registry, options.state);
+  addOutliers(registry, options.state);
   addBlindSpots(registry, options.state);
   addXds(registry, () => options.state.xds());
   addLines(registry, "weft_access_log_lines_total", "Access log lines", options.accessLog);
@@ -107,6 +108,24 @@ function addHolds(registry: Registry, state: StateSource): void {
     "Policies that ceased to apply and were held for the rest of the change, once a pod; expired: none came in time",
     "event",
     () => state.policyHolds(),
+  );
+}
+
+function addOutliers(registry: Registry, state: StateSource): void {
+  new Gauge({
+    name: "weft_endpoints_set_aside",
+    help: "Endpoints that this node sets aside because connections to them fail; half of a service at most is passed over",
+    registers: [registry],
+    collect() {
+      this.set(state.outliers().aside);
+    },
+  });
+  addCounter(
+    registry,
+    "weft_endpoint_outliers_total",
+    "How often endpoints were set aside for failing (set_aside) and came back: their time was up (time), a connection succeeded (reached), they are others now or may only have denied (changed)",
+    "event",
+    () => state.outliers().changes,
   );
 }
 

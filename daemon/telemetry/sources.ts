@@ -40,6 +40,8 @@ export interface StateSource {
   resources(): Readonly<Record<string, number>>;
   /** Policies held back from widening anything, counted once a pod: all that began, and those that only time ended. */
   policyHolds(): Readonly<Record<"begun" | "expired", number>>;
+  /** Endpoints that are set aside for failing, and how often endpoints were and came back, by why. */
+  outliers(): { readonly aside: number; readonly changes: Readonly<Record<string, number>> };
   /** What no hook sees, by kind: pods, interfaces without their early hook, things that the kernel lacks. */
   blindSpots(): Readonly<Record<string, number>>;
   /** Pods that are to be governed, by state. */

@@ -39,7 +39,7 @@ function mesh() {
     map: (name: MapName) => loaded.map(name),
   };
   const explain = (to = `${VIP}:80`): ExplainedRoute => {
-    const parts = { store, compiler, pods: { enrolled: [CLIENT] }, dataplane };
+    const parts = { store, compiler, pods: { enrolled: [CLIENT] }, dataplane, outliers: { aside: [] } };
     const said = atOnce(explainRoute(parts, { from: "default/client", to }));
     const [route] = said.ok ? said.value.routes : [];
     if (route === undefined) throw new Error("nothing is said");

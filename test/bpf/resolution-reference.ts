@@ -8,6 +8,8 @@ import type { Locality, Port, Workload } from "../../daemon/model/workload.js";
 export interface ReferenceMesh {
   readonly services: readonly Service[];
   readonly workloads: readonly Workload[];
+  /** Endpoints that are set aside, the first first. */
+  readonly aside: readonly { readonly uid: string; readonly address: string; readonly port: number }[];
   /** Where the clients are. */
   readonly here: {
     readonly node: string;
@@ -151,7 +153,12 @@ function backendsOf(
     const leads = near.flatMap((workload) => {
       const address = workload.addresses.find((text) => isIPv4(text) === ipv4);
       if (address === undefined) return [];
-      return [{ workload, backends: behind(mesh, service, workload, address, targetOf(workload), depth) }];
+      const port = targetOf(workload);
+      const chained = behind(mesh, service, workload, address, port, depth);
+      const backends = chained ?? [{ address, port, weight: workload.capacity }];
+      const isHere = (one: ReferenceMesh["aside"][number]) =>
+        one.uid === workload.uid && one.address === address && one.port === port;
+      return [{ workload, backends, rank: chained === undefined ? mesh.aside.findIndex(isHere) : -1 }];
     });
     const leading = leads.filter(({ backends }) => backends.length > 0);
     if (leading.length === 0) {
@@ -166,7 +173,7 @@ function backendsOf(
   return ["no_local_endpoint", "chained_nowhere"].find((reason) => refusals.includes(reason)) ?? "no_address";
 }
 
-/** An endpoint that is no pod, at the address of another service, leads on to that one's, once. */
+/** An endpoint that is no pod, at the address of another service, leads on to that one's, once. undefined: to itself. */
 function behind(
   mesh: ReferenceMesh,
   service: Service,
@@ -174,12 +181,11 @@ function behind(
   address: string,
   port: number,
   depth: number,
-): readonly Backend[] {
-  const itself = [{ address, port, weight: workload.capacity }];
+): readonly Backend[] | undefined {
   const next = isPod(workload) ? undefined : serviceAt(mesh, address, service.namespace);
-  if (next === undefined || next === service) return itself;
+  if (next === undefined || next === service) return undefined;
   if (depth > 0) return [];
-  if (next.loadBalancing.mode === "PASSTHROUGH") return itself;
+  if (next.loadBalancing.mode === "PASSTHROUGH") return undefined;
   const listed = next.ports.findLast(({ servicePort }) => servicePort === port);
   if (listed === undefined || next.waypoint !== undefined) return [];
   const found = backendsOf(mesh, next, listed, isIPv4(address), depth + 1);
@@ -188,17 +194,31 @@ function behind(
   return found.map((backend) => ({ ...backend, weight: (workload.capacity * backend.weight) / total }));
 }
 
-function byLocality<T extends { readonly workload: Workload }>(
+interface Lead {
+  readonly workload: Workload;
+  /** Place among what is set aside, -1: none. */
+  readonly rank: number;
+}
+
+/** Without those that were set aside first, half of them at most. */
+function spared<T extends Lead>(endpoints: readonly T[]): readonly T[] {
+  const ranks = endpoints.map(({ rank }) => rank).filter((rank) => rank >= 0);
+  const passed = ranks.sort((a, b) => a - b).slice(0, Math.floor(endpoints.length / 2));
+  return endpoints.filter(({ rank }) => !passed.includes(rank));
+}
+
+function byLocality<T extends Lead>(
   mesh: ReferenceMesh,
   service: Service,
   endpoints: readonly T[],
 ): readonly T[] {
   const { mode, routingPreference } = service.loadBalancing;
   const rank = ({ workload }: T) => rankOf(mesh, workload, routingPreference);
-  if (mode === "STRICT") return endpoints.filter((one) => rank(one) === routingPreference.length);
-  if (mode !== "FAILOVER") return endpoints;
-  const best = Math.max(...endpoints.map(rank));
-  return endpoints.filter((one) => rank(one) === best);
+  if (mode === "STRICT") return spared(endpoints.filter((one) => rank(one) === routingPreference.length));
+  const left = spared(endpoints);
+  if (mode !== "FAILOVER") return left;
+  const best = Math.max(...left.map(rank));
+  return left.filter((one) => rank(one) === best);
 }
 
 /** How many leading scopes match; a first NETWORK that does not match is passed over. */

@@ -127,6 +127,20 @@ const CLIENTS = [...NAMESPACES, "c"].map((namespace, index) => ({
   cookie: BigInt(index + 1),
 }));
 
+/** What is set aside: numbers of a workload and of one of its addresses, and a port. */
+const passedOver = fc.array(fc.tuple(fc.nat(8), fc.nat(2), fc.constantFrom(80, 8080, 443)), { maxLength: 8 });
+
+function asideOf(
+  workloads: readonly Workload[],
+  places: readonly [number, number, number][],
+): ReferenceMesh["aside"] {
+  const all = places.map(([which, at, port]) => {
+    const { uid, addresses } = workloads[which % workloads.length] as Workload;
+    return { uid, address: addresses[at % addresses.length] ?? "", port };
+  });
+  return [...new Map(all.map((one) => [JSON.stringify(one), one])).values()];
+}
+
 let router: LoadedObject;
 let explainer: LoadedObject;
 let compared = 0;
@@ -142,12 +156,12 @@ afterAll(() => {
 });
 
 /** The compiled maps, in the kernel and in a model of it; numbers of namespaces; what is said of a query. */
-function load({ services, workloads }: ReferenceMesh) {
+function load({ services, workloads, aside }: ReferenceMesh) {
   router.empty(["addresses", "cidrs"]);
   const store = createStore();
   const compiler = createCompiler({ node: HERE.node });
-  const update = { services, workloads, pods: CLIENTS, policiesSynced: true };
-  const { operations } = compiler.compile(store.apply(update), store);
+  const updates = [{ services, workloads, pods: CLIENTS, policiesSynced: true }, { aside }];
+  const operations = updates.flatMap((update) => compiler.compile(store.apply(update), store).operations);
   const routing = [...singly(operations)].filter(({ map }) => ROUTING.includes(map));
   router.apply(routing);
   const dataplane = {
@@ -160,7 +174,7 @@ function load({ services, workloads }: ReferenceMesh) {
     explain: ({ namespace, address, port, udp }: Query) => {
       const said = atOnce(
         explainRoute(
-          { store, compiler, pods: { enrolled: CLIENTS }, dataplane },
+          { store, compiler, pods: { enrolled: CLIENTS }, dataplane, outliers: { aside: [] } },
           {
             from: `${namespace}/client`,
             to: formatHostPort({ host: address, port }),
@@ -267,8 +281,10 @@ it(`${QUERIES} queries to random meshes are answered, and explained, as the refe
 }, () => {
   // Somebody is always there to tell where the clients are.
   const witness = pod("witness", { ...HERE, namespace: "w" });
-  const property = fc.property(services, workloads, queries, (services, workloads, queries) => {
-    const mesh: ReferenceMesh = { services, workloads: [witness, ...workloads], here: HERE };
+  const all = [services, workloads, passedOver, queries] as const;
+  const property = fc.property(...all, (services, workloads, places, queries) => {
+    const aside = asideOf(workloads, places);
+    const mesh: ReferenceMesh = { services, workloads: [witness, ...workloads], aside, here: HERE };
     const { held, numberOf, explain } = load(mesh);
     for (const query of queries) {
       const expected = resolve(mesh, query);

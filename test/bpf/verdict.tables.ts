@@ -156,6 +156,7 @@ export function settings(value: Partial<Settings>): Entry {
     dropsTraced: 0,
     xdpReset: 0,
     countAllowed: 0,
+    outliers: 0,
     hostNetns: 0n,
     podsCgroup: 0n,
     ...value,

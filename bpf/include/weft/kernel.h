@@ -16,7 +16,10 @@
 #define IPPROTO_UDP   17
 #define IPPROTO_MPTCP 262
 
+#define ENETUNREACH  101
+#define ETIMEDOUT    110
 #define ECONNREFUSED 111
+#define EHOSTUNREACH 113
 
 #define SOL_SOCKET   1
 #define SO_REUSEPORT 15

@@ -279,6 +279,34 @@ struct {
 	__type(value, struct counter);
 } reasons SEC(".maps");
 
+/* endpoint -> its failures since it was last reached. The daemon removes what it does not expect to
+ * be reached any more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct endpoint_key);
+	__type(value, struct failing_endpoint);
+} failing SEC(".maps");
+
+/* source that has failed at a service -> CLOCK_MONOTONIC in ns when it last reached some
+ * endpoint of it, 0: not since */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct witness_key);
+	__type(value, __u64);
+} witnesses SEC(".maps");
+
+/* 0 -> CLOCK_MONOTONIC_COARSE in ns when a connect last failed: while it is long ago no success is
+ * of interest */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} last_failure SEC(".maps");
+
 /* UDP socket -> its flows through frontends */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -317,5 +345,11 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 2 * 1024 * 1024);
 } events SEC(".maps");
+
+/* struct endpoint_event */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} endpoint_events SEC(".maps");
 
 #endif

@@ -47,8 +47,10 @@ struct settings {
 	__u32 drops_traced;  /* 1: a tracing program tells attempts that are denied from segments */
 	__u32 xdp_reset;     /* 1: hook XDP answers what it denies with RST, and does not drop it */
 	__u32 count_allowed; /* 1: admissions are counted by policy */
-	__u64 host_netns;    /* cookie of the node's own network namespace, 0: not known */
-	__u64 pods_cgroup;   /* id of the cgroup that all pods are below, 0: none known */
+	__u32 outliers;	     /* 1: it is told which endpoints fail */
+	__u32 pad;
+	__u64 host_netns;  /* cookie of the node's own network namespace, 0: not known */
+	__u64 pods_cgroup; /* id of the cgroup that all pods are below, 0: none known */
 };
 
 /* The pod that the verdict hook, or XDP, is asked for: from its stub to the program, on one CPU. */
@@ -265,6 +267,45 @@ struct policy_hit_key {
 /* Value of the maps `policy_hits` and `reasons`; added to atomically. */
 struct counter {
 	__u64 count;
+};
+
+/* ---- endpoints that fail: long-lived ---- */
+
+/* An endpoint of services, as connections are sent to it. */
+struct endpoint_key {
+	__be32 address[4];
+	__be16 port;
+	__u16 pad;
+	__u32 workload; /* id */
+};
+
+/* TCP connects to it that failed since one succeeded: by the source that was the first, by others.
+ */
+struct failing_endpoint {
+	__u64 first;   /* netns cookie of that source */
+	__u64 told_ns; /* CLOCK_MONOTONIC when the daemon was last told of one */
+	__u32 by_first;
+	__u32 by_others;
+};
+
+/* A source that has failed at some endpoint of a service. */
+struct witness_key {
+	__u64 netns;   /* cookie */
+	__u32 service; /* id */
+	__u32 pad;
+};
+
+/* A record of the ring buffer `endpoint_events`: a connect failed, one succeeded at an endpoint
+ * where others had failed, or one of a source that had failed elsewhere. */
+struct endpoint_event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 source;  /* netns cookie */
+	struct endpoint_key endpoint;
+	__be32 source_address[4];
+	__u32 service; /* id of the service that led there */
+	__u32 error;   /* the socket's, ETIMEDOUT for a SYN without an answer; 0: it succeeded */
+	__be16 source_port;
+	__u16 pad[3];
 };
 
 /* ---- datagrams: long-lived ---- */
