@@ -131,6 +131,14 @@ export function noCgroup2(path?: string, cause?: unknown): WeftError {
   );
 }
 
+/** `path` was found, and is not the root. */
+export function partOfCgroup2(path: string): WeftError {
+  return new WeftError(
+    "NO_CGROUP2",
+    `${path} is not the root of the cgroup v2 hierarchy, so that processes outside it would not be governed: mount the host's /sys/fs/cgroup where weftd runs, or say with --cgroup that this one is meant`,
+  );
+}
+
 export function alreadyRunning(pid: number | undefined): WeftError {
   const who = pid === undefined ? "another weftd" : `another weftd (pid ${pid})`;
   return new WeftError(

@@ -22,14 +22,20 @@ describe("the root of cgroup v2", () => {
     ["a host with cgroup v1 only", legacy, undefined],
     ["no mounts at all", "", undefined],
   ])("on %s", (_, mountinfo, path) => {
-    expect(findCgroup2(mountinfo)).toBe(path);
+    expect(findCgroup2(mountinfo, () => false)).toBe(path);
   });
 
   it("is the whole hierarchy rather than the part that a container was given", () => {
     const part = "50 49 0:25 /kubepods/pod1 /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
     const whole = "51 49 0:25 / /host/sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-    expect(findCgroup2(part + whole)).toBe("/host/sys/fs/cgroup");
-    expect(findCgroup2(part)).toBe("/sys/fs/cgroup");
+    expect(findCgroup2(part + whole, () => false)).toBe("/host/sys/fs/cgroup");
+    expect(findCgroup2(part, () => false)).toBe("/sys/fs/cgroup");
+  });
+
+  it("is known by what it is where a cgroup namespace calls a part of it so", () => {
+    const own = "50 49 0:25 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+    const host = "51 49 0:25 /../../.. /host/sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+    expect(findCgroup2(own + host, (path) => path.startsWith("/host"))).toBe("/host/sys/fs/cgroup");
   });
 
   it("is read as the kernel writes paths: blanks and backslashes as octal", () => {

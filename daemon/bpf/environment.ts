@@ -1,7 +1,8 @@
 // Owns what a host must offer before anything is loaded: the addon, privileges, BTF, a BPF file system, cgroup v2.
 // Must not know maps or programs.
 
-import { readFileSync, statfsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { loadNative, type Native } from "../../native/index.js";
 import {
   addonUnusable,
@@ -11,6 +12,7 @@ import {
   noCgroup2,
   noPrivileges,
   ok,
+  partOfCgroup2,
   type Result,
 } from "../base/errors.js";
 
@@ -53,22 +55,36 @@ export function checkEnvironment(wanted: { bpffs: string; cgroup: string | undef
   if (statSync(BTF_PATH, { throwIfNoEntry: false }) === undefined) return failed(noBtf(BTF_PATH));
   const cgroup = wanted.cgroup ?? findCgroup2(readFileSync("/proc/self/mountinfo", "utf8"));
   if (cgroup === undefined || fileSystemOf(cgroup) !== CGROUP2_SUPER_MAGIC) return failed(noCgroup2(cgroup));
+  // Named, it is what was meant. Found, it would leave pods elsewhere ungoverned, and look as if all were well.
+  if (wanted.cgroup === undefined && !isRootCgroup(cgroup)) return failed(partOfCgroup2(cgroup));
   return ok({ bpffs: wanted.bpffs, cgroup });
+}
+
+/** Every cgroup has this file but the root of the hierarchy, whatever a cgroup namespace shows as "/". */
+function isRootCgroup(path: string): boolean {
+  return !existsSync(join(path, "cgroup.type"));
 }
 
 /**
  * Root of the cgroup v2 hierarchy on pure (/sys/fs/cgroup) and hybrid (/sys/fs/cgroup/unified) hosts; a mount of
  * the whole hierarchy goes before one of a part, which governs less. `mountinfo` is the text of
- * /proc/self/mountinfo, proc(5): root and mount point are its 4th and 5th field, the type follows " - ".
+ * /proc/self/mountinfo, proc(5): root and mount point are its 4th and 5th field, the type follows " - ". `isRoot`
+ * knows the root of the hierarchy by its path: in a cgroup namespace a part of it may be called "/", and the whole
+ * "/../..".
  */
-export function findCgroup2(mountinfo: string): string | undefined {
+export function findCgroup2(mountinfo: string, isRoot = isRootCgroup): string | undefined {
   const mounts = mountinfo
     .split("\n")
     .map((line) => line.split(" - "))
     .filter(([, source]) => source?.startsWith("cgroup2 "))
-    .map(([mount = ""]) => mount.split(" "));
-  const chosen = mounts.find(([, , , root]) => root === "/") ?? mounts[0];
-  return chosen?.[4]?.replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 8)));
+    .map(([mount = ""]) => mount.split(" "))
+    .map(([, , , root, path = ""]) => ({ root, path: unescaped(path) }));
+  const whole = mounts.filter(({ root }) => root === "/");
+  return [...whole, ...mounts].find(({ path }) => isRoot(path))?.path ?? (whole[0] ?? mounts[0])?.path;
+}
+
+function unescaped(path: string): string {
+  return path.replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 8)));
 }
 
 /** f_type; undefined for what cannot be looked at, which is no file system of ours either. */

@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { cgroupRoot } from "../../lab/cgroup.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { freePort, program } from "../../lab/mesh.js";
 import { type RunResult, run } from "../../lab/process.js";
@@ -39,6 +40,14 @@ describe("weftd says in one line what it lacks and how to mend it, and ends", ()
     const argv = [...program("weftd"), "--bpffs", lab.bpffs];
     const hidden = await without("umount -a -t cgroup2", argv);
     expectOneLine(hidden, 1, "NO_CGROUP2", "no cgroup v2 hierarchy is mounted", "mount -t cgroup2");
+  });
+
+  test("the root of that hierarchy, where a cgroup namespace of its own hides it", async () => {
+    const inOwn = 'echo $$ > "$0/cgroup.procs" && exec unshare --mount --cgroup sh -c "$1" sh "$@"';
+    const shown = `umount -a -t cgroup2 && mount -t cgroup2 none ${cgroupRoot()} && shift && exec "$@"`;
+    const weftd = [...program("weftd"), "--bpffs", lab.bpffs];
+    const hidden = await run(["sh", "-c", inOwn, lab.cgroups.daemons, shown, ...weftd]);
+    expectOneLine(hidden, 1, "NO_CGROUP2", cgroupRoot(), "not the root", "--cgroup");
   });
 
   test.each([
