@@ -22,7 +22,7 @@ GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-util
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz faults bench \
+.PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz faults chaos bench \
         bench-sync bench-authz bench-route lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -148,6 +148,10 @@ fuzz: build $(STAMPS)/fuzz-packages ## look for inputs that decoders, compiler a
 
 faults: build packages ## let each call into the kernel fail, and kill weftd at it, at every step of a start, a swap, a growth; prints the table
 	@$(SUDO) env FAULTS=all node node_modules/vitest/vitest.mjs run --project kernel test/netns/faults.test.ts
+
+chaos: build packages $(STAMPS)/guest-packages ## two minutes of kill -9, upgrades, a full disk, no control plane and more under traffic: nobody may notice (MINUTES=60; SEED=N repeats a run)
+	@$(MAKE) -s -C bpf all CLANG=clang-19 BUILD=$(CURDIR)/build/chaos-objects
+	@$(SUDO) npx --no-install tsx test/chaos/main.ts build/chaos-objects
 
 bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
 	@$(SUDO) npx --no-install tsx test/bench/main.ts sync

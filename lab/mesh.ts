@@ -100,12 +100,12 @@ export class LabMesh {
     await this.#xds?.stop();
   }
 
-  /** The command line of weftd. */
-  daemonCommand(): string[] {
+  /** The command line of weftd, or of another build of it. */
+  daemonCommand(weftd: readonly string[] = program("weftd")): string[] {
     const { xds, admin, metrics, ready } = this.ports;
     const { accessLog = true, flags = [] } = this.options;
     return [
-      ...program("weftd"),
+      ...weftd,
       ...["--xds-address", `127.0.0.1:${xds}`, "--node-name", "node"],
       ...["--cgroup", this.lab.cgroups.mesh, "--bpffs", this.lab.bpffs],
       ...["--admin-address", `127.0.0.1:${admin}`, "--metrics-address", `127.0.0.1:${metrics}`],
@@ -119,8 +119,8 @@ export class LabMesh {
   }
 
   /** Starts weftd and returns at once. */
-  launchDaemon(): RunningProcess {
-    const argv = [...(this.options.through ?? []), ...this.daemonCommand()];
+  launchDaemon(weftd?: readonly string[]): RunningProcess {
+    const argv = [...(this.options.through ?? []), ...this.daemonCommand(weftd)];
     this.#daemon = this.lab.spawnDaemon(argv, { logFile: this.logFile("weftd") });
     return this.#daemon;
   }

@@ -103,6 +103,24 @@ function askFor(to: SocketAddress & { readonly ms: number; readonly timeoutMs?: 
   return tally(1, () => (performance.now() < end ? ask(to) : undefined));
 }
 
+/** `count` clients, each with one connection every `everyMs` milliseconds, for `ms`. */
+function clients(
+  to: SocketAddress & {
+    readonly count: number;
+    readonly everyMs: number;
+    readonly ms: number;
+    readonly timeoutMs?: number;
+  },
+): Promise<Tally> {
+  const end = performance.now() + to.ms;
+  let due = performance.now();
+  return tally(to.count, () => {
+    due += to.everyMs / to.count;
+    const wait = Math.max(0, due - performance.now());
+    return performance.now() + wait < end ? sleep(wait).then(() => ask(to)) : undefined;
+  });
+}
+
 async function tally(concurrency: number, next: () => Promise<Answer> | undefined): Promise<Tally> {
   const replies: Record<string, number> = {};
   const errors: Record<string, number> = {};
@@ -234,4 +252,6 @@ function exchange(
 }
 
 /** By name, as they are called from outside. */
-export const operations = { serveTcp, serveUdp, ask, askMany, askFor, hold, say, drop, askUdp } as const;
+export const operations = {
+  ...{ serveTcp, serveUdp, ask, askMany, askFor, clients, hold, say, drop, askUdp },
+} as const;

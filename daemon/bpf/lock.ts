@@ -33,10 +33,10 @@ export async function takeLockOver(
   for (;;) {
     const attempt = tryLock(native, bpffs);
     if (!attempt.ok) return attempt;
-    const { lock } = attempt.value;
-    const holder = lock === undefined ? attempt.value.holder : undefined;
-    if (holder === undefined || performance.now() > end) return lockOf(attempt.value);
-    if (holder !== asked) {
+    if (attempt.value.lock !== undefined || performance.now() > end) return lockOf(attempt.value);
+    // Not known of one that has just ended, nor of one in another pid namespace, which cannot be asked.
+    const { holder } = attempt.value;
+    if (holder !== undefined && holder !== asked) {
       onAsked(holder);
       askToEnd(holder);
       asked = holder;
