@@ -3,14 +3,12 @@
 
 const { workerData, parentPort } = require("node:worker_threads");
 
-const { addon, directory, stop, fill, phases } = workerData;
+/** `rounds`: times that a phase is repeated, between grace periods. */
+const { addon, directory, stop, fill, phases, rounds = 50 } = workerData;
 const native = require(addon);
 const stopped = new Int32Array(stop);
 const maps = new Map();
 for (const { map } of fill) if (!maps.has(map)) maps.set(map, native.openPinnedMap(`${directory}/${map}`));
-
-/** Times that a phase is repeated, between grace periods. */
-const ROUNDS = 50;
 
 let writes = 0;
 let rewrites = 0;
@@ -42,7 +40,7 @@ async function write() {
   parentPort.postMessage("ready");
   while (Atomics.load(stopped, 0) === 0) {
     for (const [index, { changes, back }] of phases.entries()) {
-      for (let round = 0; round < ROUNDS; round++) {
+      for (let round = 0; round < rounds; round++) {
         carryOut(changes);
         carryOut(back);
       }
