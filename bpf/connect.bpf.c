@@ -4,11 +4,12 @@
  * When something is missing: no enrolled pod, an unknown destination or another protocol pass
  * untouched; TCP to a known service or workload that cannot be reached by our means is refused with
  * ECONNREFUSED, UDP is left alone; no room to remember a connection costs its metrics, not its
- * route.
+ * route. A socket that cannot tell a waypoint where it was going is refused.
  */
 #include "lib/datagram.h"
 #include "lib/ends.h"
 #include "lib/hook.h"
+#include "lib/waypoint.h"
 #include <bpf/bpf_core_read.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -99,7 +100,7 @@ static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6,
 
 	read_address(ctx, v6, &destination);
 	target = find_frontend(&destination, pod->namespace, &find);
-	if (!target || !route_frontend(target, IPPROTO_UDP, &route)) {
+	if (!target || !route_frontend(target, false, &route)) {
 		if (own)
 			__builtin_memset(own->flow, 0, sizeof(own->flow));
 		if (!target)
@@ -146,6 +147,26 @@ static __always_inline bool speaks_v4(struct bpf_sock_addr *ctx)
 	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
 }
 
+/* The socket owes a waypoint a header, or is refused. */
+static __always_inline void guide(struct bpf_sock_addr *ctx, const struct destination *destination,
+				  struct route *route)
+{
+	__u32 reason = choose_waypoint(ctx, destination);
+
+	if (!reason)
+		return;
+	route->action = ROUTE_REFUSE;
+	route->reason = reason;
+}
+
+/* What the kernel says where fast open is not to be had: the application connects and then sends,
+ * so nothing has failed. */
+static __always_inline int connect_first(void)
+{
+	bpf_set_retval(-EOPNOTSUPP);
+	return HOOK_REJECT;
+}
+
 static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6,
 					  const struct pod_numbers *pod)
 {
@@ -153,13 +174,19 @@ static __always_inline int connect_stream(struct bpf_sock_addr *ctx, bool v6,
 	struct route route;
 
 	read_address(ctx, v6, &destination);
-	find_route(&destination, pod->namespace, IPPROTO_TCP, &route);
+	find_route(&destination, pod, IPPROTO_TCP, &route);
 	if (v6 && route.action == ROUTE_REWRITE && crosses(&destination, route.backend->address) &&
 	    !speaks_v4(ctx)) {
 		route.action = ROUTE_REFUSE;
 		route.reason = REASON_NO_ADDRESS;
 	}
+	if (route.action == ROUTE_REWRITE && route.waypoint)
+		guide(ctx, &destination, &route);
+	else
+		forget_waypoint(ctx);
 	count_reason(route.reason);
+	if (route.action == ROUTE_REFUSE && route.reason == REASON_WAYPOINT_FAST)
+		return connect_first();
 	if (route.action == ROUTE_REFUSE)
 		return refuse(pod, &destination, &route);
 	end_former(ctx);

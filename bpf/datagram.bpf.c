@@ -101,8 +101,8 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	read_address(ctx, v6, &destination);
 	target = find_frontend(&destination, pod.namespace, &find);
 	if (!target) {
-		route_address(&find, IPPROTO_UDP, &route);
-	} else if (route_frontend(target, IPPROTO_UDP, &route)) {
+		route_address(&find, false, &route);
+	} else if (route_frontend(target, false, &route)) {
 		flow = flow_to(ctx, &destination, target, &route);
 		if (v6 && (flow || route.action == ROUTE_REWRITE) &&
 		    crosses(&destination, flow ? flow->backend : route.backend->address)) {

@@ -37,7 +37,6 @@ int weft_explain_route(struct xdp_md *ctx)
 {
 	struct route_question *question = (void *)(long)ctx->data;
 	struct destination destination = {};
-	const struct target *target;
 	struct pod_numbers pod;
 	struct route route;
 	struct find find = {};
@@ -52,7 +51,7 @@ int weft_explain_route(struct xdp_md *ctx)
 	copy_address(destination.address, question->address);
 	destination.port = question->port;
 	find_destination(&destination, pod.namespace, &find);
-	find_route(&destination, pod.namespace, question->protocol, &route);
+	find_route(&destination, &pod, question->protocol, &route);
 	question->action = route.action;
 	question->reason = route.reason;
 	question->namespace = pod.namespace;
@@ -62,8 +61,8 @@ int weft_explain_route(struct xdp_md *ctx)
 	question->workload = route.workload;
 	question->first_slot = route.first_slot;
 	question->run = route.run;
-	target = bpf_map_lookup_elem(&targets, &find.target);
-	question->slots = target ? target->slots : 0;
+	question->slots = route.slots;
+	question->guided = route.waypoint;
 	if (route.action == ROUTE_REWRITE && route.backend) {
 		copy_address(question->backend, route.backend->address);
 		question->backend_port = route.backend->port;

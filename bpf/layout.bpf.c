@@ -11,6 +11,8 @@
 LAYOUT_ENUM(target_flag);
 LAYOUT_ENUM(address_flag);
 LAYOUT_ENUM(route_action);
+LAYOUT_ENUM(pod_flag);
+LAYOUT_ENUM(waypoint_protocol);
 LAYOUT_ENUM(table_flag);
 LAYOUT_ENUM(table_number);
 LAYOUT_ENUM(workload_id);
@@ -29,12 +31,14 @@ LAYOUT_STRUCT(connection_event);
 LAYOUT_STRUCT(endpoint_event);
 LAYOUT_STRUCT(inbound_connection);
 LAYOUT_STRUCT(route_question);
+LAYOUT_STRUCT(kick);
 LAYOUT_STRUCT(swept_socket);
 
 /* Macros are not in BTF at all: each member is generated as a constant of the name after LAYOUT_.
  */
 enum layout_constant {
 	LAYOUT_FRONTEND_SHIFT = FRONTEND_SHIFT,
+	LAYOUT_KICK_MAGIC = KICK_MAGIC,
 	LAYOUT_CHUNK_WORDS = CHUNK_WORDS,
 	LAYOUT_CHUNK_TERMS = CHUNK_TERMS,
 	LAYOUT_TABLE_CHUNKS = TABLE_CHUNKS,

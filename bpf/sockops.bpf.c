@@ -4,10 +4,12 @@
  *
  * Enrolled pods' connections bear a mark on their socket; every other socket leaves after a lookup.
  * Callbacks that nobody asked for leave on the first comparison. When something is missing the
- * connection is not counted, and that is counted; nothing here can hold a connection up.
+ * connection is not counted, and that is counted. Nothing here can hold a connection up but one to
+ * a waypoint that could not be told where it was going: it is cut off.
  */
 #include "lib/ends.h"
 #include "lib/outliers.h"
+#include "lib/waypoint.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -59,9 +61,11 @@ static __always_inline void count_opened(const struct traffic_key *parties)
 static __always_inline int on_connect(struct bpf_sock_ops *ctx)
 {
 	struct pod_numbers pod;
+	bool enrolled = read_pod(bpf_get_netns_cookie(ctx), &pod);
 	__u32 probe;
 
-	if (!read_pod(bpf_get_netns_cookie(ctx), &pod))
+	owe_header(ctx, enrolled);
+	if (!enrolled)
 		set_marks(ctx, 0);
 	else if (find_place(bpf_get_socket_cookie(ctx), &probe))
 		set_marks(ctx, MARK_OUTBOUND | MARK_REMEMBERED | MARK_FOLLOWED);
@@ -77,6 +81,7 @@ static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 	struct traffic_key parties;
 	const struct tcp_sock *tcp;
 	struct connection *place;
+	int waits = await_first_byte(ctx) ? BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG : 0;
 	__u32 probe;
 	__u64 socket;
 
@@ -85,7 +90,7 @@ static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 	tcp = socket_of(ctx);
 	if (!tcp)
 		return DONE;
-	bpf_sock_ops_cb_flags_set(ctx, established(tcp, mark));
+	bpf_sock_ops_cb_flags_set(ctx, established(tcp, mark) | waits);
 	if (mark & MARK_REMEMBERED) {
 		socket = bpf_get_socket_cookie(ctx);
 		place = find_place(socket, &probe);
@@ -180,6 +185,9 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		if (ctx->args[1] != BPF_TCP_CLOSE)
 			return DONE;
 		return on_closed(ctx, ctx->args[0]);
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+		follow_segment(ctx);
+		return DONE;
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		return on_connect(ctx);
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:

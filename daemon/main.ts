@@ -19,11 +19,13 @@ import type { EarlyOptions } from "./bpf/early-hooks.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock, takeLockOver } from "./bpf/lock.js";
+import { WaypointProtocol } from "./bpf/maps.gen.js";
 import { checkProgramTypes, closingMeans } from "./bpf/program-types.js";
-import { type Compiler, createCompiler } from "./compile/compiler.js";
+import { type Compiler, type CompilerOptions, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
 import { createEnforcement, type Enforcement } from "./enforce/enforcement.js";
 import type { OutlierLimits } from "./enforce/outlier-detector.js";
+import { WaypointKicks } from "./enforce/waypoint-kicks.js";
 import { lookUp } from "./names/lookup.js";
 import { DaemonView } from "./operator/daemon-view.js";
 import { counterSource, stateSource } from "./operator/metric-sources.js";
@@ -79,12 +81,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   if (!ground.ok) return ground;
   const { native, dataplane, environment } = ground.value;
   const version = describeVersion(config.nodeName, native);
-  const compiler = createCompiler({
-    node: config.nodeName,
-    cluster: config.clusterId,
-    rootNamespace: config.rootNamespace,
-    identity: config.identity,
-  });
+  const compiler = createCompiler(compilerOptions(config));
   const written = openAccessLog(config, compiler, dataplane, open);
   if (!written.ok) return written;
   const { accessLog, writer, seen, feed } = written.value;
@@ -134,6 +131,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   xds.start();
   open.add(startHousekeeping(enforcement));
   open.add(watchStart(config, { dataplane, xds, feed }, logs));
+  open.add(kickWaypoints(compiler, dataplane, logs));
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   open.add(tellServiceManager(native, process.env, () => view.components(), log));
   return ok(daemonOf(open, log, writer, failure));
@@ -189,8 +187,36 @@ async function openKernel(config: Config, log: Logger, open: OpenParts): Promise
     ...node.value,
     countAllowed: Number(config.policyMetrics),
     xdpReset: config.xdpDeny === "reset" ? 1 : 0,
+    waypointProtocol: PROTOCOLS[config.waypointProtocol],
   });
   return ok({ native, dataplane: dataplane.value, environment: environment.value });
+}
+
+const PROTOCOLS = { "proxy-v2": WaypointProtocol.PROXY_V2, kmesh: WaypointProtocol.KMESH } as const;
+
+/** Where Kmesh's waypoints listen for its TLV, whatever port the control plane names. */
+const KMESH_PORT = 15_019;
+
+function compilerOptions(config: Config): CompilerOptions {
+  return {
+    node: config.nodeName,
+    cluster: config.clusterId,
+    rootNamespace: config.rootNamespace,
+    identity: config.identity,
+    waypointPort: config.waypointPort ?? (config.waypointProtocol === "kmesh" ? KMESH_PORT : undefined),
+  };
+}
+
+/** Gives silent connections to waypoints their headers; gives what ends that. */
+function kickWaypoints(compiler: Compiler, dataplane: Dataplane, logs: Logs): () => void {
+  const sockets = dataplane.waypointSockets;
+  const isUsed = () => dataplane.installed && compiler.waypoints.isUsed;
+  const kicks = new WaypointKicks({ sockets, isUsed, log: logs.logger("bpf") });
+  kicks.start();
+  return () => {
+    kicks.stop();
+    sockets.close();
+  };
 }
 
 /** The hook that is to judge before the guard. */

@@ -4,6 +4,7 @@
 import { createSocket, type Socket as Datagrams } from "node:dgram";
 import { createServer, connect as openSocket, type Socket } from "node:net";
 import { sleep, slowness } from "./wait.js";
+import { heardBare, serveWaypoint } from "./waypoint.js";
 
 export interface SocketAddress {
   readonly host: string;
@@ -173,6 +174,25 @@ function say({
   });
 }
 
+/** A connection on which nothing is said: what the server says, or why there is nothing, and after how long. */
+function hear(
+  to: SocketAddress & { readonly timeoutMs?: number },
+): Promise<{ readonly text: string; readonly ms: number }> {
+  const started = performance.now();
+  return new Promise((resolve) => {
+    const socket = openSocket({ host: to.host, port: to.port }).setEncoding("utf8");
+    const finish = (text: string) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve({ text, ms: performance.now() - started });
+    };
+    const timer = setTimeout(() => finish("TIMEOUT"), (to.timeoutMs ?? 5_000) * slowness);
+    socket.once("data", (text: string) => finish(text.trim()));
+    socket.once("error", (error: NodeJS.ErrnoException) => finish(error.code ?? error.message));
+    socket.once("end", () => finish("EOF"));
+  });
+}
+
 /** Closes a held connection in order. */
 async function drop({ id }: { readonly id: number }): Promise<void> {
   const socket = held.get(id);
@@ -253,5 +273,6 @@ function exchange(
 
 /** By name, as they are called from outside. */
 export const operations = {
-  ...{ serveTcp, serveUdp, ask, askMany, askFor, clients, hold, say, drop, askUdp },
+  ...{ serveTcp, serveUdp, serveWaypoint, heardBare },
+  ...{ ask, askMany, askFor, clients, hold, say, drop, hear, askUdp },
 } as const;

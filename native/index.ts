@@ -84,6 +84,8 @@ export const RAW_TRACEPOINT_LINK = 1;
 /** Values of enum bpf_attach_type that weft links to. */
 export const AttachType = {
   cgroupSockOps: 3,
+  skSkbStreamVerdict: 5,
+  skMsgVerdict: 7,
   cgroupInet4Connect: 10,
   cgroupInet6Connect: 11,
   cgroupUdp4Sendmsg: 14,
@@ -214,6 +216,14 @@ export interface RingBuffer {
   close(): void;
 }
 
+/** A socket pair whose far end is in a SOCKMAP: what is sent goes, message by message, to the program on that map. */
+export interface MapSocket {
+  /** False when there is no room for it now. BpfError EBADF after close(). */
+  send(bytes: Uint8Array): boolean;
+  /** Takes the far end out of the map. Idempotent. */
+  close(): void;
+}
+
 /** Held until close() or the end of the process, whatever ends it. */
 export interface DirectoryLock {
   /** Idempotent. */
@@ -264,6 +274,13 @@ export interface Native {
   ): BpfLink;
   /** tcx ingress (Linux 6.6; BpfError EINVAL before), beside whatever else hangs there; netnsPath as linkXdp() has it. */
   linkTcx(program: BpfProgram, interfaceName: string, options?: { netnsPath?: string }): BpfLink;
+  /**
+   * Hangs a program on a map of sockets, in place of what hangs there (BPF_PROG_ATTACH): sockets that are put there from
+   * now on have it, those that are there keep theirs. It stays as long as the map does.
+   */
+  attachToMap(program: BpfProgram, map: BpfMap, attachType: number): void;
+  /** BpfError EINVAL of a map of another type, or whose values are not of 8 bytes. */
+  openMapSocket(map: BpfMap, key: number): MapSocket;
   /** Attaches to the tracepoint that the program names (tp_btf), of the whole machine. */
   linkTracepoint(program: BpfProgram): BpfLink;
   /** A link that readIterator() reads, any number of times. */

@@ -24,7 +24,9 @@ struct route {
 	__u32 service;	  /* id, 0: the destination is no frontend */
 	__u32 workload;	  /* id of the backend or of the addressed workload, 0: unknown */
 	__u32 first_slot; /* of the run the backend comes from */
-	__u32 run;	  /* hash of that run's content */
+	__u32 slots;	  /* of that run */
+	__u32 run;	  /* hash of its content */
+	bool waypoint;	  /* the run is a waypoint's: the backend must be told the destination */
 	const struct backend *backend; /* set with ROUTE_REWRITE */
 };
 
@@ -39,6 +41,7 @@ struct find {
 	__u32 target;	/* index into `targets`, or enum no_target */
 	__u32 workload; /* id of the address' owner, 0: unknown */
 	__u32 flags;	/* of the address */
+	__u32 waypoint; /* number of the owner's, 0: none */
 	__u32 rank;	/* enum rank */
 };
 
@@ -162,6 +165,7 @@ static __always_inline void search_address(const struct search *search, struct f
 	find->target = see_target(known.frontend, known.flags, false, search);
 	find->workload = known.workload;
 	find->flags = known.flags;
+	find->waypoint = known.waypoint;
 	if (find->target != TARGET_NONE || known.workload)
 		find->rank = RANK_KNOWN;
 }
@@ -242,9 +246,42 @@ static __always_inline const struct target *find_frontend(const struct destinati
 	return target ?: bpf_map_lookup_elem(&targets, &none);
 }
 
-/* A destination that is no frontend: a workload's own address, or nothing we know. */
-static __always_inline void route_address(const struct find *find, __u32 protocol,
-					  struct route *route)
+/* Index of the target that says where the endpoints of a waypoint are, TARGET_TORN when it cannot
+ * be read. */
+__attribute__((noinline)) __u32 find_waypoint(__u32 number)
+{
+	const struct word *word = bpf_map_lookup_elem(&waypoints, &number);
+	__u32 target;
+
+	for (int i = 0; word && i < WORD_TRIES; i++) {
+		if (read_word(word, number, &target))
+			return target;
+	}
+	return TARGET_TORN;
+}
+
+/* Leads to a waypoint instead; what it says of its endpoints, NULL: refused. */
+static __always_inline const struct target *route_waypoint(__u32 number, struct route *route)
+{
+	__u32 index = find_waypoint(number);
+	const struct target *target = bpf_map_lookup_elem(&targets, &index);
+
+	route->waypoint = true;
+	if (target && target->slots) {
+		route->first_slot = target->first_slot;
+		route->slots = target->slots;
+		route->run = target->run;
+		return target;
+	}
+	route->action = ROUTE_REFUSE;
+	route->reason = REASON_NO_WAYPOINT;
+	return NULL;
+}
+
+/* A destination that is no frontend: a workload's own address, or nothing we know. What says where
+ * to go instead, NULL: nothing does. */
+static __always_inline const struct target *route_address(const struct find *find, bool guided,
+							  struct route *route)
 {
 	route->action = ROUTE_PASS;
 	route->reason = REASON_PASSTHROUGH;
@@ -252,10 +289,10 @@ static __always_inline void route_address(const struct find *find, __u32 protoco
 	if (find->flags & ADDRESS_REMOTE_NETWORK) {
 		route->action = ROUTE_REFUSE;
 		route->reason = REASON_REMOTE_NETWORK;
-	} else if (find->flags & ADDRESS_WAYPOINT && protocol == IPPROTO_TCP) {
-		route->action = ROUTE_REFUSE;
-		route->reason = REASON_WAYPOINT_UNSUPPORTED;
+	} else if (guided && find->waypoint) {
+		return route_waypoint(find->waypoint, route);
 	}
+	return NULL;
 }
 
 /* Picks by weight with one random number: its high bits choose the column, the rest decides
@@ -272,48 +309,57 @@ static __always_inline void pick_backend(const struct target *target, struct rou
 		return;
 	}
 	route->action = ROUTE_REWRITE;
-	route->reason = REASON_ROUTED;
+	route->reason = route->waypoint ? REASON_TO_WAYPOINT : REASON_ROUTED;
 	route->backend = (__u32)scaled < slot->threshold ? &slot->primary : &slot->alias;
 	route->workload = route->backend->workload;
 }
 
-/* What the frontend says apart from the pick. True when a backend is still to be picked. */
-static __always_inline bool route_frontend(const struct target *target, __u32 protocol,
-					   struct route *route)
+/* What the frontend says apart from the pick; from what a backend is to be picked, NULL: from
+ * nothing. `guided`: what goes through waypoints. */
+static __always_inline const struct target *route_frontend(const struct target *target, bool guided,
+							   struct route *route)
 {
 	route->service = target->service;
-	route->first_slot = target->first_slot;
-	route->run = target->run;
 	/* Before PASSTHROUGH: leaving the destination alone would go around the waypoint. */
-	if (target->flags & TARGET_WAYPOINT && protocol == IPPROTO_TCP) {
-		route->action = ROUTE_REFUSE;
-		route->reason = REASON_WAYPOINT_UNSUPPORTED;
-		return false;
-	}
+	if (guided && target->waypoint)
+		return route_waypoint(target->waypoint, route);
+	route->first_slot = target->first_slot;
+	route->slots = target->slots;
+	route->run = target->run;
 	if (target->flags & TARGET_PASSTHROUGH) {
 		route->action = ROUTE_PASS;
 		route->reason = REASON_MODE_PASSTHROUGH;
-		return false;
+		return NULL;
 	}
 	if (!target->slots) {
 		route->action = ROUTE_REFUSE;
 		route->reason = target->reason ?: REASON_SLOT_MISSING;
-		return false;
+		return NULL;
 	}
-	return true;
+	return target;
 }
 
-/* The whole decision for a new connection of a client in a namespace. Waypoints carry TCP only. */
-static __always_inline void find_route(const struct destination *destination, __u32 namespace,
-				       __u32 protocol, struct route *route)
+/* Waypoints carry TCP only, and not what they open themselves. */
+static __always_inline bool is_guided(const struct pod_numbers *client, __u32 protocol)
 {
+	return protocol == IPPROTO_TCP && !(client->flags & POD_WAYPOINT);
+}
+
+/* The whole decision for a new connection of a client. */
+static __always_inline void find_route(const struct destination *destination,
+				       const struct pod_numbers *client, __u32 protocol,
+				       struct route *route)
+{
+	bool guided = is_guided(client, protocol);
 	struct find find;
-	const struct target *target = find_frontend(destination, namespace, &find);
+	const struct target *target = find_frontend(destination, client->namespace, &find);
 
 	__builtin_memset(route, 0, sizeof(*route));
 	if (!target)
-		route_address(&find, protocol, route);
-	else if (route_frontend(target, protocol, route))
+		target = route_address(&find, guided, route);
+	else
+		target = route_frontend(target, guided, route);
+	if (target)
 		pick_backend(target, route);
 }
 

@@ -63,6 +63,7 @@ struct pod_numbers {
 	__u32 workload;
 	__u32 service;
 	__u32 namespace;
+	__u32 flags; /* enum pod_flag */
 };
 
 /* The numbers of an enrolled namespace. False, and all of them 0, when there is none. */
@@ -81,6 +82,7 @@ static __always_inline bool read_pod(__u64 cookie, struct pod_numbers *numbers)
 		own &= read_word(&pod->workload, tag, &numbers->workload);
 		own &= read_word(&pod->service, tag, &numbers->service);
 		own &= read_word(&pod->namespace, tag, &numbers->namespace);
+		own &= read_word(&pod->flags, tag, &numbers->flags);
 		if (own)
 			return true;
 	}
@@ -94,6 +96,7 @@ struct address_numbers {
 	__u32 identity;
 	__u32 frontend; /* index */
 	__u32 flags;	/* enum address_flag */
+	__u32 waypoint; /* number, 0: none */
 };
 
 enum asked {
@@ -122,6 +125,7 @@ static __always_inline enum asked ask_address(const __be32 *address,
 	own = read_word(&known->workload, tag, &numbers->workload);
 	own &= read_word(&known->identity, tag, &numbers->identity);
 	own &= read_word(&known->frontend, tag, &frontend);
+	own &= read_word(&known->waypoint, tag, &numbers->waypoint);
 	numbers->frontend = frontend >> FRONTEND_SHIFT;
 	numbers->flags = frontend & ((1 << FRONTEND_SHIFT) - 1);
 	return own ? ASKED_KNOWN : ASKED_TORN;

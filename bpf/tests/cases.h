@@ -16,6 +16,7 @@ struct route_case {
 	__be16 port;
 	__u16 protocol;	 /* IPPROTO_TCP or IPPROTO_UDP */
 	__u32 namespace; /* the client's */
+	__u32 pod_flags; /* enum pod_flag, of the client */
 
 	__u32 action; /* enum route_action */
 	__u32 reason;
@@ -25,7 +26,7 @@ struct route_case {
 	__u32 run;
 	__be32 backend_address[4]; /* zero unless rewritten */
 	__be16 backend_port;
-	__u16 pad2;
+	__u16 waypoint;		 /* 1: the run is a waypoint's */
 	__u32 picks[CASE_PICKS]; /* workload -> how often, over all runs */
 };
 

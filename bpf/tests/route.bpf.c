@@ -12,6 +12,7 @@ int test_route(struct xdp_md *ctx)
 {
 	struct route_case *packet = CASE_OF(ctx, route_case);
 	struct destination destination = {};
+	struct pod_numbers client = {};
 	struct route route;
 	__u32 *tally;
 
@@ -19,7 +20,9 @@ int test_route(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	copy_address(destination.address, packet->address);
 	destination.port = packet->port;
-	find_route(&destination, packet->namespace, packet->protocol, &route);
+	client.namespace = packet->namespace;
+	client.flags = packet->pod_flags;
+	find_route(&destination, &client, packet->protocol, &route);
 
 	packet->action = route.action;
 	packet->reason = route.reason;
@@ -27,6 +30,7 @@ int test_route(struct xdp_md *ctx)
 	packet->workload = route.workload;
 	packet->first_slot = route.first_slot;
 	packet->run = route.run;
+	packet->waypoint = route.waypoint;
 	if (route.action == ROUTE_REWRITE && route.backend) {
 		copy_address(packet->backend_address, route.backend->address);
 		packet->backend_port = route.backend->port;

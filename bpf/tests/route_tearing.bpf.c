@@ -28,13 +28,14 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 __attribute__((noinline)) int strays(struct route_tear_case *packet, __u32 address, __u32 allowed)
 {
 	struct destination destination = {.port = bpf_htons(HTTP_PORT)};
+	struct pod_numbers client = {};
 	struct route route;
 	__u32 backend, number;
 
 	if (!packet)
 		return 1;
 	set_v4(destination.address, bpf_htonl(address));
-	find_route(&destination, 0, IPPROTO_TCP, &route);
+	find_route(&destination, &client, IPPROTO_TCP, &route);
 	if (route.action == ROUTE_PASS && allowed & PASSES)
 		return 0;
 	if (route.action == ROUTE_REWRITE && route.backend) {

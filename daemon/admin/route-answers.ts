@@ -52,6 +52,7 @@ const route = z.object({
     .nullable()
     .describe("how the service chooses among its endpoints"),
   waypoint: z.string().nullable().describe("of the service, or else of the addressed workload"),
+  guided: z.boolean().describe("the endpoints, or none, are the waypoint's"),
   crosses: z.boolean().describe("from IPv6 to endpoints of IPv4"),
   endpoints: z.array(routeEndpoint).describe("what the kernel picks from, the largest share first"),
   unused: z.array(unusedEndpoint).describe("endpoints of the service that get nothing"),

@@ -81,8 +81,8 @@ describe("reading", () => {
               value: {
                 service: 9,
                 serviceName: "default/web",
-                flags: 4,
-                flagNames: ["waypoint"],
+                flags: 1,
+                flagNames: ["passthrough"],
                 reasonName: "no_port",
               },
             },

@@ -208,7 +208,12 @@ const NOTHING = { number: 0, tag: 0 };
 export const frontend = entry(
   "addresses",
   { address: toKeyBytes("10.96.0.1") },
-  { workload: NOTHING, identity: NOTHING, frontend: { number: 4 << FRONTEND_SHIFT, tag: 0 } },
+  {
+    workload: NOTHING,
+    identity: NOTHING,
+    frontend: { number: 4 << FRONTEND_SHIFT, tag: 0 },
+    waypoint: NOTHING,
+  },
 );
 
 export const target = entry("targets", 4, {
@@ -216,10 +221,11 @@ export const target = entry("targets", 4, {
   firstSlot: 2,
   slots: 1,
   run: 0,
-  flags: TargetFlag.WAYPOINT,
+  flags: TargetFlag.PASSTHROUGH,
   reason: Reason.NO_PORT,
   port: 0,
   ports: 1,
+  waypoint: 0,
 });
 
 /** What lies in the fake kernel; specs change it. */
@@ -245,6 +251,13 @@ export function testView(): TestView {
     format: "json",
     output: { write: () => undefined, written: 0, dropped: 0, close: async () => undefined },
   });
+  const podEntry = {
+    guard: word(2),
+    workload: word(1),
+    service: word(9),
+    namespace: word(5),
+    flags: word(0),
+  };
   const backend = { workload: 1, address: toKeyBytes("10.0.0.1"), port: 8080 };
   const kernel = new Map<MapName, readonly ExpectedEntry[]>([
     ["addresses", [frontend]],
@@ -267,10 +280,7 @@ export function testView(): TestView {
     ],
     ["authz_identity", [entry("authz_identity", { table: 2, identity: 3 }, TERMS)]],
     ["authz_chunks", [entry("authz_chunks", 3, { words: [1n, 2n, 0n, 0n] })]],
-    [
-      "pods",
-      [entry("pods", 2n ** 60n, { guard: word(2), workload: word(1), service: word(9), namespace: word(5) })],
-    ],
+    ["pods", [entry("pods", 2n ** 60n, podEntry)]],
     [
       "pod_info",
       [entry("pod_info", 4097n, { name: padded("default/web", 320), netns: padded("/run/netns/web", 256) })],

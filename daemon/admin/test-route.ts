@@ -26,6 +26,7 @@ export const route: RouteExplanation = {
         ipFamilies: "AUTOMATIC",
       },
       waypoint: null,
+      guided: false,
       crosses: false,
       endpoints: [
         { address: "10.0.0.2:8080", workload: "Kubernetes//Pod/shop/web-b", share: 0.75, through: [] },

@@ -43,6 +43,7 @@ const pod = (cookie: bigint, table: number): PutOperation => {
     workload: word(1),
     service: word(0),
     namespace: word(0),
+    flags: word(0),
   });
   return { kind: "put", map: "pods", key: maps.pods.key.encode(cookie), value };
 };

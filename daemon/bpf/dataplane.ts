@@ -29,7 +29,7 @@ import {
   restoreEnrollment,
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
-import { type Generation, loadGeneration, tracedBy } from "./generation.js";
+import { type Generation, loadGeneration, settingsAfter, settingsBefore, tracedBy } from "./generation.js";
 import {
   COUNTERS,
   type CounterName,
@@ -51,6 +51,7 @@ import { listConnections, type OpenConnections, Scratch } from "./scratch.js";
 import { NOTHING_SWEPT, type Swept, sweepSockets } from "./socket-sweep.js";
 import { openState, type StateMaps } from "./state.js";
 import { swapIn } from "./swap.js";
+import { WaypointSockets } from "./waypoint-sockets.js";
 
 const FIRST = maps.settings.key.encode(0);
 
@@ -69,6 +70,8 @@ export class Dataplane {
   /** Entries of the long-lived maps that fill by use, as last counted. */
   #fills: Partial<Record<MapName, number>> = {};
   readonly early: EarlyHooks;
+  /** Connections that owe a waypoint a header. */
+  readonly waypointSockets: WaypointSockets;
   /** To look after each enrolment, and now and then. */
   readonly survey: NamespaceSurvey;
 
@@ -91,6 +94,7 @@ export class Dataplane {
       pins.parts(name).map((path) => ({ name, map: native.openPinnedMap(path) })),
     );
     this.early = new EarlyHooks(native, pins, early);
+    this.waypointSockets = new WaypointSockets(native, () => this.#state);
     this.survey = new NamespaceSurvey({
       ...{ native, pins, early: this.early },
       pods: () => this.enrollments(),
@@ -195,6 +199,7 @@ export class Dataplane {
   }
 
   #swapIn(generation: Generation, former: number | undefined): Result<void> {
+    this.changeSettings(settingsBefore(generation));
     const enrolled = this.enrollments().map(({ cookie }) => cookie);
     const swapped = swapIn(
       {
@@ -208,13 +213,7 @@ export class Dataplane {
       },
       generation,
     );
-    // Connections that were opened before bear on their sockets what will tell of their end.
-    const traced = new Set(tracedBy(generation).map(({ object }) => object));
-    if (swapped.ok)
-      this.changeSettings({
-        endsTraced: Number(traced.has("ends")),
-        dropsTraced: Number(traced.has("drops")),
-      });
+    if (swapped.ok) this.changeSettings(settingsAfter(generation));
     return swapped;
   }
 

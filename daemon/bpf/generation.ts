@@ -16,8 +16,15 @@ import {
   type WeftError,
 } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "./capacity.js";
-import { OBJECTS, type ObjectName, SPARABLE_OBJECTS, TRACE_HOOKS, type TraceHook } from "./hooks.js";
-import type { MapName } from "./maps.gen.js";
+import {
+  MAP_HOOKS,
+  OBJECTS,
+  type ObjectName,
+  SPARABLE_OBJECTS,
+  TRACE_HOOKS,
+  type TraceHook,
+} from "./hooks.js";
+import { type MapName, type Settings, WaypointProtocol } from "./maps.gen.js";
 import { requireFit, requireMaps } from "./object-fit.js";
 import type { Pins } from "./pins.js";
 import { objectRefused } from "./program-types.js";
@@ -37,6 +44,18 @@ export interface Generation {
 /** The tracepoints that programs of it are for. */
 export function tracedBy({ programs }: Pick<Generation, "programs">): TraceHook[] {
   return TRACE_HOOKS.filter(({ program }) => programs.has(program));
+}
+
+/** What hooks are told before it governs: without the programs for it nobody may be led to a waypoint. */
+export function settingsBefore({ programs }: Pick<Generation, "programs">): Partial<Settings> {
+  const speaks = MAP_HOOKS.every(({ program }) => programs.has(program));
+  return speaks ? {} : { waypointProtocol: WaypointProtocol.NONE };
+}
+
+/** And once it does. Connections that were opened before bear on their sockets what will tell of their end. */
+export function settingsAfter(generation: Pick<Generation, "programs">): Partial<Settings> {
+  const traced = new Set(tracedBy(generation).map(({ object }) => object));
+  return { endsTraced: Number(traced.has("ends")), dropsTraced: Number(traced.has("drops")) };
 }
 
 /**

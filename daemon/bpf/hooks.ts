@@ -14,6 +14,7 @@ export const OBJECTS = [
   "drops",
   "forward",
   "xdp",
+  "waypoint",
 ] as const;
 
 export type ObjectName = (typeof OBJECTS)[number];
@@ -25,6 +26,7 @@ export const SPARABLE_OBJECTS = [
   "drops",
   "forward",
   "xdp",
+  "waypoint",
 ] as const satisfies readonly ObjectName[];
 
 export interface CgroupHook {
@@ -46,6 +48,19 @@ export const CGROUP_HOOKS: readonly CgroupHook[] = [
   { hook: "recvmsg6", program: "weft_recvmsg6", attachType: AttachType.cgroupUdp6Recvmsg },
   { hook: "getpeername4", program: "weft_peername4", attachType: AttachType.cgroupInet4Getpeername },
   { hook: "getpeername6", program: "weft_peername6", attachType: AttachType.cgroupInet6Getpeername },
+];
+
+export interface MapHook {
+  readonly map: "pending" | "kicks";
+  readonly program: string;
+  /** enum bpf_attach_type */
+  readonly attachType: number;
+}
+
+/** Hooks on maps of sockets: a generation has both or none, and speaks to no waypoint without. */
+export const MAP_HOOKS: readonly MapHook[] = [
+  { map: "pending", program: "weft_push_header", attachType: AttachType.skMsgVerdict },
+  { map: "kicks", program: "weft_kick", attachType: AttachType.skSkbStreamVerdict },
 ];
 
 /** Judges inbound connections of one enrolled pod. */

@@ -30,7 +30,9 @@ function takeBytes(view: Buffer, start: number, end: number): Uint8Array {
   return new Uint8Array(view.subarray(start, end));
 }
 
-export const FRONTEND_SHIFT = 3;
+export const FRONTEND_SHIFT = 2;
+
+export const KICK_MAGIC = 1801677687;
 
 export const CHUNK_WORDS = 4;
 
@@ -49,27 +51,23 @@ export const CONNECTION_GROUP = 64;
 /** enum target_flag */
 export const TargetFlag = {
   PASSTHROUGH: 1,
-  WAYPOINT: 4,
 } as const;
 export type TargetFlag = (typeof TargetFlag)[keyof typeof TargetFlag];
 /** `TargetFlag` in lower case, for labels and logs. */
 export const targetFlagNames: Readonly<Record<number, string>> = {
   1: "passthrough",
-  4: "waypoint",
 };
 
 /** enum address_flag */
 export const AddressFlag = {
   SHARED: 1,
   REMOTE_NETWORK: 2,
-  WAYPOINT: 4,
 } as const;
 export type AddressFlag = (typeof AddressFlag)[keyof typeof AddressFlag];
 /** `AddressFlag` in lower case, for labels and logs. */
 export const addressFlagNames: Readonly<Record<number, string>> = {
   1: "shared",
   2: "remote_network",
-  4: "waypoint",
 };
 
 /** enum route_action */
@@ -84,6 +82,30 @@ export const routeActionNames: Readonly<Record<number, string>> = {
   0: "pass",
   1: "rewrite",
   2: "refuse",
+};
+
+/** enum pod_flag */
+export const PodFlag = {
+  WAYPOINT: 1,
+} as const;
+export type PodFlag = (typeof PodFlag)[keyof typeof PodFlag];
+/** `PodFlag` in lower case, for labels and logs. */
+export const podFlagNames: Readonly<Record<number, string>> = {
+  1: "waypoint",
+};
+
+/** enum waypoint_protocol */
+export const WaypointProtocol = {
+  NONE: 0,
+  PROXY_V2: 1,
+  KMESH: 2,
+} as const;
+export type WaypointProtocol = (typeof WaypointProtocol)[keyof typeof WaypointProtocol];
+/** `WaypointProtocol` in lower case, for labels and logs. */
+export const waypointProtocolNames: Readonly<Record<number, string>> = {
+  0: "none",
+  1: "proxy_v2",
+  2: "kmesh",
 };
 
 /** enum table_flag */
@@ -247,7 +269,7 @@ export const Reason = {
   NO_LOCAL_ENDPOINT: 8,
   NO_ADDRESS: 9,
   REMOTE_NETWORK: 10,
-  WAYPOINT_UNSUPPORTED: 11,
+  NO_WAYPOINT: 11,
   SLOT_MISSING: 12,
   DATAGRAM_REVERSED: 13,
   STORAGE_FULL: 14,
@@ -275,10 +297,18 @@ export const Reason = {
   XDP_DENIED: 36,
   EARLY_PASSED: 37,
   EARLY_UNREADABLE: 38,
+  TO_WAYPOINT: 39,
+  WAYPOINT_WAITS: 40,
+  WAYPOINT_SOCKET: 41,
+  WAYPOINT_FAST: 42,
+  WAYPOINT_CUT: 43,
+  WAYPOINT_FULL: 44,
+  WAYPOINT_ZEROCOPY: 45,
+  WAYPOINT_KICKED: 46,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** How many values `Reason` has. */
-export const REASON_COUNT = 39;
+export const REASON_COUNT = 47;
 /** `Reason` in lower case, for labels and logs. */
 export const reasonNames: Readonly<Record<number, string>> = {
   0: "not_enrolled",
@@ -292,7 +322,7 @@ export const reasonNames: Readonly<Record<number, string>> = {
   8: "no_local_endpoint",
   9: "no_address",
   10: "remote_network",
-  11: "waypoint_unsupported",
+  11: "no_waypoint",
   12: "slot_missing",
   13: "datagram_reversed",
   14: "storage_full",
@@ -320,6 +350,14 @@ export const reasonNames: Readonly<Record<number, string>> = {
   36: "xdp_denied",
   37: "early_passed",
   38: "early_unreadable",
+  39: "to_waypoint",
+  40: "waypoint_waits",
+  41: "waypoint_socket",
+  42: "waypoint_fast",
+  43: "waypoint_cut",
+  44: "waypoint_full",
+  45: "waypoint_zerocopy",
+  46: "waypoint_kicked",
 };
 
 function putU64Array(view: Buffer, offset: number, values: readonly bigint[], length: number, field: string): void {
@@ -639,6 +677,7 @@ export interface RouteQuestion {
   readonly slots: number;
   readonly run: number;
   readonly backendPort: number;
+  readonly guided: number;
   readonly backend: Uint8Array;
 }
 export const RouteQuestion: Codec<RouteQuestion> = {
@@ -665,8 +704,7 @@ export const RouteQuestion: Codec<RouteQuestion> = {
     view.writeUInt32LE(value.slots, offset + 60);
     view.writeUInt32LE(value.run, offset + 64);
     view.writeUInt16BE(value.backendPort, offset + 68);
-    view[offset + 70] = 0;
-    view[offset + 71] = 0;
+    view.writeUInt16LE(value.guided, offset + 70);
     putBytes(view, offset + 72, value.backend, 16, "route_question.backend");
   },
   decode(bytes, offset = 0) {
@@ -688,7 +726,37 @@ export const RouteQuestion: Codec<RouteQuestion> = {
       slots: view.readUInt32LE(offset + 60),
       run: view.readUInt32LE(offset + 64),
       backendPort: view.readUInt16BE(offset + 68),
+      guided: view.readUInt16LE(offset + 70),
       backend: takeBytes(view, offset + 72, offset + 88),
+    };
+  },
+};
+
+/** struct kick, 16 bytes */
+export interface Kick {
+  readonly magic: number;
+  readonly socket: bigint;
+}
+export const Kick: Codec<Kick> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    Kick.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.magic, offset);
+    view[offset + 4] = 0;
+    view[offset + 5] = 0;
+    view[offset + 6] = 0;
+    view[offset + 7] = 0;
+    view.writeBigUInt64LE(value.socket, offset + 8);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      magic: view.readUInt32LE(offset),
+      socket: view.readBigUInt64LE(offset + 8),
     };
   },
 };
@@ -748,17 +816,18 @@ export const Word: Codec<Word> = {
   },
 };
 
-/** struct pod, 32 bytes */
+/** struct pod, 40 bytes */
 export interface Pod {
   readonly guard: Word;
   readonly workload: Word;
   readonly service: Word;
   readonly namespace: Word;
+  readonly flags: Word;
 }
 export const Pod: Codec<Pod> = {
-  size: 32,
+  size: 40,
   encode(value) {
-    const view = Buffer.allocUnsafe(32);
+    const view = Buffer.allocUnsafe(40);
     Pod.encodeInto(value, view, 0);
     return view;
   },
@@ -767,14 +836,16 @@ export const Pod: Codec<Pod> = {
     Word.encodeInto(value.workload, view, offset + 8);
     Word.encodeInto(value.service, view, offset + 16);
     Word.encodeInto(value.namespace, view, offset + 24);
+    Word.encodeInto(value.flags, view, offset + 32);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 32);
+    const view = viewOf(bytes, offset, 40);
     return {
       guard: Word.decode(view, offset),
       workload: Word.decode(view, offset + 8),
       service: Word.decode(view, offset + 16),
       namespace: Word.decode(view, offset + 24),
+      flags: Word.decode(view, offset + 32),
     };
   },
 };
@@ -933,6 +1004,7 @@ export interface Settings {
   readonly xdpReset: number;
   readonly countAllowed: number;
   readonly outliers: number;
+  readonly waypointProtocol: number;
   readonly hostNetns: bigint;
   readonly podsCgroup: bigint;
 }
@@ -953,10 +1025,7 @@ export const Settings: Codec<Settings> = {
     view.writeUInt32LE(value.xdpReset, offset + 24);
     view.writeUInt32LE(value.countAllowed, offset + 28);
     view.writeUInt32LE(value.outliers, offset + 32);
-    view[offset + 36] = 0;
-    view[offset + 37] = 0;
-    view[offset + 38] = 0;
-    view[offset + 39] = 0;
+    view.writeUInt32LE(value.waypointProtocol, offset + 36);
     view.writeBigUInt64LE(value.hostNetns, offset + 40);
     view.writeBigUInt64LE(value.podsCgroup, offset + 48);
   },
@@ -972,13 +1041,14 @@ export const Settings: Codec<Settings> = {
       xdpReset: view.readUInt32LE(offset + 24),
       countAllowed: view.readUInt32LE(offset + 28),
       outliers: view.readUInt32LE(offset + 32),
+      waypointProtocol: view.readUInt32LE(offset + 36),
       hostNetns: view.readBigUInt64LE(offset + 40),
       podsCgroup: view.readBigUInt64LE(offset + 48),
     };
   },
 };
 
-/** struct target, 24 bytes */
+/** struct target, 28 bytes */
 export interface Target {
   readonly service: number;
   readonly firstSlot: number;
@@ -988,11 +1058,12 @@ export interface Target {
   readonly reason: number;
   readonly port: number;
   readonly ports: number;
+  readonly waypoint: number;
 }
 export const Target: Codec<Target> = {
-  size: 24,
+  size: 28,
   encode(value) {
-    const view = Buffer.allocUnsafe(24);
+    const view = Buffer.allocUnsafe(28);
     Target.encodeInto(value, view, 0);
     return view;
   },
@@ -1005,9 +1076,10 @@ export const Target: Codec<Target> = {
     view.writeUInt16LE(value.reason, offset + 18);
     view.writeUInt16BE(value.port, offset + 20);
     view.writeUInt16LE(value.ports, offset + 22);
+    view.writeUInt32LE(value.waypoint, offset + 24);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 24);
+    const view = viewOf(bytes, offset, 28);
     return {
       service: view.readUInt32LE(offset),
       firstSlot: view.readUInt32LE(offset + 4),
@@ -1017,6 +1089,7 @@ export const Target: Codec<Target> = {
       reason: view.readUInt16LE(offset + 18),
       port: view.readUInt16BE(offset + 20),
       ports: view.readUInt16LE(offset + 22),
+      waypoint: view.readUInt32LE(offset + 24),
     };
   },
 };
@@ -1198,16 +1271,17 @@ export const AddressKey: Codec<AddressKey> = {
   },
 };
 
-/** struct known_address, 24 bytes */
+/** struct known_address, 32 bytes */
 export interface KnownAddress {
   readonly workload: Word;
   readonly identity: Word;
   readonly frontend: Word;
+  readonly waypoint: Word;
 }
 export const KnownAddress: Codec<KnownAddress> = {
-  size: 24,
+  size: 32,
   encode(value) {
-    const view = Buffer.allocUnsafe(24);
+    const view = Buffer.allocUnsafe(32);
     KnownAddress.encodeInto(value, view, 0);
     return view;
   },
@@ -1215,13 +1289,15 @@ export const KnownAddress: Codec<KnownAddress> = {
     Word.encodeInto(value.workload, view, offset);
     Word.encodeInto(value.identity, view, offset + 8);
     Word.encodeInto(value.frontend, view, offset + 16);
+    Word.encodeInto(value.waypoint, view, offset + 24);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 24);
+    const view = viewOf(bytes, offset, 32);
     return {
       workload: Word.decode(view, offset),
       identity: Word.decode(view, offset + 8),
       frontend: Word.decode(view, offset + 16),
+      waypoint: Word.decode(view, offset + 24),
     };
   },
 };
@@ -1775,7 +1851,7 @@ export const maps = {
     value: Pod,
     maxEntries: 1024,
     flags: 0,
-    layout: "0fa7c7bf",
+    layout: "68de7e23",
   },
   guarded: {
     name: "guarded",
@@ -1883,7 +1959,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "8164fe2a",
+    layout: "29faff77",
   },
   targets: {
     name: "targets",
@@ -1892,7 +1968,7 @@ export const maps = {
     value: Target,
     maxEntries: 4096,
     flags: 0,
-    layout: "f8e86e2d",
+    layout: "3c997de1",
   },
   views: {
     name: "views",
@@ -1937,7 +2013,7 @@ export const maps = {
     value: KnownAddress,
     maxEntries: 4096,
     flags: 1,
-    layout: "24d4bbf7",
+    layout: "e373dfdf",
   },
   authz_tables: {
     name: "authz_tables",
@@ -2043,9 +2119,9 @@ export const maps = {
     type: "ARRAY",
     key: U32,
     value: Counter,
-    maxEntries: 39,
+    maxEntries: 47,
     flags: 0,
-    layout: "fddebc9c",
+    layout: "4bd333d3",
   },
   failing: {
     name: "failing",
@@ -2074,6 +2150,33 @@ export const maps = {
     flags: 0,
     layout: "509dcd19",
   },
+  waypoints: {
+    name: "waypoints",
+    type: "ARRAY",
+    key: U32,
+    value: Word,
+    maxEntries: 64,
+    flags: 0,
+    layout: "670d01b3",
+  },
+  pending: {
+    name: "pending",
+    type: "SOCKHASH",
+    key: U64,
+    value: U64,
+    maxEntries: 8192,
+    flags: 0,
+    layout: "92a65b98",
+  },
+  kicks: {
+    name: "kicks",
+    type: "SOCKMAP",
+    key: U32,
+    value: U64,
+    maxEntries: 1,
+    flags: 0,
+    layout: "1e9e8b3d",
+  },
   sibling_flows: {
     name: "sibling_flows",
     type: "LRU_HASH",
@@ -2097,8 +2200,8 @@ export type MapName = keyof typeof maps;
 
 /** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 2097152, layout: "4583de73" },
-  endpoint_events: { name: "endpoint_events", size: 65536, layout: "5ec99415" },
+  events: { name: "events", size: 2097152, layout: "e1be02cc" },
+  endpoint_events: { name: "endpoint_events", size: 65536, layout: "151bacd5" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
 
@@ -2106,5 +2209,6 @@ export type RingBufferName = keyof typeof ringBuffers;
 export const socketStorages = {
   flows: { name: "flows", layout: "6c5335bc" },
   ended: { name: "ended", layout: "de845062" },
+  originals: { name: "originals", layout: "d28ca3c3" },
 } as const;
 export type SocketStorageName = keyof typeof socketStorages;

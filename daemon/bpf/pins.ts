@@ -33,6 +33,8 @@ export const STATE_MAPS = [
   "failing",
   "witnesses",
   "last_failure",
+  "pending",
+  "kicks",
 ] as const;
 
 /** How an early hook is attached; xdp-reset: in the kernel because it is to answer, and not for want of a driver. */
@@ -54,8 +56,8 @@ export const STATE_RINGS = ["events", "endpoint_events"] as const;
 
 export type StateRing = (typeof STATE_RINGS)[number];
 
-/** So do the storages of sockets: their flows go on, and what has ended stays so. */
-export const STATE_STORAGES = ["flows", "ended"] as const;
+/** So do the storages of sockets: their flows go on, what has ended stays so, and a header that is owed is owed. */
+export const STATE_STORAGES = ["flows", "ended", "originals"] as const;
 
 export type StateMapName = (typeof STATE_MAPS)[number];
 

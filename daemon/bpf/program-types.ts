@@ -61,6 +61,11 @@ const SPARABLE: Readonly<Record<SparableObject, { readonly what: string; readonl
   },
   forward: { what: "BPF programs of type sched_cls", consequence: NO_HOOK },
   xdp: { what: "BPF programs of type xdp", consequence: NO_HOOK },
+  waypoint: {
+    what: "BPF programs of the types sk_msg and sk_skb",
+    consequence:
+      "what is behind a waypoint is refused, for nothing could tell it where a connection was going",
+  },
 };
 
 /** `r0 = 1; exit`: a verdict that every needed type may give. Code in the first byte, immediate in the last four. */

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
 import type { Generation } from "./generation.js";
-import { CGROUP_HOOKS, EARLY_PROGRAMS, GUARD_PROGRAM, TRACE_HOOKS } from "./hooks.js";
+import { CGROUP_HOOKS, EARLY_PROGRAMS, GUARD_PROGRAM, MAP_HOOKS, TRACE_HOOKS } from "./hooks.js";
 import { Pins } from "./pins.js";
 import { swapIn } from "./swap.js";
 
@@ -23,9 +23,13 @@ class TestKernel {
   readonly ended = new Set<string>();
   /** Array to the program in it. */
   readonly called = new Map<string, string>();
+  /** Map of sockets to the program on it. */
+  readonly hanging = new Map<unknown, string>();
   /** What was done, in order. */
   readonly steps: string[] = [];
   refuses: string | undefined;
+  readonly pending = { info: { name: "pending" } } as BpfMap;
+  readonly kicks = { info: { name: "kicks" } } as BpfMap;
   #made = 0;
 
   constructor(directory: string) {
@@ -48,11 +52,12 @@ class TestKernel {
       return { ...this.#link(id), close: () => void (this.#isPinned(id) || this.links.delete(id)) };
     },
     loadProgram: () => program("stub"),
+    attachToMap: (made: TestProgram, map: BpfMap) => void this.hanging.set(map, made.name),
   } as unknown as Native;
 
   generation(number: number): Generation {
-    const stubs = TRACE_HOOKS.map(({ stub }) => stub);
-    const programs = new Map([...names, ...stubs].map((name) => [name, program(`${name}-${number}`)]));
+    const others = [...TRACE_HOOKS.map(({ stub }) => stub), ...MAP_HOOKS.map(({ program }) => program)];
+    const programs = new Map([...names, ...others].map((name) => [name, program(`${name}-${number}`)]));
     this.pins.makeGeneration(number);
     for (const [name, made] of programs) writeFileSync(this.pins.generation(number, name), made.name);
     return { number, maps: {} as Generation["maps"], programs, lacks: [], close: () => undefined };
@@ -68,6 +73,8 @@ class TestKernel {
       on_reset: this.#array("on_reset"),
       on_drop: this.#array("on_drop"),
       guarded: {} as BpfMap,
+      pending: this.pending,
+      kicks: this.kicks,
     };
     return swapIn({ native, pins, cgroup, maps, former, newStubs }, generation);
   }
@@ -160,6 +167,17 @@ describe("a swap", () => {
       expect(kernel.links.get(readFileSync(kernel.pins.hook(hook), "utf8"))).toBe(`${stub}-1`);
       expect(kernel.called.get(array)).toBe(`${program}-2`);
     }
+  });
+
+  it("hangs the programs on the maps of sockets, and the former ones again when a hook refuses", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    expect([...kernel.hanging.values()]).toEqual(["weft_push_header-1", "weft_kick-1"]);
+    kernel.refuses = "weft_sockops-2";
+    kernel.swap(kernel.generation(2), 1);
+    expect([...kernel.hanging.values()]).toEqual(["weft_push_header-1", "weft_kick-1"]);
+    kernel.refuses = undefined;
+    kernel.swap(kernel.generation(3), 1);
+    expect([...kernel.hanging.values()]).toEqual(["weft_push_header-3", "weft_kick-3"]);
   });
 
   it("to a generation without programs for tracepoints leaves the former ones there", () => {

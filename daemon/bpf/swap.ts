@@ -13,6 +13,8 @@ import {
   EARLY_PROGRAMS,
   type EarlyHook,
   GUARD_PROGRAM,
+  MAP_HOOKS,
+  type MapHook,
   TRACE_HOOKS,
   type TraceHook,
 } from "./hooks.js";
@@ -27,8 +29,8 @@ type CalledArray = "guards" | "early_tc" | "early_xdp" | TraceHook["array"];
 export interface SwapOptions {
   readonly native: Native;
   readonly pins: Pins;
-  /** `guarded`, and the arrays of programs that stubs call through. */
-  readonly maps: Pick<StateMaps, "guarded" | CalledArray>;
+  /** `guarded`, the arrays of programs that stubs call through, and the maps of sockets that programs hang on. */
+  readonly maps: Pick<StateMaps, "guarded" | CalledArray | MapHook["map"]>;
   /** The generation that governs, if any. */
   readonly former: number | undefined;
   /** Pods whose guard links get this daemon's stubs; undefined: they have them. */
@@ -54,6 +56,12 @@ export function swapIn(options: SwapOptions, generation: Generation): Result<voi
       swap.earlyHook(each);
     }
     if (newStubs !== undefined) renewEarlyStubs(native, pins, state);
+    // Before the hooks that put sockets there.
+    target = "a map of sockets";
+    for (const each of MAP_HOOKS) {
+      hook = each.map;
+      if (generation.programs.has(each.program)) swap.mapHook(each);
+    }
     target = cgroup;
     for (const each of CGROUP_HOOKS) {
       hook = each.hook;
@@ -118,6 +126,17 @@ class Swap {
     this.#updated.push(link);
     link.pin(path);
     this.#back.push(() => pins.remove(path));
+  }
+
+  /** Where there was none before, what hangs there stays: no hook puts a socket there. */
+  mapHook({ map, program: name, attachType }: MapHook): void {
+    const { maps: state, native } = this.#options;
+    native.attachToMap(this.#programOf(name), state[map], attachType);
+    this.#back.push(() => {
+      const former = this.#formerProgram(name);
+      if (former !== undefined) native.attachToMap(former, state[map], attachType);
+      former?.close();
+    });
   }
 
   cgroupHook({ hook, program: name, attachType }: CgroupHook): void {

@@ -20,6 +20,9 @@ const STEP_ADDRESSES = 128;
 export interface AddressNumbers {
   workload(workload: Workload): number;
   identity(workload: Workload): number;
+  /** Of the waypoint before an address of it, 0: none. To be given back by release(). */
+  acquireWaypoint(workload: Workload, address: string): number;
+  releaseWaypoint(number: number): void;
 }
 
 /** What an update comes to. */
@@ -40,11 +43,13 @@ interface Row {
   readonly identity: number;
   /** What a frontend says, and enum address_flag, ored. */
   readonly frontend: number;
+  /** That TCP to the workload goes through. */
+  readonly waypoint: number;
 }
 
-const NOBODY: Row = { workload: 0, identity: 0, frontend: 0 };
+const NOBODY: Row = { workload: 0, identity: 0, frontend: 0, waypoint: 0 };
 /** The flags that say something of the workload. */
-const OWNER_FLAGS = AddressFlag.REMOTE_NETWORK | AddressFlag.WAYPOINT;
+const OWNER_FLAGS = AddressFlag.REMOTE_NETWORK;
 
 /** The state behind the map, and the changes to it. */
 export class AddressTable {
@@ -83,6 +88,7 @@ export class AddressTable {
       const step = frontends.get(address);
       const owner = this.#ownerOf(address, store, node) ?? NOBODY;
       const after = withFrontend(owner, step?.after ?? before.frontend);
+      this.#numbers.releaseWaypoint(before.waypoint);
       const move = { from: before.identity, to: after.identity };
       if (move.from !== move.to) moves.set(`${move.from} ${move.to}`, move);
       if (step !== undefined) {
@@ -125,9 +131,8 @@ export class AddressTable {
     return {
       workload: this.#numbers.workload(owner),
       identity: isLocal ? this.#numbers.identity(owner) : 0,
-      frontend:
-        (isLocal ? 0 : AddressFlag.REMOTE_NETWORK) |
-        (owner.waypoint === undefined ? 0 : AddressFlag.WAYPOINT),
+      frontend: isLocal ? 0 : AddressFlag.REMOTE_NETWORK,
+      waypoint: isLocal ? this.#numbers.acquireWaypoint(owner, address) : 0,
     };
   }
 }
@@ -154,25 +159,31 @@ function withFrontend(owner: Row, frontend: number): Row {
 }
 
 function sameRow(a: Row, b: Row): boolean {
-  return a.workload === b.workload && a.identity === b.identity && a.frontend === b.frontend;
+  return (
+    a.workload === b.workload &&
+    a.identity === b.identity &&
+    a.frontend === b.frontend &&
+    a.waypoint === b.waypoint
+  );
 }
 
 function putRows(rows: Iterable<[string, Row]>): Generator<BulkPutOperation> {
   const key = { address: new Uint8Array(KEY_BYTES) };
-  return bulkPuts("addresses", rows, ([address, { workload, identity, frontend }]) => {
+  return bulkPuts("addresses", rows, ([address, { workload, identity, frontend, waypoint }]) => {
     writeKeyBytes(address, key.address);
     const tag = tagOfKey(key.address);
     const value = {
       workload: wordOf(workload, tag),
       identity: wordOf(identity, tag),
       frontend: wordOf(frontend, tag),
+      waypoint: wordOf(waypoint, tag),
     };
     return { key, value };
   });
 }
 
 /** Numbers of a row; its fields in this order. */
-const COLUMNS = 3;
+const COLUMNS = 4;
 
 /** Rows by address, as numbers side by side: an object for each of 100,000 would take five times the room. */
 class Rows {
@@ -199,6 +210,7 @@ class Rows {
       workload: numbers[at] ?? 0,
       identity: numbers[at + 1] ?? 0,
       frontend: numbers[at + 2] ?? 0,
+      waypoint: numbers[at + 3] ?? 0,
     };
   }
 
@@ -210,6 +222,7 @@ class Rows {
     this.#numbers[at] = row.workload;
     this.#numbers[at + 1] = row.identity;
     this.#numbers[at + 2] = row.frontend;
+    this.#numbers[at + 3] = row.waypoint;
     return true;
   }
 

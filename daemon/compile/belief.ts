@@ -7,11 +7,11 @@ import { type Service, serviceKey, type VirtualAddress } from "../model/service.
 import type { ReadableStore } from "../model/store.js";
 import type { Port, Workload } from "../model/workload.js";
 import { ownerAt } from "./addresses.js";
-import { hasWaypoint } from "./chains.js";
 import { createResolver, type Endpoint, type Fate, portsOf, type Resolution } from "./eligibility.js";
 import type { FrontendTable } from "./frontends.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
 import { type Standing, standingsOf } from "./views.js";
+import { type Guidance, guidanceOf, guidanceTo } from "./waypoints.js";
 
 export interface Asked {
   /** The client's. */
@@ -20,6 +20,8 @@ export interface Asked {
   readonly address: string;
   readonly port: number;
   readonly udp: boolean;
+  /** The client is an endpoint of a waypoint: none is before what it opens. */
+  readonly guides: boolean;
 }
 
 /** A service at the address, or at a block around it, as the client's namespace sees it. */
@@ -39,7 +41,7 @@ export interface Belief {
   readonly port: Port | undefined;
   /** Whose the address is. */
   readonly owner: Workload | undefined;
-  /** What becomes of each endpoint of the service on this port. */
+  /** What becomes of each endpoint of the service on this port; none where a waypoint is before it. */
   readonly fates: ReadonlyMap<Workload, Fate>;
   readonly outcome: Outcome;
 }
@@ -47,12 +49,17 @@ export interface Belief {
 /** Where a connection goes: as it is, nowhere, or to one of these. */
 export type Outcome =
   | { readonly action: "pass" | "refuse"; readonly reason: Reason }
-  | { readonly action: "rewrite"; readonly endpoints: readonly Endpoint[] };
+  | {
+      readonly action: "rewrite";
+      readonly endpoints: readonly Endpoint[];
+      /** They are a waypoint's. */
+      readonly guided: boolean;
+    };
 
 const LEFT_ALONE: Outcome = { action: "pass", reason: Reason.PASSTHROUGH };
 
 export function beliefOf(
-  frontends: Pick<FrontendTable, "levelsAt" | "chainOf">,
+  frontends: Pick<FrontendTable, "levelsAt" | "chainOf" | "waypoints">,
   asked: Asked,
   store: ReadableStore,
   node: NodeContext,
@@ -71,42 +78,50 @@ export function beliefOf(
   const seen = candidates.find(isSeen);
   const fates = new Map<Workload, Fate>();
   const none = { candidates, seen, owner, fates, port: undefined };
-  if (seen === undefined) return { ...none, outcome: ownOutcome(owner, asked, node) };
-  const port = portsOf(seen.service).get(asked.port);
-  if (port === undefined) return { ...none, outcome: unlistedOutcome(seen, asked) };
+  const family = isIpv4Text(asked.address) ? "ipv4" : "ipv6";
+  const through = (guidance: Guidance | undefined): Outcome | undefined => {
+    if (guidance === undefined || asked.udp || asked.guides) return undefined;
+    const { endpoints } = frontends.waypoints.look(guidance, family, store, node);
+    if (endpoints.length === 0) return { action: "refuse", reason: Reason.NO_WAYPOINT };
+    return { action: "rewrite", endpoints, guided: true };
+  };
+  if (seen === undefined) return { ...none, outcome: ownOutcome(owner, node, through) };
   const { service } = seen;
+  const port = portsOf(service).get(asked.port);
+  if (port === undefined)
+    return { ...none, outcome: unlistedOutcome(seen, () => through(guidanceOf(service))) };
+  const guided = through(guidanceOf(service));
+  if (guided !== undefined) return { ...none, port, outcome: guided };
   const chain = frontends.chainOf(service, store, node);
   const resolve = createResolver(service, store.endpoints(serviceKey(service)), node, chain, store.aside);
-  const family = isIpv4Text(asked.address) ? "ipv4" : "ipv6";
   const resolution = resolve(port, family, (workload, fate) => fates.set(workload, fate));
-  return { ...none, port, outcome: serviceOutcome(service, asked, resolution) };
+  return { ...none, port, outcome: serviceOutcome(service, resolution) };
 }
 
 const isSeen = ({ standing }: Candidate) => standing === "seen";
 
 /** Of an address at which the client sees no service. */
-function ownOutcome(owner: Workload | undefined, { udp }: Asked, node: NodeContext): Outcome {
+function ownOutcome(
+  owner: Workload | undefined,
+  node: NodeContext,
+  through: (guidance: Guidance | undefined) => Outcome | undefined,
+): Outcome {
   if (owner === undefined) return LEFT_ALONE;
   if (!isLocalNetwork(owner.network, node)) return { action: "refuse", reason: Reason.REMOTE_NETWORK };
-  if (owner.waypoint !== undefined && !udp) return THROUGH_WAYPOINT;
-  return LEFT_ALONE;
+  return through(guidanceTo(owner)) ?? LEFT_ALONE;
 }
 
-/** Waypoints are not spoken yet. */
-const THROUGH_WAYPOINT: Outcome = { action: "refuse", reason: Reason.WAYPOINT_UNSUPPORTED };
-
 /** Of a port that the service does not list: a block leaves it alone. */
-function unlistedOutcome({ service, block }: Candidate, { udp }: Asked): Outcome {
+function unlistedOutcome({ service, block }: Candidate, through: () => Outcome | undefined): Outcome {
   if (block !== undefined) return LEFT_ALONE;
   if (service.loadBalancing.mode !== "PASSTHROUGH") return { action: "refuse", reason: Reason.NO_PORT };
-  return hasWaypoint(service) && !udp ? THROUGH_WAYPOINT : MODE_PASSTHROUGH;
+  return through() ?? MODE_PASSTHROUGH;
 }
 
 const MODE_PASSTHROUGH: Outcome = { action: "pass", reason: Reason.MODE_PASSTHROUGH };
 
-function serviceOutcome(service: Service, { udp }: Asked, resolution: Resolution): Outcome {
-  if (hasWaypoint(service) && !udp) return THROUGH_WAYPOINT;
+function serviceOutcome(service: Service, resolution: Resolution): Outcome {
   if (service.loadBalancing.mode === "PASSTHROUGH") return MODE_PASSTHROUGH;
   if (!resolution.ok) return { action: "refuse", reason: resolution.reason };
-  return { action: "rewrite", endpoints: resolution.endpoints };
+  return { action: "rewrite", endpoints: resolution.endpoints, guided: false };
 }

@@ -87,6 +87,6 @@ export class Chains {
   }
 }
 
-export function hasWaypoint(service: Service): boolean {
+function hasWaypoint(service: Service): boolean {
   return service.waypoint !== undefined || service.weightedWaypoints.length > 0;
 }

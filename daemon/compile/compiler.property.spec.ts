@@ -6,7 +6,7 @@ import { type Service, serviceKey } from "../model/service.js";
 import { createStore, type ReadableStore } from "../model/store.js";
 import { freshUpdate, pod, service } from "../model/test-samples.js";
 import type { EnrolledPod, Update } from "../model/update.js";
-import type { Workload } from "../model/workload.js";
+import type { GatewayAddress, Workload } from "../model/workload.js";
 import { principalOf } from "./authz/identity.js";
 import { match, policy, text } from "./authz/test-mesh.js";
 import { type Compiler, createCompiler } from "./compiler.js";
@@ -35,10 +35,15 @@ const locality = fc.record({
   zone: fc.constantFrom("z1", "z2"),
   subzone: fc.constant(""),
 });
-const gateway = {
-  destination: { kind: "address", network: "", address: "10.96.9.9" },
-  hbonePort: 15008,
-} as const;
+const gateway = fc
+  .constantFrom(...SERVICES, ...ADDRESSES, ...VIPS.filter((vip) => !vip.includes("/")))
+  .map((name): GatewayAddress => {
+    const destination = SERVICES.includes(name)
+      ? ({ kind: "hostname", namespace: "default", hostname: name } as const)
+      : ({ kind: "address", network: "", address: name } as const);
+    return { destination, hbonePort: 15008 };
+  });
+const waypoint = fc.option(gateway, { nil: undefined, freq: 4 });
 
 const workloads: fc.Arbitrary<Workload> = fc
   .record({
@@ -53,7 +58,7 @@ const workloads: fc.Arbitrary<Workload> = fc
     serviceAccount: fc.constantFrom("one", "two"),
     status: fc.constantFrom("HEALTHY", "HEALTHY", "UNHEALTHY"),
     capacity: fc.constantFrom(0, 1, 1, 3),
-    waypoint: fc.constantFrom(undefined, undefined, undefined, undefined, gateway),
+    waypoint,
     authorizationPolicies: fc.uniqueArray(fc.constantFrom(...POLICIES.map((name) => `default/${name}`)), {
       maxLength: 2,
     }),
@@ -77,7 +82,7 @@ const services: fc.Arbitrary<Service> = fc
     healthPolicy: fc.constantFrom("ONLY_HEALTHY", "ALLOW_ALL"),
     canonical: fc.boolean(),
     visibility: fc.constantFrom("PUBLIC", "NAMESPACE"),
-    waypoint: fc.constantFrom(undefined, undefined, undefined, undefined, gateway),
+    waypoint,
   } as const)
   .map(({ name, network, mode, routingPreference, healthPolicy, ...fields }) => {
     const sample = service(name, { ...fields, loadBalancing: { mode, routingPreference, healthPolicy } });

@@ -17,6 +17,10 @@ function summary({ operations }: Compilation): Record<string, number> {
 const serves = { "default/web": "80:8080" };
 const a = pod("a", { addresses: ["10.0.0.1"], serves });
 const b = pod("b", { addresses: ["10.0.0.2"], serves });
+const waypoint = {
+  destination: { kind: "hostname", namespace: "default", hostname: "wp" },
+  hbonePort: 15008,
+} as const;
 
 describe("frontends", () => {
   it("say where each port goes, and what becomes of the others", () => {
@@ -53,11 +57,7 @@ describe("frontends", () => {
     });
   });
 
-  it("of a service with a waypoint refuse connections, in any mode, and keep what datagrams need", () => {
-    const waypoint = {
-      destination: { kind: "hostname", namespace: "default", hostname: "wp" },
-      hbonePort: 15008,
-    } as const;
+  it("of a service with a waypoint that is nowhere refuse connections, in any mode, and keep what datagrams need", () => {
     for (const mode of ["UNSPECIFIED", "PASSTHROUGH"] as const) {
       for (const fields of [{ waypoint }, { weightedWaypoints: [{ destination: waypoint, weight: 1 }] }]) {
         const mesh = createMesh();
@@ -66,12 +66,11 @@ describe("frontends", () => {
           workloads: [a],
           services: [service("web", { vips: ["10.96.0.1"], loadBalancing, ...fields })],
         });
-        expect(mesh.kernel.route("10.96.0.1", 80)).toMatch(/^refuse \d+ waypoint_unsupported$/);
-        const { backends, flags } = mesh.view().frontends["10.96.0.1/128:80"] ?? {};
+        expect(mesh.kernel.route("10.96.0.1", 80)).toMatch(/^guide/);
+        const { backends, flags, waypoint: guide } = mesh.view().frontends["10.96.0.1/128:80"] ?? {};
+        expect(guide).toEqual([]);
         expect([backends?.length, flags]).toEqual(
-          mode === "PASSTHROUGH"
-            ? [0, TargetFlag.WAYPOINT | TargetFlag.PASSTHROUGH]
-            : [1, TargetFlag.WAYPOINT],
+          mode === "PASSTHROUGH" ? [0, TargetFlag.PASSTHROUGH] : [1, 0],
         );
       }
     }
@@ -297,7 +296,7 @@ describe("addresses", () => {
     expect(mesh.view().addresses).toMatchObject({
       "10.0.0.1": { identity, flags: 0 },
       "10.0.0.2": { identity: "none", flags: AddressFlag.REMOTE_NETWORK },
-      "2001:db8::3": { identity, flags: AddressFlag.WAYPOINT },
+      "2001:db8::3": { identity, flags: 0, waypoint: [] },
     });
     expect(mesh.view().addresses["192.168.0.1"]).toBeUndefined();
     expect(["10.0.0.1", "10.0.0.2", "2001:db8::3"].map(workload)).toEqual(["x", "far", "guarded"]);

@@ -3,6 +3,7 @@
 
 import { textOfBytes } from "../base/byte-text.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
+import { isIpv4Text } from "../model/address.js";
 import { claimedAddresses } from "../model/address-index.js";
 import { type Policy, policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
@@ -23,6 +24,7 @@ import type { EntryOperation, MapOperation, PutOperation } from "./operation.js"
 import { releaseAll } from "./places.js";
 import { type PodChanges, PodTable } from "./pods.js";
 import { atOnce, type Steps } from "./steps.js";
+import { guidanceTo, type Waypoints, type WaypointUpdate } from "./waypoints.js";
 
 export interface CompilerOptions {
   /** Name of the node; without it the enrolled pods tell where this is. */
@@ -33,6 +35,8 @@ export interface CompilerOptions {
   readonly rootNamespace?: string;
   /** What tells who a connection comes from: its address (default), or nothing. */
   readonly identity?: "address" | "none";
+  /** Where waypoints are dialled; default: where the control plane says of each. */
+  readonly waypointPort?: number | undefined;
 }
 
 const ROOT_NAMESPACE = "istio-system";
@@ -100,6 +104,8 @@ export interface Compiler {
   identified(owner: Workload | undefined): Workload | undefined;
   /** What the maps ought to say of a destination. `store` is what was compiled last. */
   believe(asked: Asked, store: ReadableStore): Belief;
+  /** Those that something is behind. */
+  readonly waypoints: Pick<Waypoints, "isUsed" | "isEndpoint">;
   readonly authz: Pick<AuthzCompiler, "describe" | "identities" | "policiesOf" | "statistics">;
 }
 
@@ -118,7 +124,7 @@ class MeshCompiler implements Compiler {
   };
   readonly #node: NodeTracker;
   readonly #pods: PodTable;
-  readonly #frontends = new FrontendTable(this.#ids);
+  readonly #frontends: FrontendTable;
   readonly #authzEntries = new EntryCounter();
   readonly #addresses: AddressTable;
   readonly authz: AuthzCompiler;
@@ -126,6 +132,10 @@ class MeshCompiler implements Compiler {
   /** What is to be looked at again; at first everything that the store will hold by then. */
   #frontendChanges: FrontendChanges | "all" = "all";
   #addressChanges: Set<string> | "all" = "all";
+  /** What a pod is, or what guards it, may have changed. */
+  #podsConcerned = false;
+  /** The node is elsewhere: every waypoint is to be looked at. */
+  #hasMoved = false;
   /** What hooks are told of the rewriting of addresses and blocks: even between two changes. */
   #rewrites = 0;
   readonly #identifies: boolean;
@@ -143,9 +153,14 @@ class MeshCompiler implements Compiler {
     this.authz = createAuthzCompiler(this.#ids.policies, options.rootNamespace ?? ROOT_NAMESPACE);
     this.#node = new NodeTracker(options);
     this.#pods = new PodTable((workload) => this.#node.runsHere(workload));
+    this.#frontends = new FrontendTable(this.#ids, options.waypointPort);
+    const { waypoints } = this.#frontends;
     this.#addresses = new AddressTable({
       workload: (workload) => this.#ids.workloads.idOf(workload.uid),
       identity: (workload) => (this.identified(workload) === undefined ? 0 : this.authz.identityOf(workload)),
+      acquireWaypoint: (workload, address) =>
+        waypoints.acquire(guidanceTo(workload), isIpv4Text(address) ? "ipv4" : "ipv6"),
+      releaseWaypoint: (number) => waypoints.release(number),
     });
   }
 
@@ -157,16 +172,20 @@ class MeshCompiler implements Compiler {
     return this.#identifies ? owner : undefined;
   }
 
+  get waypoints(): Waypoints {
+    return this.#frontends.waypoints;
+  }
+
   believe(asked: Asked, store: ReadableStore): Belief {
     return beliefOf(this.#frontends, asked, store, this.node);
   }
 
   compile(delta: Delta, store: ReadableStore): Compilation {
-    const { authz, pods } = this.#take(delta, store);
-    const frontends = atOnce(this.#updateFrontends(store));
-    const addresses = atOnce(this.#updateAddresses(frontends, store))();
+    const authz = this.#take(delta, store);
+    const routes = atOnce(this.#updateRoutes(store));
+    const { frontends, addresses } = routes;
     return {
-      operations: this.#inOrder(authz, addresses, pods, frontends),
+      operations: this.#inOrder(authz, routes),
       rejections: [...frontends.rejections, ...authz.rejections],
       warnings: authz.warnings,
       backendLost: this.#frontends.takeLoss(),
@@ -176,18 +195,17 @@ class MeshCompiler implements Compiler {
   }
 
   note(delta: Delta, store: ReadableStore): Pick<Compilation, "rejections" | "warnings" | "holdBegun"> {
-    const { rejections, warnings, holdBegun } = this.#take(delta, store).authz;
+    const { rejections, warnings, holdBegun } = this.#take(delta, store);
     return { rejections, warnings, holdBegun };
   }
 
   *catchUp(store: ReadableStore): Steps<readonly Rejection[]> {
-    const frontends = yield* this.#updateFrontends(store);
-    yield* this.#updateAddresses(frontends, store);
+    const { frontends } = yield* this.#updateRoutes(store);
     return frontends.rejections;
   }
 
-  /** Everything but frontends and addresses, whose changes are gathered. */
-  #take(delta: Delta, store: ReadableStore): { authz: AuthzChange; pods: PodChanges } {
+  /** Everything but routes and pods, whose changes are gathered. */
+  #take(delta: Delta, store: ReadableStore): AuthzChange {
     this.#store = store;
     for (const { after } of delta.workloads) if (after !== undefined) this.#ids.workloads.acquire(after);
     for (const { after } of delta.services) {
@@ -203,32 +221,41 @@ class MeshCompiler implements Compiler {
     const authz = this.authz.compile(delta, store, this.#pods.pods);
     this.#authzEntries.count(authz.before);
     this.#authzEntries.count(authz.after);
+    if (moved !== "none") this.#hasMoved = true;
     if (this.#frontendChanges !== "all") addFrontendChanges(this.#frontendChanges, delta, store, moved);
     if (this.#addressChanges !== "all") this.#addAddressChanges(this.#addressChanges, delta, moved);
 
     for (const { key, after } of delta.workloads) if (after === undefined) this.#ids.workloads.retire(key);
     for (const { key, after } of delta.services) if (after === undefined) this.#ids.services.retire(key);
     for (const { key, after } of delta.policies) if (after === undefined) this.#ids.policies.retire(key);
-    const isConcerned = podsConcerned || authz.changed.size > 0;
-    return { authz, pods: isConcerned ? this.#updatePods(store) : { puts: [], deletes: [] } };
+    if (podsConcerned || authz.changed.size > 0) this.#podsConcerned = true;
+    return authz;
   }
 
-  #updateFrontends(store: ReadableStore): ReturnType<FrontendTable["update"]> {
-    const changes = this.#frontendChanges === "all" ? allFrontends(store) : this.#frontendChanges;
+  /** Frontends, then addresses, then the waypoints before both, then the pods that are endpoints of those. */
+  *#updateRoutes(store: ReadableStore): Steps<RouteUpdate> {
+    const isWhole = this.#frontendChanges === "all" || this.#addressChanges === "all" || this.#hasMoved;
+    const services = this.#frontendChanges === "all" ? allFrontends(store) : this.#frontendChanges;
+    const owned = this.#addressChanges === "all" ? store.claimedAddresses() : this.#addressChanges;
     this.#frontendChanges = { services: new Set(), addresses: new Map() };
-    return this.#frontends.update(changes, store, this.node);
-  }
-
-  #updateAddresses({ addresses }: FrontendUpdate, store: ReadableStore): ReturnType<AddressTable["update"]> {
-    const changes = this.#addressChanges === "all" ? store.claimedAddresses() : this.#addressChanges;
     this.#addressChanges = new Set();
-    return this.#addresses.update(changes, addresses, store, this.node);
+    this.#hasMoved = false;
+    const frontends = yield* this.#frontends.update(services, store, this.node);
+    const addresses = (yield* this.#addresses.update(owned, frontends.addresses, store, this.node))();
+    const virtual = [...services.addresses.values()].map(({ address }) => address);
+    const changed = isWhole ? "all" : [...services.services, ...owned, ...virtual];
+    const waypoints = this.#frontends.updateWaypoints(changed, frontends, store, this.node);
+    const isConcerned = this.#podsConcerned || waypoints.membersChanged;
+    this.#podsConcerned = false;
+    const pods = isConcerned ? this.#updatePods(store) : { puts: [], deletes: [] };
+    return { frontends, addresses, waypoints, pods };
   }
 
   #updatePods(store: ReadableStore): PodChanges {
     return this.#pods.update(store, {
       ...this.#ids,
       guardOf: (cookie) => this.authz.guardOf(cookie),
+      isWaypoint: (workload) => this.waypoints.isEndpoint(workload),
     });
   }
 
@@ -280,12 +307,7 @@ class MeshCompiler implements Compiler {
    * guards a pod before a frontend leads there; a narrower frontend before a wider one goes. What nothing needs any
    * more goes last, tables at the very end.
    */
-  #inOrder(
-    authz: AuthzChange,
-    addresses: AddressChanges,
-    pods: PodChanges,
-    frontends: FrontendUpdate,
-  ): MapOperation[] {
+  #inOrder(authz: AuthzChange, { frontends, addresses, waypoints, pods }: RouteUpdate): MapOperation[] {
     const searched = [
       ...addresses.puts,
       ...pods.puts,
@@ -296,6 +318,7 @@ class MeshCompiler implements Compiler {
     return [
       ...authz.before,
       ...frontends.placements(),
+      ...waypoints.puts,
       ...(searched.length > pods.puts.length ? this.#inOneRewrite(searched) : searched),
       ...pods.deletes,
       ...authz.after,
@@ -329,6 +352,14 @@ class MeshCompiler implements Compiler {
     }
     if (moved === "network") for (const address of this.#addresses.known()) changes.add(address);
   }
+}
+
+/** What an update of routes, and of the pods, comes to. */
+interface RouteUpdate {
+  readonly frontends: FrontendUpdate;
+  readonly addresses: AddressChanges;
+  readonly waypoints: WaypointUpdate;
+  readonly pods: PodChanges;
 }
 
 /** Entries by map, counted from the operations on them; those of arrays stay, and say nothing. */

@@ -31,6 +31,8 @@ export interface FrontendStep {
 
 /** What an update comes to. */
 export interface FrontendUpdate {
+  /** Runs and targets of placements(). */
+  readonly placed: Placed;
   /** What must be there before anything leads there. */
   placements(): MapOperation[];
   /** Addresses, canonical text, whose words change. */

@@ -9,7 +9,7 @@ import { type ReadableStore, virtualAddressKey } from "../model/store.js";
 import type { Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
 import { Chains } from "./chains.js";
-import type { Chain } from "./eligibility.js";
+import type { Chain, Family } from "./eligibility.js";
 import {
   FrontendOperations,
   type FrontendUpdate,
@@ -19,7 +19,7 @@ import {
   wordOf,
 } from "./frontend-operations.js";
 import type { Ids } from "./ids.js";
-import { isLocalNetwork, type NodeContext } from "./node.js";
+import type { NodeContext } from "./node.js";
 import type { BulkPutOperation } from "./operation.js";
 import { releaseAll } from "./places.js";
 import { type Placed, putRuns, putTargets, TargetTable } from "./runs.js";
@@ -32,11 +32,13 @@ import {
   type Sight,
   sameSight,
   sameView,
+  servicesHere,
   servicesOf,
   type View,
   ViewTable,
   viewOf,
 } from "./views.js";
+import { guidanceOf, Waypoints, type WaypointUpdate } from "./waypoints.js";
 
 /** What to look at again. */
 export interface FrontendChanges {
@@ -76,15 +78,20 @@ export class FrontendTable {
   /** Service key to the virtual addresses where somebody sees it. */
   readonly #byService = new Map<string, Set<Held>>();
   #passed = false;
+  /** Numbers of the waypoints before each service, by its key. */
+  readonly #guided = new Map<string, ReadonlyMap<Family, number>>();
+  readonly waypoints: Waypoints;
   readonly #chains = new Chains((address, namespace) => this.#seenFrom(address, namespace));
 
-  constructor(ids: FrontendIds) {
+  /** `waypointPort`: @see Waypoints */
+  constructor(ids: FrontendIds, waypointPort?: number) {
     this.#ids = ids;
+    this.waypoints = new Waypoints(waypointPort);
   }
 
   /** @see TargetTable.takeRetired */
   takeRetired(): (() => void) | undefined {
-    return releaseAll([this.#targets.takeRetired(), this.#views.takeRetired()]);
+    return releaseAll([this.#targets.takeRetired(), this.#views.takeRetired(), this.waypoints.takeRetired()]);
   }
 
   /** True once after an address has passed to another service, or a backend has left a run. */
@@ -101,7 +108,12 @@ export class FrontendTable {
 
   /** Entries in use; of arrays the elements ever given out. */
   sizes(): Partial<Record<MapName, number>> {
-    return { cidrs: this.#blockCount, views: this.#views.highWater, ...this.#targets.highWater };
+    return {
+      cidrs: this.#blockCount,
+      views: this.#views.highWater,
+      waypoints: this.waypoints.highWater,
+      ...this.#targets.highWater,
+    };
   }
 
   /** Elements of arrays that all of it takes when placed anew. */
@@ -147,6 +159,27 @@ export class FrontendTable {
     return output;
   }
 
+  /**
+   * Brings up to date where waypoints lead, after whatever is behind them: `changed` are keys of services and
+   * addresses that are others than before. What has to be there first is among the placements of `update`.
+   */
+  updateWaypoints(
+    changed: Iterable<string> | "all",
+    update: FrontendUpdate,
+    store: ReadableStore,
+    node: NodeContext,
+  ): WaypointUpdate {
+    const { services, workloads } = this.#ids;
+    return this.waypoints.update(changed, store, node, {
+      place: (name, family, { endpoints, service }) => {
+        const ids = { service: services.idOf(service), workloads };
+        return this.#targets.placeGuided(name, family, endpoints, ids, update.placed);
+      },
+      drop: (name) => this.#targets.drop(name),
+      firstOf: (name, family) => this.#targets.firstOf(name, family),
+    });
+  }
+
   *snapshot(): Generator<BulkPutOperation> {
     const runs = [...this.#targets.all()].flatMap(({ sayings }) => sayings.map(({ run }) => run));
     yield* putRuns(runs.filter((run) => run !== undefined));
@@ -155,6 +188,7 @@ export class FrontendTable {
       [...this.#held.values()].map(({ placed }) => placed).filter((view) => view !== undefined),
     );
     yield* putBlocks([...this.#held.values()].filter(isBlock));
+    yield* this.waypoints.snapshot((name, family) => this.#targets.firstOf(name, family));
   }
 
   /** The changed addresses, and every block that lies within a changed one: it shows those around it. */
@@ -249,11 +283,16 @@ export class FrontendTable {
     if (service === undefined || held === undefined) {
       this.#targets.drop(key);
       this.#chains.forget(key);
+      this.#guide(key, new Map());
       return false;
     }
+    const guidance = guidanceOf(service);
+    const families = new Map([...held].map(({ family }) => [family, 0]));
+    for (const family of families.keys()) families.set(family, this.waypoints.acquire(guidance, family));
+    this.#guide(key, families);
     return this.#targets.place(
       service,
-      new Set([...held].map(({ family }) => family)),
+      families,
       store.endpoints(key),
       node,
       this.#chains.from(service, store, node),
@@ -261,6 +300,13 @@ export class FrontendTable {
       { service: this.#ids.services.idOf(key), workloads: this.#ids.workloads },
       placed,
     );
+  }
+
+  /** Takes note of the waypoints before a service, and gives back those that were. */
+  #guide(key: string, waypoints: ReadonlyMap<Family, number>): void {
+    for (const number of this.#guided.get(key)?.values() ?? []) this.waypoints.release(number);
+    if ([...waypoints.values()].some((number) => number !== 0)) this.#guided.set(key, waypoints);
+    else this.#guided.delete(key);
   }
 
   /** The service at an address, as clients of a namespace see it. */
@@ -338,24 +384,6 @@ function isSingle(address: VirtualAddress): boolean {
 
 function blockText(base: Uint8Array, prefixLength: number): string {
   return `${textOfBytes(base)}/${prefixLength}`;
-}
-
-/** The services that have this address on the node's network. */
-function servicesHere(
-  { address, prefixLength }: VirtualAddress,
-  store: ReadableStore,
-  node: NodeContext,
-): readonly Service[] {
-  return store
-    .servicesAt(address, prefixLength)
-    .filter((service) =>
-      service.addresses.some(
-        (candidate) =>
-          candidate.address === address &&
-          candidate.prefixLength === prefixLength &&
-          isLocalNetwork(candidate.network, node),
-      ),
-    );
 }
 
 /** True for an IPv6 block so wide that the kernel's form of IPv4 addresses falls into it. */

@@ -1,7 +1,7 @@
 // Owns the maps `pods` and `workload_pods`: which workload an enrolled network namespace is, which table guards it, and
 // the way back from the workload. Must not know how pods are enrolled, nor how tables are made.
 
-import { maps } from "../bpf/maps.gen.js";
+import { maps, PodFlag } from "../bpf/maps.gen.js";
 import { podOf } from "../model/address-index.js";
 import type { Service } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
@@ -18,6 +18,8 @@ export interface PodNumbers {
   readonly workloads: Pick<Ids<Workload>, "idOf">;
   readonly namespaces: Pick<Ids<string>, "idOf">;
   guardOf(cookie: bigint): number;
+  /** Whether it is an endpoint of a waypoint. */
+  isWaypoint(workload: Workload): boolean;
 }
 
 export interface PodChanges {
@@ -30,6 +32,7 @@ interface Row {
   readonly workload: number;
   readonly service: number;
   readonly namespace: number;
+  readonly flags: number;
 }
 
 /** The state behind the map, and the changes to it. */
@@ -80,13 +83,15 @@ export class PodTable {
         workload: workload === undefined ? 0 : numbers.workloads.idOf(workload.uid),
         service: workload === undefined ? 0 : numbers.services.idOf(firstService(workload, store)),
         namespace: numbers.namespaces.idOf(namespace),
+        flags: workload !== undefined && numbers.isWaypoint(workload) ? PodFlag.WAYPOINT : 0,
       };
       const before = this.#rows.get(cookie);
       const isSame =
         before?.guard === row.guard &&
         before.workload === row.workload &&
         before.service === row.service &&
-        before.namespace === row.namespace;
+        before.namespace === row.namespace &&
+        before.flags === row.flags;
       if (isSame) continue;
       this.#rows.set(cookie, row);
       puts.push(putRow(cookie, row));
@@ -151,13 +156,14 @@ function firstService(workload: Workload, store: ReadableStore): string {
   return first;
 }
 
-function putRow(cookie: bigint, { guard, workload, service, namespace }: Row): PutOperation {
+function putRow(cookie: bigint, { guard, workload, service, namespace, flags }: Row): PutOperation {
   const tag = tagOfCookie(cookie);
   const value = maps.pods.value.encode({
     guard: wordOf(guard, tag),
     workload: wordOf(workload, tag),
     service: wordOf(service, tag),
     namespace: wordOf(namespace, tag),
+    flags: wordOf(flags, tag),
   });
   return { kind: "put", map: "pods", key: maps.pods.key.encode(cookie), value };
 }

@@ -10,7 +10,6 @@ import { type Service, serviceKey } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { aliasTable } from "./alias.js";
 import { BULK_ENTRIES, bulkPuts } from "./bulk.js";
-import { hasWaypoint } from "./chains.js";
 import {
   type Chain,
   createResolver,
@@ -40,6 +39,8 @@ export interface Saying {
   readonly run: PlacedRun | undefined;
   readonly flags: number;
   readonly reason: number;
+  /** Number of the waypoint that TCP goes through; 0: none. */
+  readonly waypoint: number;
 }
 
 /**
@@ -113,12 +114,13 @@ export class TargetTable {
   }
 
   /**
-   * Says what the service is to say now at addresses of these families. Appends what has to be there first to
-   * `placed`, and retires what nothing refers to after this. False: it says what it said.
+   * Says what the service is to say now at addresses of these families, each with the number of the waypoint before
+   * it. Appends what has to be there first to `placed`, and retires what nothing refers to after this. False: it says
+   * what it said.
    */
   place(
     service: Service,
-    families: ReadonlySet<Family>,
+    families: ReadonlyMap<Family, number>,
     workloads: readonly Workload[],
     node: NodeContext,
     chain: Chain,
@@ -130,20 +132,37 @@ export class TargetTable {
     const before = this.#services.get(key);
     const after = new Map<Family, PlacedTargets>();
     const resolve = createResolver(service, workloads, node, chain, aside);
-    for (const family of families) {
+    for (const [family, waypoint] of families) {
       const held = before?.get(family);
       const said = [
-        { port: 0, ...sayOnAddress(service) },
+        { port: 0, ...sayOnAddress(service, waypoint) },
         ...[...portsOf(service)]
           .sort(([a], [b]) => a - b)
           .map(([number, port]) => ({
             port: number,
+            waypoint,
             ...sayOnPort(service, () => resolve(port, family), ids.workloads),
           })),
       ];
       after.set(family, this.#place(ids.service, said, held, placed));
     }
     return this.#replace(key, before, after);
+  }
+
+  /** As place(), of one target that leads to these endpoints, under a name that is no service's. Gives its index. */
+  placeGuided(
+    name: string,
+    family: Family,
+    endpoints: readonly Endpoint[],
+    ids: { readonly service: number; readonly workloads: Ids<Workload> },
+    placed: Placed,
+  ): number {
+    const before = this.#services.get(name);
+    const bytes = endpoints.length > 0 ? { bytes: encodeRun(endpoints, ids.workloads) } : {};
+    const said = { port: 0, flags: 0, reason: Reason.NO_WAYPOINT, waypoint: 0, ...bytes };
+    const targets = this.#place(ids.service, [said], before?.get(family), placed);
+    this.#replace(name, before, new Map([[family, targets]]));
+    return targets.first;
   }
 
   /** Retires all that the service has. */
@@ -159,19 +178,19 @@ export class TargetTable {
   /** The targets that say this: those there were, if they do, or others. */
   #place(
     service: number,
-    said: readonly (Said & { readonly port: number })[],
+    said: readonly (Said & Pick<Saying, "port" | "waypoint">)[],
     before: PlacedTargets | undefined,
     placed: Placed,
   ): PlacedTargets {
     const held = new Map(before?.sayings.map((saying) => [saying.port, saying]));
     let isSame = said.length === held.size;
-    const sayings = said.map(({ port, bytes, flags, reason }): Saying => {
-      const old = held.get(port);
+    const sayings = said.map(({ bytes, ...rest }): Saying => {
+      const old = held.get(rest.port);
       const run = bytes && (old?.run?.bytes.equals(bytes) ? old.run : this.#placeRun(bytes, placed));
-      if (old?.run === run && old?.service === service && old.flags === flags && old.reason === reason)
-        return old;
+      const saying = { ...rest, service, run };
+      if (old !== undefined && sameSaying(old, saying)) return old;
       isSame = false;
-      return { port, service, run, flags, reason };
+      return saying;
     });
     if (isSame && before !== undefined) return before;
     const targets = { sayings, ...this.#indexes.allocate(sayings.length) };
@@ -214,21 +233,29 @@ interface Said {
   readonly reason: number;
 }
 
-function sayOnPort(service: Service, resolve: () => Resolution, workloads: Ids<Workload>): Said {
-  const flags = hasWaypoint(service) ? TargetFlag.WAYPOINT : 0;
-  if (service.loadBalancing.mode === "PASSTHROUGH") {
-    return { flags: flags | TargetFlag.PASSTHROUGH, reason: Reason.MODE_PASSTHROUGH };
-  }
-  const resolution = resolve();
-  if (!resolution.ok) return { flags, reason: resolution.reason };
-  return { bytes: encodeRun(resolution.endpoints, workloads), flags, reason: Reason.ROUTED };
+function sameSaying(a: Saying, b: Saying): boolean {
+  return (
+    a.run === b.run &&
+    a.service === b.service &&
+    a.flags === b.flags &&
+    a.reason === b.reason &&
+    a.waypoint === b.waypoint
+  );
 }
 
-/** Port 0: what becomes of ports that the service does not list. */
-function sayOnAddress(service: Service): Said {
-  if (service.loadBalancing.mode !== "PASSTHROUGH") return { flags: 0, reason: Reason.NO_PORT };
-  const flags = TargetFlag.PASSTHROUGH | (hasWaypoint(service) ? TargetFlag.WAYPOINT : 0);
-  return { flags, reason: Reason.MODE_PASSTHROUGH };
+const LET_BE = { flags: TargetFlag.PASSTHROUGH, reason: Reason.MODE_PASSTHROUGH };
+
+function sayOnPort(service: Service, resolve: () => Resolution, workloads: Ids<Workload>): Said {
+  if (service.loadBalancing.mode === "PASSTHROUGH") return LET_BE;
+  const resolution = resolve();
+  if (!resolution.ok) return { flags: 0, reason: resolution.reason };
+  return { bytes: encodeRun(resolution.endpoints, workloads), flags: 0, reason: Reason.ROUTED };
+}
+
+/** Port 0: what becomes of ports that the service does not list. A waypoint is asked where all ports are let be. */
+function sayOnAddress(service: Service, waypoint: number): Said & { readonly waypoint: number } {
+  if (service.loadBalancing.mode === "PASSTHROUGH") return { ...LET_BE, waypoint };
+  return { flags: 0, reason: Reason.NO_PORT, waypoint: 0 };
 }
 
 /** The same for equal content wherever it lies, over restarts and growth: how a flow knows its run again. Never 0. */
@@ -280,7 +307,7 @@ function setBackend(
 /** The elements of targets, in their order. */
 export function putTargets(placed: Iterable<PlacedTargets>): Generator<BulkPutOperation> {
   return bulkPuts("targets", elementsOf(placed), ({ index, ports, saying }) => {
-    const { port, service, run, flags, reason } = saying;
+    const { port, service, run, flags, reason, waypoint } = saying;
     return {
       key: index,
       value: {
@@ -292,6 +319,7 @@ export function putTargets(placed: Iterable<PlacedTargets>): Generator<BulkPutOp
         reason,
         port,
         ports,
+        waypoint,
       },
     };
   });

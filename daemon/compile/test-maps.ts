@@ -60,15 +60,16 @@ export class TestMaps {
   }
 
   /**
-   * What a new TCP connection of a client in a namespace (by number) meets, in words: two equal texts are the same
-   * fate.
+   * What a new TCP connection of a client in a namespace (by number), which is no waypoint's, meets, in words: two
+   * equal texts are the same fate.
    */
   route(address: string, port: number, namespace = 0): string {
     const target = this.#frontend(address, port, namespace);
     if (target === undefined) return "pass";
     if (target === "missing") return "missing target";
-    const { service, firstSlot, slots, flags, reason } = target;
-    if ((flags & TargetFlag.WAYPOINT) !== 0) return `refuse ${service} waypoint_unsupported`;
+    const { service, flags, reason } = target;
+    const { firstSlot, slots } = target;
+    if (target.waypoint !== 0) return this.#guide(service, target.waypoint);
     if ((flags & TargetFlag.PASSTHROUGH) !== 0) return "pass";
     if (slots === 0) return `refuse ${service} ${reasonNames[reason]}`;
     const columns = Array.from({ length: slots }, (_, column) => this.#slot(firstSlot + column));
@@ -77,6 +78,15 @@ export class TestMaps {
       (slot) => slot && `${backendText(slot.primary)} ${backendText(slot.alias)} ${slot.threshold}`,
     );
     return `route ${service} ${run.join()}`;
+  }
+
+  /** By its number: where a waypoint leads is another matter, whoever is behind it. */
+  #guide(service: number, number: number): string {
+    const value = this.get("waypoints", U32.encode(number));
+    const index = value && numberOf(maps.waypoints.value.decode(value), number);
+    return index === undefined || this.#target(index) === undefined
+      ? "missing waypoint"
+      : `guide ${service} ${number}`;
   }
 
   #frontend(address: string, port: number, namespace: number): Target | "missing" | undefined {

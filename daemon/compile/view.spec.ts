@@ -15,13 +15,24 @@ function naming(index: number, tag = tagOfKey(vip)): MapEntry {
     workload: wordOf(0, tag),
     identity: wordOf(0, tag),
     frontend: wordOf(index << FRONTEND_SHIFT, tag),
+    waypoint: wordOf(0, tag),
   };
   return ["addresses", vip, maps.addresses.value.encode(words)];
 }
 
 /** Port 80 of an address of which nothing else is said. */
 function target(index: number, firstSlot: number, slots: number): MapEntry[] {
-  const value = { service: 9, firstSlot, slots, run: 0, flags: 0, reason: 0, port: 80, ports: 0 };
+  const value = {
+    service: 9,
+    firstSlot,
+    slots,
+    run: 0,
+    flags: 0,
+    reason: 0,
+    port: 80,
+    ports: 0,
+    waypoint: 0,
+  };
   const first = { ...value, firstSlot: 0, slots: 0, port: 0, ports: 1 };
   return [first, value].map((said, at): MapEntry => {
     return ["targets", maps.targets.key.encode(index + at), maps.targets.value.encode(said)];
@@ -54,14 +65,31 @@ describe("view", () => {
     expect(backends([naming(5), ...target(1, 0, 2)])).toEqual(["missing"]);
     expect(backends([naming(1, 5), ...target(1, 0, 2)])).toEqual(["missing"]);
     const tag = tagOfKey(toKeyBytes("10.0.0.1"));
-    const words = { workload: wordOf(1, tag), identity: wordOf(4, tag), frontend: wordOf(0, tag) };
+    const nothing = wordOf(0, tag);
+    const words = {
+      workload: wordOf(1, tag),
+      identity: wordOf(4, tag),
+      frontend: nothing,
+      waypoint: nothing,
+    };
     const row = maps.addresses.value.encode(words);
     const { addresses } = logicalView([["addresses", toKeyBytes("10.0.0.1"), row]], NOBODY);
-    expect(addresses["10.0.0.1"]).toEqual({ workload: 1, identity: "unknown", flags: 0 });
+    expect(addresses["10.0.0.1"]).toEqual({
+      workload: 1,
+      identity: "unknown",
+      flags: 0,
+      waypoint: undefined,
+    });
     const word = wordOf(7, 5);
-    const pod = maps.pods.value.encode({ guard: word, workload: word, service: word, namespace: word });
+    const pod = maps.pods.value.encode({
+      guard: word,
+      workload: word,
+      service: word,
+      namespace: word,
+      flags: wordOf(1, 5),
+    });
     expect(logicalView([["pods", maps.pods.key.encode(5n), pod]], NOBODY).pods).toEqual({
-      5: { workload: 7, service: 7, namespace: 7, guard: "missing" },
+      5: { workload: 7, service: 7, namespace: 7, flags: 1, guard: "missing" },
     });
   });
 

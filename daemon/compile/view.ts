@@ -27,19 +27,25 @@ export interface FrontendView {
   readonly flags: number;
   readonly reason: number;
   readonly backends: readonly string[];
+  readonly waypoint: WaypointView;
 }
+
+/** Backends of the waypoint that TCP goes through, empty where it leads nowhere; undefined: none. */
+export type WaypointView = readonly string[] | undefined;
 
 /** Of an address that a workload has. */
 export interface AddressView {
   readonly workload: number;
   readonly identity: string;
   readonly flags: number;
+  readonly waypoint: WaypointView;
 }
 
 export interface PodView {
   readonly workload: number;
   readonly service: number;
   readonly namespace: number;
+  readonly flags: number;
   /** "unknown", "deny", "open", or the verdict table's content as text; "missing" for a number not in the map. */
   readonly guard: string;
 }
@@ -70,24 +76,29 @@ export function logicalView(state: Iterable<MapEntry>, identities: ReadonlyMap<n
       contents.of("addresses").flatMap(([key, value]) => {
         const { address } = maps.addresses.key.decode(key);
         const row = maps.addresses.value.decode(value);
-        const [workload = 0, identity = 0, frontend = 0] = numbersOf(
-          [row.workload, row.identity, row.frontend],
+        const [workload = 0, identity = 0, frontend = 0, waypoint = 0] = numbersOf(
+          [row.workload, row.identity, row.frontend, row.waypoint],
           tagOfKey(address),
         );
         const text = identity === 0 ? "none" : (identities.get(identity) ?? "unknown");
-        const flags = frontend & (AddressFlag.REMOTE_NETWORK | AddressFlag.WAYPOINT);
-        return workload === 0 ? [] : [[addressFromKeyBytes(address), { workload, identity: text, flags }]];
+        const view = {
+          workload,
+          identity: text,
+          flags: frontend & AddressFlag.REMOTE_NETWORK,
+          waypoint: frontends.waypoint(waypoint),
+        };
+        return workload === 0 ? [] : [[addressFromKeyBytes(address), view]];
       }),
     ),
     pods: sorted(
       contents.of("pods").map(([key, value]) => {
         const cookie = maps.pods.key.decode(key);
         const row = maps.pods.value.decode(value);
-        const [guard = 0, workload = 0, service = 0, namespace = 0] = numbersOf(
-          [row.guard, row.workload, row.service, row.namespace],
+        const [guard = 0, workload = 0, service = 0, namespace = 0, flags = 0] = numbersOf(
+          [row.guard, row.workload, row.service, row.namespace, row.flags],
           tagOfCookie(cookie),
         );
-        return [String(cookie), { workload, service, namespace, guard: tables.text(guard) }];
+        return [String(cookie), { workload, service, namespace, flags, guard: tables.text(guard) }];
       }),
     ),
     tables: tables.all(),
@@ -101,6 +112,7 @@ class Frontends {
   readonly #slots: ReadonlyMap<number, Slot>;
   readonly #targets: ReadonlyMap<number, Target>;
   readonly #views: ReadonlyMap<number, View>;
+  readonly #waypoints: ReadonlyMap<number, Word>;
 
   constructor(contents: Contents) {
     const indexed = <T>(map: MapName, decode: (bytes: Uint8Array) => T): ReadonlyMap<number, T> =>
@@ -109,6 +121,16 @@ class Frontends {
     this.#slots = indexed("slots", Slot.decode);
     this.#targets = indexed("targets", Target.decode);
     this.#views = indexed("views", View.decode);
+    this.#waypoints = indexed("waypoints", maps.waypoints.value.decode);
+  }
+
+  /** What a waypoint leads to, by its number. */
+  waypoint(number: number): WaypointView {
+    if (number === 0) return undefined;
+    const word = this.#waypoints.get(number);
+    const index = word === undefined ? undefined : numberOf(word, number);
+    const target = index === undefined ? undefined : this.#targets.get(index);
+    return target === undefined ? ["missing"] : backendsOf(target, this.#slots);
   }
 
   *all(): Generator<[string, FrontendView]> {
@@ -152,6 +174,7 @@ class Frontends {
               flags: target.flags,
               reason: target.reason,
               backends: backendsOf(target, this.#slots),
+              waypoint: this.waypoint(target.waypoint),
             };
       yield [`${address}:${target?.port ?? at}${seenBy}`, view];
     }
@@ -161,7 +184,7 @@ class Frontends {
 /** What a word that is not its key's leads to: nothing that is there. */
 const UNREADABLE = 0xffffffff & ~AddressFlag.SHARED;
 
-const MISSING: FrontendView = { service: 0, flags: 0, reason: 0, backends: ["missing"] };
+const MISSING: FrontendView = { service: 0, flags: 0, reason: 0, backends: ["missing"], waypoint: undefined };
 
 /** Shares of a run by backend: sums of the columns' parts, to nine digits. */
 function backendsOf(

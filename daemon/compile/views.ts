@@ -1,8 +1,10 @@
 // Owns who sees which service at a virtual address, and the map `views`, which says so where not all see the same.
 // Must not know addresses, nor what services say.
 
-import { type Service, serviceKey } from "../model/service.js";
+import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
+import type { ReadableStore } from "../model/store.js";
 import { bulkPuts } from "./bulk.js";
+import { isLocalNetwork, type NodeContext } from "./node.js";
 import type { BulkPutOperation } from "./operation.js";
 import { Places, type Run } from "./places.js";
 
@@ -61,6 +63,24 @@ export function standingsOf(
     };
     return { ...one, standing: standing() };
   });
+}
+
+/** The services that have this address on the node's network. */
+export function servicesHere(
+  { address, prefixLength }: Pick<VirtualAddress, "address" | "prefixLength">,
+  store: ReadableStore,
+  node: NodeContext,
+): readonly Service[] {
+  return store
+    .servicesAt(address, prefixLength)
+    .filter((service) =>
+      service.addresses.some(
+        (candidate) =>
+          candidate.address === address &&
+          candidate.prefixLength === prefixLength &&
+          isLocalNetwork(candidate.network, node),
+      ),
+    );
 }
 
 /** Services that anybody sees. */

@@ -170,6 +170,18 @@ export const schema = z.object({
     .enum(["drop", "reset"], { error: "expected drop or reset" })
     .default("drop")
     .register(help, { argument: "ANSWER", text: "with xdp: drop what is denied, or reset it" }),
+  waypointProtocol: z
+    .enum(["proxy-v2", "kmesh"], { error: "expected proxy-v2 or kmesh" })
+    .default("proxy-v2")
+    .register(help, {
+      argument: "PROTOCOL",
+      text: "how a waypoint is told where a connection was going: proxy-v2 (Envoy, nginx, HAProxy), or kmesh",
+    }),
+  waypointPort: parsed(wholeNumber(65_535)).optional().register(help, {
+    argument: "PORT",
+    text: "port on which every waypoint is dialled",
+    shownDefault: "as the control plane says, 15019 with kmesh",
+  }),
   hostNetns: path.default("/proc/self/ns/net").register(help, {
     argument: "PATH",
     text: "network namespace of the node: what its processes open is the node's own",

@@ -24,6 +24,7 @@ export class TestDataplane {
     xdpReset: 0,
     countAllowed: 0,
     outliers: 0,
+    waypointProtocol: 0,
     hostNetns: 1n,
     podsCgroup: 0n,
   };

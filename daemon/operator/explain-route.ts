@@ -53,14 +53,17 @@ export function* explainRoute(
   const found = destinationOf(parts.store, parts.compiler.node, to, pod.namespace);
   if (!found.ok) return found;
   const { name, addresses, port } = found.value;
+  const uid = workloadOf(parts, pod);
+  const client = uid === null ? undefined : parts.store.workloads.get(uid);
+  const guides = client !== undefined && parts.compiler.waypoints.isEndpoint(client);
   const routes: ExplainedRoute[] = [];
   for (const address of addresses) {
-    const asked = { namespace: pod.namespace, address, port, udp: protocol === "udp" };
+    const asked = { namespace: pod.namespace, address, port, udp: protocol === "udp", guides };
     const route = yield* routeOf(parts, pod.cookie, asked);
     if (!route.ok) return route;
     routes.push(route.value);
   }
-  return ok({ from: { pod: from, workload: workloadOf(parts, pod) }, to, protocol, name, routes });
+  return ok({ from: { pod: from, workload: uid }, to, protocol, name, routes });
 }
 
 function* routeOf(parts: Told, pod: bigint, asked: Asked): Steps<Result<ExplainedRoute>> {
@@ -92,6 +95,7 @@ function* routeOf(parts: Told, pod: bigint, asked: Asked): Steps<Result<Explaine
     port: belief.port === undefined ? null : portOf(belief.port),
     balancing: belief.seen === undefined ? null : balancingOf(belief.seen.service),
     waypoint: waypointOf(belief),
+    guided: said.guided === 1,
     crosses: said.crosses === 1,
     endpoints: endpoints.slice(0, LISTED),
     unused: unused.slice(0, LISTED),
@@ -128,6 +132,7 @@ function questionOf(pod: bigint, { address, port, udp }: Asked): RouteQuestion {
     slots: 0,
     run: 0,
     backendPort: 0,
+    guided: 0,
     backend: new Uint8Array(16),
   };
 }
@@ -304,7 +309,8 @@ function differencesOf({ compiler }: Told, said: RouteQuestion, { seen, outcome 
 }
 
 function reasonOf(outcome: Outcome): Reason {
-  return outcome.action === "rewrite" ? Reason.ROUTED : outcome.reason;
+  if (outcome.action !== "rewrite") return outcome.reason;
+  return outcome.guided ? Reason.TO_WAYPOINT : Reason.ROUTED;
 }
 
 function differencesOfRun(

@@ -19,6 +19,7 @@ enum HandleClass {
   kRingBuffer,
   kStats,
   kDirectoryLock,
+  kMapSocket,
   kHandleClasses
 };
 

@@ -12,6 +12,7 @@
 #include "load.h"
 #include "lock.h"
 #include "map.h"
+#include "map_socket.h"
 #include "netns.h"
 #include "netns_state.h"
 #include "notify.h"
@@ -68,6 +69,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   RingBuffer::Define(env);
   Stats::Define(env);
   DirectoryLock::Define(env);
+  MapSocket::Define(env);
 
   Export<LibbpfVersion>(exports, "libbpfVersion");
   Export<PossibleCpuCount>(exports, "possibleCpus");
@@ -92,6 +94,8 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<DirectoryLock::Take>(exports, "lockDirectory");
   Export<Stats::Enable>(exports, "enableStats");
   Export<SendNotice>(exports, "sendNotice");
+  Export<AttachToMap>(exports, "attachToMap");
+  Export<MapSocket::Open>(exports, "openMapSocket");
   return exports;
 }
 

@@ -80,7 +80,7 @@ it("a word of the same key that is half written counts as absent", () => {
   const judged = (guard: Word) =>
     withObject(
       "tests/authz",
-      [entry("pods", POD, { guard, workload: open, service: unknown, namespace: unknown })],
+      [entry("pods", POD, { guard, workload: open, service: unknown, namespace: unknown, flags: unknown })],
       (object) => object.run("test_judge", VerdictCase, caseOf({})),
     );
   expect(judged(open)).toMatchObject({ allowed: 1, reason: Reason.AUTHZ_NO_POLICY });

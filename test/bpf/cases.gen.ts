@@ -61,12 +61,13 @@ function takeU32Array(view: Buffer, offset: number, length: number): number[] {
   return values;
 }
 
-/** struct route_case, 100 bytes */
+/** struct route_case, 104 bytes */
 export interface RouteCase {
   readonly address: Uint8Array;
   readonly port: number;
   readonly protocol: number;
   readonly namespace: number;
+  readonly podFlags: number;
   readonly action: number;
   readonly reason: number;
   readonly service: number;
@@ -75,12 +76,13 @@ export interface RouteCase {
   readonly run: number;
   readonly backendAddress: Uint8Array;
   readonly backendPort: number;
+  readonly waypoint: number;
   readonly picks: readonly number[];
 }
 export const RouteCase: Codec<RouteCase> = {
-  size: 100,
+  size: 104,
   encode(value) {
-    const view = Buffer.allocUnsafe(100);
+    const view = Buffer.allocUnsafe(104);
     RouteCase.encodeInto(value, view, 0);
     return view;
   },
@@ -89,34 +91,36 @@ export const RouteCase: Codec<RouteCase> = {
     view.writeUInt16BE(value.port, offset + 16);
     view.writeUInt16LE(value.protocol, offset + 18);
     view.writeUInt32LE(value.namespace, offset + 20);
-    view.writeUInt32LE(value.action, offset + 24);
-    view.writeUInt32LE(value.reason, offset + 28);
-    view.writeUInt32LE(value.service, offset + 32);
-    view.writeUInt32LE(value.workload, offset + 36);
-    view.writeUInt32LE(value.firstSlot, offset + 40);
-    view.writeUInt32LE(value.run, offset + 44);
-    putBytes(view, offset + 48, value.backendAddress, 16, "route_case.backend_address");
-    view.writeUInt16BE(value.backendPort, offset + 64);
-    view[offset + 66] = 0;
-    view[offset + 67] = 0;
-    putU32Array(view, offset + 68, value.picks, 8, "route_case.picks");
+    view.writeUInt32LE(value.podFlags, offset + 24);
+    view.writeUInt32LE(value.action, offset + 28);
+    view.writeUInt32LE(value.reason, offset + 32);
+    view.writeUInt32LE(value.service, offset + 36);
+    view.writeUInt32LE(value.workload, offset + 40);
+    view.writeUInt32LE(value.firstSlot, offset + 44);
+    view.writeUInt32LE(value.run, offset + 48);
+    putBytes(view, offset + 52, value.backendAddress, 16, "route_case.backend_address");
+    view.writeUInt16BE(value.backendPort, offset + 68);
+    view.writeUInt16LE(value.waypoint, offset + 70);
+    putU32Array(view, offset + 72, value.picks, 8, "route_case.picks");
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 100);
+    const view = viewOf(bytes, offset, 104);
     return {
       address: takeBytes(view, offset, offset + 16),
       port: view.readUInt16BE(offset + 16),
       protocol: view.readUInt16LE(offset + 18),
       namespace: view.readUInt32LE(offset + 20),
-      action: view.readUInt32LE(offset + 24),
-      reason: view.readUInt32LE(offset + 28),
-      service: view.readUInt32LE(offset + 32),
-      workload: view.readUInt32LE(offset + 36),
-      firstSlot: view.readUInt32LE(offset + 40),
-      run: view.readUInt32LE(offset + 44),
-      backendAddress: takeBytes(view, offset + 48, offset + 64),
-      backendPort: view.readUInt16BE(offset + 64),
-      picks: takeU32Array(view, offset + 68, 8),
+      podFlags: view.readUInt32LE(offset + 24),
+      action: view.readUInt32LE(offset + 28),
+      reason: view.readUInt32LE(offset + 32),
+      service: view.readUInt32LE(offset + 36),
+      workload: view.readUInt32LE(offset + 40),
+      firstSlot: view.readUInt32LE(offset + 44),
+      run: view.readUInt32LE(offset + 48),
+      backendAddress: takeBytes(view, offset + 52, offset + 68),
+      backendPort: view.readUInt16BE(offset + 68),
+      waypoint: view.readUInt16LE(offset + 70),
+      picks: takeU32Array(view, offset + 72, 8),
     };
   },
 };

@@ -54,6 +54,7 @@ export function addressEntry(
     readonly flags?: number;
     /** Index of a target, or of a view when the flags say so. */
     readonly frontend?: number;
+    readonly waypoint?: number;
   },
   tag = tagOfKey(toKeyBytes(address)),
 ): Entry {
@@ -64,6 +65,7 @@ export function addressEntry(
       workload: wordOf(value.workload ?? 0, tag),
       identity: wordOf(value.identity ?? 0, tag),
       frontend: wordOf(((value.frontend ?? 0) << FRONTEND_SHIFT) | (value.flags ?? 0), tag),
+      waypoint: wordOf(value.waypoint ?? 0, tag),
     },
   );
 }
@@ -79,6 +81,7 @@ export function podEntry(
     workload: wordOf(value.workload ?? 0, tag),
     service: wordOf(0, tag),
     namespace: wordOf(0, tag),
+    flags: wordOf(0, tag),
   });
 }
 

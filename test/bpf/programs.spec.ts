@@ -13,6 +13,7 @@ import {
   EXPLAIN_ROUTE,
   GUARD_PROGRAM,
   LIST_CONNECTIONS,
+  MAP_HOOKS,
   TRACE_HOOKS,
 } from "../../daemon/bpf/hooks.js";
 import { maps, ringBuffers, socketStorages } from "../../daemon/bpf/maps.gen.js";
@@ -31,6 +32,7 @@ it("every program of every hook loads, within its budget of verified instruction
     ...CGROUP_HOOKS.map(({ program }) => program),
     ...TRACE_HOOKS.flatMap(({ program, stub }) => [program, stub]),
     ...Object.values(EARLY_PROGRAMS).map(({ program }) => program),
+    ...MAP_HOOKS.map(({ program }) => program),
     GUARD_PROGRAM,
     CONNECTION_SWEEP,
     DATAGRAM_SWEEP,

@@ -3,7 +3,7 @@
 
 import { BlockList, isIPv4 } from "node:net";
 import type { Service } from "../../daemon/model/service.js";
-import type { Locality, Port, Workload } from "../../daemon/model/workload.js";
+import type { GatewayAddress, Locality, Port, Workload } from "../../daemon/model/workload.js";
 
 export interface ReferenceMesh {
   readonly services: readonly Service[];
@@ -25,13 +25,18 @@ export interface Query {
   readonly address: string;
   readonly port: number;
   readonly udp: boolean;
+  /** The client is an endpoint of some waypoint. */
+  readonly guides: boolean;
 }
 
-/** Left alone, refused for a reason (its name), or led to backends (`address port`) in shares that sum up to 1. */
+/**
+ * Left alone, refused for a reason (its name), or led to backends (`address port`) in shares that sum up to 1, those
+ * of a waypoint where it is `guided`.
+ */
 export type Outcome =
   | "pass"
   | { readonly refused: string }
-  | { readonly shares: ReadonlyMap<string, number> };
+  | { readonly shares: ReadonlyMap<string, number>; readonly guided: boolean };
 
 interface Backend {
   readonly address: string;
@@ -98,37 +103,85 @@ function ownerOf(mesh: ReferenceMesh, address: string): Workload | undefined {
     .toSorted((a, b) => rank(a) - rank(b) || (a.uid < b.uid ? -1 : 1))[0];
 }
 
-function toOwner(mesh: ReferenceMesh, owner: Workload, { udp }: Query): Outcome {
+function toOwner(mesh: ReferenceMesh, owner: Workload, query: Query): Outcome {
   if (!isLocal(mesh, owner.network)) return { refused: "remote_network" };
-  if (owner.waypoint !== undefined && !udp) return { refused: "waypoint_unsupported" };
-  return "pass";
+  if (owner.waypoint === undefined || query.udp || query.guides) return "pass";
+  return throughWaypoints(mesh, [{ destination: owner.waypoint, weight: 1 }], owner.namespace, query);
 }
 
 function throughService(mesh: ReferenceMesh, service: Service, query: Query): Outcome {
-  const isGuided = service.waypoint !== undefined && !query.udp;
-  if (service.loadBalancing.mode === "PASSTHROUGH")
-    return isGuided ? { refused: "waypoint_unsupported" } : "pass";
+  const one = service.waypoint === undefined ? [] : [{ destination: service.waypoint, weight: 1 }];
+  const heavy = service.weightedWaypoints.filter(({ weight }) => weight > 0);
+  const isGuided = one.length + service.weightedWaypoints.length > 0 && !query.udp && !query.guides;
+  const guided = () => throughWaypoints(mesh, heavy.length > 0 ? heavy : one, service.namespace, query);
+  if (service.loadBalancing.mode === "PASSTHROUGH") return isGuided ? guided() : "pass";
   const port = service.ports.findLast(({ servicePort }) => servicePort === query.port);
   if (port === undefined) return { refused: "no_port" };
-  if (isGuided) return { refused: "waypoint_unsupported" };
+  if (isGuided) return guided();
   const found = backendsOf(mesh, service, port, isIPv4(query.address), 0);
-  if (typeof found === "string") return { refused: found };
+  return typeof found === "string" ? { refused: found } : sharing(found, false);
+}
+
+/** Each connection takes one of the waypoints that have endpoints, by weight. */
+function throughWaypoints(
+  mesh: ReferenceMesh,
+  waypoints: Service["weightedWaypoints"],
+  namespace: string,
+  query: Query,
+): Outcome {
+  const found = waypoints.flatMap(({ destination, weight }) => {
+    const backends = waypointAt(mesh, destination, namespace, isIPv4(query.address));
+    const total = backends.reduce((sum, backend) => sum + backend.weight, 0);
+    return backends.map((backend) => ({ ...backend, weight: (weight * backend.weight) / total }));
+  });
+  return found.length === 0 ? { refused: "no_waypoint" } : sharing(found, true);
+}
+
+/** A waypoint's own: a workload at its address before a service there; the port that it names, mapped or not. */
+function waypointAt(
+  mesh: ReferenceMesh,
+  { destination, hbonePort }: GatewayAddress,
+  namespace: string,
+  clientIsIpv4: boolean,
+): readonly Backend[] {
+  const number = hbonePort || 15008;
+  let service: Service | undefined;
+  if (destination.kind === "hostname") {
+    service = mesh.services.find(
+      (one) => one.namespace === destination.namespace && one.hostname === destination.hostname,
+    );
+  } else {
+    const { address, network } = destination;
+    if (!isLocal(mesh, network)) return [];
+    const owner = ownerOf(mesh, address);
+    if (owner !== undefined && isLocal(mesh, owner.network))
+      return clientIsIpv4 && !isIPv4(address) ? [] : [{ address, port: number, weight: 1 }];
+    service = serviceAt(mesh, address, namespace);
+  }
+  if (service === undefined) return [];
+  const listed = service.ports.findLast(({ servicePort }) => servicePort === number);
+  const port = listed ?? { servicePort: number, targetPort: number };
+  const found = backendsOf(mesh, service, port, clientIsIpv4, "as it is");
+  return typeof found === "string" ? [] : found;
+}
+
+function sharing(found: readonly Backend[], guided: boolean): Outcome {
   const total = found.reduce((sum, { weight }) => sum + weight, 0);
   const shares = new Map<string, number>();
   for (const { address, port, weight } of found) {
     const name = `${address} ${port}`;
     shares.set(name, (shares.get(name) ?? 0) + weight / total);
   }
-  return { shares };
+  return { shares, guided };
 }
 
-/** Where a port leads, or why nowhere. `depth`: how many services have led here. */
+/** Where a port leads, or why nowhere. `depth`: how many services have led here; a waypoint's endpoints lead nowhere else. */
 function backendsOf(
   mesh: ReferenceMesh,
   service: Service,
   port: Port,
   clientIsIpv4: boolean,
-  depth: number,
+  depth: number | "as it is",
 ): readonly Backend[] | string {
   const key = `${service.namespace}/${service.hostname}`;
   const targetOf = (workload: Workload) =>
@@ -180,14 +233,14 @@ function behind(
   workload: Workload,
   address: string,
   port: number,
-  depth: number,
+  depth: number | "as it is",
 ): readonly Backend[] | undefined {
   const next = isPod(workload) ? undefined : serviceAt(mesh, address, service.namespace);
-  if (next === undefined || next === service) return undefined;
+  if (next === undefined || next === service || depth === "as it is") return undefined;
   if (depth > 0) return [];
   if (next.loadBalancing.mode === "PASSTHROUGH") return undefined;
   const listed = next.ports.findLast(({ servicePort }) => servicePort === port);
-  if (listed === undefined || next.waypoint !== undefined) return [];
+  if (listed === undefined || next.waypoint !== undefined || next.weightedWaypoints.length > 0) return [];
   const found = backendsOf(mesh, next, listed, isIPv4(address), depth + 1);
   if (typeof found === "string") return [];
   const total = found.reduce((sum, { weight }) => sum + weight, 0);

@@ -7,7 +7,7 @@ import type { ExplainedRoute } from "../../daemon/admin/route-answers.js";
 import { ok } from "../../daemon/base/errors.js";
 import { formatHostPort } from "../../daemon/base/parse.js";
 import { EXPLAIN_ROUTE } from "../../daemon/bpf/hooks.js";
-import { type MapName, maps, RouteQuestion, reasonNames, U32 } from "../../daemon/bpf/maps.gen.js";
+import { type MapName, maps, PodFlag, RouteQuestion, reasonNames, U32 } from "../../daemon/bpf/maps.gen.js";
 import { createCompiler } from "../../daemon/compile/compiler.js";
 import { singly } from "../../daemon/compile/operation.js";
 import { atOnce } from "../../daemon/compile/steps.js";
@@ -16,7 +16,7 @@ import { addressFromKeyBytes, toKeyBytes } from "../../daemon/model/address.js";
 import type { Service } from "../../daemon/model/service.js";
 import { createStore } from "../../daemon/model/store.js";
 import { pod, service } from "../../daemon/model/test-samples.js";
-import type { Workload } from "../../daemon/model/workload.js";
+import type { GatewayAddress, Workload } from "../../daemon/model/workload.js";
 import { explainRoute } from "../../daemon/operator/explain-route.js";
 import { slowness } from "../../lab/wait.js";
 import { RouteAction, RouteCase } from "./cases.gen.js";
@@ -29,7 +29,16 @@ const QUERIES = 10_000;
 const QUERIES_OF_A_MESH = 40;
 /** Of so many queries one is explained. */
 const EXPLAINED = 4;
-const ROUTING: readonly MapName[] = ["addresses", "cidrs", "rewrites", "targets", "views", "slots", "pods"];
+const ROUTING: readonly MapName[] = [
+  "addresses",
+  "cidrs",
+  "rewrites",
+  "targets",
+  "views",
+  "slots",
+  "waypoints",
+  "pods",
+];
 
 /** Places; the clients are in the first. All pods of a node share it. */
 const PLACES = [
@@ -49,11 +58,28 @@ const NAMESPACES = ["a", "b"];
 const NAMES = ["s", "t", "u"];
 const SCOPES = ["NETWORK", "REGION", "ZONE", "SUBZONE", "NODE", "CLUSTER"] as const;
 
-const gateway = {
-  destination: { kind: "address", network: "", address: "10.9.0.9" },
-  hbonePort: 15008,
-} as const;
-const waypoint = fc.constantFrom(undefined, undefined, undefined, undefined, undefined, undefined, gateway);
+const gateways = fc
+  .record({
+    hostname: fc.constantFrom(undefined, ...NAMES),
+    namespace: fc.constantFrom(...NAMESPACES),
+    address: fc.constantFrom(...VIPS, ...OWN, "10.9.0.9"),
+    network: fc.constantFrom("", "", "net-1", "net-2"),
+    hbonePort: fc.constantFrom(15008, 80, 443, 0),
+  })
+  .map(({ hostname, namespace, address, network, hbonePort }): GatewayAddress => {
+    const byName = hostname !== undefined && ({ kind: "hostname", namespace, hostname } as const);
+    return { destination: byName || { kind: "address", network, address }, hbonePort };
+  });
+const waypoint = fc.option(gateways, { nil: undefined, freq: 3 });
+const weightedWaypoints = fc.oneof(
+  { weight: 6, arbitrary: fc.constant([]) },
+  {
+    weight: 1,
+    arbitrary: fc.array(fc.record({ destination: gateways, weight: fc.constantFrom(0, 1, 3) }), {
+      maxLength: 3,
+    }),
+  },
+);
 const keys = NAMESPACES.flatMap((namespace) => NAMES.map((name) => `${namespace}/${name}`));
 
 const workloads: fc.Arbitrary<Workload[]> = fc
@@ -103,6 +129,7 @@ const services: fc.Arbitrary<Service[]> = fc.uniqueArray(
       canonical: fc.boolean(),
       visibility: fc.constantFrom("PUBLIC", "PUBLIC", "NAMESPACE"),
       waypoint,
+      weightedWaypoints,
     } as const)
     .map(({ network, mode, routingPreference, healthPolicy, name, ...fields }) => {
       const sample = service(name, { ...fields, loadBalancing: { mode, routingPreference, healthPolicy } });
@@ -117,6 +144,7 @@ const queries: fc.Arbitrary<Query[]> = fc.array(
     address: fc.constantFrom(...ASKED),
     port: fc.constantFrom(80, 80, 443, 9),
     udp: fc.boolean(),
+    guides: fc.constantFrom(false, false, false, true),
   }),
   { minLength: QUERIES_OF_A_MESH, maxLength: QUERIES_OF_A_MESH },
 );
@@ -192,23 +220,24 @@ function load({ services, workloads, aside }: ReferenceMesh) {
 }
 
 /** An explanation as the reference tells it. */
-function toldOutcome({ action, reason, endpoints }: ExplainedRoute): Outcome {
+function toldOutcome({ action, reason, endpoints, guided }: ExplainedRoute): Outcome {
   if (action === "pass") return "pass";
   if (action === "refuse") return { refused: reason };
   const place = (address: string) => address.replace(/^\[?([^\]]*)\]?:(\d+)$/, "$1 $2");
   const shares = new Map<string, number>();
   for (const { address, share } of endpoints)
     shares.set(place(address), (shares.get(place(address)) ?? 0) + share);
-  return { shares };
+  return { shares, guided };
 }
 
 /** Asks the program's own decision. */
-function ask({ address, port, udp }: Query, namespace: number): RouteCase {
+function ask({ address, port, udp, guides }: Query, namespace: number): RouteCase {
   return router.run("test_route", RouteCase, {
     address: toKeyBytes(address),
     port,
     protocol: udp ? 17 : 6,
     namespace,
+    podFlags: guides ? PodFlag.WAYPOINT : 0,
     action: 0xdead,
     reason: 0,
     service: 0,
@@ -217,6 +246,7 @@ function ask({ address, port, udp }: Query, namespace: number): RouteCase {
     run: 0,
     backendAddress: new Uint8Array(16),
     backendPort: 0,
+    waypoint: 0,
     picks: new Array<number>(8).fill(0),
   });
 }
@@ -251,16 +281,14 @@ function sharesOf({ firstSlot, run }: RouteCase, held: TestMaps): Map<string, nu
 function textOf(outcome: Outcome): string {
   if (outcome === "pass") return outcome;
   if ("refused" in outcome) return `refused ${outcome.refused}`;
-  return [...outcome.shares]
-    .map(([name, share]) => `${name} ${share.toFixed(6)}`)
-    .sort()
-    .join(", ");
+  const shares = [...outcome.shares].map(([name, share]) => `${name} ${share.toFixed(6)}`).sort();
+  return `${outcome.guided ? "by a waypoint " : ""}${shares.join(", ")}`;
 }
 
 function outcomeOf(route: RouteCase, held: TestMaps): Outcome {
   if (route.action === RouteAction.PASS) return "pass";
   if (route.action === RouteAction.REFUSE) return { refused: reasonNames[route.reason] ?? "" };
-  return { shares: sharesOf(route, held) };
+  return { shares: sharesOf(route, held), guided: route.waypoint === 1 };
 }
 
 /** Each endpoint of the service that decides is one that is used, or has its reason. */
@@ -284,7 +312,7 @@ function expectExplained(mesh: ReferenceMesh, query: Query, told: ExplainedRoute
     told: actual,
     differences: [],
   });
-  expectEachEndpoint(mesh, told);
+  if (!told.guided) expectEachEndpoint(mesh, told);
 }
 
 it(`${QUERIES} queries to random meshes are answered, and explained, as the reference does (seed ${seed})`, {
@@ -302,8 +330,9 @@ it(`${QUERIES} queries to random meshes are answered, and explained, as the refe
       const route = ask(query, numberOf(query.namespace));
       const actual = textOf(outcomeOf(route, held));
       expect({ query, outcome: actual }).toEqual({ query, outcome: textOf(expected) });
-      if (index % EXPLAINED === 0) expectExplained(mesh, query, explain(query), actual);
-      const kind = actual.startsWith("refused") || actual === "pass" ? actual : "routed";
+      if (index % EXPLAINED === 0 && !query.guides) expectExplained(mesh, query, explain(query), actual);
+      const isRouted = !actual.startsWith("refused") && actual !== "pass";
+      const kind = !isRouted ? actual : actual.startsWith("by a waypoint") ? "guided" : "routed";
       seen.set(kind, (seen.get(kind) ?? 0) + 1);
       if (typeof expected === "object" && "shares" in expected) {
         const picked = `${addressFromKeyBytes(route.backendAddress)} ${route.backendPort}`;
@@ -322,9 +351,10 @@ it(`${QUERIES} queries to random meshes are answered, and explained, as the refe
     "no_local_endpoint",
     "no_address",
     "remote_network",
-    "waypoint_unsupported",
+    "no_waypoint",
   ])
     expect([...seen.keys()]).toContain(`refused ${reason}`);
   expect(seen.get("routed")).toBeGreaterThan(QUERIES / 50);
+  expect(seen.get("guided")).toBeGreaterThan(QUERIES / 100);
   expect(seen.get("pass")).toBeGreaterThan(QUERIES / 50);
 });

@@ -24,6 +24,8 @@ export interface RouteFixture {
     readonly port: number;
     readonly udp?: boolean;
     readonly namespace?: number;
+    /** Of the client. */
+    readonly podFlags?: number;
   };
   readonly expected: {
     readonly action: RouteAction;
@@ -33,13 +35,12 @@ export interface RouteFixture {
     readonly firstSlot?: number;
     readonly run?: number;
     readonly backend?: { readonly address: string; readonly port: number };
+    readonly waypoint?: boolean;
   };
 }
 
 const v4Backend = backend("10.0.0.1", 8080, 3);
 const v6Backend = backend("fd00::1", 8080, 4);
-
-const behindWaypoint = frontend("10.96.0.1", 53, { service: 9, slots: 1, flags: TargetFlag.WAYPOINT });
 
 /** Services 10, 11 and 12 at targets 1, 3 and 5. */
 const sharedTargets = [10, 11, 12].flatMap((service, at) => [
@@ -65,7 +66,7 @@ const refusals: RouteFixture[] = [
   Reason.NO_LOCAL_ENDPOINT,
   Reason.NO_ADDRESS,
   Reason.REMOTE_NETWORK,
-  Reason.WAYPOINT_UNSUPPORTED,
+  Reason.NO_WAYPOINT,
 ].map((reason) => ({
   description: `a frontend without slots refuses for the reason it carries (${reason})`,
   maps: [frontend("10.96.0.1", 80, { service: 9, reason })],
@@ -279,36 +280,6 @@ export const routeFixtures: readonly RouteFixture[] = [
     maps: [owner("10.0.0.1", 3, AddressFlag.REMOTE_NETWORK)],
     to: { address: "10.0.0.1", port: 80 },
     expected: { action: RouteAction.REFUSE, reason: Reason.REMOTE_NETWORK, workload: 3 },
-  },
-  {
-    description: "a workload behind a waypoint is refused",
-    maps: [owner("10.0.0.1", 3, AddressFlag.WAYPOINT)],
-    to: { address: "10.0.0.1", port: 80 },
-    expected: { action: RouteAction.REFUSE, reason: Reason.WAYPOINT_UNSUPPORTED, workload: 3 },
-  },
-  {
-    description: "a workload behind a waypoint passes for datagrams: waypoints carry TCP",
-    maps: [owner("10.0.0.1", 3, AddressFlag.WAYPOINT)],
-    to: { address: "10.0.0.1", port: 53, udp: true },
-    expected: { action: RouteAction.PASS, reason: Reason.PASSTHROUGH, workload: 3 },
-  },
-  {
-    description: "a service behind a waypoint is refused, its slots notwithstanding",
-    maps: [behindWaypoint, slot(0, v4Backend)],
-    to: { address: "10.96.0.1", port: 53 },
-    expected: { action: RouteAction.REFUSE, reason: Reason.WAYPOINT_UNSUPPORTED, service: 9 },
-  },
-  {
-    description: "a service behind a waypoint sends datagrams to its endpoints",
-    maps: [behindWaypoint, slot(0, v4Backend)],
-    to: { address: "10.96.0.1", port: 53, udp: true },
-    expected: {
-      action: RouteAction.REWRITE,
-      reason: Reason.ROUTED,
-      service: 9,
-      workload: 3,
-      backend: { address: "10.0.0.1", port: 8080 },
-    },
   },
   {
     description: "an address with a frontend and a workload goes to the frontend",

@@ -1,7 +1,7 @@
 // Owns the entries that fixtures of bpf/lib/route.h are made of. Must not know what a case expects.
 
 import { FRONTEND_SHIFT, Reason, type Slot, type Target } from "../../daemon/bpf/maps.gen.js";
-import { tagOfKey } from "../../daemon/compile/word.js";
+import { tagOfKey, wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { addressEntry, type Entry, entry } from "./fixture.js";
 
@@ -20,6 +20,7 @@ export const SAYS_NOTHING: Target = {
   reason: 0,
   port: 0,
   ports: 0,
+  waypoint: 0,
 };
 
 interface Where {
@@ -92,8 +93,13 @@ export function slot(
   return entry("slots", index, { primary, alias, threshold });
 }
 
-export function owner(address: string, workload: number, flags: number): Entry {
-  return addressEntry(address, { workload, identity: 1, flags });
+export function owner(address: string, workload: number, flags: number, waypoint = 0): Entry {
+  return addressEntry(address, { workload, identity: 1, flags, waypoint });
+}
+
+/** Waypoint `number`, whose endpoints target `index` tells; with the tag of its number unless another is given. */
+export function waypoint(number: number, index: number, tag = number): Entry {
+  return entry("waypoints", number, wordOf(index, tag));
 }
 
 export function worker(workload: number): Backend {

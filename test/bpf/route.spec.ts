@@ -7,6 +7,7 @@ import { RouteAction, RouteCase } from "./cases.gen.js";
 import { type Entry, withObject } from "./fixture.js";
 import { type RouteFixture, routeFixtures } from "./route.cases.js";
 import { frontend, HALF, slot, worker } from "./route.maps.js";
+import { waypointFixtures } from "./route.waypoint-cases.js";
 
 const IPPROTO_TCP = 6;
 const IPPROTO_UDP = 17;
@@ -46,12 +47,13 @@ const pickFixtures: readonly {
 ];
 
 /** A case as it goes into the kernel: the outcome is filled with what no decision gives. */
-function caseTo({ address, port, udp, namespace = 0 }: RouteFixture["to"]): RouteCase {
+function caseTo({ address, port, udp, namespace = 0, podFlags = 0 }: RouteFixture["to"]): RouteCase {
   return {
     address: toKeyBytes(canonicalAddress(address) ?? address),
     port,
     protocol: udp === true ? IPPROTO_UDP : IPPROTO_TCP,
     namespace,
+    podFlags,
     action: 0xdead,
     reason: 0xdead,
     service: 0xdead,
@@ -60,12 +62,13 @@ function caseTo({ address, port, udp, namespace = 0 }: RouteFixture["to"]): Rout
     run: 0xdead,
     backendAddress: new Uint8Array(16),
     backendPort: 0,
+    waypoint: 0xdead,
     picks: new Array<number>(8).fill(0),
   };
 }
 
 describe("route", () => {
-  it.each(routeFixtures)("$description", ({ maps, to, expected }) => {
+  it.each([...routeFixtures, ...waypointFixtures])("$description", ({ maps, to, expected }) => {
     const result = withObject("tests/route", maps.flat(), (object) =>
       object.run("test_route", RouteCase, caseTo(to)),
     );
@@ -78,6 +81,7 @@ describe("route", () => {
       run: result.run,
       backend: addressFromKeyBytes(result.backendAddress),
       backendPort: result.backendPort,
+      waypoint: result.waypoint,
     }).toEqual({
       action: expected.action,
       reason: expected.reason,
@@ -87,6 +91,7 @@ describe("route", () => {
       run: expected.run ?? 0,
       backend: expected.backend?.address ?? "::",
       backendPort: expected.backend?.port ?? 0,
+      waypoint: Number(expected.waypoint ?? false),
     });
   });
 

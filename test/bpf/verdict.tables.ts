@@ -157,6 +157,7 @@ export function settings(value: Partial<Settings>): Entry {
     xdpReset: 0,
     countAllowed: 0,
     outliers: 0,
+    waypointProtocol: 0,
     hostNetns: 0n,
     podsCgroup: 0n,
     ...value,

@@ -224,7 +224,7 @@ describe("blocks", () => {
   });
 
   test("a block in mode PASSTHROUGH opens no way around a pod's waypoint", async () => {
-    await expectRefused("waypoint_unsupported", () => who("shop/client", "10.78.0.5", PORT));
+    await expectRefused("no_waypoint", () => who("shop/client", "10.78.0.5", PORT));
   });
 });
 

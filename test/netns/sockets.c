@@ -15,6 +15,7 @@
  *   fast N HOST PORT (MSG_FASTOPEN)   eager N (TCP_FASTOPEN_CONNECT)   transparent N
  *   ring N HOST PORT [polled]     ringto N HOST PORT [polled] (connect and sendto by io_uring;
  *   polled: done by a thread of the kernel. "no io_uring: ERROR" where that is not to be had)
+ *   zerocopy N (SO_ZEROCOPY)   waits N (what it does waits for its end again, after begin)
  *   leave 0 PATH (the process goes to another network namespace; its sockets stay)
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
  *
@@ -259,6 +260,10 @@ static bool open_or_end(char **words, int count, unsigned int number, int fd)
 		say(set_options(fd));
 	} else if (!strcmp(command, "eager")) {
 		say(setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof(on)));
+	} else if (!strcmp(command, "zerocopy")) {
+		say(setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof(on)));
+	} else if (!strcmp(command, "waits")) {
+		say(fcntl(fd, F_SETFL, 0));
 	} else if (!strcmp(command, "transparent")) {
 		say(setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on)));
 	} else if (!strcmp(command, "leave")) {

@@ -20,20 +20,15 @@
 enum target_flag {
 	/* The destination is known but left alone: load balancing mode PASSTHROUGH. */
 	TARGET_PASSTHROUGH = 1,
-	/* Reachable for TCP only through a waypoint: connecting is refused while none is spoken.
-	 * Datagrams go to the endpoints. */
-	TARGET_WAYPOINT = 4,
 };
 
 /* Low bits of what is known of an address; the rest is an index. */
-#define FRONTEND_SHIFT 3
+#define FRONTEND_SHIFT 2
 enum address_flag {
 	/* What is said there depends on the client's namespace: the index is one into `views`. */
 	ADDRESS_SHARED = 1,
 	/* Reachable only through a gateway of another network: connecting is refused. */
 	ADDRESS_REMOTE_NETWORK = 2,
-	/* Reachable for TCP only through a waypoint: connecting is refused while none is spoken. */
-	ADDRESS_WAYPOINT = 4,
 };
 
 /* What becomes of a new connection at connect(2). */
@@ -42,6 +37,25 @@ enum route_action {
 	ROUTE_REWRITE, /* go to a backend */
 	ROUTE_REFUSE,  /* fail with ECONNREFUSED */
 };
+
+/* What a pod is, beside its names. */
+enum pod_flag {
+	/* An endpoint of a waypoint: what it opens goes to no waypoint. */
+	POD_WAYPOINT = 1,
+};
+
+/* How a waypoint is told where a connection was going. */
+enum waypoint_protocol {
+	/* None is spoken: what is behind a waypoint is refused. */
+	WAYPOINT_NONE = 0,
+	/* PROXY protocol, version 2. */
+	WAYPOINT_PROXY_V2 = 1,
+	/* Kmesh's TLV. */
+	WAYPOINT_KMESH = 2,
+};
+
+/* First word of struct kick. */
+#define KICK_MAGIC 0x6b636b77
 
 /* Flags of struct verdict_table. */
 enum table_flag {
@@ -147,26 +161,26 @@ enum reason {
 	REASON_NO_ENDPOINT,	    /* the service has no endpoint at all for the port: refused */
 	REASON_NO_HEALTHY_ENDPOINT, /* every endpoint is unhealthy or of capacity 0: refused */
 	REASON_NO_LOCAL_ENDPOINT,   /* STRICT locality left no endpoint: refused */
-	REASON_NO_ADDRESS,     /* no endpoint has an address of the frontend's family: refused */
-	REASON_REMOTE_NETWORK, /* reachable through a network gateway only: refused */
-	REASON_WAYPOINT_UNSUPPORTED, /* reachable through a waypoint only: refused */
-	REASON_SLOT_MISSING,	     /* a frontend leads to what is not there: refused */
-	REASON_DATAGRAM_REVERSED,    /* a datagram's source was given back as its frontend */
-	REASON_STORAGE_FULL,	     /* no room to remember a connection: routed, not counted */
-	REASON_TRAFFIC_FULL,	     /* map `traffic` or `policy_hits` is full: not counted */
-	REASON_EVENT_DROPPED,	     /* ring buffer full: an access log record is lost */
-	REASON_AUTHZ_LOOPBACK,	     /* pod talking to itself: allowed */
-	REASON_AUTHZ_NODE,	     /* opened by a process of the node itself: allowed */
-	REASON_AUTHZ_NO_POLICY,	     /* no policy applies: allowed */
-	REASON_AUTHZ_ALLOWED,	     /* an ALLOW matched, or no ALLOW applies and no DENY matched */
-	REASON_AUTHZ_DENIED,	     /* a DENY matched */
-	REASON_AUTHZ_NO_ALLOW,	     /* ALLOW policies apply and none matched: denied */
-	REASON_AUTHZ_UNKNOWN_POD,    /* nobody has said yet what guards the pod: denied */
-	REASON_AUTHZ_NO_TABLE,	     /* verdict table missing: denied */
-	REASON_AUTHZ_DENY_ALL,	     /* policies not received yet or not representable: denied */
-	REASON_AUTHZ_OFF,	     /* enforcement switched off by the operator: allowed */
-	REASON_AUTHZ_NOT_TCP,	     /* no TCP connection: not subject to policy */
-	REASON_CONNECT_REFUSED,	     /* the destination refused */
+	REASON_NO_ADDRESS,	  /* no endpoint has an address of the frontend's family: refused */
+	REASON_REMOTE_NETWORK,	  /* reachable through a network gateway only: refused */
+	REASON_NO_WAYPOINT,	  /* behind a waypoint that leads nowhere: refused */
+	REASON_SLOT_MISSING,	  /* a frontend leads to what is not there: refused */
+	REASON_DATAGRAM_REVERSED, /* a datagram's source was given back as its frontend */
+	REASON_STORAGE_FULL,	  /* no room to remember a connection: routed, not counted */
+	REASON_TRAFFIC_FULL,	  /* map `traffic` or `policy_hits` is full: not counted */
+	REASON_EVENT_DROPPED,	  /* ring buffer full: an access log record is lost */
+	REASON_AUTHZ_LOOPBACK,	  /* pod talking to itself: allowed */
+	REASON_AUTHZ_NODE,	  /* opened by a process of the node itself: allowed */
+	REASON_AUTHZ_NO_POLICY,	  /* no policy applies: allowed */
+	REASON_AUTHZ_ALLOWED,	  /* an ALLOW matched, or no ALLOW applies and no DENY matched */
+	REASON_AUTHZ_DENIED,	  /* a DENY matched */
+	REASON_AUTHZ_NO_ALLOW,	  /* ALLOW policies apply and none matched: denied */
+	REASON_AUTHZ_UNKNOWN_POD, /* nobody has said yet what guards the pod: denied */
+	REASON_AUTHZ_NO_TABLE,	  /* verdict table missing: denied */
+	REASON_AUTHZ_DENY_ALL,	  /* policies not received yet or not representable: denied */
+	REASON_AUTHZ_OFF,	  /* enforcement switched off by the operator: allowed */
+	REASON_AUTHZ_NOT_TCP,	  /* no TCP connection: not subject to policy */
+	REASON_CONNECT_REFUSED,	  /* the destination refused */
 	REASON_AUTHZ_UNNAMED, /* the control plane has not named the pod, and a policy might select
 				 it: denied */
 	REASON_CONNECT_TIMED_OUT,  /* the destination did not answer or was unreachable */
@@ -179,6 +193,14 @@ enum reason {
 	REASON_XDP_DENIED,	/* hook XDP denied a SYN */
 	REASON_EARLY_PASSED,	/* a SYN that an early hook leaves to others: not for the pod */
 	REASON_EARLY_UNREADABLE, /* a frame that an early hook cannot follow: dropped */
+	REASON_TO_WAYPOINT,	 /* a destination was rewritten to a waypoint's endpoint */
+	REASON_WAYPOINT_WAITS,	 /* connected to a waypoint: its header waits for the first byte */
+	REASON_WAYPOINT_SOCKET,	 /* a socket that can carry no header, such as MPTCP's: refused */
+	REASON_WAYPOINT_FAST,	 /* data before a waypoint is connected: EOPNOTSUPP */
+	REASON_WAYPOINT_CUT,	 /* bytes would have gone to a waypoint without header: cut off */
+	REASON_WAYPOINT_FULL,	 /* no room to keep a header for a connection: refused or cut off */
+	REASON_WAYPOINT_ZEROCOPY, /* first bytes of a socket with SO_ZEROCOPY: EACCES */
+	REASON_WAYPOINT_KICKED,	  /* a header went out before the first byte, which did not come */
 	REASON_COUNT,
 };
 

@@ -41,4 +41,28 @@ struct flows {
 	__u32 sent;			/* datagrams through a frontend so far, wraps */
 };
 
+/* What has become of the header of a connection to a waypoint. */
+enum header_state {
+	/* The connection goes to no waypoint. */
+	HEADER_NONE = 0,
+	/* The connect hook has chosen a waypoint; no SYN has left yet. */
+	HEADER_CHOSEN = 1,
+	/* It has to stand before the first byte. */
+	HEADER_OWED = 2,
+	/* It has been put before the first bytes, which TCP is about to take. */
+	HEADER_MADE = 3,
+	/* TCP has been about to take them. */
+	HEADER_OFFERED = 4,
+};
+
+/* Where a connection to a waypoint was going. Storage of a TCP socket; the hooks run with the
+ * socket locked. */
+struct original {
+	__be32 address[4];
+	__be16 port;
+	__u16 state;	 /* enum header_state */
+	__u32 first_seq; /* sequence number of the first byte */
+	__u64 socket;	 /* cookie */
+};
+
 #endif

@@ -16,13 +16,19 @@
 #define IPPROTO_UDP   17
 #define IPPROTO_MPTCP 262
 
+#define EOPNOTSUPP   95
 #define ENETUNREACH  101
 #define ETIMEDOUT    110
 #define ECONNREFUSED 111
 #define EHOSTUNREACH 113
 
-#define SOL_SOCKET   1
-#define SO_REUSEPORT 15
+#define SOL_SOCKET	 1
+#define SO_REUSEPORT	 15
+#define SO_BINDTODEVICE	 25
+#define TCP_USER_TIMEOUT 18
+
+/* Of task_struct.flags (include/linux/sched.h). */
+#define PF_KTHREAD 0x00200000
 
 /* ifindex of lo in every network namespace (LOOPBACK_IFINDEX of include/net/flow.h) */
 #define LOOPBACK_IFINDEX 1
@@ -74,7 +80,12 @@ struct sock_common {
 enum sock_flags {
 	SOCK_DEAD,
 	SOCK_DONE,
+	SOCK_ZEROCOPY,
 };
+
+struct task_struct {
+	unsigned int flags;
+} __attribute__((preserve_access_index));
 
 struct kernfs_node {
 	__u64 id;
@@ -95,6 +106,7 @@ struct sock {
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data; /* the cgroup that the socket was made in */
 	int sk_rx_dst_ifindex;		      /* where its packets come in */
+	int sk_write_pending;		      /* writers that wait for the connection */
 } __attribute__((preserve_access_index));
 
 struct inet_sock {
@@ -110,7 +122,13 @@ struct minmax {
 	struct minmax_sample s[3];
 } __attribute__((preserve_access_index));
 
+struct tcp_fastopen_request {
+	void *data; /* what is to go with the SYN */
+} __attribute__((preserve_access_index));
+
 struct tcp_sock {
+	__u32 write_seq; /* of the next byte that the application writes */
+	struct tcp_fastopen_request *fastopen_req;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	__u64 bytes_received;

@@ -323,6 +323,42 @@ struct {
 	__type(value, __u32);
 } ended SEC(".maps");
 
+/* number -> where the endpoints of a waypoint are: index into `targets`. What is behind it names
+ * the number, so that a change of the endpoints is one write here. Nobody writes element 0. Tag of
+ * the words: the number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, struct word);
+} waypoints SEC(".maps");
+
+/* TCP socket -> where it was going before it was led to a waypoint */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct original);
+} originals SEC(".maps");
+
+/* cookie -> TCP socket that is connected to a waypoint and has sent nothing yet. What it sends goes
+ * through the program that hangs on this map; with its first segment it leaves. When it is full a
+ * connection is cut off and counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, __u64);
+} pending SEC(".maps");
+
+/* 0 -> the daemon's own socket from which it kicks those that wait silently */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} kicks SEC(".maps");
+
 /* (shared port, backend) -> frontend; only for sockets with SO_REUSEPORT */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

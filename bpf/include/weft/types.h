@@ -29,6 +29,7 @@ struct pod {
 	struct word workload;  /* id, 0 while the control plane has not named it */
 	struct word service;   /* id of the first service it serves, for inbound metrics; 0: none */
 	struct word namespace; /* number of its namespace, as in struct view */
+	struct word flags;     /* enum pod_flag */
 };
 
 /* What an operator called an enrolled namespace. Key: its cookie. Texts are UTF-8, NUL-padded. */
@@ -48,9 +49,9 @@ struct settings {
 	__u32 xdp_reset;     /* 1: hook XDP answers what it denies with RST, and does not drop it */
 	__u32 count_allowed; /* 1: admissions are counted by policy */
 	__u32 outliers;	     /* 1: it is told which endpoints fail */
-	__u32 pad;
-	__u64 host_netns;  /* cookie of the node's own network namespace, 0: not known */
-	__u64 pods_cgroup; /* id of the cgroup that all pods are below, 0: none known */
+	__u32 waypoint_protocol; /* enum waypoint_protocol */
+	__u64 host_netns;	 /* cookie of the node's own network namespace, 0: not known */
+	__u64 pods_cgroup;	 /* id of the cgroup that all pods are below, 0: none known */
 };
 
 /* The pod that the verdict hook, or XDP, is asked for: from its stub to the program, on one CPU. */
@@ -102,6 +103,7 @@ struct target {
 	__u16 reason;	  /* enum reason to count when slots is 0 */
 	__be16 port;	  /* 0: the address itself */
 	__u16 ports;	  /* of the first: how many follow */
+	__u32 waypoint;	  /* number in `waypoints` that TCP has to go through, 0: none */
 };
 
 /* Which frontend clients of a namespace see at a virtual address that not all see alike. One run of
@@ -155,6 +157,8 @@ struct known_address {
 				 of another network */
 	struct word frontend; /* index << FRONTEND_SHIFT into `targets`, 0: none, or into `views`;
 				 enum address_flag */
+	struct word waypoint; /* number in `waypoints` that TCP to the workload has to go through,
+				 0: none */
 };
 
 struct address_key {
@@ -365,7 +369,7 @@ struct route_question {
 	__u32 slots;
 	__u32 run; /* hash of that run's content */
 	__be16 backend_port;
-	__u16 pad;
+	__u16 guided;	   /* 1: that run is a waypoint's */
 	__be32 backend[4]; /* with ROUTE_REWRITE: one pick of many */
 };
 
@@ -375,6 +379,15 @@ struct inbound_connection {
 	__be32 destination_address[4];
 	__be16 port;
 	__u16 by_node; /* 1: the node itself has opened it */
+};
+
+/* ---- waypoints: long-lived ---- */
+
+/* What the daemon sends into a connection that waits silently for its header. */
+struct kick {
+	__u32 magic; /* KICK_MAGIC */
+	__u32 pad;
+	__u64 socket; /* cookie */
 };
 
 /* ---- sweeps ---- */

@@ -187,6 +187,7 @@ export function putAddress(address: string, identity: number): EntryOperation {
     workload: wordOf(1, tag),
     identity: wordOf(identity, tag),
     frontend: wordOf(0, tag),
+    waypoint: wordOf(0, tag),
   });
   return { kind: "put", map: "addresses", key: AddressKey.encode({ address: bytes }), value };
 }
@@ -199,6 +200,7 @@ export function putPod(cookie: bigint, guard: number, workload: number): EntryOp
     workload: wordOf(workload, tag),
     service: wordOf(0, tag),
     namespace: wordOf(0, tag),
+    flags: wordOf(0, tag),
   });
   return { kind: "put", map: "pods", key: U64.encode(cookie), value };
 }
