@@ -1,6 +1,8 @@
 // Owns the proof that what is behind a waypoint goes through it, and is told to it before the first byte, whatever the
 // application does with its socket: by a waypoint that tells what it was told and checks what follows.
 
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { createLab, type Lab } from "../../lab/lab.js";
@@ -24,8 +26,10 @@ const PORT = 8080;
 const GATE_PORT = 15008;
 const FIRST_PORT = 15018;
 const KMESH_PORT = 15019;
+const NGINX_PORT = 15028;
 const web = { ipv4: "10.96.3.1", ipv6: "fd96::3:1" };
 const mail = "10.96.3.2";
+const http = { ipv4: "10.96.3.3", ipv6: "fd96::3:3" };
 const gateService = "shop/gate.shop.svc.cluster.local";
 
 function yaml({ gateStatus = "HEALTHY" } = {}): string {
@@ -53,6 +57,9 @@ function yaml({ gateStatus = "HEALTHY" } = {}): string {
     services: [
       service("web", [web.ipv4, web.ipv6], ["server"], { waypoint: { service: gateService } }),
       service("mail", [mail], ["server"], { waypoint: { address: addresses.gate[0], port: FIRST_PORT } }),
+      service("http", [http.ipv4, http.ipv6], ["server"], {
+        waypoint: { service: gateService, port: NGINX_PORT },
+      }),
       service("gate", ["10.96.3.9"], ["gate"]),
     ],
     policies: [],
@@ -215,7 +222,32 @@ describe("what could send bytes past the header", () => {
   });
 });
 
+/** Answers with what it was told. */
+const nginxConf = (directory: string) => `
+daemon off; worker_processes 1; pid ${directory}/nginx.pid; error_log ${directory}/nginx.log;
+events {}
+http {
+  access_log off;
+  ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((each) => `${each}_temp_path ${directory}/${each};`).join(" ")}
+  server {
+    listen [::]:${NGINX_PORT} proxy_protocol ipv6only=off;
+    location / {
+      return 200 "$proxy_protocol_server_addr $proxy_protocol_server_port from $proxy_protocol_addr";
+    }
+  }
+}`;
+
 describe("a waypoint", () => {
+  test("that is a stock nginx is told, over IPv4 and IPv6", async () => {
+    const file = join(lab.directory, "nginx.conf");
+    writeFileSync(file, nginxConf(lab.directory));
+    const nginx = ["nginx", "-c", file, "-e", join(lab.directory, "nginx.log")];
+    await lab.spawn(peers.gate.pod, nginx, { port: NGINX_PORT });
+    const get = async (url: string) => (await lab.exec(peers.client.pod, ["curl", "-s", url])).stdout;
+    expect(await get(`http://${http.ipv4}/`)).toBe(`${http.ipv4} 80 from ${addresses.client[0]}`);
+    expect(await get(`http://[${http.ipv6}]/`)).toBe(`${http.ipv6} 80 from ${addresses.client[1]}`);
+  });
+
   test("without endpoints refuses, and is served again when one is back", async () => {
     mesh.edit(yaml({ gateStatus: "UNHEALTHY" }));
     await until("the waypoint being away", async () => (await told(web.ipv4)) === "ECONNREFUSED");
