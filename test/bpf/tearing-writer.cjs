@@ -42,12 +42,12 @@ const put = (map, entries) => {
 let writes = 0;
 function rewrite(table, round) {
   const guarded = [
-    [cookieKey(admitting.cookie), words(admitting.tag, table, 2, 0, 0)],
-    [cookieKey(refusing.cookie), words(refusing.tag, table + 1, 3, 0, 0)],
+    [cookieKey(admitting.cookie), words(admitting.tag, table, 2, 0, 0, 0)],
+    [cookieKey(refusing.cookie), words(refusing.tag, table + 1, 3, 0, 0, 0)],
   ];
   const owned = [
-    [Buffer.from(friend.key), words(friend.tag, 1, FRIENDS[round % 2], 0)],
-    [Buffer.from(stranger.key), words(stranger.tag, 2, STRANGERS[round % 2], 0)],
+    [Buffer.from(friend.key), words(friend.tag, 1, FRIENDS[round % 2], 0, 0)],
+    [Buffer.from(stranger.key), words(stranger.tag, 2, STRANGERS[round % 2], 0, 0)],
   ];
   // Turn by turn: the element that one entry frees is the one that the next takes.
   const turns = (entries) => Array.from({ length: BATCH }, (_, turn) => entries[turn % entries.length]);
