@@ -1,6 +1,6 @@
 // Owns what is done to weftd, its control plane, its disk and its pods in a chaos run. Must not know what it shows.
 
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, openSync, rmSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { removeNetns } from "../../lab/netns.js";
@@ -18,7 +18,7 @@ export interface Surroundings {
   readonly world: World;
   /** Of weftd, whenever it starts; a disturbance may change it for one start. */
   readonly flags: string[];
-  /** A tmpfs of some hundred kilobytes, --state-dir. */
+  /** A tmpfs of some megabytes, --state-dir. */
   readonly state: string;
   /** A whole number below `limit`, by the seed. */
   readonly random: (limit: number) => number;
@@ -84,10 +84,11 @@ export const disturbances: Readonly<Record<string, Disturbance>> = {
     await sleep(200);
   },
 
-  async "control plane away"({ world, random }) {
+  async "control plane away"({ world, state, random }) {
     await world.mesh.stopXds();
     await sleep(random(2_000));
-    if (random(2) === 0) await restart(world, "SIGKILL", 0);
+    // Without a snapshot, after a full disk, a daemon is not ready before it knows more.
+    if (random(2) === 0 && isKept(state)) await restart(world, "SIGKILL", 0);
     await world.mesh.startXds();
     await connected(world);
   },
@@ -97,7 +98,7 @@ export const disturbances: Readonly<Record<string, Disturbance>> = {
     const filler = join(state, "filler");
     const fd = openSync(filler, "w");
     try {
-      for (;;) writeSync(fd, Buffer.alloc(4096));
+      for (;;) writeSync(fd, Buffer.alloc(65_536));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
     }
@@ -129,6 +130,12 @@ export const disturbances: Readonly<Record<string, Disturbance>> = {
 };
 
 let gone = 0;
+
+/** More than its header stands in the snapshot. */
+function isKept(state: string): boolean {
+  const snapshot = statSync(join(state, "snapshot"), { throwIfNoEntry: false });
+  return snapshot !== undefined && snapshot.size > 1_000;
+}
 
 async function ready({ mesh }: World): Promise<void> {
   const url = `http://127.0.0.1:${mesh.ports.ready}/healthz/ready`;

@@ -28,7 +28,7 @@ async function run(otherObjects: string): Promise<boolean> {
   try {
     const state = join(world.lab.directory, "state");
     mkdirSync(state);
-    await check(["mount", "-t", "tmpfs", "-o", "size=512k", "weft-lab", state]);
+    await check(["mount", "-t", "tmpfs", "-o", "size=16m", "weft-lab", state]);
     flags.push("--state-dir", state, "--sync-timeout", "1s");
     const other = otherBuild(join(world.lab.directory, "other"), otherObjects);
     const surroundings: Surroundings = { world, flags, state, random, other };
