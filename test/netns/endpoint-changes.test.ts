@@ -5,7 +5,7 @@ import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "../../daemon/xds/resource.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { meshWithPlane } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
-import { until } from "../../lab/wait.js";
+import { slowness, until } from "../../lab/wait.js";
 import { startScriptedPlane } from "../helpers/scripted-plane.js";
 import { ipv4, response, service, workload } from "../helpers/wire.js";
 
@@ -39,7 +39,9 @@ function endpoint(server: Server, version: number, serves: boolean): Uint8Array 
   });
 }
 
-test(`${CHANGES} changes of endpoints under connecting clients`, { timeout: 240_000 }, async () => {
+test(`${CHANGES} changes of endpoints under connecting clients`, {
+  timeout: 240_000 * slowness,
+}, async () => {
   lab = await createLab();
   const plane = await startScriptedPlane();
   try {

@@ -14,6 +14,7 @@ import type { Workload } from "../../daemon/model/workload.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { startMesh } from "../../lab/mesh.js";
 import { startPeer } from "../../lab/peer.js";
+import { slowness } from "../../lab/wait.js";
 import { startWriter } from "../bpf/writer.js";
 
 const SWAPS = 10_000;
@@ -87,7 +88,9 @@ function prepare() {
   return { data: { fill, phases, rounds: 1 }, writesOfSwap: writes / phases.length / TURNS };
 }
 
-test(`${SWAPS} swaps of endpoints and weights under connecting clients`, { timeout: 120_000 }, async () => {
+test(`${SWAPS} swaps of endpoints and weights under connecting clients`, {
+  timeout: 120_000 * slowness,
+}, async () => {
   lab = await createLab();
   for (const name of names) await lab.pod(`shop/${name}`, { ipv4: addressOf(name) });
   const peers = new Map(

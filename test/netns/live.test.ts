@@ -283,7 +283,9 @@ function established(at: number): number {
     .filter(([, local, , state]) => state === "01" && local?.endsWith(end)).length;
 }
 
-test(`${DENIALS} denials beside a loop of connections leave none of them`, { timeout: 120_000 }, async () => {
+test(`${DENIALS} denials beside a loop of connections leave none of them`, {
+  timeout: 120_000 * slowness,
+}, async () => {
   let ends = false;
   let opened = 0;
   const to = { host: v4("server"), port: loopPort };
@@ -296,16 +298,19 @@ test(`${DENIALS} denials beside a loop of connections leave none of them`, { tim
       if (isOpen) opened++;
     }
   });
-  for (let round = 0; round < DENIALS; round++) {
-    await until("connections", () => established(loopPort) > round % 5, { everyMs: 1 });
-    await send(policies(policy("deny", { ...deny, ...from("other") })));
-    await until("the end of all", () => established(loopPort) === 0, { timeoutMs: 1_000, everyMs: 2 });
-    await sleep(round % 20);
-    expect(established(loopPort)).toBe(0);
-    await send(noPolicies());
+  try {
+    for (let round = 0; round < DENIALS; round++) {
+      await until("connections", () => established(loopPort) > round % 5, { everyMs: 1 });
+      await send(policies(policy("deny", { ...deny, ...from("other") })));
+      await until("the end of all", () => established(loopPort) === 0, { timeoutMs: 1_000, everyMs: 2 });
+      await sleep(round % 20);
+      expect(established(loopPort)).toBe(0);
+      await send(noPolicies());
+    }
+  } finally {
+    ends = true;
+    await Promise.all(connecting);
   }
-  ends = true;
-  await Promise.all(connecting);
   expect(opened).toBeGreaterThan(DENIALS);
 });
 
