@@ -129,15 +129,19 @@ export class LabMesh {
   async startDaemon(): Promise<number> {
     const started = performance.now();
     const daemon = this.launchDaemon();
-    const url = `http://127.0.0.1:${this.ports.ready}/healthz/ready`;
-    await until("weftd being ready", async () => {
+    await until("weftd being ready", () => {
       if (!daemon.running) throw new Hopeless(`weftd ended:\n${this.log("weftd")}`);
-      return (await fetch(url)).ok;
+      return this.isReady();
     }).catch((cause: unknown) => {
       if (cause instanceof Hopeless) throw cause;
       throw new Error(`weftd is not ready; it says:\n${this.log("weftd")}`, { cause });
     });
     return performance.now() - started;
+  }
+
+  /** Whether weftd says so; rejects while nobody answers. */
+  async isReady(): Promise<boolean> {
+    return (await fetch(`http://127.0.0.1:${this.ports.ready}/healthz/ready`)).ok;
   }
 
   /** Ends weftd as `signal` does and waits for its end. Returns the exit code, -1 for a signal. */

@@ -6,6 +6,7 @@ import type { Logger } from "../base/log.js";
 import { formatHostPort } from "../base/parse.js";
 import type { EndpointFeed } from "../bpf/endpoint-feed.js";
 import type { AuthzQuestion, EndpointEvent } from "../bpf/maps.gen.js";
+import { authzQuestion } from "../bpf/questions.js";
 import { applies } from "../compile/authz/reference.js";
 import { addressFromKeyBytes } from "../model/address.js";
 import { isAnotherLife } from "../model/aside.js";
@@ -256,18 +257,11 @@ function namesOthers({ before, after }: Change<Workload>): boolean {
 }
 
 function questionOf(pod: bigint, event: EndpointEvent): AuthzQuestion {
-  return {
+  return authzQuestion({
     pod,
     sourceAddress: event.sourceAddress,
     destinationAddress: event.endpoint.address,
     sourcePort: event.sourcePort,
     port: event.endpoint.port,
-    allowed: 0,
-    reason: 0,
-    policy: 0,
-    source: 0,
-    destination: 0,
-    table: 0,
-    identity: 0,
-  };
+  });
 }

@@ -7,6 +7,7 @@ import { formatHostPort, parseHostPort } from "../base/parse.js";
 import type { Enrollment } from "../bpf/enrollment.js";
 import type { AuthzQuestion } from "../bpf/maps.gen.js";
 import { reasonNames } from "../bpf/maps.gen.js";
+import { authzQuestion } from "../bpf/questions.js";
 import { CONDITIONS, type Inbound } from "../compile/authz/conditions.js";
 import { principalOf } from "../compile/authz/identity.js";
 import { decide, matchingRule, nearestRule } from "../compile/authz/reference.js";
@@ -74,20 +75,13 @@ export function authzOf(parts: Asked, namespace: string, name: string): Result<A
 
 /** A question before it is asked: addresses as texts. */
 export function questionOf(pod: bigint, source: string, destination: string, port: number): AuthzQuestion {
-  return {
+  return authzQuestion({
     pod,
     sourceAddress: toKeyBytes(source),
     destinationAddress: toKeyBytes(destination),
     sourcePort: 0,
     port,
-    allowed: 0,
-    reason: 0,
-    policy: 0,
-    source: 0,
-    destination: 0,
-    table: 0,
-    identity: 0,
-  };
+  });
 }
 
 /** The key of the policy that denies, as the program says, or that allows; null: none does. */

@@ -19,6 +19,7 @@ import { until } from "../../lab/wait.js";
 import { DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
 import { policy, resource, response, workload } from "../../test/helpers/wire.js";
 import { NODE, RunningClient } from "../../test/helpers/xds-client.js";
+import { atOnce } from "../compile/steps.js";
 import { createStore } from "../model/store.js";
 import type { Source } from "./client.js";
 import { DeltaStream } from "./delta-stream.js";
@@ -56,13 +57,6 @@ const both = [
   kept(response(AUTHORIZATION_TYPE, [policy("p")])),
 ];
 const file = () => join(directory, "snapshot");
-
-function atOnce<T>(steps: Generator<void, T>): T {
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-  }
-}
 
 async function write(responses: readonly KeptResponse[]): Promise<void> {
   const snapshot = snapshotIn();

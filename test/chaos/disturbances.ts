@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { removeNetns } from "../../lab/netns.js";
 import { sleep, until } from "../../lab/wait.js";
-import { endpoints, type Knobs, type World, worldYaml } from "../netns/world.js";
+import { endpoints, type Knobs, moreServices, type World, worldYaml } from "../netns/world.js";
 
 /** Denies pod `other`, whatever else is said. */
 const always = {
@@ -40,11 +40,7 @@ export function meshOf({ random }: Pick<Surroundings, "random">, services = 0): 
   const mesh = parse(worldYaml({ weights: weights ?? {}, unhealthy, policies: [always, ...more] })) as {
     services: object[];
   };
-  const others = Array.from({ length: services }, (_, index) => ({
-    ...{ name: `more-${index}`, namespace: "shop", ports: { 80: 8080 } },
-    vips: [`10.98.${index >> 8}.${index & 255}`],
-  }));
-  return stringify({ ...mesh, services: [...mesh.services, ...others] });
+  return stringify({ ...mesh, services: [...mesh.services, ...moreServices(services)] });
 }
 
 async function restart(world: World, signal: "SIGKILL" | "SIGTERM", pause: number): Promise<void> {
@@ -138,8 +134,7 @@ function isKept(state: string): boolean {
 }
 
 async function ready({ mesh }: World): Promise<void> {
-  const url = `http://127.0.0.1:${mesh.ports.ready}/healthz/ready`;
-  await until("weftd ready", async () => (await fetch(url)).ok, { timeoutMs: 60_000 });
+  await until("weftd ready", () => mesh.isReady(), { timeoutMs: 60_000 });
 }
 
 async function connected({ mesh }: World): Promise<void> {

@@ -10,7 +10,7 @@ import { program } from "../../lab/mesh.js";
 import { check } from "../../lab/process.js";
 import { sleep, slowness, until } from "../../lab/wait.js";
 import { withAddon } from "./addon.js";
-import { createWorld, vip, type World, webPort, worldYaml } from "./world.js";
+import { createWorld, moreServices, vip, type World, webPort, worldYaml } from "./world.js";
 
 const modes = ["error", "kill"] as const;
 type Mode = (typeof modes)[number];
@@ -130,9 +130,7 @@ function plan(at: number, mode: Mode): void {
   for (const name of ["log", "from"]) rmSync(join(faults, name), { force: true });
 }
 const begin = () => writeFileSync(join(faults, "from"), "");
-const isReady = async () =>
-  (await fetch(`http://127.0.0.1:${world.mesh.ports.ready}/healthz/ready`).catch(() => undefined))?.ok ===
-  true;
+const isReady = () => world.mesh.isReady().catch(() => false);
 
 /** weftd has ended or is ready, whichever comes. */
 async function settled(): Promise<"ended" | "ready"> {
@@ -160,10 +158,7 @@ interface Phase {
 }
 
 const larger = () => {
-  const services = Array.from({ length: maps.targets.maxEntries / 2 }, (_, index) => ({
-    ...{ name: `more-${index}`, namespace: "shop", ports: { 80: 8080 } },
-    vips: [`10.98.${index >> 8}.${index & 255}`],
-  }));
+  const services = moreServices(maps.targets.maxEntries / 2);
   const mesh = parse(worldYaml({ policies })) as { services: object[] };
   return stringify({ ...mesh, services: [...mesh.services, ...services] });
 };

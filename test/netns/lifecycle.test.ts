@@ -105,8 +105,7 @@ test("with --takeover a second weftd goes on in the place of the first, and inte
     logFile: join(world.lab.directory, "second.log"),
   });
   expect(await first.exited).toBe(0);
-  const url = `http://127.0.0.1:${world.mesh.ports.ready}/healthz/ready`;
-  await until("the second being ready", async () => (await fetch(url)).ok);
+  await until("the second being ready", () => world.mesh.isReady());
   expect(second.running).toBe(true);
   expect((await asking).errors).toEqual({});
   await expectGoverned();

@@ -8,19 +8,14 @@ import { packageRoot } from "../../daemon/base/package-root.js";
 import { maps } from "../../daemon/bpf/maps.gen.js";
 import { slowness, until } from "../../lab/wait.js";
 import { AttachType, loadNative } from "../../native/index.js";
-import { createWorld, vip, type World, webPort, worldYaml } from "./world.js";
+import { createWorld, moreServices, vip, type World, webPort, worldYaml } from "./world.js";
 
 let world: World | undefined;
 afterEach(() => world?.remove());
 
 /** The world's mesh with more services than the map of targets has room for. */
 function larger(): string {
-  const services = Array.from({ length: maps.targets.maxEntries / 2 }, (_, index) => ({
-    name: `more-${index}`,
-    namespace: "shop",
-    vips: [`10.98.${index >> 8}.${index & 255}`],
-    ports: { 80: 8080 },
-  }));
+  const services = moreServices(maps.targets.maxEntries / 2);
   const world = parse(worldYaml()) as { services: object[] };
   return stringify({ ...world, services: [...world.services, ...services] });
 }

@@ -93,6 +93,16 @@ export function withService(name: string, vip: string, ports: Readonly<Record<nu
   return stringify({ ...world, services: [...world.services, service] });
 }
 
+/** Services without endpoints, of which each takes two places among the targets. */
+export function moreServices(count: number): object[] {
+  return Array.from({ length: count }, (_, index) => ({
+    name: `more-${index}`,
+    namespace: "shop",
+    vips: [`10.98.${index >> 8}.${index & 255}`],
+    ports: { 80: 8080 },
+  }));
+}
+
 /** Milliseconds: longer than one page of metrics is given to all who ask. */
 const PAGE_MS = 1_200;
 
