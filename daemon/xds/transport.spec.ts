@@ -7,6 +7,7 @@ import { createServer as createHttpsServer } from "node:https";
 import { type AddressInfo, createServer, type Server as NetServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
@@ -18,7 +19,7 @@ import { until } from "../../lab/wait.js";
 import { AggregatedDiscoveryServiceService } from "../../proto/gen/discovery.js";
 import { Authority, type KeyPair } from "../../test/helpers/certificates.js";
 import { RunningClient } from "../../test/helpers/xds-client.js";
-import type { TlsOptions } from "./transport.js";
+import { openStream, type TlsOptions } from "./transport.js";
 
 let directory: string;
 let mesh: string;
@@ -361,6 +362,16 @@ describe("a failure is one line that names its cause", () => {
       "nothing listens there: check --xds-address, and that the control plane runs [XDS_REFUSED]";
     expect(await line(1)).toBe(`no stream to localhost:1: ${expected}`);
     expect(await lineOf(start({ address: "127.0.0.1:1" }))).toBe(`no stream to 127.0.0.1:1: ${expected}`);
+  });
+
+  it("nothing listens, and that is known before the stream is read for the first time", async () => {
+    const opened = openStream({ address: "127.0.0.1:1" }, "Kubernetes");
+    if (!opened.ok) throw opened.error;
+    const stream = opened.value;
+    open.push(() => stream.close());
+    // An unheard "error" of the call ends the process; vitest tells of it as an unhandled error.
+    await sleep(200);
+    expect(await stream.next()).toMatchObject({ end: "failed", error: { code: "XDS_REFUSED" } });
   });
 
   it("a name that does not resolve", async () => {

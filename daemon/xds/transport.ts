@@ -116,25 +116,9 @@ export interface AdsStream {
 export function openStream(endpoint: ControlPlane, clusterId: string): Result<AdsStream> {
   const secured = secure(endpoint);
   if (!secured.ok) return secured;
-  const { attempt, channelCredentials, options, token } = secured.value;
+  const { attempt } = secured.value;
   const timing = { ...TIMING, ...endpoint.timing };
-  const client = new AggregatedDiscoveryServiceClient(endpoint.address, channelCredentials, {
-    ...CHANNEL_OPTIONS,
-    ...options,
-    "grpc.keepalive_time_ms": timing.keepalive,
-    "grpc.keepalive_timeout_ms": timing.keepaliveTimeout,
-  });
-  const metadata = new Metadata();
-  metadata.set("clusterid", clusterId);
-  if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
-
-  const { path, requestSerialize } = AggregatedDiscoveryServiceService.deltaAggregatedResources;
-  const call = client.makeBidiStreamRequest<DeltaDiscoveryRequest, Received>(
-    path,
-    requestSerialize,
-    (raw) => ({ response: openResponse(raw), raw }),
-    metadata,
-  );
+  const { client, call } = begin(endpoint.address, secured.value, timing, clusterId);
   const responses = call[Symbol.asyncIterator]() as AsyncIterator<Received, undefined>;
 
   const failure = (thrown: unknown): End => {
@@ -146,6 +130,11 @@ export function openStream(endpoint: ControlPlane, clusterId: string): Result<Ad
       requestLimit: requestLimit(what),
     };
   };
+  // An iterator listens from its first step on; a connection that is refused before has nobody else to tell.
+  let broken: End | undefined;
+  call.on("error", (error) => {
+    broken = failure(error);
+  });
   let ended: End | undefined;
   let wake: ((end: End) => void) | undefined;
   const end = (how: End) => {
@@ -171,7 +160,7 @@ export function openStream(endpoint: ControlPlane, clusterId: string): Result<Ad
         wake = resolve;
         responses
           .next()
-          .then(({ value }) => value ?? failure(new Error("the server ended it")), failure)
+          .then(({ value }) => value ?? broken ?? failure(new Error("the server ended it")), failure)
           .then(resolve);
       }),
     leave: () => end({ end: "drained" }),
@@ -181,6 +170,27 @@ export function openStream(endpoint: ControlPlane, clusterId: string): Result<Ad
       client.close();
     },
   });
+}
+
+/** The channel, which connects from now on, and the stream on it. */
+function begin(address: string, secured: Secured, timing: Timing, clusterId: string) {
+  const client = new AggregatedDiscoveryServiceClient(address, secured.channelCredentials, {
+    ...CHANNEL_OPTIONS,
+    ...secured.options,
+    "grpc.keepalive_time_ms": timing.keepalive,
+    "grpc.keepalive_timeout_ms": timing.keepaliveTimeout,
+  });
+  const metadata = new Metadata();
+  metadata.set("clusterid", clusterId);
+  if (secured.token !== undefined) metadata.set("authorization", `Bearer ${secured.token}`);
+  const { path, requestSerialize } = AggregatedDiscoveryServiceService.deltaAggregatedResources;
+  const call = client.makeBidiStreamRequest<DeltaDiscoveryRequest, Received>(
+    path,
+    requestSerialize,
+    (raw) => ({ response: openResponse(raw), raw }),
+    metadata,
+  );
+  return { client, call };
 }
 
 interface Secured {
