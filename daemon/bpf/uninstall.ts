@@ -8,21 +8,28 @@ import { checkAccess, loadAddon } from "./environment.js";
 import { removeLink } from "./guard-links.js";
 import { takeLock } from "./lock.js";
 import { Pins } from "./pins.js";
+import { drainWaypoints } from "./waypoint-drain.js";
+import { WaypointSockets } from "./waypoint-sockets.js";
 
 export interface Uninstalled {
   /** The directory that was looked at. */
   readonly root: string;
   /** Hooks that were detached; undefined when there was nothing of weft. */
   readonly links: number | undefined;
+  /** Connections to waypoints that said nothing and could not be given their header: what they say goes bare. */
+  readonly silent: number;
 }
 
+/** What leads connections to waypoints. */
+const LEADING_HOOKS = ["connect4", "connect6"];
+
 /** Takes every hook and pin below a BPF file system away. Refuses while a daemon runs on it. */
-export function uninstallFrom(bpffs: string): Result<Uninstalled> {
+export async function uninstallFrom(bpffs: string): Promise<Result<Uninstalled>> {
   const access = checkAccess(bpffs);
   if (!access.ok) return access;
   const pins = new Pins(bpffs);
   const { root } = pins;
-  if (!existsSync(root)) return ok({ root, links: undefined });
+  if (!existsSync(root)) return ok({ root, links: undefined, silent: 0 });
   const addon = loadAddon(packageRoot());
   if (!addon.ok) return addon;
   const native = addon.value;
@@ -30,7 +37,7 @@ export function uninstallFrom(bpffs: string): Result<Uninstalled> {
     const lock = takeLock(native, bpffs);
     if (!lock.ok) return lock;
     try {
-      return ok({ root, links: uninstall(native, pins).links });
+      return ok({ root, ...(await uninstall(native, pins)) });
     } finally {
       lock.value.close();
     }
@@ -40,9 +47,27 @@ export function uninstallFrom(bpffs: string): Result<Uninstalled> {
 }
 
 /** Long-lived maps go too: counters and enrolments end here. */
-function uninstall(native: Native, pins: Pins): { readonly links: number } {
+async function uninstall(native: Native, pins: Pins): Promise<{ links: number; silent: number }> {
   const links = pins.links();
-  for (const path of links) removeLink(native, pins, path);
+  const leading = LEADING_HOOKS.map((hook) => pins.hook(hook)).filter((path) => links.includes(path));
+  for (const path of leading) removeLink(native, pins, path);
+  const silent = await giveHeaders(native, pins);
+  for (const path of links) if (!leading.includes(path)) removeLink(native, pins, path);
   pins.removeAll();
-  return { links: links.length };
+  return { links: links.length, silent };
+}
+
+/** The other hooks still see to it that a connection leaves the map with its first segment. */
+async function giveHeaders(native: Native, pins: Pins): Promise<number> {
+  const names = ["pending", "kicks", "reasons"] as const;
+  if (!names.every((name) => existsSync(pins.state(name)))) return 0;
+  const [pending, kicks, reasons] = names.map((name) => native.openPinnedMap(pins.state(name)));
+  if (pending === undefined || kicks === undefined || reasons === undefined) return 0;
+  const sockets = new WaypointSockets(native, () => ({ pending, kicks, reasons }));
+  try {
+    return await drainWaypoints(sockets);
+  } finally {
+    sockets.close();
+    for (const map of [pending, kicks, reasons]) map.close();
+  }
 }

@@ -6,6 +6,7 @@ import { KICK_MAGIC, Kick, maps, Reason } from "./maps.gen.js";
 import type { StateMaps } from "./state.js";
 
 const BEGUN = maps.reasons.key.encode(Reason.WAYPOINT_WAITS);
+const LED = maps.reasons.key.encode(Reason.TO_WAYPOINT);
 /** The only element of `kicks`. */
 const OWN = 0;
 
@@ -23,8 +24,12 @@ export class WaypointSockets {
 
   /** How many connections have been established to waypoints so far: one call into the kernel. */
   begun(): bigint {
-    const value = this.#maps().reasons.lookup(BEGUN);
-    return value === undefined ? 0n : maps.reasons.value.decode(value).count;
+    return this.#count(BEGUN);
+  }
+
+  /** How many connections have been led to waypoints so far. */
+  led(): bigint {
+    return this.#count(LED);
   }
 
   /** Cookies of sockets that are connected to a waypoint and have sent nothing. Walks a map. */
@@ -39,6 +44,11 @@ export class WaypointSockets {
   kick(socket: bigint): void {
     this.#own ??= this.#native.openMapSocket(this.#maps().kicks, OWN);
     this.#own.send(Kick.encode({ magic: KICK_MAGIC, socket }));
+  }
+
+  #count(reason: Uint8Array): bigint {
+    const value = this.#maps().reasons.lookup(reason);
+    return value === undefined ? 0n : maps.reasons.value.decode(value).count;
   }
 
   /** Lets go of the daemon's own socket. Idempotent. */

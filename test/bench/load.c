@@ -14,18 +14,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "latency.h"
 
 #define MESSAGE_BYTES 64
 #define MAX_WORKERS   1024
 #define MAX_EVENTS    64
 /* Failures in a row after which a client gives up: nothing is there to be measured. */
 #define MAX_FAILURES 1000
-
-/* Latencies in nanoseconds, log-linear: 64 steps an octave, so a value is exact to 1.6 %. */
-#define STEP_BITS 6
-#define BUCKETS	  ((64 - STEP_BITS) << STEP_BITS)
 
 struct options {
 	struct sockaddr_storage address;
@@ -46,58 +43,16 @@ struct worker {
 };
 
 struct result {
-	uint64_t done;
+	struct latencies latencies;
 	uint64_t failed;
 	unsigned int failed_in_a_row;
 	int last_error;
-	uint64_t counts[BUCKETS];
-	uint64_t longest;
 };
 
 static void die(const char *what)
 {
 	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static unsigned int bucket_of(uint64_t ns)
-{
-	unsigned int octave;
-
-	if (ns < 1 << STEP_BITS)
-		return (unsigned int)ns;
-	octave = 63 - STEP_BITS - (unsigned int)__builtin_clzll(ns);
-	return ((octave + 1) << STEP_BITS) + (unsigned int)(ns >> octave) - (1 << STEP_BITS);
-}
-
-/* Lower end of a bucket. */
-static uint64_t bucket_ns(unsigned int bucket)
-{
-	unsigned int octave = bucket >> STEP_BITS;
-	uint64_t step = bucket & ((1 << STEP_BITS) - 1);
-
-	return octave == 0 ? step : (step + (1 << STEP_BITS)) << (octave - 1);
-}
-
-static double percentile_us(const struct result *result, double share)
-{
-	uint64_t wanted = (uint64_t)((double)result->done * share), seen = 0;
-	unsigned int i;
-
-	for (i = 0; i < BUCKETS; i++) {
-		seen += result->counts[i];
-		if (seen > wanted)
-			return (double)bucket_ns(i) / 1000;
-	}
-	return (double)result->longest / 1000;
 }
 
 static void set_option(int fd, int level, int name)
@@ -239,14 +194,6 @@ static int advance(struct worker *worker)
 	return worker->received == MESSAGE_BYTES;
 }
 
-static void record(struct result *result, uint64_t ns)
-{
-	result->done++;
-	result->counts[bucket_of(ns)]++;
-	if (ns > result->longest)
-		result->longest = ns;
-}
-
 /* Brings a worker as far as it goes now: through its reply, and on to its next request. */
 static void drive(const struct options *options, int epoll, struct worker *worker,
 		  uint64_t measured, struct result *result)
@@ -258,7 +205,7 @@ static void drive(const struct options *options, int epoll, struct worker *worke
 
 		result->failed_in_a_row = 0;
 		if (now >= measured)
-			record(result, now - worker->started);
+			record(&result->latencies, now - worker->started);
 		if (!options->keep)
 			break;
 		*worker = (struct worker){.fd = worker->fd, .started = now};
@@ -310,7 +257,7 @@ static void connect_only(const struct options *options, struct result *result)
 			done = now_ns();
 			result->failed_in_a_row = 0;
 			if (done >= measured)
-				record(result, done - started);
+				record(&result->latencies, done - started);
 		}
 		close(fd);
 	}
@@ -318,6 +265,7 @@ static void connect_only(const struct options *options, struct result *result)
 
 static void print(const struct options *options, const struct result *result, double seconds)
 {
+	const struct latencies *latencies = &result->latencies;
 	struct rusage usage;
 	double cpu;
 
@@ -327,11 +275,12 @@ static void print(const struct options *options, const struct result *result, do
 	printf("{\"workers\":%u,\"seconds\":%.3f,\"count\":%llu,\"rate\":%.1f,\"failed\":%llu,"
 	       "\"lastError\":\"%s\",\"cpuMs\":%.0f,\"latencyUs\":{\"p50\":%.1f,\"p90\":%.1f,"
 	       "\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}}\n",
-	       options->workers, seconds, (unsigned long long)result->done,
-	       (double)result->done / seconds, (unsigned long long)result->failed,
+	       options->workers, seconds, (unsigned long long)latencies->done,
+	       (double)latencies->done / seconds, (unsigned long long)result->failed,
 	       result->last_error != 0 ? strerrorname_np(result->last_error) : "", cpu,
-	       percentile_us(result, 0.5), percentile_us(result, 0.9), percentile_us(result, 0.99),
-	       percentile_us(result, 0.999), (double)result->longest / 1000);
+	       percentile_us(latencies, 0.5), percentile_us(latencies, 0.9),
+	       percentile_us(latencies, 0.99), percentile_us(latencies, 0.999),
+	       (double)latencies->longest / 1000);
 }
 
 /* ---- command line ---- */
@@ -427,5 +376,5 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	print(&options, &result, options.seconds);
-	return result.done > 0 ? 0 : 1;
+	return result.latencies.done > 0 ? 0 : 1;
 }

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { authz } from "./authz.js";
 import { datapath } from "./datapath.js";
+import { l7 } from "./l7.js";
 import { route } from "./route.js";
 import { sync } from "./sync.js";
 
@@ -10,6 +11,7 @@ const usage = `usage: main.ts [--alternations N] [--seconds S] datapath
        main.ts [--runs N] [--sizes N,N] sync
        main.ts [--alternations N] authz
        main.ts [--alternations N] [--seconds S] route
+       main.ts [--alternations N] [--seconds S] l7
 
 Runs a bench, prints its table and writes out/bench/NAME.json; exit code 1 when a row is over its budget
 with its whole interval.
@@ -38,6 +40,7 @@ const benches: Readonly<Record<string, () => Promise<boolean>>> = {
   datapath: () => datapath({ alternations, seconds }),
   sync: () => sync({ runs, sizes }),
   route: () => route({ alternations, seconds }),
+  l7: () => l7({ alternations, seconds }),
   authz: () => authz({ turns: alternations }),
 };
 const bench = benches[positionals.join()];

@@ -15,6 +15,7 @@
  *   fast N HOST PORT (MSG_FASTOPEN)   eager N (TCP_FASTOPEN_CONNECT)   transparent N
  *   ring N HOST PORT [polled]     ringto N HOST PORT [polled] (connect and sendto by io_uring;
  *   polled: done by a thread of the kernel. "no io_uring: ERROR" where that is not to be had)
+ *   ringzc N HOST PORT [polled]   sends by io_uring without copying, on a connected socket
  *   zerocopy N (SO_ZEROCOPY)   waits N (what it does waits for its end again, after begin)
  *   leave 0 PATH (the process goes to another network namespace; its sockets stay)
  *   churn COUNT HOST PORT   COUNT new UDP sockets send one datagram each and are closed
@@ -196,7 +197,7 @@ static bool send_otherwise(char **words, int fd)
 	return true;
 }
 
-/* Connects, or sends a datagram, by io_uring. */
+/* Connects, or sends, by io_uring. */
 static void ring(char **words, int fd)
 {
 	struct sockaddr_storage to = {};
@@ -210,6 +211,10 @@ static void ring(char **words, int fd)
 		request.opcode = IORING_OP_CONNECT;
 		request.addr = (unsigned long)&to;
 		request.off = message.msg_namelen;
+	} else if (!strcmp(words[0], "ringzc")) {
+		request.opcode = IORING_OP_SEND_ZC;
+		request.addr = (unsigned long)text.iov_base;
+		request.len = (unsigned int)text.iov_len;
 	} else {
 		request.opcode = IORING_OP_SENDMSG;
 		request.addr = (unsigned long)&message;
