@@ -147,7 +147,7 @@ test-kernels: build packages $(STAMPS)/guest-packages $(STAMPS)/envoy ## BPF, ad
 	@$(MAKE) -C native testdata
 	@$(MAKE) -C test/kernels suites SUDO=$(SUDO)
 
-test-istiod: build packages ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)
+test-istiod: build packages $(STAMPS)/envoy ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)
 	@$(MAKE) -C test/istiod
 	@mkdir -p out/test
 	@status=0; \

@@ -70,13 +70,17 @@ export interface ServiceFacts {
   readonly ports: Readonly<Record<number, number>>;
   /** Default: endpoints by hand. */
   readonly app?: string;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
-export function service(name: string, { namespace = "shop", vip, ports, app }: ServiceFacts): object {
+export function service(
+  name: string,
+  { namespace = "shop", vip, ports, app, labels = {} }: ServiceFacts,
+): object {
   return {
     apiVersion: "v1",
     kind: "Service",
-    metadata: { name, namespace },
+    metadata: { name, namespace, labels },
     spec: {
       type: "ClusterIP",
       clusterIP: vip,
@@ -91,6 +95,41 @@ export function service(name: string, { namespace = "shop", vip, ports, app }: S
       ...(app === undefined ? {} : { selector: { app } }),
     },
   };
+}
+
+/** A Gateway of class istio-waypoint with what Istio makes of it: a service at `vip` and a pod at `ip`. */
+export function waypoint(
+  name: string,
+  { namespace = "shop", vip, ip }: { namespace?: string; vip: string; ip: string },
+): object[] {
+  const gateway = "gateway.networking.k8s.io";
+  const mesh = { name: "mesh", port: 15008, protocol: "HBONE" };
+  return [
+    {
+      apiVersion: `${gateway}/v1`,
+      kind: "GatewayClass",
+      metadata: { name: "istio-waypoint" },
+      spec: { controllerName: "istio.io/mesh-controller" },
+    },
+    {
+      apiVersion: `${gateway}/v1`,
+      kind: "Gateway",
+      metadata: { name, namespace, labels: { "istio.io/waypoint-for": "service" } },
+      spec: {
+        gatewayClassName: "istio-waypoint",
+        listeners: [{ ...mesh, allowedRoutes: { namespaces: { from: "Same" } } }],
+      },
+      status: { addresses: [{ type: "IPAddress", value: vip }] },
+    },
+    service(name, {
+      ...{ namespace, vip, ports: { 15008: 15008 }, app: name },
+      labels: {
+        [`${gateway}/gateway-name`]: name,
+        "gateway.istio.io/managed": "istio.io-mesh-controller",
+      },
+    }),
+    pod(name, { namespace, app: name, ip, labels: { [`${gateway}/gateway-name`]: name } }),
+  ];
 }
 
 /** Endpoints written by hand for a service without a selector; the slice's ports carry the service ports' names. */

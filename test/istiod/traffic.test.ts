@@ -1,10 +1,12 @@
 // Owns the proof that connections between real pods follow what is applied to a living istiod, and how soon.
 
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { startEnvoy } from "../../lab/envoy.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import type { Answer } from "../../lab/peer-operations.js";
+import { until } from "../../lab/wait.js";
 import { expectAgreement } from "./agreement.js";
 import { type Istiod, startIstiod } from "./istiod.js";
 import {
@@ -16,6 +18,7 @@ import {
   peerAuthentication,
   pod,
   service,
+  waypoint,
   yamlOf,
 } from "./kubernetes.js";
 
@@ -24,6 +27,7 @@ const ip = {
   other: "10.77.0.12",
   "web-a": "10.77.0.21",
   "web-b": "10.77.0.22",
+  gate: "10.77.0.31",
   /** A process on the wire that no object of the cluster speaks of. */
   outside: "10.77.0.91",
 } as const;
@@ -244,4 +248,28 @@ test("STRICT shuts out whoever is not of the mesh, PERMISSIVE lets him in", asyn
   await follows("STRICT for one app", apply(peerAuthentication("web", "STRICT", "web")), direct, refused);
   const all = remove(peerAuthentication("web", "STRICT"), permissive);
   await follows("PeerAuthentication deleted", all, direct, served);
+});
+
+test("a Gateway of class istio-waypoint is gone through while the service has it, and is told of that", async () => {
+  if (lab === undefined) throw new Error("no lab");
+  const envoy = await startEnvoy(lab, podOf("gate"), [{ port: 15008, proxied: true, logs: true }]);
+  const gateway = waypoint("gate", { vip: "10.96.1.7", ip: ip.gate });
+  await apply(...gateway);
+  const told = `${vip}:${port} from ${ip.client} to ${vip}:${port}\n`;
+  const behind = service("web", {
+    ...{ vip, ports: { [port]: targetPort }, app: "web" },
+    labels: { "istio.io/use-waypoint": "gate" },
+  });
+  const patient = () => peer("client").call("ask", { host: vip, port });
+  await apply(behind);
+  await until("Envoy telling of it", async () => (await patient()).ok && envoy.stdout.includes(told));
+  await expectAgreement(istiod, mesh);
+  const { replies, errors } = await peer("client").call("askMany", { host: vip, port, count: 60 });
+  expect(errors).toEqual({});
+  expect(Object.keys(replies).sort()).toEqual(["web-a", "web-b"]);
+  await apply(web);
+  await expectAgreement(istiod, mesh);
+  await remove(...gateway);
+  await envoy.stop();
+  await obeyed("web without a waypoint", ask("client"), servedBy("web-a", "web-b"));
 });
