@@ -23,14 +23,16 @@ import { WaypointProtocol } from "./bpf/maps.gen.js";
 import { checkProgramTypes, closingMeans } from "./bpf/program-types.js";
 import { type Compiler, type CompilerOptions, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
-import { createEnforcement, type Enforcement } from "./enforce/enforcement.js";
+import { createEnforcement, type Enforcement, type EnforcementOptions } from "./enforce/enforcement.js";
 import type { OutlierLimits } from "./enforce/outlier-detector.js";
 import { WaypointKicks } from "./enforce/waypoint-kicks.js";
+import type { TellEvent } from "./events/event.js";
 import { lookUp } from "./names/lookup.js";
 import { DaemonView } from "./operator/daemon-view.js";
 import { counterSource, stateSource } from "./operator/metric-sources.js";
 import { controlPlaneOf } from "./start/control-plane.js";
 import { startHousekeeping } from "./start/housekeeping.js";
+import { openJournal, planeEvents } from "./start/journal.js";
 import { nodeIdentity } from "./start/node.js";
 import { nodeSettings } from "./start/node-exemption.js";
 import { tellServiceManager } from "./start/service-manager.js";
@@ -86,28 +88,23 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   if (!written.ok) return written;
   const { accessLog, writer, seen, feed } = written.value;
   const instruments = new Instruments();
-  const enforcement = createEnforcement({
-    compiler,
-    lookup: lookUp,
-    kernel: dataplane,
-    waitForReaders: () => native.waitForReaders(),
-    outliers: outlierLimits(config),
-    deniesSilently: config.authzHook === "xdp" && config.xdpDeny === "drop",
-    log: logs.logger("bpf"),
-    onMapWriteFailed: (map) => instruments.mapWriteFailed(map),
-    onMapOperations: (map, kind, count) => instruments.mapOperations(map, kind, count),
-  });
-  open.add(() => enforcement.stop());
-  const failure = new Deferred<WeftError>();
   const snapshot = openSnapshot(native, config, logs.logger("xds"), open);
   if (!snapshot.ok) return snapshot;
-  const subscribed = { native, dataplane, enforcement, instruments, version, feed, snapshot: snapshot.value };
+  const journal = openJournal(config, version.version, log, open);
+  const tellEvent: TellEvent = (told) => journal.tell(told);
+  const told = { instruments, tellEvent, log: logs.logger("bpf") };
+  const enforcement = createEnforcement(enforcementOptions(config, ground.value, compiler, told));
+  open.add(() => enforcement.stop());
+  const failure = new Deferred<WeftError>();
+  const kept = { tellEvent, snapshot: snapshot.value };
+  const subscribed = { native, dataplane, enforcement, instruments, version, feed, ...kept };
   const xds = subscribe(config, logs, subscribed, failure);
   open.add(() => xds.stop());
   const startWarnings = [...unusedOptions(config), ...(await enrollPods(config, enforcement))];
   for (const warning of startWarnings) log.error(warning);
 
-  const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, xds, accessLog, seen };
+  const asked = { xds, accessLog, seen, journal };
+  const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, ...asked };
   const view = new DaemonView({
     ...parts,
     accessLogWriter: writer,
@@ -135,6 +132,32 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   open.add(tellServiceManager(native, process.env, () => view.components(), log));
   return ok(daemonOf(open, log, writer, failure));
+}
+
+interface ToldOf {
+  readonly instruments: Instruments;
+  readonly tellEvent: TellEvent;
+  readonly log: Logger;
+}
+
+function enforcementOptions(
+  config: Config,
+  { native, dataplane }: Kernel,
+  compiler: Compiler,
+  { instruments, tellEvent, log }: ToldOf,
+): EnforcementOptions {
+  return {
+    compiler,
+    lookup: lookUp,
+    kernel: dataplane,
+    waitForReaders: () => native.waitForReaders(),
+    outliers: outlierLimits(config),
+    deniesSilently: config.authzHook === "xdp" && config.xdpDeny === "drop",
+    log,
+    onMapWriteFailed: (map) => instruments.mapWriteFailed(map),
+    onMapOperations: (map, kind, count) => instruments.mapOperations(map, kind, count),
+    tellEvent,
+  };
 }
 
 /** Where a daemon finds and serves what; `bound` are its own addresses. */
@@ -273,6 +296,7 @@ interface Subscribed {
   readonly version: VersionResponse;
   readonly feed: EventFeed;
   readonly snapshot: Snapshot | undefined;
+  readonly tellEvent: TellEvent;
 }
 
 /** A client whose updates go through the reconciler; the first complete configuration governs as a new generation. */
@@ -282,6 +306,7 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
   const trim = () => native.trimMemory();
   return createXdsClient({
     ...controlPlaneOf(config),
+    ...planeEvents(formatHostPort(config.xdsAddress), parts.tellEvent),
     node: nodeIdentity(config, version.version),
     silence: config.syncTimeout,
     snapshot: parts.snapshot,

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { explanation, trial } from "../../daemon/admin/test-operator-view.js";
+import { explanation, trial } from "../../daemon/admin/test-authz.js";
 import { base, serveEachTest, view } from "../../daemon/admin/test-server.js";
 import { ok } from "../../daemon/base/errors.js";
 import { ExitCode } from "./failure.js";

@@ -19,6 +19,8 @@ export interface Context {
   readonly client: AdminClient;
   readonly out: Output;
   readonly stdin: Readable;
+  /** Whether somebody looks at standard output, and it can be cleared. */
+  readonly isTerminal: boolean;
   interruption(): AbortSignal;
 }
 
@@ -50,6 +52,7 @@ export function contextOf(command: Command, terminal: Terminal): Context {
     client: new AdminClient(parseAdminUrl(admin)),
     out: new Output(options.output, colour, terminal.stdout, terminal.stderr),
     stdin: terminal.stdin,
+    isTerminal: terminal.stdout.isTTY === true,
     interruption: () => terminal.interruption(),
   };
 }

@@ -52,6 +52,11 @@ export class Output {
     if (text !== "") this.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
   }
 
+  /** Begins at the top of an empty screen. */
+  clear(): void {
+    this.stdout.write("\x1b[H\x1b[2J");
+  }
+
   message(text: string): void {
     this.stderr.write(`${text}\n`);
   }

@@ -1,8 +1,9 @@
 // Owns the verbs with their arguments and help, and the one place where a command ends.
 // Must not know how a verb does its work.
 
-import { Argument, Command, CommanderError, Option } from "commander";
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { LISTED_MAPS } from "../../daemon/admin/api.js";
+import { EVENT_NAMES } from "../../daemon/admin/event-answers.js";
 import { LOG_LEVELS, SUBSYSTEMS } from "../../daemon/base/log-levels.js";
 import { printable } from "../../daemon/base/printable.js";
 import { accessLogStatus, switchAccessLog, tailAccessLog } from "./accesslog.js";
@@ -12,17 +13,20 @@ import { addGlobalOptions, type Context, contextOf, type Terminal } from "./cont
 import { diff } from "./diff.js";
 import { DUMP_KINDS, type DumpKind, type DumpOptions, dump } from "./dump.js";
 import { enroll, unenroll } from "./enroll.js";
+import { type EventsOptions, events } from "./events.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { log } from "./log.js";
 import { explainRoute, type RouteOptions } from "./route.js";
 import { status } from "./status.js";
+import { SORTS, type TopOptions, top } from "./top.js";
 import { type TryOptions, tryAuthz } from "./try-authz.js";
+import { ungoverned } from "./ungoverned.js";
 import { type VersionOptions, version } from "./version.js";
 
 const EXIT_CODES = `
 Exit codes:
   0  done
-  1  the daemon refused, is not ready (status), differs from the kernel (diff), or would change (--exit-code)
+  1  the daemon refused, is not ready (status), differs from the kernel (diff), or would change or lacks (--exit-code)
   2  wrong usage
   3  no daemon answers, or what answers is none`;
 
@@ -95,6 +99,7 @@ function buildProgram(terminal: Terminal): Command {
     "diff",
     "diff -o json",
   ]).action(act(diff));
+  addEvents(program, verb, act);
   verb(program, "log", "levels of the daemon's loggers", [
     "log",
     "log xds",
@@ -163,6 +168,53 @@ type Verb = (parent: Command, name: string, description: string, shown: readonly
 type Act = (
   action: (context: Context, command: Command) => Promise<void>,
 ) => (...given: unknown[]) => Promise<void>;
+
+/** What is happening, and what has happened. */
+function addEvents(parent: Command, verb: Verb, act: Act): void {
+  verb(parent, "top", "who talks to whom: connections, bytes, failures, denials, a second", [
+    "top",
+    "top -n shop --sort bytes",
+    "top --once",
+    "top --once --interval 5s -o json",
+  ])
+    .option("--once", "one answer: sums since counting began, or the rates of one --interval")
+    .option("--interval <DURATION>", "between two looks (default: 2s)")
+    .option("-n, --namespace <NAMESPACE>", "only where source or destination is of this namespace")
+    .addOption(new Option("--sort <BY>", "the most first").choices(SORTS).default("connections"))
+    .option("--limit <ROWS>", "rows at most", "40")
+    .action(act((context, command) => top(context, command.opts<TopOptions>())));
+  verb(parent, "ungoverned", "pods of this node that are not governed, or not wholly, and why", [
+    "ungoverned",
+    "ungoverned --exit-code",
+  ])
+    .option("--exit-code", "exit 1 when there are any")
+    .action(
+      act((context, command) => ungoverned(context, command.opts<{ exitCode?: true }>().exitCode === true)),
+    );
+  verb(parent, "events", "what changed on the node: policies, endpoints, pods, control plane, warnings", [
+    "events",
+    "events --since 15m --type policy --type endpoint",
+    "events -f -o json",
+  ])
+    .option("--since <DURATION|TIME>", "from when on: 15m, 24h, 2026-11-29T12:00:00Z", "1h")
+    .addOption(
+      new Option("--type <TYPE>", "events of this type only; may be repeated")
+        .choices(EVENT_NAMES)
+        .argParser((value: string, before: string[] | undefined) => [
+          ...(before ?? []),
+          oneOf(EVENT_NAMES, value),
+        ])
+        .default([], "all"),
+    )
+    .option("-f, --follow", "go on with what comes, until Ctrl-C")
+    .action(act((context, command) => events(context, command.opts<EventsOptions>())));
+}
+
+/** An option that may be repeated looks at its choices itself. */
+function oneOf(choices: readonly string[], value: string): string {
+  if (choices.includes(value)) return value;
+  throw new InvalidArgumentError(`Allowed choices are ${choices.join(", ")}.`);
+}
 
 function addAccessLog(parent: Command, verb: Verb, act: Act): void {
   parent.action(act(accessLogStatus));

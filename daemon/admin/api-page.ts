@@ -51,7 +51,8 @@ function section(call: Call): string {
   if (query !== undefined) parts.push(table("query", query));
   if (body !== undefined) parts.push(table("body", body));
   if (maxBodyBytes !== undefined) parts.push(`The body has at most ${maxBodyBytes / 1024} KB.`);
-  if (isEndless) parts.push("Answers with lines, each of them a record as in the access log.");
+  if (isEndless && answer instanceof z.ZodString)
+    parts.push(`Answers with lines, each of them ${answer.description}.`);
   else parts.push(table(`answer, ${call.status ?? 200}`, answer));
   const texts = Object.entries(refusals).map(([status, reason]) => `${status}: ${reason}.`);
   if (texts.length > 0) parts.push(texts.join(" "));

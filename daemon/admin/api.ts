@@ -4,9 +4,13 @@
 import { z } from "zod";
 import { isNetnsPath, isPodWord } from "../base/parse.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
+import { parseSince } from "../events/choice.js";
+import { parseTypes, TYPES_TEXT } from "../events/event.js";
 import { policyWords } from "../model/policy-words.js";
 import * as answers from "./answers.js";
+import { event, events } from "./event-answers.js";
 import { routeExplanation } from "./route-answers.js";
+import { traffic, ungoverned } from "./traffic-answers.js";
 
 export type Method = "GET" | "POST" | "DELETE";
 
@@ -78,6 +82,22 @@ export const trialRequest = z.strictObject({
   removed: z.array(policyName).max(1000).default([]).describe("namespace/name of policies to do without"),
 });
 export type TrialRequest = answers.Frozen<z.output<typeof trialRequest>>;
+
+const chosenEvents = z.strictObject({
+  since: z
+    .string()
+    .refine(
+      (given) => parseSince(given, 0).ok,
+      "is no duration such as 1h and no time such as 2026-11-29T12:00:00Z",
+    )
+    .optional()
+    .describe("a duration such as `1h`, or RFC 3339; all that are kept unless said"),
+  type: z
+    .string()
+    .refine((given) => parseTypes(given) !== undefined, `use some of ${TYPES_TEXT}, with commas between`)
+    .optional()
+    .describe("types of the answer with commas between; all unless said"),
+});
 
 const loggers = z.object({ loggers: z.array(answers.logger) });
 
@@ -172,6 +192,22 @@ export const api = {
     answer: z.string().describe("a record as in the access log"),
     isEndless: true,
   },
+  events: {
+    method: "GET",
+    path: "/events",
+    summary:
+      "What changed on this node, from before a restart too where `--state-dir` is given. Of a type that changes more often than 60 times a minute the others are counted.",
+    query: chosenEvents,
+    answer: events,
+  },
+  followEvents: {
+    method: "GET",
+    path: "/events/follow",
+    summary: "The same, one JSON object a line, and then each event as it comes, until the reader leaves.",
+    query: chosenEvents,
+    answer: event,
+    isEndless: true,
+  },
   authz: {
     method: "GET",
     path: "/authz",
@@ -232,6 +268,18 @@ export const api = {
     isQuestion: true,
     answer: answers.authzTrial,
     refusals: { 409: "a policy is not clear, or nothing governs yet" },
+  },
+  traffic: {
+    method: "GET",
+    path: "/traffic",
+    summary: "Who talks to whom, as the metrics have it: they are read for it.",
+    answer: traffic,
+  },
+  ungoverned: {
+    method: "GET",
+    path: "/pods/ungoverned",
+    summary: "Pods of this node that are not governed, or not wholly.",
+    answer: ungoverned,
   },
   pods: { method: "GET", path: "/pods", summary: "Enrolled pods.", answer: answers.pods },
   enroll: {

@@ -3,6 +3,8 @@
 
 import type { Result } from "../base/errors.js";
 import type { MapName } from "../bpf/maps.gen.js";
+import type { NodeEvent } from "../events/event.js";
+import type { EventChoice } from "../events/journal.js";
 import type { Policy } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import type { Service } from "../model/service.js";
@@ -21,6 +23,7 @@ import type {
 } from "./answers.js";
 import type { EnrollRequest, RouteRequest, TrialRequest } from "./api.js";
 import type { RouteExplanation } from "./route-answers.js";
+import type { UngovernedPod } from "./traffic-answers.js";
 
 /** A kernel map as read: `count` keys and values laid end to end (native's Entries). */
 export interface RawMap {
@@ -75,6 +78,11 @@ export interface OperatorView {
   /** Hands over lines until the returned function is called. */
   tailAccessLog(options: TailOptions, onLine: (line: string) => void): () => void;
 
+  /** What changed, the oldest first. */
+  events(choice: EventChoice): NodeEvent[];
+  /** Hands over what is chosen, and then what comes, until the returned function is called. */
+  followEvents(choice: EventChoice, onEvent: (event: NodeEvent) => void): () => void;
+
   authz(): AuthzStatus;
   setAuthz(enforced: boolean): void;
   /** The policies in force for an enrolled pod. */
@@ -85,6 +93,8 @@ export interface OperatorView {
   tryAuthz(asked: TrialRequest): Promise<Result<AuthzTrial>>;
 
   pods(): readonly PodResponse[];
+  /** Pods of this node that are not governed, or not wholly, and the number of the others. */
+  ungoverned(): { governed: number; pods: UngovernedPod[] };
   enroll(pod: EnrollRequest): Promise<Result<PodResponse>>;
   unenroll(namespace: string, name: string): Promise<Result<void>>;
 }

@@ -8,6 +8,7 @@ import { formatHostPort, type HostPort } from "../base/parse.js";
 import type { OperatorView } from "./operator-view.js";
 import { adminRoutes, metricsRoutes, readyRoutes } from "./routes.js";
 import { type ListenOptions, listen, type Route } from "./server.js";
+import { sharedPage } from "./streams.js";
 
 export interface PortsOptions {
   readonly adminAddress: HostPort;
@@ -36,17 +37,18 @@ const READY_LIMITS = { maxConnections: 64, answerWithin: 10_000 } as const;
 /** Opens all three; gives HOST:PORT of each, as bound. When one fails those before it are open. */
 export async function openPorts(options: PortsOptions): Promise<Result<Partial<Record<PortName, string>>>> {
   const { view, metrics, log, open } = options;
+  const page = sharedPage(() => metrics.render());
   const ports: readonly Port[] = [
     {
       name: "admin",
       address: options.adminAddress,
-      routes: adminRoutes(view, log),
+      routes: adminRoutes(view, log, page),
       limits: { localOnly: true },
     },
     {
       name: "metrics",
       address: options.metricsAddress,
-      routes: metricsRoutes(metrics),
+      routes: metricsRoutes(page),
       limits: METRICS_LIMITS,
     },
     { name: "ready", address: options.readyAddress, routes: readyRoutes(view, log), limits: READY_LIMITS },

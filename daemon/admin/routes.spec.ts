@@ -247,7 +247,7 @@ describe("the other listeners", () => {
       yield "# HELP a b\n";
       yield "# TYPE a gauge\na 1\n";
     }
-    const metrics = await serve(metricsRoutes({ render }), false);
+    const metrics = await serve(metricsRoutes(render), false);
     for (const path of ["/metrics", "/status/metric", "/stats/prometheus"]) {
       const response = await fetch(metrics + path);
       expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");

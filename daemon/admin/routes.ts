@@ -5,6 +5,9 @@ import { once } from "node:events";
 import { describe, type Result, type WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
+import { parseSince } from "../events/choice.js";
+import { parseTypes } from "../events/event.js";
+import type { EventChoice } from "../events/journal.js";
 import { serviceKey } from "../model/service.js";
 import { EXPOSITION_TYPE } from "../telemetry/exposition.js";
 import { parseFilter } from "../telemetry/record.js";
@@ -16,14 +19,18 @@ import { dumpPolicy, dumpService, dumpWorkload } from "./dump-config.js";
 import { decodeEntries, isListedMap } from "./dump-maps.js";
 import type { OperatorView } from "./operator-view.js";
 import { badRequest, type Reply, type Route, refuse } from "./server.js";
-import { arrayText, gather, jsonOfArrays, lines, objectText, sharedPage } from "./streams.js";
+import { arrayText, gather, jsonOfArrays, lines, objectText } from "./streams.js";
+import { pairsOf } from "./traffic.js";
 import { warningsOf } from "./warnings.js";
 import { ztunnelPolicy, ztunnelService, ztunnelWorkload } from "./ztunnel-dump.js";
 
 type Api = typeof api;
 
+/** The page of metrics, which those share who ask while it is rendered. */
+export type Page = () => AsyncIterable<string>;
+
 /** Listener of --admin-address. `log` gets a line for each request that may change something. */
-export function adminRoutes(view: OperatorView, log: Logger): Route[] {
+export function adminRoutes(view: OperatorView, log: Logger, page: Page): Route[] {
   const handlers: CallHandlers<CallName> = {
     version: () => ({ json: view.version() }),
     status: () => ({ json: statusOf(view) }),
@@ -43,6 +50,8 @@ export function adminRoutes(view: OperatorView, log: Logger): Route[] {
       return result.ok ? { json: view.accessLog() } : refused(500, result.error);
     },
     tailAccessLog: (asked) => tail(view, asked),
+    events: ({ query }) => ({ pieces: jsonOfArrays({ events: view.events(choiceOf(query)) }) }),
+    followEvents: (asked) => followEvents(view, asked),
     authz: () => ({ json: view.authz() }),
     switchAuthz: ({ query }) => {
       view.setAuthz(query.enable === "true");
@@ -52,6 +61,8 @@ export function adminRoutes(view: OperatorView, log: Logger): Route[] {
     explainAuthz: ({ query }) => answerOf(view.explainAuthz(query)),
     explainRoute: async ({ query }) => answerOf(await view.explainRoute(query)),
     tryAuthz: async ({ body }) => answerOf(await view.tryAuthz(body)),
+    traffic: async () => ({ json: { at: new Date().toISOString(), pairs: await pairsOf(page()) } }),
+    ungoverned: () => ({ json: view.ungoverned() }),
     pods: () => ({ json: { pods: view.pods() } }),
     enroll: async ({ body }) => {
       const result = await view.enroll(body);
@@ -66,8 +77,7 @@ export function adminRoutes(view: OperatorView, log: Logger): Route[] {
 }
 
 /** Listener of --metrics-address. */
-export function metricsRoutes(metrics: { render(): AsyncIterable<string> }): Route[] {
-  const page = sharedPage(() => metrics.render());
+export function metricsRoutes(page: Page): Route[] {
   const scrape = (): Reply => ({ status: 200, type: EXPOSITION_TYPE, pieces: page() });
   return ["/metrics", "/status/metric", "/stats/prometheus"].map((path) => ({
     path,
@@ -177,6 +187,28 @@ function tail(
     type: format === "json" ? "application/x-ndjson; charset=utf-8" : "text/plain; charset=utf-8",
     pieces: lines((onLine) => view.tailAccessLog(options, onLine), signal, lost),
   };
+}
+
+/** A reader is given all that a journal may hold at once. */
+const MOST_WAITING = 32_768;
+
+function followEvents(
+  view: OperatorView,
+  { query, signal }: Asked<Api["followEvents"]>,
+): Answered<Api["followEvents"]> {
+  const subscribe = (onLine: (line: string) => void) =>
+    view.followEvents(choiceOf(query), (event) => onLine(JSON.stringify(event)));
+  const lost = (count: number) => JSON.stringify({ lost: count });
+  return {
+    type: "application/x-ndjson; charset=utf-8",
+    pieces: lines(subscribe, signal, lost, MOST_WAITING),
+  };
+}
+
+/** Of a query that was checked. */
+function choiceOf({ since, type }: Asked<Api["events"]>["query"]): EventChoice {
+  const from = since === undefined ? undefined : parseSince(since, Date.now());
+  return { since: from?.ok ? from.value : 0, types: type === undefined ? undefined : parseTypes(type) };
 }
 
 /** The value, or the refusal that says what of the question does not exist or cannot be. */

@@ -13,20 +13,15 @@ import {
   TableFlag,
   TargetFlag,
 } from "../bpf/maps.gen.js";
+import type { NodeEvent } from "../events/event.js";
 import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
 import { pod, service } from "../model/test-samples.js";
 import type { TailOptions } from "../telemetry/access-log.js";
-import type {
-  AuthzExplanation,
-  AuthzTrial,
-  ExplainedPolicy,
-  PodResponse,
-  StatusFacts,
-  VersionResponse,
-} from "./answers.js";
+import type { ExplainedPolicy, PodResponse, StatusFacts, VersionResponse } from "./answers.js";
 import type { TrialRequest } from "./api.js";
 import type { ExpectedEntry, OperatorView, RawMap } from "./operator-view.js";
+import { explanation, trial } from "./test-authz.js";
 import { route } from "./test-route.js";
 
 export const version: VersionResponse = {
@@ -111,71 +106,6 @@ const policy: Policy = {
   dryRun: true,
 };
 
-export const explanation: AuthzExplanation = {
-  from: {
-    address: "10.0.0.9",
-    workload: "Kubernetes//Pod/shop/cart",
-    principal: "cluster.local/ns/shop/sa/cart",
-  },
-  to: { address: "10.0.0.1:8080", pod: "default/web", workload: "Kubernetes//Pod/default/web" },
-  allowed: false,
-  reason: "authz_no_allow",
-  decidedBy: null,
-  policies: [
-    {
-      name: "default/viewers",
-      action: "ALLOW",
-      scope: "NAMESPACE",
-      dryRun: false,
-      held: true,
-      rules: 2,
-      matchingRule: null,
-    },
-  ],
-  closest: {
-    policy: "default/viewers",
-    rule: 1,
-    lacks: [{ field: "namespaces", is: "shop", wants: ["default", "a*"] }],
-  },
-  agrees: true,
-};
-
-export const trial: AuthzTrial = {
-  changes: [
-    {
-      from: {
-        address: "10.0.0.9",
-        workload: "Kubernetes//Pod/shop/cart",
-        principal: "cluster.local/ns/shop/sa/cart",
-      },
-      to: { pod: "default/web", address: "10.0.0.1", port: 8080 },
-      seen: "open",
-      before: { allowed: true, reason: "authz_allowed", decidedBy: "default/viewers" },
-      after: { allowed: false, reason: "authz_denied", decidedBy: "default/no-cart" },
-    },
-    {
-      from: { address: "192.0.2.1", workload: null, principal: null },
-      to: { pod: "default/web", address: "10.0.0.1", port: null },
-      seen: "counted",
-      before: { allowed: false, reason: "authz_no_allow", decidedBy: null },
-      after: { allowed: true, reason: "authz_no_policy", decidedBy: null },
-    },
-  ],
-  policies: [{ name: "default/no-cart", isNew: true, scope: "NAMESPACE", pods: ["default/web"] }],
-  counts: { refused: 1, admitted: 1, stillAllowed: 2, stillRefused: 0 },
-  looked: {
-    open: 2,
-    logged: 1,
-    loggedSince: "2024-09-14T08:00:00.000Z",
-    logEnabled: false,
-    counted: 1,
-    byNode: 1,
-    unnamed: 0,
-    omitted: 0,
-  },
-  notes: ["policy default/no-cart is assumed"],
-};
-
 /** One entry by the codecs, as the daemon would believe it. */
 export function entry<M extends MapName>(
   map: M,
@@ -237,10 +167,31 @@ export interface TestView extends OperatorView {
   facts: StatusFacts;
   /** Hands a line to every reader of the live access log. */
   emit(line: string): void;
+  /** Hands an event to everybody who follows. */
+  happen(event: NodeEvent): void;
+  readonly followers: ReadonlySet<(event: NodeEvent) => void>;
   readonly tails: readonly TailOptions[];
   /** What was asked of tryAuthz(). */
   readonly tried: readonly TrialRequest[];
 }
+
+/** What changed on the small node. */
+export const happened: readonly NodeEvent[] = [
+  {
+    at: "2024-09-14T08:00:01.000Z",
+    type: "control-plane",
+    subject: "127.0.0.1:15010",
+    what: "connected",
+    text: "the control plane 127.0.0.1:15010 is there",
+  },
+  {
+    at: "2024-09-14T09:00:00.000Z",
+    type: "policy",
+    subject: "default/no-web",
+    what: "added",
+    text: "policy default/no-web was added: DENY for namespace default, 1 rule",
+  },
+];
 
 const word = (number: number) => ({ number, tag: 0 });
 
@@ -291,6 +242,7 @@ export function testView(): TestView {
   );
   const leaving = new Map<MapName, readonly Uint8Array[]>();
   const tails = new Map<(line: string) => void, TailOptions>();
+  const followers = new Set<(event: NodeEvent) => void>();
   let enabled = false;
   let enforced = true;
   const tried: TrialRequest[] = [];
@@ -303,6 +255,10 @@ export function testView(): TestView {
     emit: (line) => {
       for (const onLine of tails.keys()) onLine(line);
     },
+    happen: (event) => {
+      for (const onEvent of followers) onEvent(event);
+    },
+    followers,
     get tails() {
       return [...tails.values()];
     },
@@ -349,6 +305,13 @@ export function testView(): TestView {
       tails.set(onLine, options);
       return () => tails.delete(onLine);
     },
+    events: ({ since, types }) =>
+      happened.filter(({ at, type }) => Date.parse(at) >= since && (types === undefined || types.has(type))),
+    followEvents(choice, onEvent) {
+      for (const each of this.events(choice)) onEvent(each);
+      followers.add(onEvent);
+      return () => followers.delete(onEvent);
+    },
     authz: () => ({ enforced }),
     setAuthz(now) {
       enforced = now;
@@ -369,6 +332,10 @@ export function testView(): TestView {
     },
     tried,
     pods: () => pods,
+    ungoverned: () => ({
+      governed: 1,
+      pods: [{ pod: "default/lost", workload: null, why: "pending: no namespace at /run/netns/lost" }],
+    }),
     async enroll(request) {
       if (!request.netns.startsWith("/run/netns/")) {
         return failed(podNetnsMissing(`${request.namespace}/${request.name}`, request.netns));

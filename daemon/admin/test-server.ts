@@ -14,6 +14,12 @@ export const log = createLogs({
 
 /** What the server of the present test answers from. */
 export let view: TestView;
+/** The metrics that the present test's server reads. */
+let page = "";
+export function setPage(text: string): void {
+  page = text;
+}
+
 /** `http://127.0.0.1:PORT` of the present test's server. */
 export let base = "";
 const listeners: Listener[] = [];
@@ -35,7 +41,11 @@ export async function serveInstead(routes: readonly Route[]): Promise<void> {
 export function serveEachTest(): void {
   beforeEach(async () => {
     view = testView();
-    base = await serve(adminRoutes(view, log));
+    base = await serve(
+      adminRoutes(view, log, async function* () {
+        yield page;
+      }),
+    );
   });
   afterEach(stopServing);
 }

@@ -8,7 +8,12 @@ const FULL = 0.9;
 
 /** Sentences that say what is wrong and what to do, the daemon's own first. */
 export function warningsOf(facts: StatusFacts): string[] {
-  const warnings = [...facts.warnings];
+  return [...warningsByKey(facts).values()];
+}
+
+/** The same, each by a key that stays while its numbers change. Of the daemon's own the text is the key. */
+export function warningsByKey(facts: StatusFacts): Map<string, string> {
+  const warnings = new Map(facts.warnings.map((text) => [text, text]));
   const { xds, accessLog, recent } = facts;
   const lately = `in the last ${recent.minutes} minutes`;
   if (xds.state !== "connected") {
@@ -16,49 +21,61 @@ export function warningsOf(facts: StatusFacts): string[] {
     const governs = xds.snapshot?.governs
       ? `the snapshot of what it said until ${xds.lastContact ?? "an unknown time"} governs`
       : "the kernel keeps the last configuration";
-    warnings.push(`no control plane at ${xds.address} since ${xds.since}${because}: ${governs}`);
+    warnings.set(
+      "control plane",
+      `no control plane at ${xds.address} since ${xds.since}${because}: ${governs}`,
+    );
   }
   if (xds.snapshot !== null && xds.snapshot.error !== null) {
-    warnings.push(
+    warnings.set(
+      "snapshot",
       `no snapshot is kept (${xds.snapshot.error}): a start without the control plane would know nothing`,
     );
   }
   for (const [type, nacks] of Object.entries(recent.nacks)) {
     if (nacks > 0)
-      warnings.push(
+      warnings.set(
+        `refused ${type}`,
         `${nacks} ${type} responses ${lately} held a resource that was refused: see the log of xds`,
       );
   }
   for (const { hook, target, attached } of facts.hooks) {
-    if (!attached) warnings.push(`${hook} is not attached to ${target}: restart weftd`);
+    if (!attached) warnings.set(`${hook} ${target}`, `${hook} is not attached to ${target}: restart weftd`);
   }
   for (const { name, entries, capacity } of facts.maps) {
     if (canFill(name) && entries >= capacity * FULL) {
-      warnings.push(
+      warnings.set(
+        `map ${name}`,
         `map ${name} is ${Math.floor((entries / capacity) * 100)} % full (${entries} of ${capacity}): ${name === "pods" ? "unenroll some" : "raise --map-limit"}`,
       );
     }
   }
   for (const pod of facts.pods) {
     if (pod.state !== "enrolled") {
-      warnings.push(
+      warnings.set(
+        `pod ${pod.namespace}/${pod.name}`,
         `pod ${pod.namespace}/${pod.name} is ${pod.state}: ${pod.reason ?? `no namespace at ${pod.netns}`}`,
       );
     } else if (pod.workload === null) {
-      warnings.push(
+      warnings.set(
+        `pod ${pod.namespace}/${pod.name}`,
         `the control plane does not know pod ${pod.namespace}/${pod.name}: its connections are not named`,
       );
     }
   }
   if (recent.eventsDropped > 0)
-    warnings.push(`${recent.eventsDropped} access log records ${lately} were lost in the ring buffer`);
+    warnings.set(
+      "ring buffer",
+      `${recent.eventsDropped} access log records ${lately} were lost in the ring buffer`,
+    );
   if (recent.linesDropped > 0) {
     const file = accessLog.file ?? "standard output";
-    warnings.push(
+    warnings.set(
+      "access log",
       `${recent.linesDropped} access log lines ${lately} did not reach ${file}: ${accessLog.dropReason}`,
     );
   }
-  if (!facts.authzEnforced) warnings.push("authorization is not enforced: every verdict is allow");
+  if (!facts.authzEnforced) warnings.set("authz", "authorization is not enforced: every verdict is allow");
   return warnings;
 }
 

@@ -4,6 +4,8 @@ import type { Logger } from "../base/log.js";
 import type { Dataplane } from "../bpf/dataplane.js";
 import { EndpointFeed } from "../bpf/endpoint-feed.js";
 import type { Compiler } from "../compile/compiler.js";
+import { tellChanges } from "../events/changes.js";
+import type { TellEvent } from "../events/event.js";
 import { podCluster, podUid } from "../model/address-index.js";
 import { createStore, type ReadableStore } from "../model/store.js";
 import type { Delta } from "../model/update.js";
@@ -36,6 +38,7 @@ export interface EnforcementOptions extends Pick<ReconcilerOptions, "onMapOperat
   /** Asks DNS for host names of endpoints. */
   readonly lookup: Lookup;
   readonly onMapWriteFailed: ShortageOptions["onMapWriteFailed"];
+  readonly tellEvent: TellEvent;
   readonly log: Logger;
 }
 
@@ -61,8 +64,18 @@ export function createEnforcement(options: EnforcementOptions): Enforcement {
   const onNarrowed = (pods: Narrowed) => connections.start(pods);
   const names = new Names({ ...options, onAnswers: (answers) => void reconciler.applyLocal({ answers }) });
   const onWorkloads = () => names.want(store.wantedNames());
-  const onDelta = (delta: Delta) => outliers.follow(delta);
-  const said = { onBackendLost, onNarrowed, onWorkloads, onDelta };
+  const onDelta = (delta: Delta) => {
+    outliers.follow(delta);
+    // What comes before the first generation is no change but the beginning.
+    if (options.kernel.installed) tellChanges(delta, options.tellEvent);
+  };
+  const onInstalled = (generation: number) => {
+    const { workloads, services, policies } = store;
+    const held = `${workloads.size} workloads, ${services.size} services, ${policies.size} policies`;
+    const text = `generation ${generation} governs, with ${held}`;
+    options.tellEvent({ type: "generation", subject: String(generation), what: "governs", text });
+  };
+  const said = { onBackendLost, onNarrowed, onWorkloads, onDelta, onInstalled };
   const reconciler = new Reconciler({ ...options, ...said, store, shortage, grace });
   const pods = new Pods({ ...options, tell: (enrolled) => reconciler.applyLocal({ pods: enrolled }) });
   const outliers = new Outliers({

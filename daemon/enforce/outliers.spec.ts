@@ -31,8 +31,10 @@ let told: readonly AsideEndpoint[];
 let forgotten: number[];
 let take: (event: EndpointEvent) => void;
 let judged: AuthzQuestion[];
+let events: string[];
 
 function start(changes: Partial<OutliersOptions> = {}): void {
+  events = [];
   outliers = new Outliers({
     feed: {
       open: (onEvent) => {
@@ -48,6 +50,7 @@ function start(changes: Partial<OutliersOptions> = {}): void {
     limits: { consecutive: 5, baseMs: 30_000, mostMs: 300_000 },
     deniesSilently: false,
     podOf: () => undefined,
+    tellEvent: ({ what }) => void events.push(what),
     judge: () => ({ ok: false, error: notInstalled() }),
     async tell({ aside }) {
       told = aside ?? [];
@@ -108,6 +111,7 @@ describe("what is set aside", () => {
     expect(store.aside.rankOf({ uid: server.uid, address: "10.0.0.1", port: 8080 })).toBe(0);
     wait(30_002);
     expect([told, isAside()]).toEqual([[], false]);
+    expect(events).toEqual(["set_aside", "time"]);
   });
 
   it("is back with the first success", () => {

@@ -8,6 +8,7 @@ import type { EndpointFeed } from "../bpf/endpoint-feed.js";
 import type { AuthzQuestion, EndpointEvent } from "../bpf/maps.gen.js";
 import { authzQuestion } from "../bpf/questions.js";
 import { applies } from "../compile/authz/reference.js";
+import type { TellEvent } from "../events/event.js";
 import { addressFromKeyBytes } from "../model/address.js";
 import { isAnotherLife } from "../model/aside.js";
 import type { ResourcesById } from "../model/resource-ids.js";
@@ -41,10 +42,18 @@ export interface OutliersOptions {
   readonly judge: (question: AuthzQuestion) => Result<AuthzQuestion>;
   /** Puts what is set aside in force. */
   readonly tell: (update: Pick<Update, "aside">) => Promise<void>;
+  readonly tellEvent: TellEvent;
   readonly log: Logger;
   /** Milliseconds that only grow. */
   readonly now?: () => number;
 }
+
+/** Why one is back, for an operator. */
+const RETURNS: Readonly<Record<Return, string>> = {
+  time: "its time was up",
+  reached: "a connection to it succeeded",
+  changed: "it is another one now, or it may only have denied",
+};
 
 /** As an operator is told of it. */
 export interface AsideStatus extends SetAside {
@@ -200,16 +209,22 @@ export class Outliers {
   // ---- what follows ----
 
   #publish(changed: readonly SetAside[], why: "set_aside" | Return): void {
-    const { log, tell } = this.#options;
+    const { log, tell, tellEvent } = this.#options;
     for (const { uid, address, port, cause, failures, sources, times, since, until } of changed) {
       const endpoint = formatHostPort({ host: address, port });
       const facts = { workload: uid, endpoint };
+      const seconds = Math.round((until - since) / 1000);
       if (why === "set_aside")
         log.warn(
-          { ...facts, cause, failures, pods: sources, times, seconds: Math.round((until - since) / 1000) },
+          { ...facts, cause, failures, pods: sources, times, seconds },
           "endpoint set aside: connections to it fail",
         );
       else log.info({ ...facts, why }, "endpoint is not set aside any more");
+      const text =
+        why === "set_aside"
+          ? `${endpoint} of ${uid} is set aside for ${seconds} s: ${failures} connects of ${sources} pods failed (${cause})`
+          : `${endpoint} of ${uid} is not set aside any more: ${RETURNS[why]}`;
+      tellEvent({ type: "outlier", subject: uid, what: why, text });
     }
     void tell({ aside: this.#detector.aside });
     this.#schedule();

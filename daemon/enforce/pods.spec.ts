@@ -64,10 +64,12 @@ let kernel: TestKernel;
 let pods: Pods;
 let told: readonly EnrolledPod[];
 let log: string[];
+let events: string[];
 
 function start(): void {
   told = [];
   log = [];
+  events = [];
   const write = (line: string) => {
     const { pod, msg } = JSON.parse(line) as { pod: string; msg: string };
     log.push(`${pod}: ${msg}`);
@@ -77,6 +79,7 @@ function start(): void {
     tell: async (now) => {
       told = now;
     },
+    tellEvent: ({ subject, what }) => void events.push(`${subject} ${what}`),
     log: pino({ base: null }, { write }),
   });
 }
@@ -102,6 +105,7 @@ describe("a namespace that is not there yet", () => {
       "shop/web: pod pending: its network namespace is not there yet",
       "shop/web: pod enrolled",
     ]);
+    expect(events).toEqual(["shop/web pending", "shop/web enrolled"]);
   });
 
   it("is a failure for who asks to have it enrolled now, and nothing stays", async () => {

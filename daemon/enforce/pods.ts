@@ -12,6 +12,7 @@ import {
 } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Enrollment, PodPath } from "../bpf/enrollment.js";
+import type { TellEvent } from "../events/event.js";
 import type { EnrolledPod } from "../model/update.js";
 import type { PodKernel } from "./kernel.js";
 
@@ -45,6 +46,7 @@ export interface PodsOptions {
   readonly kernel: PodKernel;
   /** Puts the set of enrolled pods in force. */
   readonly tell: (pods: readonly EnrolledPod[]) => Promise<void>;
+  readonly tellEvent: TellEvent;
   readonly log: Logger;
 }
 
@@ -200,7 +202,7 @@ export class Pods {
     const isMissing = error.code === "POD_NETNS_MISSING";
     if (known?.pod.error?.message !== error.message) {
       if (isMissing) this.#say(path, "pod pending: its network namespace is not there yet");
-      else this.#options.log.error({ pod: nameOf(path) }, describe(error));
+      else this.#refuse(path, error);
     }
     const retryAt = isMissing ? 0 : performance.now() + RETRY_MS;
     const state = isMissing ? "pending" : "failed";
@@ -222,6 +224,19 @@ export class Pods {
   #say({ netns, cookie, ...pod }: PodPath & { readonly cookie?: bigint | undefined }, what: string): void {
     const known = cookie === undefined ? {} : { cookie: String(cookie) };
     this.#options.log.info({ pod: nameOf(pod), netns, ...known }, what);
+    const [, state = "changed"] = /^pod (\w+)/.exec(what) ?? [];
+    this.#options.tellEvent({
+      type: "pod",
+      subject: nameOf(pod),
+      what: state,
+      text: `${what.replace(/^pod/, `pod ${nameOf(pod)}`)} (${netns})`,
+    });
+  }
+
+  #refuse(path: PodPath, error: WeftError): void {
+    const subject = nameOf(path);
+    this.#options.log.error({ pod: subject }, describe(error));
+    this.#options.tellEvent({ type: "pod", subject, what: "failed", text: describe(error) });
   }
 
   async #tell(): Promise<void> {

@@ -62,6 +62,7 @@ async function start(limit: number, update: Update = base): Promise<void> {
     onWorkloads: () => undefined,
     onNarrowed: (pods) => void narrowed.push(pods),
     onDelta: () => undefined,
+    onInstalled: () => undefined,
     onMapOperations: () => undefined,
   });
   await apply(update);

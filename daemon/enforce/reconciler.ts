@@ -48,6 +48,8 @@ export interface ReconcilerOptions {
   readonly onNarrowed: (pods: Narrowed) => void;
   /** Hears of each change of the store, before anything follows from it. */
   readonly onDelta: (delta: Delta) => void;
+  /** A new generation governs. */
+  readonly onInstalled: (generation: number) => void;
   /** The kernel was given `count` operations of this kind on this map. */
   readonly onMapOperations: (map: MapName, kind: EntryOperation["kind"], count: number) => void;
 }
@@ -300,6 +302,7 @@ export class Reconciler {
     this.#expected = undefined;
     shortage.end(installed.value);
     this.#denyIncomplete(installed.value);
+    this.#options.onInstalled(kernel.generation);
     grace.after(() => kernel.finish());
     grace.after(this.#options.onBackendLost);
     // Of what governed before nothing is known: it may have been an earlier daemon's.

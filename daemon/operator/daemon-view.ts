@@ -15,9 +15,13 @@ import type {
 import type { EnrollRequest, RouteRequest, TrialRequest } from "../admin/api.js";
 import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/operator-view.js";
 import type { RouteExplanation } from "../admin/route-answers.js";
+import { warningsByKey } from "../admin/warnings.js";
 import { ok, type Result } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "../bpf/capacity.js";
 import type { MapName } from "../bpf/maps.gen.js";
+import type { NodeEvent } from "../events/event.js";
+import type { EventChoice } from "../events/journal.js";
+import { StandingWarnings } from "../events/standing.js";
 import { authzOf, type Ends, explainAuthz } from "./explain.js";
 import { explainRoute } from "./explain-route.js";
 import { kernelNames } from "./kernel-names.js";
@@ -26,10 +30,12 @@ import { componentsOf } from "./readiness.js";
 import { RecentGains } from "./recent-gains.js";
 import { accessLogOf, factsOf, podOf, recentOf } from "./status.js";
 import { tryAuthz } from "./try/try.js";
+import { ungovernedPods } from "./ungoverned.js";
 
 /** What was lost or refused within it deserves a warning. */
 const RECENT_MS = 10 * 60_000;
-const SAMPLE_MS = 60_000;
+/** Milliseconds between two looks at what deserves a warning. */
+const LOOK_MS = 10_000;
 
 /** Long-lived maps of which the compiler is the only writer. */
 const COMPILED_STATE: ReadonlySet<MapName> = new Set(["pods"]);
@@ -45,11 +51,12 @@ export class DaemonView implements OperatorView {
     this.names = kernelNames(parts.compiler);
   }
 
-  /** Begins to look at what is lost or refused; gives what ends it. */
+  /** Begins to look at what deserves a warning, and tells when one begins or ends; gives what ends it. */
   watch(): () => void {
-    const look = () => recentOf(this.#parts, this.#gains);
-    look();
-    const timer = setInterval(look, SAMPLE_MS);
+    const { journal } = this.#parts;
+    const standing = new StandingWarnings((told) => journal.tell(told));
+    recentOf(this.#parts, this.#gains);
+    const timer = setInterval(() => standing.look(warningsByKey(this.status())), LOOK_MS);
     return () => clearInterval(timer);
   }
 
@@ -118,7 +125,16 @@ export class DaemonView implements OperatorView {
     return accessLogOf(this.#parts);
   }
 
+  events(choice: EventChoice): NodeEvent[] {
+    return this.#parts.journal.list(choice);
+  }
+
+  followEvents(choice: EventChoice, onEvent: (event: NodeEvent) => void): () => void {
+    return this.#parts.journal.follow(choice, onEvent);
+  }
+
   setAccessLog(enabled: boolean): Result<void> {
+    this.#tellSwitch("access-log", enabled, `the access log was turned ${enabled ? "on" : "off"}`);
     this.#parts.accessLog.setEnabled(enabled);
     return ok(undefined);
   }
@@ -134,6 +150,8 @@ export class DaemonView implements OperatorView {
   setAuthz(enforced: boolean): void {
     if (enforced === this.authz().enforced) return;
     this.#parts.dataplane.changeSettings({ authzOff: enforced ? 0 : 1 });
+    const what = enforced ? "authorization is enforced again" : "authorization is NOT enforced any more";
+    this.#tellSwitch("authz", enforced, what);
     if (enforced) this.#parts.reconciler.judgeAgain();
     const log = this.#parts.logs.logger("admin");
     if (enforced) log.warn("authorization is enforced again");
@@ -141,6 +159,10 @@ export class DaemonView implements OperatorView {
       log.error(
         "authorization is NOT enforced any more: every connection to every pod of this node is allowed",
       );
+  }
+
+  #tellSwitch(subject: string, isOn: boolean, text: string): void {
+    this.#parts.journal.tell({ type: "switch", subject, what: isOn ? "on" : "off", text });
   }
 
   authzOf(namespace: string, name: string): Result<AuthzPolicies> {
@@ -164,6 +186,10 @@ export class DaemonView implements OperatorView {
 
   pods(): PodResponse[] {
     return this.#parts.pods.all.map((pod) => podOf(this.#parts, pod));
+  }
+
+  ungoverned() {
+    return ungovernedPods(this.#parts);
   }
 
   async enroll(pod: EnrollRequest): Promise<Result<PodResponse>> {

@@ -48,6 +48,7 @@ export function stateSource({
         kernel: dataplane.lacks.length,
       };
     },
+    authzEnforced: () => dataplane.settings.authzOff === 0,
     pods() {
       const unnamed = unnamedPods({ store, pods }).length;
       const inState = (state: PodState) => pods.all.filter((pod) => pod.state === state).length;

@@ -12,6 +12,7 @@ import type { ClosingMeans } from "../bpf/program-types.js";
 import type { Compiler } from "../compile/compiler.js";
 import type { Config } from "../config/schema.js";
 import type { Enforcement } from "../enforce/enforcement.js";
+import type { Journal } from "../events/journal.js";
 import type { AccessLog } from "../telemetry/access-log.js";
 import type { SeenConnections } from "../telemetry/seen-connections.js";
 import type { MapFill } from "../telemetry/sources.js";
@@ -28,6 +29,7 @@ export interface Parts extends Enforcement {
   readonly accessLog: AccessLog;
   readonly accessLogWriter: LineWriter;
   readonly seen: SeenConnections;
+  readonly journal: Journal;
   /** RFC 3339. */
   readonly started: string;
   /** What the start found wrong and went on without, a sentence each; shown for as long as the daemon runs. */

@@ -44,6 +44,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
       ...dataplane.early.troubles.map(describe),
       ...blindSpotWarnings(parts),
       ...parts.shortage.troubles(),
+      ...(parts.journal.trouble === undefined ? [] : [parts.journal.trouble]),
       ...unansweredNames(parts),
       ...rejectedPolicies(parts),
       ...missingPolicies(parts),

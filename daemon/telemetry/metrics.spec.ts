@@ -91,6 +91,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
       }),
       resources: () => ({ workload: 3, service: 1 }),
       blindSpots: () => ({ forwarding: 2 }),
+      authzEnforced: () => true,
       outliers: () => ({ aside: 1, changes: { set_aside: 3, time: 2 } }),
       policyHolds: () => ({ begun: 5, expired: 2 }),
       pods: () => ({ named: 2, unnamed: 1, pending: 0, failed: 1 }),

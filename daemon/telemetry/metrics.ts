@@ -46,6 +46,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addHolds(registry, options.state);
   addOutliers(registry, options.state);
   addBlindSpots(registry, options.state);
+  addAuthz(registry, options.state);
   addXds(registry, () => options.state.xds());
   addLines(registry, "weft_access_log_lines_total", "Access log lines", options.accessLog);
   addLines(registry, "weft_log_lines_total", "Lines of the daemon's own log", options.log);
@@ -85,6 +86,17 @@ function addHoldings(registry: Registry, state: StateSource): void {
     registers,
     collect() {
       for (const [name, count] of Object.entries(state.pods())) this.set({ state: name }, count);
+    },
+  });
+}
+
+function addAuthz(registry: Registry, state: StateSource): void {
+  new Gauge({
+    name: "weft_authz_enforced",
+    help: "0 while every connection is allowed because an operator said so",
+    registers: [registry],
+    collect() {
+      this.set(state.authzEnforced() ? 1 : 0);
     },
   });
 }

@@ -44,6 +44,8 @@ export interface StateSource {
   outliers(): { readonly aside: number; readonly changes: Readonly<Record<string, number>> };
   /** What no hook sees, by kind: pods, interfaces without their early hook, things that the kernel lacks. */
   blindSpots(): Readonly<Record<string, number>>;
+  /** Whether verdicts are enforced on this node. */
+  authzEnforced(): boolean;
   /** Pods that are to be governed, by state. */
   pods(): Readonly<Record<"named" | "unnamed" | "pending" | "failed", number>>;
 }

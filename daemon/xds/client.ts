@@ -97,6 +97,10 @@ export interface XdsClientOptions extends ControlPlane {
   readonly silence?: number;
   /** A response is in force; milliseconds since it arrived whole, and its size. */
   onApplied?(milliseconds: number, bytes: number): void;
+  /** A stream has delivered something after none did, or is gone with an error, which is said once. */
+  onConnection?(connected: boolean, error: string | null): void;
+  /** Resources of a response were refused. */
+  onRejected?(type: string, reason: string): void;
 }
 
 export interface XdsClient {
@@ -340,6 +344,7 @@ class Client implements XdsClient {
     this.#since = Date.now();
     this.#lastError = null;
     this.#options.log.info({ address: this.#options.address }, "control plane connected");
+    this.#options.onConnection?.(true, null);
   }
 
   /** The stream is gone: with an error, or (without) because the server asks to come again. */
@@ -352,7 +357,10 @@ class Client implements XdsClient {
     } else {
       const line = describe(this.#connected ? xdsStreamLost(address, cause) : error);
       // A control plane that stays away is one line in the log, not one for each attempt.
-      if (this.#connected || this.#lastError !== line) log.warn(line);
+      if (this.#connected || this.#lastError !== line) {
+        log.warn(line);
+        this.#options.onConnection?.(false, line);
+      }
       this.#lastError = line;
     }
     if (this.#connected) this.#since = Date.now();
@@ -371,7 +379,10 @@ class Client implements XdsClient {
   #logSettled(pending: PendingResponse, resources: number, removed: number, error: string | undefined): void {
     const { log } = this.#options;
     log.debug({ type: typeName(pending.type), resources, removed }, "response applied");
-    if (error !== undefined) log.warn({ type: typeName(pending.type) }, `resources rejected: ${error}`);
+    if (error !== undefined) {
+      log.warn({ type: typeName(pending.type) }, `resources rejected: ${error}`);
+      this.#options.onRejected?.(typeName(pending.type), error);
+    }
     for (const policy of pending.standIns) {
       log.error(
         { policy },
