@@ -12,6 +12,9 @@ const RESOLUTION_MS = 100;
 /** prom-client's monitor cannot be left out: it looks once a day, and what it would show is replaced. */
 const NEVER_MS = 24 * 60 * 60 * 1000;
 
+/** Gauges with the suffix of counters, sums of others that are there: promtool finds fault with them. */
+const MISNAMED = ["handles", "requests", "resources"].map((what) => `nodejs_active_${what}_total`);
+
 const STATISTICS = ["min", "max", "mean", "p50", "p90", "p99"] as const;
 type Statistic = (typeof STATISTICS)[number];
 
@@ -28,6 +31,7 @@ export function collectProcessMetrics(registry: Registry): void {
       ? histogram.percentile(Number(statistic.slice(1)))
       : histogram[statistic as "min" | "max" | "mean"];
   registry.removeSingleMetric(nameOf("stddev"));
+  for (const name of MISNAMED) registry.removeSingleMetric(name);
   for (const statistic of STATISTICS) {
     registry.removeSingleMetric(nameOf(statistic));
     new Gauge({
