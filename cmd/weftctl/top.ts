@@ -22,7 +22,7 @@ export interface TopOptions {
 const USUAL_INTERVAL = "2s";
 
 /** What one workload did with another: sums, or what a second gained. */
-export interface Talk {
+interface Talk {
   readonly source: string;
   readonly destination: string;
   readonly service: string;
@@ -128,7 +128,7 @@ export function bytes(count: number): string {
  * One row for each source and destination. Where both ends are of this node, connections and bytes are the source's,
  * which knows the service; what the destination denied is a failure of the source's too, and is told as a denial only.
  */
-export function talksOf(pairs: readonly PairResponse[]): Talk[] {
+function talksOf(pairs: readonly PairResponse[]): Talk[] {
   const byEnds = new Map<string, { source: PairResponse[]; destination: PairResponse[] }>();
   for (const pair of pairs) {
     const key = JSON.stringify([pair.source, pair.destination]);
@@ -165,7 +165,7 @@ function nameOf(end: PairResponse["source"] | undefined): string {
 }
 
 /** What each gained, a second; those that gained nothing are left out. */
-export function rates(before: readonly Talk[], now: readonly Talk[], seconds: number): Talk[] {
+function rates(before: readonly Talk[], now: readonly Talk[], seconds: number): Talk[] {
   const keyOf = ({ source, destination }: Talk) => JSON.stringify([source, destination]);
   const known = new Map(before.map((talk) => [keyOf(talk), talk]));
   return now.flatMap((talk) => {

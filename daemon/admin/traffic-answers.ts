@@ -26,7 +26,6 @@ export const traffic = z.object({
     .array(pair)
     .describe("sums since counting began: what two answers differ by happened between them"),
 });
-export type TrafficResponse = Of<typeof traffic>;
 
 const ungovernedPod = z.object({
   pod: text("namespace/name"),
