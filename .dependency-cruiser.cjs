@@ -60,6 +60,7 @@ module.exports = {
       "daemon/bpf/",
       "native/",
     ]),
+    rule("kube", "daemon/kube/", [BASE]),
     rule("telemetry", "daemon/telemetry/", [BASE, "daemon/model/", GENERATED, "daemon/bpf/counters\\.ts"]),
     rule("admin", "daemon/admin/", [BASE, "daemon/events/", "daemon/model/", "daemon/telemetry/", GENERATED]),
     rule("operator", "daemon/operator/", [
@@ -70,6 +71,7 @@ module.exports = {
       "daemon/config/",
       "daemon/enforce/",
       "daemon/events/",
+      "daemon/kube/kubernetes\\.ts",
       "daemon/model/",
       "daemon/telemetry/",
       "daemon/xds/",
@@ -81,6 +83,7 @@ module.exports = {
       "daemon/bpf/",
       "daemon/enforce/",
       "daemon/events/",
+      "daemon/kube/",
       "daemon/xds/node\\.ts",
       "daemon/xds/snapshot\\.ts",
       "daemon/xds/transport\\.ts",
@@ -94,6 +97,7 @@ module.exports = {
       "daemon/config/",
       "daemon/main\\.ts",
       "daemon/bpf/uninstall\\.ts",
+      "daemon/kube/cni-install\\.ts",
       "daemon/xds/snapshot\\.ts",
     ]),
     rule("weftctl", "cmd/weftctl(/|\\.ts)", [

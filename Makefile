@@ -12,7 +12,7 @@ CLANG ?= clang
 export CLANG
 
 # What weft needs from Debian: to build, and for demo, tests and benches beyond that.
-BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler libprotobuf-dev
+BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler libprotobuf-dev libjansson-dev
 RUN_PACKAGES   := iproute2 nftables procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
 LINT_PACKAGES  := clang-format
 FUZZ_PACKAGES  := libclang-rt-dev
@@ -95,6 +95,7 @@ build: $(STAMPS)/build ## build the BPF objects, the addon and the daemon
 $(STAMPS)/build: $(STAMPS)/build-packages node_modules/.package-lock.json $(SOURCES) tsconfig.build.json FORCE
 	@$(MAKE) -C bpf
 	@$(MAKE) -C native
+	@$(MAKE) -C cni
 	@$(MAKE) -C proto
 	@if [ ! -e $@ ] || [ -n "$(filter-out FORCE,$?)" ]; then npx --no-install tsc -p tsconfig.build.json; fi
 	@git rev-parse --short HEAD > build/commit 2>/dev/null || echo unknown > build/commit

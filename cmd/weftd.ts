@@ -61,12 +61,18 @@ program
     "after",
     `
 It looks below the BPF file system of --bpffs, WEFT_BPFFS or --config FILE, found as the daemon finds it; the snapshot
-below --state-dir, WEFT_STATE_DIR or the file's state-dir goes too.`,
+below --state-dir, WEFT_STATE_DIR or the file's state-dir goes too, and so does the CNI plugin in --cni-bin-dir and
+--cni-conf-dir.`,
   )
   .action(async (_options: unknown, command: Command) => {
-    const { bpffs, stateDir } = configOf(command.optsWithGlobals());
+    const { bpffs, stateDir, cniBinDir: binDir, cniConfDir: confDir } = configOf(command.optsWithGlobals());
     const { uninstallFrom } = await import("../daemon/bpf/uninstall.js");
     const { removeSnapshot } = await import("../daemon/xds/snapshot.js");
+    // First: a pod that starts meanwhile would wait for a daemon that does not come.
+    if (binDir !== undefined && confDir !== undefined) {
+      const { removeCni } = await import("../daemon/kube/cni-install.js");
+      removeCni({ binDir, confDir });
+    }
     const uninstalled = await uninstallFrom(bpffs);
     if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
     if (stateDir !== undefined) removeSnapshot(stateDir);

@@ -33,6 +33,7 @@ import { counterSource, stateSource } from "./operator/metric-sources.js";
 import { controlPlaneOf } from "./start/control-plane.js";
 import { startHousekeeping } from "./start/housekeeping.js";
 import { openJournal, planeEvents } from "./start/journal.js";
+import { governByKubernetes } from "./start/kubernetes.js";
 import { nodeIdentity } from "./start/node.js";
 import { nodeSettings } from "./start/node-exemption.js";
 import { tellServiceManager } from "./start/service-manager.js";
@@ -102,8 +103,9 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   open.add(() => xds.stop());
   const startWarnings = [...unusedOptions(config), ...(await enrollPods(config, enforcement))];
   for (const warning of startWarnings) log.error(warning);
+  const kubernetes = await governByKubernetes(config, enforcement, logs.logger("kube"), open);
 
-  const asked = { xds, accessLog, seen, journal };
+  const asked = { xds, accessLog, seen, journal, kubernetes };
   const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, ...asked };
   const view = new DaemonView({
     ...parts,

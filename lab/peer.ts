@@ -62,6 +62,10 @@ export class Peer {
     });
   }
 
+  get pid(): number {
+    return this.#process.pid;
+  }
+
   /** Resolves when the process takes calls. */
   async ready(): Promise<void> {
     await until(`the peer in ${this.pod.name}`, () => {

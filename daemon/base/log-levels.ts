@@ -1,6 +1,6 @@
 // Owns the names of subsystems and levels, and the text that sets them. Must not know the logger.
 
-export const SUBSYSTEMS = ["main", "xds", "model", "compile", "bpf", "telemetry", "admin"] as const;
+export const SUBSYSTEMS = ["main", "xds", "model", "compile", "bpf", "telemetry", "admin", "kube"] as const;
 export type Subsystem = (typeof SUBSYSTEMS)[number];
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;

@@ -87,6 +87,40 @@ export const schema = z.object({
     text: "pod to enroll, by its network namespace; may be repeated",
     repeatable: true,
   }),
+  kubernetes: boolean.default(false).register(help, {
+    argument: "BOOL",
+    text: "govern this node's pods that are labelled istio.io/dataplane-mode=ambient, as the API server lists them",
+  }),
+  kubernetesApi: z
+    .url({ error: "expected a URL", protocol: /^https?$/ })
+    .default(apiServerOfPod)
+    .register(help, {
+      argument: "URL",
+      text: "with --kubernetes: the API server",
+      shownDefault: "the cluster's own, as every pod is told it",
+    }),
+  serviceAccountDir: path.default("/var/run/secrets/kubernetes.io/serviceaccount").register(help, {
+    argument: "PATH",
+    text: "with --kubernetes: directory of ca.crt and token",
+  }),
+  cniSocket: path.default("/run/weft/cni.sock").register(help, {
+    argument: "PATH",
+    text: "with --kubernetes: unix socket on which the CNI plugin asks",
+  }),
+  cniBinDir: path.optional().register(help, {
+    argument: "PATH",
+    text: "with --kubernetes: directory into which the CNI plugin is put, such as /opt/cni/bin",
+    shownDefault: "it is not",
+  }),
+  cniConfDir: path.optional().register(help, {
+    argument: "PATH",
+    text: "with --kubernetes: directory of the CNI configuration that names the plugin, such as /etc/cni/net.d",
+    shownDefault: "it is left as it is",
+  }),
+  cniFailOpen: boolean.default(false).register(help, {
+    argument: "BOOL",
+    text: "let new pods start ungoverned while weftd does not answer, instead of waiting",
+  }),
   cgroup: path.optional().register(help, {
     argument: "PATH",
     text: "cgroup v2 directory whose processes are governed",
@@ -252,6 +286,13 @@ export function kebab(key: Key): string {
 /** The key as in the environment. */
 export function envName(key: Key): string {
   return `WEFT_${kebab(key).replaceAll("-", "_").toUpperCase()}`;
+}
+
+/** As the kubelet tells every container; by its name where there is none. */
+function apiServerOfPod(): string {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = "443" } = process.env;
+  if (host === undefined) return "https://kubernetes.default.svc";
+  return `https://${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
 }
 
 /** Reads a whole number from 1 to `most`. */

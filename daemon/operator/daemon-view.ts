@@ -16,12 +16,13 @@ import type { EnrollRequest, RouteRequest, TrialRequest } from "../admin/api.js"
 import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/operator-view.js";
 import type { RouteExplanation } from "../admin/route-answers.js";
 import { warningsByKey } from "../admin/warnings.js";
-import { ok, type Result } from "../base/errors.js";
+import { failed, ok, type Result } from "../base/errors.js";
 import { CONFIGURATION_MAPS } from "../bpf/capacity.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import type { NodeEvent } from "../events/event.js";
 import type { EventChoice } from "../events/journal.js";
 import { StandingWarnings } from "../events/standing.js";
+import { podsOfKubernetes } from "../kube/kubernetes.js";
 import { authzOf, type Ends, explainAuthz } from "./explain.js";
 import { explainRoute } from "./explain-route.js";
 import { kernelNames } from "./kernel-names.js";
@@ -193,12 +194,14 @@ export class DaemonView implements OperatorView {
   }
 
   async enroll(pod: EnrollRequest): Promise<Result<PodResponse>> {
+    if (this.#parts.config.kubernetes) return failed(podsOfKubernetes());
     const enrolled = await this.#parts.pods.enroll(pod);
     if (!enrolled.ok) return enrolled;
     return ok(podOf(this.#parts, { ...enrolled.value, state: "enrolled", error: undefined }));
   }
 
-  unenroll(namespace: string, name: string): Promise<Result<void>> {
+  async unenroll(namespace: string, name: string): Promise<Result<void>> {
+    if (this.#parts.config.kubernetes) return failed(podsOfKubernetes());
     return this.#parts.pods.unenroll(namespace, name);
   }
 }

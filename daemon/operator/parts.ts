@@ -13,6 +13,7 @@ import type { Compiler } from "../compile/compiler.js";
 import type { Config } from "../config/schema.js";
 import type { Enforcement } from "../enforce/enforcement.js";
 import type { Journal } from "../events/journal.js";
+import type { Kubernetes } from "../kube/kubernetes.js";
 import type { AccessLog } from "../telemetry/access-log.js";
 import type { SeenConnections } from "../telemetry/seen-connections.js";
 import type { MapFill } from "../telemetry/sources.js";
@@ -35,6 +36,8 @@ export interface Parts extends Enforcement {
   /** What the start found wrong and went on without, a sentence each; shown for as long as the daemon runs. */
   readonly startWarnings: readonly string[];
   readonly closesBy: ClosingMeans;
+  /** Absent where pods are named by hand. */
+  readonly kubernetes?: Kubernetes | undefined;
 }
 
 /** Fill of every map that can fill: of those that the daemon writes by its own count, of the others as last counted. */

@@ -5,7 +5,7 @@ import type { ComponentStatus } from "../admin/answers.js";
 import type { Parts } from "./parts.js";
 
 export function componentsOf(
-  parts: Pick<Parts, "store" | "pods" | "dataplane" | "shortage"> & {
+  parts: Pick<Parts, "store" | "pods" | "dataplane" | "shortage" | "kubernetes"> & {
     readonly xds: Pick<Parts["xds"], "state">;
   },
 ): ComponentStatus[] {
@@ -19,6 +19,16 @@ export function componentsOf(
     policies(parts, isSynced("Authorization"), address),
     programs(parts),
     pods(parts),
+    ...kubernetes(parts),
+  ];
+}
+
+/** Not ready: pods are governed that should not be, or new ones wait. */
+function kubernetes({ kubernetes }: Pick<Parts, "kubernetes">): ComponentStatus[] {
+  if (kubernetes === undefined) return [];
+  const trouble = kubernetes.trouble();
+  return [
+    { name: "kubernetes", ready: trouble === undefined, detail: trouble ?? "pods are governed as labelled" },
   ];
 }
 

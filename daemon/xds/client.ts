@@ -2,10 +2,10 @@
 // Must not know what applying an Update means.
 
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { Backoff } from "../base/backoff.js";
 import { describe, type WeftError, xdsRefused, xdsStreamLost, xdsSyncTimeout } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Rejection, Update } from "../model/update.js";
-import { Backoff } from "./backoff.js";
 import { DeltaStream } from "./delta-stream.js";
 import { KeptState } from "./kept-state.js";
 import type { NodeIdentity } from "./node.js";

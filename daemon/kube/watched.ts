@@ -1,0 +1,137 @@
+// Owns a copy of the API server's objects of one kind: listed once, then watched, for ever.
+// Must not know what is done with them.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import { Backoff } from "../base/backoff.js";
+import { describe, type WeftError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import type { ApiServer, WatchEvent } from "./api-server.js";
+import { kubeUnreadable } from "./failure.js";
+
+const versioned = z.object({ metadata: z.object({ resourceVersion: z.string() }) });
+
+function listOf<T>(schema: z.ZodType<T>) {
+  return versioned.extend({ items: z.array(schema) });
+}
+
+/** What every object has that is copied here. */
+interface Named {
+  readonly metadata: { readonly namespace: string; readonly name: string };
+}
+
+export interface WatchedOptions<T extends Named> {
+  readonly server: Pick<ApiServer, "get" | "watch">;
+  /** Such as `/api/v1/pods?fieldSelector=spec.nodeName%3Da`; with a query, be it empty. */
+  readonly path: string;
+  readonly schema: z.ZodType<T>;
+  /** Called after each change, and after each list. */
+  readonly changed: () => void;
+  readonly log: Logger;
+}
+
+/** The copy. While the server is away it stays as it was. */
+export class Watched<T extends Named> {
+  readonly #options: WatchedOptions<T>;
+  #items = new Map<string, T>();
+  /** From which on the watch goes on; undefined: it has to begin with a list. */
+  #version: string | undefined;
+  #isComplete = false;
+  #lastError: WeftError | undefined;
+
+  constructor(options: WatchedOptions<T>) {
+    this.#options = options;
+  }
+
+  /** By `namespace/name`; the first part is empty for what belongs to no namespace. */
+  get items(): ReadonlyMap<string, T> {
+    return this.#items;
+  }
+
+  /** A list has come: what is not in `items` is not there. */
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
+  /** Why the copy may be behind; undefined while it is followed. */
+  get lastError(): WeftError | undefined {
+    return this.#lastError;
+  }
+
+  /** Takes in an object that was got by other means, before the watch shows it. */
+  learn(object: T): void {
+    this.#items.set(keyOf(object), object);
+  }
+
+  /** Follows the server until `signal` ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    const backoff = new Backoff();
+    while (!signal.aborted) {
+      const error = await this.#round(signal, () => backoff.reset());
+      if (signal.aborted) return;
+      if (error !== undefined && error.message !== this.#lastError?.message)
+        this.#options.log.warn(describe(error));
+      this.#lastError = error;
+      await sleep(backoff.next(), undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** A list where one is needed, and a watch to its end. */
+  async #round(signal: AbortSignal, isWell: () => void): Promise<WeftError | undefined> {
+    const { server, path } = this.#options;
+    if (this.#version === undefined) {
+      const listed = await server.get(path);
+      if (!listed.ok) return listed.error;
+      // A list that cannot be read whole says nothing of what it leaves out.
+      const unreadable = this.#takeList(listed.value);
+      if (unreadable !== undefined) return unreadable;
+    }
+    this.#lastError = undefined;
+    const from = `${path}&allowWatchBookmarks=true&resourceVersion=${this.#version}`;
+    const watched = await server.watch(
+      from,
+      (event) => {
+        isWell();
+        this.#takeEvent(event);
+      },
+      signal,
+    );
+    if (watched.ok) return undefined;
+    // What a server refuses to go on from has to be listed again; one that is away may come back in time.
+    if (watched.error.code === "KUBE_REFUSED") this.#version = undefined;
+    return watched.error;
+  }
+
+  #takeList(list: unknown): WeftError | undefined {
+    const { schema, path, changed } = this.#options;
+    const parsed = listOf(schema).safeParse(list);
+    if (!parsed.success) return kubeUnreadable(path, z.prettifyError(parsed.error));
+    const { metadata, items } = parsed.data;
+    this.#items = new Map(items.map((item) => [keyOf(item), item]));
+    this.#version = metadata.resourceVersion;
+    this.#isComplete = true;
+    changed();
+    return undefined;
+  }
+
+  #takeEvent({ type, object }: WatchEvent): void {
+    // An ERROR is a Status, 410 mostly: the version is too old to go on from.
+    const version = type === "ERROR" ? undefined : versioned.safeParse(object).data?.metadata.resourceVersion;
+    this.#version = version;
+    if (version === undefined || type === "BOOKMARK") return;
+    const { schema, path, log, changed } = this.#options;
+    const parsed = schema.safeParse(object);
+    if (!parsed.success) {
+      log.warn(describe(kubeUnreadable(path, z.prettifyError(parsed.error))));
+      return;
+    }
+    const item = parsed.data;
+    if (type === "DELETED") this.#items.delete(keyOf(item));
+    else this.#items.set(keyOf(item), item);
+    changed();
+  }
+}
+
+function keyOf({ metadata: { namespace, name } }: Named): string {
+  return `${namespace}/${name}`;
+}
