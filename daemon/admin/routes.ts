@@ -78,7 +78,12 @@ export function adminRoutes(view: OperatorView, log: Logger, page: Page): Route[
 
 /** Listener of --metrics-address. */
 export function metricsRoutes(page: Page): Route[] {
-  const scrape = (): Reply => ({ status: 200, type: EXPOSITION_TYPE, pieces: page() });
+  const scrape = (): Reply => ({
+    status: 200,
+    type: EXPOSITION_TYPE,
+    pieces: page(),
+    isRepetitive: true,
+  });
   return ["/metrics", "/status/metric", "/stats/prometheus"].map((path) => ({
     path,
     methods: { GET: scrape },

@@ -1,4 +1,7 @@
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
+import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { listen } from "./server.js";
 import { ask, base, log, serve, serveEachTest, view } from "./test-server.js";
@@ -25,6 +28,66 @@ describe("HTTP", () => {
       expect([response.status, await response.text()]).toEqual([200, ""]);
     }
     expect(view.tails).toHaveLength(0);
+  });
+
+  it("compresses what is large and repetitive, for whoever takes gzip", async () => {
+    const line = 'kmesh_tcp_connections_opened_total{reporter="source",source_workload="client"} 1\n';
+    const pieces = function* () {
+      for (let index = 0; index < 200; index++) yield line.repeat(100);
+    };
+    const url = await serve([
+      {
+        path: "/",
+        methods: { GET: () => ({ status: 200, type: "text/plain", pieces: pieces(), isRepetitive: true }) },
+      },
+      { path: "/tail", methods: { GET: () => ({ status: 200, type: "text/plain", pieces: pieces() }) } },
+    ]);
+    const read = async (path: string, accepted?: string) => {
+      const headers = accepted === undefined ? {} : { "accept-encoding": accepted };
+      const request = get(url + path, { headers });
+      const [response] = (await once(request, "response")) as [IncomingMessage];
+      const body = Buffer.concat(await response.toArray());
+      const { "content-encoding": coding = "none", vary } = response.headers;
+      return { coding, vary, body };
+    };
+    const packed = await read("/", "deflate, gzip;q=0.5");
+    expect([packed.coding, packed.vary]).toEqual(["gzip", "accept-encoding"]);
+    expect(packed.body.length).toBeLessThan(line.length * 1_000);
+    const plain = await read("/");
+    expect([plain.coding, plain.body.toString()]).toEqual(["none", line.repeat(20_000)]);
+    expect(gunzipSync(packed.body).equals(plain.body)).toBe(true);
+    expect((await read("/", "gzip;q=0, identity")).coding).toBe("none");
+    expect((await read("/tail", "gzip")).coding).toBe("none");
+  });
+
+  it("goes on when the reader of a compressed answer leaves", async () => {
+    const endless = async function* () {
+      for (;;) yield `${Math.random()}`.repeat(1000);
+    };
+    const url = await serve([
+      {
+        path: "/",
+        methods: { GET: () => ({ status: 200, type: "text/plain", pieces: endless(), isRepetitive: true }) },
+      },
+      { path: "/next", methods: { GET: () => ({ status: 200, json: {} }) } },
+    ]);
+    const request = get(url, { headers: { "accept-encoding": "gzip" } });
+    const [response] = (await once(request, "response")) as [IncomingMessage];
+    await once(response, "data");
+    response.destroy();
+    expect((await fetch(`${url}/next`)).status).toBe(200);
+  });
+
+  it("listens on every address of both families", async () => {
+    const listener = await listen("metrics", { host: "::", port: 0 }, [], { log });
+    if (!listener.ok) throw listener.error;
+    const { port } = listener.value.address;
+    try {
+      for (const host of ["127.0.0.1", "[::1]"])
+        expect((await fetch(`http://${host}:${port}/`)).status).toBe(404);
+    } finally {
+      await listener.value.close();
+    }
   });
 
   it("keeps out pages and names from elsewhere", async () => {

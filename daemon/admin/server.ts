@@ -2,9 +2,11 @@
 // Must not know what any route does.
 
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Duplex } from "node:stream";
+import type { Duplex, Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { constants, createGzip } from "node:zlib";
 import { failed, listenFailed, messageOf, ok, type Result } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { formatHostPort, type HostPort } from "../base/parse.js";
@@ -14,6 +16,10 @@ import type { Method } from "./api.js";
 /** Far above any body that a route takes, unless it says more. */
 const MAX_BODY_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 256;
+
+/** Every address of the machine. */
+const ANY = "::";
+const ANY_IPV4 = "0.0.0.0";
 
 export interface RouteRequest {
   readonly url: URL;
@@ -34,6 +40,8 @@ export type Reply<Json = unknown> =
       readonly status: number;
       readonly type: string;
       readonly pieces: Iterable<string> | AsyncIterable<string>;
+      /** Large and repetitive: compressed for whoever takes gzip. */
+      readonly isRepetitive?: boolean;
     };
 
 export type Handler = (request: RouteRequest) => Reply | Promise<Reply>;
@@ -91,17 +99,16 @@ export async function listen(
   server.keepAliveTimeout = 30_000;
   server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
   server.on("clientError", refuseMalformed);
-  server.listen(address.port, address.host);
   try {
-    await once(server, "listening");
+    await bind(server, address);
   } catch (error) {
     return failed(listenFailed(name, formatHostPort(address), error));
   }
   // An accept that fails, for want of descriptors for one, must not end the daemon.
   server.on("error", (error) => options.log.error({ err: error, port: name }, "cannot accept a connection"));
-  const { port } = server.address() as AddressInfo;
+  const { address: host, port } = server.address() as AddressInfo;
   return ok({
-    address: { host: address.host, port },
+    address: { host: host === ANY_IPV4 ? host : address.host, port },
     async close() {
       const closed = once(server, "close");
       server.close();
@@ -109,6 +116,18 @@ export async function listen(
       await closed;
     },
   });
+}
+
+/** The wildcard of IPv6 takes IPv4 too; a kernel without IPv6 has that of IPv4 alone. */
+async function bind(server: Server, { host, port }: HostPort): Promise<void> {
+  server.listen(port, host);
+  try {
+    await once(server, "listening");
+  } catch (error) {
+    if (host !== ANY || (error as NodeJS.ErrnoException).code !== "EAFNOSUPPORT") throw error;
+    server.listen(port, ANY_IPV4);
+    await once(server, "listening");
+  }
 }
 
 /** What Node cannot parse never becomes a request; it gets the same form of answer. */
@@ -149,7 +168,16 @@ async function serve(
     reply = refuse(500, "internal error", messageOf(error));
   }
   if (!request.complete) response.setHeader("connection", "close");
-  await write(response, reply, request.method === "HEAD");
+  await write(response, reply, {
+    headOnly: request.method === "HEAD",
+    gzip: takesGzip(request.headers["accept-encoding"]),
+  });
+}
+
+/** Whether an Accept-Encoding header allows gzip: named, and not with a quality of 0. */
+function takesGzip(accepted: string | string[] | undefined): boolean {
+  const codings = [accepted ?? []].flat().join(",").split(",");
+  return codings.some((coding) => /^\s*(x-)?gzip\s*(;\s*q=(1(\.0*)?|0\.0*[1-9]\d*))?\s*$/i.test(coding));
 }
 
 async function answer(
@@ -239,7 +267,11 @@ async function readBody(
   }
 }
 
-async function write(response: ServerResponse, reply: Reply, headOnly: boolean): Promise<void> {
+async function write(
+  response: ServerResponse,
+  reply: Reply,
+  { headOnly, gzip }: { readonly headOnly: boolean; readonly gzip: boolean },
+): Promise<void> {
   response.statusCode = reply.status;
   response.setHeader("cache-control", "no-store");
   response.setHeader("x-content-type-options", "nosniff");
@@ -251,30 +283,50 @@ async function write(response: ServerResponse, reply: Reply, headOnly: boolean):
     return;
   }
   response.setHeader("content-type", reply.type);
+  if (reply.isRepetitive === true) response.setHeader("vary", "accept-encoding");
+  const compressed = reply.isRepetitive === true && gzip;
+  if (compressed) response.setHeader("content-encoding", "gzip");
   if (headOnly) {
     response.end();
     return;
   }
   response.flushHeaders();
-  for await (const piece of reply.pieces) {
-    if (response.destroyed) return;
-    if (piece !== "" && !response.write(piece)) await drained(response);
+  if (!compressed) {
+    await writePieces(reply.pieces, response);
+    return;
+  }
+  // The fastest level: the text is so repetitive that others hardly gain.
+  const packed = createGzip({ level: constants.Z_BEST_SPEED });
+  const whole = pipeline(packed, response).catch(() => {
+    // The reader has left: whoever writes sees it, as without compression.
+  });
+  await writePieces(reply.pieces, packed).catch((error: unknown) => {
+    packed.destroy();
+    throw error;
+  });
+  await whole;
+}
+
+async function writePieces(pieces: Iterable<string> | AsyncIterable<string>, to: Writable): Promise<void> {
+  for await (const piece of pieces) {
+    if (to.destroyed) return;
+    if (piece !== "" && !to.write(piece)) await drained(to);
     // Between pieces the daemon's real work has its turn.
     else await new Promise((resolve) => setImmediate(resolve));
   }
-  response.end();
+  to.end();
 }
 
-function drained(response: ServerResponse): Promise<void> {
+function drained(to: Writable): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
-      response.off("drain", done);
-      response.off("close", done);
+      to.off("drain", done);
+      to.off("close", done);
       resolve();
     };
-    response.on("drain", done);
-    response.on("close", done);
-    if (response.destroyed) done();
+    to.on("drain", done);
+    to.on("close", done);
+    if (to.destroyed) done();
   });
 }
 

@@ -142,11 +142,12 @@ export const schema = z.object({
   adminAddress: parsed(parseLoopback)
     .prefault("127.0.0.1:15200")
     .register(help, { argument: "HOST:PORT", text: "where weftctl asks; loopback only" }),
-  metricsAddress: parsed(parseHostPort)
-    .prefault("0.0.0.0:15020")
-    .register(help, { argument: "HOST:PORT", text: "where Prometheus scrapes" }),
+  metricsAddress: parsed(parseHostPort).prefault("[::]:15020").register(help, {
+    argument: "HOST:PORT",
+    text: "where Prometheus scrapes; [::] is every address, of IPv4 too",
+  }),
   readyAddress: parsed(parseHostPort)
-    .prefault("0.0.0.0:15021")
+    .prefault("[::]:15021")
     .register(help, { argument: "HOST:PORT", text: "where readiness is probed" }),
   accessLog: boolean.optional().register(help, {
     argument: "BOOL",
