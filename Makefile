@@ -24,7 +24,7 @@ GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-util
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-load test-kernels test-istiod fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod fuzz faults chaos bench \
         bench-sync bench-authz bench-route bench-l7 lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -55,6 +55,9 @@ $(STAMPS)/run-packages: Makefile
 
 $(STAMPS)/guest-packages: Makefile
 	$(call install_packages,$(GUEST_PACKAGES))
+
+$(STAMPS)/ui-packages: Makefile
+	$(call install_packages,chromium)
 
 $(STAMPS)/fuzz-packages: Makefile
 	$(call install_packages,$(FUZZ_PACKAGES))
@@ -149,6 +152,9 @@ test-kernel: build packages $(STAMPS)/envoy prometheus ## BPF programs and names
 	@$(MAKE) -C test/bench
 	@$(MAKE) -C native testdata
 	@$(SUDO) $(VITEST) --project kernel
+
+test-ui: build $(STAMPS)/ui-packages ## the page at /ui in a headless Chromium; draws docs/ui.png anew
+	@WEFT_UI_PICTURE=docs/ui.png $(VITEST) --project ui
 
 test-load: build packages $(STAMPS)/guest-packages ## every BPF object of clang 14, 19, 22 into Linux 6.1, 6.12 (emulated) and this one
 	@$(MAKE) -C test/kernels load SUDO=$(SUDO)

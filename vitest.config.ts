@@ -41,6 +41,14 @@ export default defineConfig({
       },
       {
         test: {
+          name: "ui",
+          include: ["test/ui/**/*.test.ts"],
+          testTimeout: 120_000 * slowness,
+          hookTimeout: 120_000 * slowness,
+        },
+      },
+      {
+        test: {
           name: "istiod",
           include: ["test/istiod/**/*.test.ts"],
           pool: "forks",

@@ -21,6 +21,7 @@ import type { OperatorView } from "./operator-view.js";
 import { badRequest, type Reply, type Route, refuse } from "./server.js";
 import { arrayText, gather, jsonOfArrays, lines, objectText } from "./streams.js";
 import { pairsOf } from "./traffic.js";
+import { uiRoutes } from "./ui.js";
 import { warningsOf } from "./warnings.js";
 import { ztunnelPolicy, ztunnelService, ztunnelWorkload } from "./ztunnel-dump.js";
 
@@ -73,7 +74,7 @@ export function adminRoutes(view: OperatorView, log: Logger, page: Page): Route[
       return result.ok ? { json: { pods: view.pods() } } : answerOf(result);
     },
   };
-  return apiRoutes(handlers, log);
+  return [...apiRoutes(handlers, log), ...uiRoutes()];
 }
 
 /** Listener of --metrics-address. */

@@ -39,6 +39,7 @@ export type Reply<Json = unknown> =
   | {
       readonly status: number;
       readonly type: string;
+      readonly headers?: Readonly<Record<string, string>>;
       readonly pieces: Iterable<string> | AsyncIterable<string>;
       /** Large and repetitive: compressed for whoever takes gzip. */
       readonly isRepetitive?: boolean;
@@ -283,6 +284,7 @@ async function write(
     return;
   }
   response.setHeader("content-type", reply.type);
+  for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value);
   if (reply.isRepetitive === true) response.setHeader("vary", "accept-encoding");
   const compressed = reply.isRepetitive === true && gzip;
   if (compressed) response.setHeader("content-encoding", "gzip");
