@@ -98,6 +98,7 @@ module.exports = {
       "daemon/main\\.ts",
       "daemon/bpf/uninstall\\.ts",
       "daemon/kube/cni-install\\.ts",
+      "daemon/bpf/disabled\\.ts",
       "daemon/xds/snapshot\\.ts",
     ]),
     rule("weftctl", "cmd/weftctl(/|\\.ts)", [

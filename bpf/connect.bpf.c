@@ -104,7 +104,7 @@ static __always_inline int connect_datagrams(struct bpf_sock_addr *ctx, bool v6,
 		if (own)
 			__builtin_memset(own->flow, 0, sizeof(own->flow));
 		if (!target)
-			count_reason(REASON_PASSTHROUGH);
+			count_reason(passing_reason());
 		/* A port that the service lacks is a resolver's: it wants to see its own address.
 		 */
 		else if (route.action == ROUTE_REFUSE && route.reason != REASON_NO_PORT)

@@ -99,7 +99,7 @@ int weft_forward(struct __sk_buff *skb)
 	struct syn syn = {};
 	int kind;
 
-	if (skb->pkt_type != PACKET_HOST)
+	if (skb->pkt_type != PACKET_HOST || is_disabled())
 		return PASS_ON;
 	kind = read_headers(skb, &syn);
 	if (kind == FRAME_PASS)

@@ -2,10 +2,10 @@
 /* Hook sk_lookup, one link an enrolled network namespace: authorize a connection's first SYN.
  *
  * Each link has a stub of its own in front, which writes the cookie of its pod into `guarded` and
- * comes here by a tail call through `guards`; where that fails the stub drops. Asked for whatever
- * finds no established socket: SYNs, the ACK of a SYN cookie, and stray segments of connections
- * that are gone. When something is missing: denied, which TCP answers with RST. Datagrams are not
- * subject to policy; the pod talking to itself over lo is not either.
+ * comes here by a tail call through `guards`; where that fails the stub drops, unless weft is
+ * disabled. Asked for whatever finds no established socket: SYNs, the ACK of a SYN cookie, and
+ * stray segments of connections that are gone. When something is missing: denied, which TCP answers
+ * with RST. Datagrams are not subject to policy; the pod talking to itself over lo is not either.
  */
 #include "lib/authz_report.h"
 

@@ -17,6 +17,7 @@ LAYOUT_ENUM(table_flag);
 LAYOUT_ENUM(table_number);
 LAYOUT_ENUM(workload_id);
 LAYOUT_ENUM(connected);
+LAYOUT_ENUM(switched);
 LAYOUT_ENUM(term_flag);
 LAYOUT_ENUM(direction);
 LAYOUT_ENUM(outcome);

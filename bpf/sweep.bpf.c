@@ -99,6 +99,8 @@ static __always_inline bool goes_on(struct flow *flow, __u64 netns)
 	struct pod_numbers pod;
 	struct find find;
 
+	if (is_disabled())
+		return true;
 	copy_address(asked.address, flow->asked);
 	read_pod(netns, &pod);
 	target = find_frontend(&asked, pod.namespace, &find);

@@ -105,6 +105,8 @@ int weft_xdp(struct xdp_md *ctx)
 	__u64 cookie;
 	int kind;
 
+	if (is_disabled())
+		return XDP_PASS;
 	pod = bpf_map_lookup_elem(&guarded, &first);
 	if (!pod)
 		return XDP_DROP;

@@ -22,11 +22,13 @@ const program = new Command("weftd")
 Signals: SIGTERM and SIGINT stop the daemon, the second one at once; SIGHUP and SIGUSR1 open the access log's file anew.
 Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or go on, or ended by a second one of these signals,
 2 wrong usage or configuration.
-The kernel goes on enforcing after weftd has stopped, however it stopped; only 'weftd uninstall' ends that.
+The kernel goes on enforcing after weftd has stopped, however it stopped; only 'weftd uninstall' ends that,
+and 'weftd disable' until 'weftd enable'.
 
 Examples:
   weftd --xds-address 127.0.0.1:15010 --pod shop/web=/run/netns/web
   weftd --config /etc/weft.yaml
+  weftd disable
   weftd uninstall`,
   )
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT.usage))
@@ -88,7 +90,50 @@ below --state-dir, WEFT_STATE_DIR or the file's state-dir goes too, and so does 
     );
   });
 
+program
+  .command("disable")
+  .description("leave all traffic alone at once, unenforced and unrouted, until 'weftd enable'")
+  .addHelpText(
+    "after",
+    `
+Works whether or not a daemon runs, and outlives restarts of it. It looks below the BPF file system of --bpffs,
+WEFT_BPFFS or --config FILE, found as the daemon finds it.
+Exit codes: 0 weft is disabled, also if it was before; 1 it is not; 2 wrong usage or configuration.`,
+  )
+  .action((_options: unknown, command: Command) => switchWeft(command, true));
+
+program
+  .command("enable")
+  .description(
+    "route and enforce again after 'weftd disable'; what was let in meanwhile is judged by the daemon",
+  )
+  .addHelpText(
+    "after",
+    "\nExit codes: 0 weft governs, also if it did before; 1 it does not; 2 wrong usage or configuration.",
+  )
+  .action((_options: unknown, command: Command) => switchWeft(command, false));
+
 await program.parseAsync();
+
+async function switchWeft(command: Command, disabled: boolean): Promise<void> {
+  const { bpffs } = configOf(command.optsWithGlobals());
+  const { switchDisabled } = await import("../daemon/bpf/disabled.js");
+  const switched = switchDisabled(bpffs, disabled);
+  if (!switched.ok) return fail(switched.error, EXIT.failure);
+  const { root, changed } = switched.value;
+  if (changed === undefined) {
+    process.stderr.write(
+      `weftd: no weft that can be disabled is at ${root}: name another BPF file system with --bpffs; one of another version is disabled by its own weftd\n`,
+    );
+    process.exit(EXIT.failure);
+  }
+  const before = changed ? "" : " (as before)";
+  process.stdout.write(
+    disabled
+      ? `weft is disabled${before}: all traffic passes unenforced and unrouted, until 'weftd enable'\n`
+      : `weft is enabled${before}: it routes and enforces\n`,
+  );
+}
 
 /** Ends the process where the configuration is wrong. */
 function configOf(flags: Readonly<Record<string, unknown>>): Config {

@@ -36,6 +36,7 @@ import { openJournal, planeEvents } from "./start/journal.js";
 import { governByKubernetes } from "./start/kubernetes.js";
 import { nodeIdentity } from "./start/node.js";
 import { nodeSettings } from "./start/node-exemption.js";
+import { watchRecords } from "./start/records.js";
 import { tellServiceManager } from "./start/service-manager.js";
 import { openSnapshot } from "./start/snapshot.js";
 import { describeVersion } from "./start/version.js";
@@ -129,7 +130,8 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   if (!ports.ok) return ports;
   xds.start();
   open.add(startHousekeeping(enforcement));
-  open.add(watchStart(config, { dataplane, xds, feed }, logs));
+  open.add(watchStart(config, dataplane, xds, logs));
+  open.add(watchRecords(dataplane, feed));
   open.add(kickWaypoints(compiler, dataplane, logs));
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   open.add(tellServiceManager(native, process.env, () => view.components(), log));
@@ -206,6 +208,10 @@ async function openKernel(config: Config, log: Logger, open: OpenParts): Promise
   const objects = join(packageRoot(), "build", "bpf");
   const dataplane = Dataplane.open(native, environment.value, objects, config.mapLimit, earlyOf(config));
   if (!dataplane.ok) return dataplane;
+  for (const { text, isLoss } of dataplane.value.inherited) {
+    if (isLoss) log.warn(text);
+    else log.info(text);
+  }
   const node = nodeSettings(native, config, findCgroup2(readFileSync("/proc/self/mountinfo", "utf8")));
   if (!node.ok) return node;
   dataplane.value.changeSettings({
@@ -365,14 +371,9 @@ async function enrollPods(config: Config, { pods }: Enforcement): Promise<string
   return warnings;
 }
 
-/** Tells once of a control plane that has not said enough in time, and waits no longer for names; gives what ends that. */
-function watchStart(
-  config: Config,
-  { dataplane, xds, feed }: { dataplane: Dataplane; xds: XdsClient; feed: EventFeed },
-  logs: Logs,
-): () => void {
+/** Tells once of a control plane that has not said enough in time; gives what ends that. */
+function watchStart(config: Config, dataplane: Dataplane, xds: XdsClient, logs: Logs): () => void {
   const timer = setTimeout(() => {
-    feed.begin();
     // What is held and does not govern yet is a snapshot, which says so itself when it does.
     if (dataplane.installed || xds.state().types.every(({ synced }) => synced)) return;
     logs

@@ -75,6 +75,18 @@ export interface Entries {
   readonly values: Buffer;
 }
 
+/** A field of a key or value, in bytes. Of what is no struct: all of it, without a name. */
+export interface MapField {
+  readonly name: string;
+  readonly offset: number;
+  readonly size: number;
+}
+
+export interface MapLayout {
+  readonly key: readonly MapField[];
+  readonly value: readonly MapField[];
+}
+
 /** update() and updateBatch() flags: BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
 export const UpdateFlag = { any: 0, noExist: 1, exist: 2 } as const;
 
@@ -135,6 +147,8 @@ export interface BpfMap {
    * may be there or not; a trie that others change meanwhile may lack more (the kernel's walk is not atomic).
    */
   entries(): Entries;
+  /** What the kernel says of keys and values; undefined where the map was made without type information. */
+  layout(): MapLayout | undefined;
   pin(path: string): void;
   /** Idempotent. */
   close(): void;

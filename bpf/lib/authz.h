@@ -275,6 +275,11 @@ static __always_inline void judge(__u64 cookie, struct verdict *verdict)
 	read_pod(cookie, &pod);
 	verdict->workload = pod.workload;
 	verdict->table = pod.guard;
+	if (is_disabled()) {
+		verdict->allowed = 1;
+		verdict->reason = REASON_DISABLED;
+		return;
+	}
 	if (current && current->authz_off) {
 		verdict->allowed = 1;
 		verdict->reason = REASON_AUTHZ_OFF;

@@ -37,6 +37,15 @@ static __always_inline const struct settings *get_settings(void)
 	return bpf_map_lookup_elem(&settings, &first);
 }
 
+/* Whether the operator has switched weft off: nothing is routed, refused or denied. */
+static __always_inline bool is_disabled(void)
+{
+	__u32 first = 0;
+	const __u32 *word = bpf_map_lookup_elem(&disabled, &first);
+
+	return word && *(const volatile __u32 *)word == DISABLED;
+}
+
 static __always_inline bool access_log_enabled(void)
 {
 	const struct settings *current = get_settings();

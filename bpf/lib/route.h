@@ -231,14 +231,18 @@ __attribute__((noinline)) int find_destination(const struct destination *destina
 	return 0;
 }
 
-/* What is said of a destination. NULL: there is no frontend, and `find` says what is known. */
+/* What is said of a destination. NULL: there is no frontend, and `find` says what is known: nothing
+ * while weft is disabled. */
 static __always_inline const struct target *find_frontend(const struct destination *destination,
 							  __u32 namespace, struct find *find)
 {
 	const struct target *target;
 	__u32 none = 0;
 
-	*find = (struct find){.target = TARGET_TORN};
+	*find = (struct find){};
+	if (is_disabled())
+		return NULL;
+	find->target = TARGET_TORN;
 	find_destination(destination, namespace, find);
 	if (find->target == TARGET_NONE)
 		return NULL;
@@ -278,13 +282,19 @@ static __always_inline const struct target *route_waypoint(__u32 number, struct 
 	return NULL;
 }
 
+/* Why a destination of which nothing is said is left alone. */
+static __always_inline __u32 passing_reason(void)
+{
+	return is_disabled() ? REASON_DISABLED : REASON_PASSTHROUGH;
+}
+
 /* A destination that is no frontend: a workload's own address, or nothing we know. What says where
  * to go instead, NULL: nothing does. */
 static __always_inline const struct target *route_address(const struct find *find, bool guided,
 							  struct route *route)
 {
 	route->action = ROUTE_PASS;
-	route->reason = REASON_PASSTHROUGH;
+	route->reason = passing_reason();
 	route->workload = find->workload;
 	if (find->flags & ADDRESS_REMOTE_NETWORK) {
 		route->action = ROUTE_REFUSE;

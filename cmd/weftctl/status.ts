@@ -97,7 +97,8 @@ const maps: readonly Column<MapStatus>[] = [
 function page(answer: StatusResponse, out: Output): string {
   const { version, xds, resources, accessLog } = answer;
   const who = printable(`weftd ${version.version} (${version.commit}) on ${answer.node}, pid ${answer.pid}`);
-  const state = answer.ready ? out.paint("green", "READY") : out.paint("red", "NOT READY");
+  const ready = answer.ready ? out.paint("green", "READY") : out.paint("red", "NOT READY");
+  const state = answer.disabled ? `${ready}, ${out.paint("red", "DISABLED")}` : ready;
   const sections = [
     `${out.paint("bold", who)}, up ${age(answer.started)}: ${state}`,
     warnings(answer.warnings, out),
@@ -113,7 +114,7 @@ function page(answer: StatusResponse, out: Output): string {
       "every map is empty",
     ),
     accessLogLine(accessLog, answer.eventsDropped),
-    answer.authzEnforced
+    answer.authzEnforced && !answer.disabled
       ? `Authorization is enforced; live connections are closed by ${printable(answer.closesBy)}`
       : out.paint("red", "Authorization is NOT enforced"),
   ];

@@ -167,6 +167,7 @@ const facts = z.object({
       nacks: z.record(z.string(), z.int()),
     })
     .describe("what the last minutes added"),
+  disabled: z.boolean().describe("all traffic passes unenforced and unrouted, by `weftd disable`"),
   authzEnforced: z.boolean(),
   closesBy: text("how connections that are denied by now are closed: `bpf_sock_destroy` or `SOCK_DESTROY`"),
   warnings: list.describe("what is wrong and what to do, a sentence each"),

@@ -92,6 +92,7 @@ export const facts: StatusFacts = {
   accessLog: { enabled: false, file: null, written: 0, dropped: 0, dropReason: null },
   eventsDropped: 0,
   recent: { minutes: 10, eventsDropped: 0, linesDropped: 0, nacks: { Address: 0 } },
+  disabled: false,
   authzEnforced: true,
   closesBy: "bpf_sock_destroy",
   warnings: [],

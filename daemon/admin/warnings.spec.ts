@@ -38,12 +38,14 @@ it("names each thing that is wrong, and what to do", () => {
     pods: [{ ...webPod, workload: null }],
     accessLog: { enabled: true, file: null, written: 1, dropped: 30, dropReason: "nobody reads it" },
     recent: { minutes: 10, eventsDropped: 4, linesDropped: 3, nacks: { Address: 2, Authorization: 0 } },
+    disabled: true,
     authzEnforced: false,
     warnings: ["of the daemon itself"],
   };
   const texts = warningsOf(ill);
-  expect(texts).toHaveLength(9);
+  expect(texts).toHaveLength(10);
   for (const expected of [
+    "weft is DISABLED",
     "of the daemon itself",
     "no control plane at 127.0.0.1:15010",
     "2 Address responses in the last 10 minutes",

@@ -6,6 +6,9 @@ import type { StatusFacts } from "./answers.js";
 /** Share of a map's capacity from which on it is a warning: one that may grow has done so before. */
 const FULL = 0.9;
 
+const DISABLED =
+  "weft is DISABLED: all traffic of this node passes unenforced and unrouted, until 'weftd enable'";
+
 /** Sentences that say what is wrong and what to do, the daemon's own first. */
 export function warningsOf(facts: StatusFacts): string[] {
   return [...warningsByKey(facts).values()];
@@ -13,7 +16,8 @@ export function warningsOf(facts: StatusFacts): string[] {
 
 /** The same, each by a key that stays while its numbers change. Of the daemon's own the text is the key. */
 export function warningsByKey(facts: StatusFacts): Map<string, string> {
-  const warnings = new Map(facts.warnings.map((text) => [text, text]));
+  const own = [...(facts.disabled ? [DISABLED] : []), ...facts.warnings];
+  const warnings = new Map(own.map((text) => [text, text]));
   const { xds, accessLog, recent } = facts;
   const lately = `in the last ${recent.minutes} minutes`;
   if (xds.state !== "connected") {

@@ -28,7 +28,7 @@ function placesOf(socket: bigint, places: number): number[] {
   });
 }
 
-export function readRemembered(map: BpfMap): Remembered {
+export function readRemembered(map: Pick<BpfMap, "entries">): Remembered {
   const { count, values } = map.entries();
   const remembered = new Map<bigint, Buffer>();
   for (let place = 0; place < count; place++) {
@@ -64,7 +64,7 @@ export function fillTable(map: BpfMap, remembered: Remembered): void {
  * Fills a larger table that no program uses yet. Gives what brings it up to date: for when programs use it, and the
  * smaller one no more.
  */
-export function copyTable(from: BpfMap, to: BpfMap): () => void {
+export function copyTable(from: Pick<BpfMap, "entries">, to: BpfMap): () => void {
   const remembered = readRemembered(from);
   fillTable(to, remembered);
   return () => catchUp(to, remembered, readRemembered(from));

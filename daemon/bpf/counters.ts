@@ -8,7 +8,7 @@ export interface TrafficCount {
   readonly value: Traffic;
 }
 
-export function readTraffic(map: BpfMap): TrafficCount[] {
+export function readTraffic(map: Pick<BpfMap, "entries">): TrafficCount[] {
   const { count, keys, values } = map.entries();
   return Array.from({ length: count }, (_, index) => ({
     key: TrafficKey.decode(keys, index * TrafficKey.size),
@@ -22,7 +22,7 @@ export interface ReasonCount {
   readonly count: bigint;
 }
 
-export function readReasons(map: BpfMap): ReasonCount[] {
+export function readReasons(map: Pick<BpfMap, "entries">): ReasonCount[] {
   const { count, keys, values } = map.entries();
   return Array.from({ length: count }, (_, index) => ({
     reason: maps.reasons.key.decode(keys, index * maps.reasons.key.size),
@@ -38,7 +38,7 @@ export interface PolicyHitCount {
   readonly count: bigint;
 }
 
-export function readPolicyHits(map: BpfMap): PolicyHitCount[] {
+export function readPolicyHits(map: Pick<BpfMap, "entries">): PolicyHitCount[] {
   const { count, keys, values } = map.entries();
   return Array.from({ length: count }, (_, index) => {
     const key = PolicyHitKey.decode(keys, index * PolicyHitKey.size);

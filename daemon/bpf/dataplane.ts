@@ -2,7 +2,7 @@
 // Must not know the model, nor why an operation is wanted.
 
 import type { BpfMap, Native, RingBuffer } from "../../native/index.js";
-import { bpfPinFailed, failed, notInstalled, ok, type Result, type WeftError } from "../base/errors.js";
+import { ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
@@ -19,6 +19,7 @@ import {
 } from "./counters.js";
 import { sweepDatagrams } from "./datagram-sweep.js";
 import { denyPods } from "./denial.js";
+import { readSwitch } from "./disabled.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
 import {
   type Enrollment,
@@ -30,23 +31,19 @@ import {
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
 import { type Generation, loadGeneration, settingsAfter, settingsBefore, tracedBy } from "./generation.js";
-import {
-  COUNTERS,
-  type CounterName,
-  type GrowingName,
-  growingMaps,
-  growingNames,
-  holds,
-  isGrowing,
-} from "./growing-maps.js";
+import { COUNTERS, type GrowingName, growingMaps, growingNames, holds, isGrowing } from "./growing-maps.js";
 import { Growth } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, EXPLAIN_ROUTE, TRACE_HOOKS } from "./hooks.js";
-import { AuthzQuestion, type Codec, type MapName, maps, RouteQuestion, type Settings } from "./maps.gen.js";
+import { Inheritance, type InheritanceNote } from "./inheritance.js";
+import type { EntrySource } from "./map-conversion.js";
+import { AuthzQuestion, type MapName, maps, RouteQuestion, type Settings } from "./maps.gen.js";
 import { NamespaceSurvey } from "./namespace-survey.js";
 import { inodeAt, openNetns } from "./netns.js";
-import { Pins, type StateRing } from "./pins.js";
+import { type CountingName, Pins, type StateRing } from "./pins.js";
 import { rememberPod } from "./pod-names.js";
+import { ask } from "./questions.js";
+import { type Repaired, repair } from "./repair.js";
 import { listConnections, type OpenConnections, Scratch } from "./scratch.js";
 import { NOTHING_SWEPT, type Swept, sweepSockets } from "./socket-sweep.js";
 import { openState, type StateMaps } from "./state.js";
@@ -62,8 +59,9 @@ export class Dataplane {
   readonly #entryLimit: number;
   readonly #pins: Pins;
   #state: StateMaps;
-  /** Counters that grew out of these. */
-  readonly #parts: { readonly name: CounterName; readonly map: BpfMap }[];
+  /** Counters of before: those that grew, and those of other layouts. */
+  readonly #parts: { readonly name: CountingName; readonly map: EntrySource }[];
+  readonly #inheritance: Inheritance;
   #generation: Generation | undefined;
   /** What the last generation made larger, while hooks of the one before may still write to the smaller maps. */
   #growth: Growth | undefined;
@@ -80,8 +78,7 @@ export class Dataplane {
     environment: Environment,
     objects: string,
     entryLimit: number,
-    pins: Pins,
-    state: StateMaps,
+    { pins, state, inheritance }: { pins: Pins; state: StateMaps; inheritance: Inheritance },
     early: EarlyOptions,
   ) {
     this.#native = native;
@@ -90,9 +87,11 @@ export class Dataplane {
     this.#entryLimit = entryLimit;
     this.#pins = pins;
     this.#state = state;
+    this.#inheritance = inheritance;
     this.#parts = COUNTERS.flatMap((name) =>
       pins.parts(name).map((path) => ({ name, map: native.openPinnedMap(path) })),
     );
+    this.#parts.push(...inheritance.parts(state));
     this.early = new EarlyHooks(native, pins, early);
     this.waypointSockets = new WaypointSockets(native, () => this.#state);
     this.survey = new NamespaceSurvey({
@@ -114,14 +113,12 @@ export class Dataplane {
     early: EarlyOptions = NO_EARLY_HOOK,
   ): Result<Dataplane> {
     const pins = new Pins(environment.bpffs);
-    try {
-      pins.prepare();
-    } catch (error) {
-      return failed(bpfPinFailed(pins.root, error));
-    }
-    const state = openState(native, pins, objects);
+    const inheritance = Inheritance.of(native, pins);
+    if (!inheritance.ok) return inheritance;
+    const state = openState(native, pins, objects, inheritance.value);
     if (!state.ok) return state;
-    return ok(new Dataplane(native, environment, objects, entryLimit, pins, state.value, early));
+    const opened = { pins, state: state.value, inheritance: inheritance.value };
+    return ok(new Dataplane(native, environment, objects, entryLimit, opened, early));
   }
 
   /** Whether this daemon's own generation governs. */
@@ -132,6 +129,11 @@ export class Dataplane {
   /** The number of the generation that governs, 0 before install(). */
   get generation(): number {
     return this.#generation?.number ?? 0;
+  }
+
+  /** What became of maps that a weft of another layout has left. */
+  get inherited(): readonly InheritanceNote[] {
+    return this.#inheritance.notes;
   }
 
   /** What weft goes on without, because the kernel has not or refuses it. */
@@ -174,6 +176,7 @@ export class Dataplane {
       yield;
     }
     growth.copy();
+    if (!this.installed) this.#inheritance.copy(state);
     onFilled(failures);
     const swapped = this.#swapIn(generation, old.at(-1));
     if (!swapped.ok) {
@@ -188,7 +191,7 @@ export class Dataplane {
     this.#state = state;
     this.#growth = growth;
     for (const number of old) this.#pins.removeGeneration(number);
-    for (const path of this.#pins.staleState()) this.#pins.remove(path);
+    for (const path of this.#pins.staleState()) if (!this.#inheritance.isRead(path)) this.#pins.remove(path);
     return ok(failures);
   }
 
@@ -196,6 +199,7 @@ export class Dataplane {
   finish(): void {
     this.#growth?.finish();
     this.#growth = undefined;
+    this.#inheritance.finish();
   }
 
   #swapIn(generation: Generation, former: number | undefined): Result<void> {
@@ -203,10 +207,7 @@ export class Dataplane {
     const enrolled = this.enrollments().map(({ cookie }) => cookie);
     const swapped = swapIn(
       {
-        native: this.#native,
-        pins: this.#pins,
-        maps: this.#state,
-        former,
+        ...{ native: this.#native, pins: this.#pins, maps: this.#state, former },
         // Another daemon's stubs may be of another form.
         newStubs: this.installed ? undefined : new Set(enrolled),
         cgroup: this.#environment.cgroup,
@@ -215,6 +216,12 @@ export class Dataplane {
     );
     if (swapped.ok) this.changeSettings(settingsAfter(generation));
     return swapped;
+  }
+
+  /** Puts back what somebody else has removed, and tells what it cannot. */
+  repair(): Repaired {
+    const { cgroup } = this.#environment;
+    return repair({ native: this.#native, pins: this.#pins, state: this.#state, cgroup }, this.#generation);
   }
 
   /** Applies operations to the generation that governs. Call after install(). */
@@ -310,9 +317,8 @@ export class Dataplane {
   }
 
   /**
-   * Closes connected datagram sockets whose backend has left its service: see sweepDatagrams(). Stops where a
-   * generation comes meanwhile: ask again when it is finished. `refusedOnly`: in pods that have connected to a
-   * service without endpoints since.
+   * See sweepDatagrams(). Stops where a generation comes meanwhile: ask again when it is finished. `refusedOnly`: in
+   * pods that have connected to a service without endpoints since.
    */
   async sweepDatagrams(refusedOnly = false): Promise<Swept> {
     const program = this.#generation?.programs.get(DATAGRAM_SWEEP);
@@ -341,6 +347,11 @@ export class Dataplane {
     this.#state.settings.update(FIRST, maps.settings.value.encode({ ...this.settings, ...change }));
   }
 
+  /** Switched.DISABLED while the operator has disabled weft; else another number after each time that it was. */
+  get switched(): number {
+    return readSwitch(this.#state.disabled);
+  }
+
   // ---- observation ----
 
   hooks(): AttachedHook[] {
@@ -361,7 +372,10 @@ export class Dataplane {
   }
 
   reasons(): ReasonCount[] {
-    return readReasons(this.#state.reasons);
+    const counts = new Map<number, bigint>();
+    for (const { reason, count } of this.#readAll("reasons", readReasons))
+      counts.set(reason, (counts.get(reason) ?? 0n) + count);
+    return [...counts].map(([reason, count]) => ({ reason, count }));
   }
 
   policyHits(): PolicyHitCount[] {
@@ -369,25 +383,19 @@ export class Dataplane {
   }
 
   /** A key may come once from each map. */
-  #readAll<T>(name: CounterName, read: (map: BpfMap) => T[]): T[] {
+  #readAll<T>(name: CountingName, read: (map: EntrySource) => T[]): T[] {
     const parts = this.#parts.filter((part) => part.name === name).map(({ map }) => map);
     return [...parts, this.#state[name]].flatMap(read);
   }
 
   /** What the program that judges answers for a connection now, on the maps that govern. Changes nothing, counts nothing. */
   judge(question: AuthzQuestion): Result<AuthzQuestion> {
-    return this.#ask(EXPLAIN_AUTHZ, AuthzQuestion, question);
+    return ask(this.#generation?.programs, EXPLAIN_AUTHZ, AuthzQuestion, question);
   }
 
   /** As judge(), of the decision that routes. */
   route(question: RouteQuestion): Result<RouteQuestion> {
-    return this.#ask(EXPLAIN_ROUTE, RouteQuestion, question);
-  }
-
-  #ask<Question>(name: string, codec: Codec<Question>, question: Question): Result<Question> {
-    const program = this.#generation?.programs.get(name);
-    if (program === undefined) return failed(notInstalled());
-    return ok(codec.decode(program.testRun({ data: codec.encode(question) }).data));
+    return ask(this.#generation?.programs, EXPLAIN_ROUTE, RouteQuestion, question);
   }
 
   /** The same program on maps of its own, with room for `needed`, which govern nothing. The caller closes it. */
@@ -397,8 +405,8 @@ export class Dataplane {
 
   /** The inbound connections that are open in the enrolled pods. */
   connections(onFailure: (error: WeftError) => void): Promise<Result<OpenConnections[]>> {
-    const [native, objects, state] = [this.#native, this.#objects, this.#state];
-    return listConnections({ native, objects, state, pods: this.enrollments(), onFailure });
+    const given = { native: this.#native, objects: this.#objects, state: this.#state };
+    return listConnections({ ...given, pods: this.enrollments(), onFailure });
   }
 
   programRuns(): ProgramRuns[] {

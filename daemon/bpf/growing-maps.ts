@@ -24,7 +24,7 @@ interface GrowingMap {
    * Copies what is held into a map that no program uses yet. Gives what copies the changes since then: for when the
    * larger one is in use, and the other is not any more. Absent: what is held stays where it is.
    */
-  readonly copy?: (from: BpfMap, to: BpfMap) => () => void;
+  readonly copy?: (from: Pick<BpfMap, "entries">, to: BpfMap) => () => void;
 }
 
 const counter = (name: GrowingName): GrowingMap => ({
@@ -54,7 +54,8 @@ export function holds(name: MapName, elements: number): number {
   return isGrowing(name) ? elements / growingMaps[name].elementsPerEntry : elements;
 }
 
-function copyEntries(from: BpfMap, to: BpfMap): () => void {
+/** As GrowingMap.copy, of a hash or array. */
+export function copyEntries(from: Pick<BpfMap, "entries">, to: BpfMap): () => void {
   const held = from.entries();
   to.updateBatch(held.keys, held.values, held.count);
   const copied = byKey(held);

@@ -100,7 +100,7 @@ export function makeMap(
   entries: number,
 ): Result<BpfMap> {
   const { [name]: _, ...others } = state;
-  const made = makeMaps(native, objects, others, [name], entries);
+  const made = makeMaps(native, objects, others, [name], () => entries);
   return made.ok ? ok(made.value[name]) : made;
 }
 

@@ -19,6 +19,7 @@ import {
   STX_DW,
   TAIL_CALL,
 } from "./instructions.js";
+import { Switched } from "./maps.gen.js";
 
 /** enum bpf_prog_type of linux/bpf.h. */
 const PROG_TYPE_SK_LOOKUP = 30;
@@ -35,10 +36,14 @@ const SK_PASS = 1;
 export const GUARDED_AT = 4;
 export const ARRAY_AT = 13;
 
+/** Where `otherwise` of the guard's stub has its map. */
+const DISABLED_AT = 17;
+
 /** The long-lived maps between a stub and the program behind it. */
 export interface GuardMaps {
   readonly guarded: BpfMap;
   readonly guards: BpfMap;
+  readonly disabled: BpfMap;
 }
 
 /**
@@ -68,22 +73,35 @@ export function callThroughArray(cookie: bigint, otherwise: readonly Instruction
 
 /**
  * Loads the stub of one pod: it puts the pod's cookie into `guarded` and calls what `guards` holds. Where there is
- * nothing to call, TCP is dropped, which is answered with RST; other protocols are not judged.
+ * nothing to call, TCP is dropped, which is answered with RST, unless weft is disabled; other protocols are not judged.
  */
-export function loadStub(native: Native, { guarded, guards }: GuardMaps, cookie: bigint): BpfProgram {
+export function loadStub(
+  native: Native,
+  { guarded, guards, disabled }: GuardMaps,
+  cookie: bigint,
+): BpfProgram {
   return native.loadProgram({
     type: PROG_TYPE_SK_LOOKUP,
     attachType: AttachType.skLookup,
     name: "weft_stub",
     instructions: callThroughArray(cookie, [
-      { code: LDX_W, to: 1, from: 6, offset: PROTOCOL_AT },
+      { code: LDX_W, to: 7, from: 6, offset: PROTOCOL_AT },
+      ...immediate64(1, 0, 0), // DISABLED_AT
+      { code: MOV_X, to: 2, from: 10 },
+      { code: ADD_K, to: 2, immediate: -4 }, // holds 0
+      { code: CALL, immediate: MAP_LOOKUP_ELEM },
+      { code: JEQ_K, to: 0, offset: 3, immediate: 0 },
+      { code: LDX_W, to: 1, from: 0, offset: 0 },
+      { code: MOV_K, to: 0, immediate: SK_PASS },
+      { code: JEQ_K, to: 1, offset: 3, immediate: Switched.DISABLED },
       { code: MOV_K, to: 0, immediate: SK_DROP },
-      { code: JEQ_K, to: 1, offset: 1, immediate: TCP },
+      { code: JEQ_K, to: 7, offset: 1, immediate: TCP },
       { code: MOV_K, to: 0, immediate: SK_PASS },
     ]),
     maps: [
       { instruction: GUARDED_AT, map: guarded },
       { instruction: ARRAY_AT, map: guards },
+      { instruction: DISABLED_AT, map: disabled },
     ],
   });
 }

@@ -166,6 +166,16 @@ export const connectedNames: Readonly<Record<number, string>> = {
   2: "refused",
 };
 
+/** enum switched */
+export const Switched = {
+  DISABLED: 1,
+} as const;
+export type Switched = (typeof Switched)[keyof typeof Switched];
+/** `Switched` in lower case, for labels and logs. */
+export const switchedNames: Readonly<Record<number, string>> = {
+  1: "disabled",
+};
+
 /** enum term_flag */
 export const TermFlag = {
   DENY: 1,
@@ -305,10 +315,11 @@ export const Reason = {
   WAYPOINT_FULL: 44,
   WAYPOINT_ZEROCOPY: 45,
   WAYPOINT_KICKED: 46,
+  DISABLED: 47,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 /** How many values `Reason` has. */
-export const REASON_COUNT = 47;
+export const REASON_COUNT = 48;
 /** `Reason` in lower case, for labels and logs. */
 export const reasonNames: Readonly<Record<number, string>> = {
   0: "not_enrolled",
@@ -358,6 +369,7 @@ export const reasonNames: Readonly<Record<number, string>> = {
   44: "waypoint_full",
   45: "waypoint_zerocopy",
   46: "waypoint_kicked",
+  47: "disabled",
 };
 
 function putU64Array(view: Buffer, offset: number, values: readonly bigint[], length: number, field: string): void {
@@ -1961,6 +1973,15 @@ export const maps = {
     flags: 0,
     layout: "29faff77",
   },
+  disabled: {
+    name: "disabled",
+    type: "ARRAY",
+    key: U32,
+    value: U32,
+    maxEntries: 1,
+    flags: 0,
+    layout: "4660dab7",
+  },
   targets: {
     name: "targets",
     type: "ARRAY",
@@ -2119,9 +2140,9 @@ export const maps = {
     type: "ARRAY",
     key: U32,
     value: Counter,
-    maxEntries: 47,
+    maxEntries: 48,
     flags: 0,
-    layout: "4bd333d3",
+    layout: "25f71320",
   },
   failing: {
     name: "failing",

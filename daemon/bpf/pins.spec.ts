@@ -29,6 +29,17 @@ describe("long-lived maps", () => {
     expect(pins.staleState()).toEqual([old]);
   });
 
+  it("of other layouts are found by name, with what grew there", () => {
+    for (const name of STATE_NAMES) writeFileSync(pins.state(name), "");
+    writeFileSync(pins.nextPart("traffic"), "");
+    const state = (file: string) => join(bpffs, "weft", "state", file);
+    const others = ["traffic-01234567", "traffic-01234567-1", "connections-89abcdef"].map(state);
+    for (const path of others) writeFileSync(path, "");
+    expect(pins.others("traffic").sort()).toEqual(others.slice(0, 2));
+    expect(pins.others("connections")).toEqual(others.slice(2));
+    expect(pins.others("connection_fill")).toEqual([]);
+  });
+
   it("have names that a BPF file system takes: no dot", () => {
     for (const name of STATE_NAMES) expect(basename(pins.state(name))).not.toContain(".");
   });

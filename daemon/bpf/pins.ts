@@ -1,6 +1,7 @@
 // Owns the layout of the pins below <bpffs>/weft. Must not know what the pinned things do.
 //
 //   state/<map>-<layout>     long-lived maps, shared by generations of the same layout
+//   state/<map>-<layout>     also those of other versions: of counters for good, of others until this one governs
 //   state/<map>-<layout>-<n> counters that grew out of a smaller map: what that one holds is read with it
 //   generation-<n>/<name>    configuration maps and programs of one generation
 //   links/<hook>             hooks of the cgroup and of tracepoints; links/guard-<cookie> one an enrolled pod;
@@ -14,6 +15,7 @@ import { maps, ringBuffers, socketStorages } from "./maps.gen.js";
 export const STATE_MAPS = [
   "pod_info",
   "settings",
+  "disabled",
   "guarded",
   "guards",
   "early_tc",
@@ -36,6 +38,11 @@ export const STATE_MAPS = [
   "pending",
   "kicks",
 ] as const;
+
+/** Counters: what was counted in a map of another layout, or in a smaller one, is read with what is counted now. */
+export const COUNTING_MAPS = ["traffic", "policy_hits", "reasons"] as const;
+
+export type CountingName = (typeof COUNTING_MAPS)[number];
 
 /** How an early hook is attached; xdp-reset: in the kernel because it is to answer, and not for want of a driver. */
 const EARLY_KINDS = ["tc", "xdp-native", "xdp-generic", "xdp-reset"] as const;
@@ -96,6 +103,16 @@ export class Pins {
     return this.#list("state").filter(
       (path) => !current.has(path.replace(/-[0-9]+$/, "")) && !current.has(path),
     );
+  }
+
+  /** Files of a long-lived map in other layouts; of counters also those of what grew there. */
+  others(name: StateName): string[] {
+    const current = basename(this.state(name));
+    const named = new RegExp(`^${name}-[0-9a-f]+(-[0-9]+)?$`);
+    return this.#list("state").filter((path) => {
+      const file = basename(path);
+      return named.test(file) && file !== current && !file.startsWith(`${current}-`);
+    });
   }
 
   /** Files of what a map of counters was before it grew. */

@@ -13,20 +13,35 @@ import {
   ok,
   type Result,
 } from "../base/errors.js";
+import { type MapName, maps } from "./maps.gen.js";
 import { requireFit, requireMaps } from "./object-fit.js";
 import { type Pins, STATE_NAMES, type StateName } from "./pins.js";
 
 /** Open handles of every long-lived map. */
 export type StateMaps = Readonly<Record<StateName, BpfMap>>;
 
+/** What maps that are made anew take over. */
+export interface Heritage {
+  /** Entries that a map needs for it; undefined: nothing is there. */
+  entriesOf(name: StateName): number | undefined;
+  /** Gives a map what it is to hold before anybody finds it. */
+  fill(name: StateName, own: BpfMap): void;
+}
+
 /**
- * Opens the pinned maps and makes those that are missing. `objects` is the directory of the built BPF objects:
+ * Opens the pinned maps and makes those that are missing, with what they inherit. `objects` is the directory of the built BPF objects:
  * layout.o there has every map and no program.
  */
-export function openState(native: Native, pins: Pins, objects: string): Result<StateMaps> {
+export function openState(
+  native: Native,
+  pins: Pins,
+  objects: string,
+  inheritance: Heritage,
+): Result<StateMaps> {
   const opened: Partial<Record<StateName, BpfMap>> = {};
   // It counts what is in the other.
-  if (!existsSync(pins.state("connections"))) rmSync(pins.state("connection_fill"), { force: true });
+  if (!existsSync(pins.state("connections")) && pins.others("connections").length === 0)
+    rmSync(pins.state("connection_fill"), { force: true });
   for (const name of STATE_NAMES) {
     const path = pins.state(name);
     try {
@@ -36,9 +51,13 @@ export function openState(native: Native, pins: Pins, objects: string): Result<S
     }
   }
   const missing = STATE_NAMES.filter((name) => opened[name] === undefined);
-  const made = makeMaps(native, objects, opened, missing);
+  const made = makeMaps(native, objects, opened, missing, (name) => {
+    const entries = inheritance.entriesOf(name) ?? 0;
+    return entries > leastOf(name) ? entries : undefined;
+  });
   if (!made.ok) return made;
   for (const name of missing) {
+    inheritance.fill(name, made.value[name]);
     const pinned = pin(made.value[name], pins.state(name));
     if (!pinned.ok) return pinned;
   }
@@ -46,15 +65,15 @@ export function openState(native: Native, pins: Pins, objects: string): Result<S
 }
 
 /**
- * Makes the long-lived maps of these names as layout.o describes them, `others` being there already; with so many
- * `entries` where they are given.
+ * Makes the long-lived maps of these names as layout.o describes them, `others` being there already; with room for so
+ * many entries where `entriesOf` says how many.
  */
 export function makeMaps<Name extends StateName>(
   native: Native,
   objects: string,
   others: Partial<StateMaps>,
   names: readonly Name[],
-  entries?: number,
+  entriesOf: (name: Name) => number | undefined,
 ): Result<Readonly<Record<Name, BpfMap>>> {
   const path = join(objects, "layout.o");
   if (!existsSync(path)) return failed(bpfObjectMissing(path));
@@ -63,7 +82,10 @@ export function makeMaps<Name extends StateName>(
   const object = prepared.value;
   const made = new Map<Name, BpfMap>();
   try {
-    if (entries !== undefined) for (const name of names) object.setMaxEntries(name, entries);
+    for (const name of names) {
+      const entries = entriesOf(name);
+      if (entries !== undefined) object.setMaxEntries(name, entries);
+    }
     object.load();
     for (const name of names) made.set(name, object.map(name));
   } catch (error) {
@@ -78,6 +100,15 @@ export function makeMaps<Name extends StateName>(
     return failed(bpfObjectStale(path, error));
   }
   return ok(Object.fromEntries(made) as Record<Name, BpfMap>);
+}
+
+/** Entries that a map is made with at least. */
+function leastOf(name: StateName): number {
+  return isMap(name) ? maps[name].maxEntries : Number.POSITIVE_INFINITY;
+}
+
+function isMap(name: string): name is MapName {
+  return Object.hasOwn(maps, name);
 }
 
 function openLayout(native: Native, path: string, given: Partial<StateMaps>): Result<BpfObject> {

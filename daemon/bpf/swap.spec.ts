@@ -72,7 +72,7 @@ class TestKernel {
       on_destroy: this.#array("on_destroy"),
       on_reset: this.#array("on_reset"),
       on_drop: this.#array("on_drop"),
-      guarded: {} as BpfMap,
+      ...{ guarded: {} as BpfMap, disabled: {} as BpfMap },
       pending: this.pending,
       kicks: this.kicks,
     };

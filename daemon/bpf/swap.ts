@@ -29,8 +29,8 @@ type CalledArray = "guards" | "early_tc" | "early_xdp" | TraceHook["array"];
 export interface SwapOptions {
   readonly native: Native;
   readonly pins: Pins;
-  /** `guarded`, the arrays of programs that stubs call through, and the maps of sockets that programs hang on. */
-  readonly maps: Pick<StateMaps, "guarded" | CalledArray | MapHook["map"]>;
+  /** What stubs read, the arrays of programs that they call through, and the maps of sockets that programs hang on. */
+  readonly maps: Pick<StateMaps, "guarded" | "disabled" | CalledArray | MapHook["map"]>;
   /** The generation that governs, if any. */
   readonly former: number | undefined;
   /** Pods whose guard links get this daemon's stubs; undefined: they have them. */

@@ -78,6 +78,10 @@ export class TestMap implements BpfMap {
     };
   }
 
+  layout(): undefined {
+    return undefined;
+  }
+
   pin(): void {
     throw new Error("a double has nothing to pin");
   }

@@ -14,6 +14,7 @@ import type { Lookup } from "../names/lookup.js";
 import { Names } from "../names/names.js";
 import { ConnectionSweep, type ConnectionSweepOptions } from "./connection-sweep.js";
 import { DatagramSweep, type DatagramSweepOptions } from "./datagram-sweep.js";
+import { DisabledWatch, type DisabledWatchOptions } from "./disabled-watch.js";
 import { GracePeriod } from "./grace-period.js";
 import type { Kernel, Narrowed, PodKernel } from "./kernel.js";
 import type { OutlierLimits } from "./outlier-detector.js";
@@ -28,6 +29,7 @@ export interface EnforcementOptions extends Pick<ReconcilerOptions, "onMapOperat
     PodKernel &
     DatagramSweepOptions["kernel"] &
     ConnectionSweepOptions["kernel"] &
+    DisabledWatchOptions["kernel"] &
     Pick<Dataplane, "openEvents" | "map" | "judge">;
   /** When endpoints that fail are set aside; undefined: never. */
   readonly outliers: OutlierLimits | undefined;
@@ -50,6 +52,7 @@ export interface Enforcement {
   readonly sweep: DatagramSweep;
   readonly names: Names;
   readonly outliers: Outliers;
+  readonly disabled: DisabledWatch;
   stop(): void;
 }
 
@@ -88,12 +91,13 @@ export function createEnforcement(options: EnforcementOptions): Enforcement {
     judge: (question) => options.kernel.judge(question),
     tell: (update) => reconciler.applyLocal(update),
   });
+  const disabled = new DisabledWatch({ ...options, judgeAgain: () => reconciler.judgeAgain() });
   const stop = () => {
     outliers.stop();
     names.stop();
     reconciler.stop();
   };
-  return { store, reconciler, pods, shortage, sweep, names, outliers, stop };
+  return { store, reconciler, pods, shortage, sweep, names, outliers, disabled, stop };
 }
 
 /** Cookie of the enrolled pod that a workload is. */

@@ -10,6 +10,7 @@ export type Kernel = Pick<
   | "generation"
   | "install"
   | "finish"
+  | "repair"
   | "count"
   | "apply"
   | "denyPods"

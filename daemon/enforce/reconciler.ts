@@ -2,7 +2,7 @@
 // Must not know xDS, HTTP or the wire, nor how pods come and go.
 
 import type { Result } from "../base/errors.js";
-import { ok } from "../base/errors.js";
+import { describe, ok } from "../base/errors.js";
 import { type Logger, logVerifier } from "../base/log.js";
 import { inSlices } from "../base/slices.js";
 import type { ApplyFailure } from "../bpf/apply.js";
@@ -20,6 +20,9 @@ import type { Shortage } from "./shortage.js";
 
 /** Milliseconds between two tries to mend with a new generation what the kernel refused. */
 const MEND_MS = 10_000;
+
+/** Milliseconds between two tries to bring back what was removed from outside. */
+const REPAIR_MS = 60_000;
 
 /**
  * Milliseconds for which a policy that ceases to apply is held, when no other response comes: istiod's two halves of a
@@ -65,6 +68,8 @@ export class Reconciler {
   /** performance.now() from which on a new generation may be tried for what the kernel lacks. */
   #mendAt = 0;
   #mendTimer: NodeJS.Timeout | undefined;
+  /** performance.now() from which on what was removed may be brought back. */
+  #repairAt = 0;
   readonly #holdTimers = new Set<NodeJS.Timeout>();
 
   constructor(options: ReconcilerOptions) {
@@ -111,6 +116,26 @@ export class Reconciler {
     const held = [...kernel.count(names)].map(([map, count]) => [map, count * AHEAD] as const);
     const outgrown = shortage.outgrown(new Map(held));
     if (outgrown !== undefined) yield* this.#renew(outgrown);
+  }
+
+  /** Puts back pins and hooks that somebody else has removed. Call now and then. */
+  repair(): Promise<void> {
+    return this.inTurn(() => this.#repair());
+  }
+
+  *#repair(): Steps<void> {
+    const { kernel, log, shortage } = this.#options;
+    if (shortage.isFrozen || performance.now() < this.#repairAt) return;
+    const { pinned, missing } = kernel.repair();
+    if (pinned.length > 0)
+      log.error({ maps: pinned }, "somebody removed pins of weft's maps: they are pinned again");
+    if (missing.length === 0) return;
+    log.error({ missing }, "somebody removed parts of weft: a new generation brings them back");
+    const installed = yield* this.#install();
+    if (installed.ok) return log.info({ generation: kernel.generation }, "new generation governs");
+    // Nothing has become worse: what governs is not older than what the control plane said.
+    this.#repairAt = performance.now() + REPAIR_MS;
+    log.error(describe(installed.error));
   }
 
   /** Verdicts deny again what they allowed for a while: connections that are open are judged anew. */

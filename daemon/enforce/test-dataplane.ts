@@ -30,7 +30,10 @@ export class TestDataplane {
   };
   /** Locks seen when a generation was full and not yet in force. */
   readonly locksAtSwap: number[] = [];
+  switched = 0;
   breakInstall = false;
+  /** What somebody has removed. */
+  missing: string[] = [];
   /** How often the former generation was said to run no more. */
   finished = 0;
   /** Entries of long-lived maps. */
@@ -76,6 +79,10 @@ export class TestDataplane {
   capacity(map: MapName) {
     const now = this.kernel[map].info.maxEntries;
     return { now, limit: CONFIGURATION_MAPS.includes(map) || isGrowing(map) ? this.#limit : now };
+  }
+
+  repair() {
+    return { pinned: [], missing: this.missing };
   }
 
   finish(): void {

@@ -268,6 +268,7 @@ function waypointOf({ seen, owner }: Belief): string | null {
 function notesOf({ action, reason, crosses }: RouteQuestion, { udp }: Asked): string[] {
   if (action === RouteAction.PASS)
     return [
+      ...(reason === Reason.DISABLED ? ["weft is disabled: 'weftd enable' lets it route again"] : []),
       "weft leaves the destination as it is: the node's own routes, and kube-proxy if there is one, decide",
     ];
   if (action === RouteAction.REWRITE && crosses === 1)
@@ -287,6 +288,7 @@ function notesOf({ action, reason, crosses }: RouteQuestion, { udp }: Asked): st
 // ---- the kernel against the resources ----
 
 function differencesOf({ compiler }: Told, said: RouteQuestion, { seen, outcome }: Belief): string[] {
+  if (said.reason === Reason.DISABLED) return [];
   if (said.reason === Reason.NOT_ENROLLED)
     return ["the kernel does not know the pod: its connections pass unrouted"];
   const differences: string[] = [];

@@ -6,7 +6,7 @@ import { connectionUnclear, failed, ok, podUnknown, type Result } from "../base/
 import { formatHostPort, parseHostPort } from "../base/parse.js";
 import type { Enrollment } from "../bpf/enrollment.js";
 import type { AuthzQuestion } from "../bpf/maps.gen.js";
-import { reasonNames } from "../bpf/maps.gen.js";
+import { Reason, reasonNames } from "../bpf/maps.gen.js";
 import { authzQuestion } from "../bpf/questions.js";
 import { CONDITIONS, type Inbound } from "../compile/authz/conditions.js";
 import { principalOf } from "../compile/authz/identity.js";
@@ -43,7 +43,7 @@ export function explainAuthz(parts: Asked, ends: Ends): Result<AuthzExplanation>
   const inbound: Inbound = { identity, source: from, destination: address, port };
   const policies = parts.compiler.authz.policiesOf(cookie);
   const allowed = answer.value.allowed === 1;
-  const isOpen = parts.dataplane.settings.authzOff === 1;
+  const isOpen = parts.dataplane.settings.authzOff === 1 || answer.value.reason === Reason.DISABLED;
   const inForce = policies?.policies ?? [];
   return ok({
     from: {

@@ -1,5 +1,6 @@
 // Owns where the metrics find what they show. Must not know how a metric is written.
 
+import { Switched } from "../bpf/maps.gen.js";
 import type { PodState } from "../enforce/pods.js";
 import type { CounterSource, StateSource } from "../telemetry/sources.js";
 import { blindSpots } from "./blind-spots.js";
@@ -38,6 +39,7 @@ export function stateSource({
       return { begun: holds, expired: expiredHolds };
     },
     outliers: () => ({ aside: outliers.aside.length, changes: outliers.counts }),
+    disabled: () => dataplane.switched === Switched.DISABLED,
     blindSpots() {
       const { otherLookup, forwarding, elsewhere } = blindSpots({ store, pods, dataplane });
       return {

@@ -10,7 +10,7 @@ import type {
 } from "../admin/answers.js";
 import { describe } from "../base/errors.js";
 import { formatHostPort } from "../base/parse.js";
-import { Reason } from "../bpf/maps.gen.js";
+import { Reason, Switched } from "../bpf/maps.gen.js";
 import type { AsideStatus as AsideEndpointStatus } from "../enforce/outliers.js";
 import type { Pod } from "../enforce/pods.js";
 import { blindSpotWarnings } from "./blind-spots.js";
@@ -36,6 +36,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
     accessLog: accessLogOf(parts),
     eventsDropped: eventsDropped(dataplane),
     recent: recentOf(parts, gains),
+    disabled: dataplane.switched === Switched.DISABLED,
     authzEnforced: dataplane.settings.authzOff === 0,
     closesBy: parts.closesBy,
     warnings: [

@@ -2,11 +2,17 @@
 
 import type { Enforcement } from "../enforce/enforcement.js";
 
-/** Milliseconds between two looks at the pods' paths: a namespace must not be there for a second without a guard. */
+/**
+ * Milliseconds between two looks at the pods' paths, and whether weft is disabled: a namespace must not be there for a
+ * second without a guard.
+ */
 const LOOK_MS = 500;
 
 /** Milliseconds between two looks for datagram sockets that are connected to a service without endpoints. */
 const SWEEP_MS = 1_000;
+
+/** Milliseconds between two looks for what somebody has removed: without a hook nothing is enforced. */
+const REPAIR_MS = 1_000;
 
 /** Milliseconds between two looks at the pods' hooks. */
 const CHECK_MS = 10_000;
@@ -23,10 +29,17 @@ export function startHousekeeping({
   pods,
   reconciler,
   sweep,
-}: Pick<Enforcement, "pods" | "reconciler" | "sweep">): () => void {
+  disabled,
+}: Pick<Enforcement, "pods" | "reconciler" | "sweep" | "disabled">): () => void {
+  const look = () => {
+    disabled.look();
+    void pods.look();
+  };
+  disabled.look();
   const timers = [
-    setInterval(() => void pods.look(), LOOK_MS),
+    setInterval(look, LOOK_MS),
     setInterval(() => sweep.look(), SWEEP_MS),
+    setInterval(() => void reconciler.repair(), REPAIR_MS),
     setInterval(() => void pods.check(), CHECK_MS),
     setInterval(() => void reconciler.makeRoom(), COUNT_MS),
     setInterval(() => void reconciler.makeRoom(FILLING), FILL_MS),

@@ -90,6 +90,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
         types: [{ type: "Address", responses: 2, nacks: 1 }],
       }),
       resources: () => ({ workload: 3, service: 1 }),
+      disabled: () => true,
       blindSpots: () => ({ forwarding: 2 }),
       authzEnforced: () => true,
       outliers: () => ({ aside: 1, changes: { set_aside: 3, time: 2 } }),

@@ -43,6 +43,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   collectProcessMetrics(registry);
   addBuild(registry, options.build);
   addHoldings(registry, options.state);
+  addDisabled(registry, options.state);
   addHolds(registry, options.state);
   addOutliers(registry, options.state);
   addBlindSpots(registry, options.state);
@@ -109,6 +110,17 @@ function addBlindSpots(registry: Registry, state: StateSource): void {
     registers: [registry],
     collect() {
       for (const [kind, count] of Object.entries(state.blindSpots())) this.set({ kind }, count);
+    },
+  });
+}
+
+function addDisabled(registry: Registry, state: StateSource): void {
+  new Gauge({
+    name: "weft_disabled",
+    help: "1 while the operator has disabled weft: all traffic passes unenforced and unrouted",
+    registers: [registry],
+    collect() {
+      this.set(state.disabled() ? 1 : 0);
     },
   });
 }

@@ -42,6 +42,8 @@ export interface StateSource {
   policyHolds(): Readonly<Record<"begun" | "expired", number>>;
   /** Endpoints that are set aside for failing, and how often endpoints were and came back, by why. */
   outliers(): { readonly aside: number; readonly changes: Readonly<Record<string, number>> };
+  /** Whether the operator has disabled weft. */
+  disabled(): boolean;
   /** What no hook sees, by kind: pods, interfaces without their early hook, things that the kernel lacks. */
   blindSpots(): Readonly<Record<string, number>>;
   /** Whether verdicts are enforced on this node. */

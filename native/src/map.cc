@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <cerrno>
 #include "entries.h"
+#include "map_layout.h"
 #include "program.h"
 
 namespace {
@@ -37,6 +38,7 @@ void Map::Define(Napi::Env env) {
                          InstanceMethod<&Map::UpdateBatch>("updateBatch"),
                          InstanceMethod<&Map::DeleteBatch>("deleteBatch"),
                          InstanceMethod<&Map::Entries>("entries"),
+                         InstanceMethod<&Map::Layout>("layout"),
                          InstanceMethod<&Map::Pin>("pin"),
                          InstanceMethod<&Map::Close>("close"),
                      });
@@ -208,6 +210,12 @@ Napi::Value Map::Entries(const Napi::CallbackInfo &info) {
   object.Set("keys", Napi::Buffer<uint8_t>::Copy(info.Env(), keys.data(), keys.size()));
   object.Set("values", Napi::Buffer<uint8_t>::Copy(info.Env(), values.data(), values.size()));
   return object;
+}
+
+Napi::Value Map::Layout(const Napi::CallbackInfo &info) {
+  if (RequireFd(info.Env(), "layout") < 0)
+    return Napi::Value();
+  return MapLayout(info.Env(), state_.info, Describe());
 }
 
 Napi::Value Map::Pin(const Napi::CallbackInfo &info) {

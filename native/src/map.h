@@ -43,6 +43,7 @@ private:
   Napi::Value UpdateBatch(const Napi::CallbackInfo &info);
   Napi::Value DeleteBatch(const Napi::CallbackInfo &info);
   Napi::Value Entries(const Napi::CallbackInfo &info);
+  Napi::Value Layout(const Napi::CallbackInfo &info);
   Napi::Value Pin(const Napi::CallbackInfo &info);
   Napi::Value Close(const Napi::CallbackInfo &info);
 

@@ -179,8 +179,8 @@ export class LoadedObject {
 
   /** Runs the stub of a pod. Returns its verdict. */
   runStub(cookie: bigint, context: Uint8Array): number {
-    const [guarded, guards] = [this.map("guarded"), this.map("guards")];
-    const stub = loadStub(native, { guarded, guards }, cookie);
+    const [guarded, guards, disabled] = [this.map("guarded"), this.map("guards"), this.map("disabled")];
+    const stub = loadStub(native, { guarded, guards, disabled }, cookie);
     try {
       return stub.testRun({ context }).returnValue;
     } finally {

@@ -1,6 +1,6 @@
 // Owns the fixtures of bpf/lib/route.h: what the maps hold, where a connection goes, what is to become of it.
 
-import { AddressFlag, Reason, TargetFlag } from "../../daemon/bpf/maps.gen.js";
+import { AddressFlag, Reason, Switched, TargetFlag } from "../../daemon/bpf/maps.gen.js";
 import { RouteAction } from "./cases.gen.js";
 import { type Entry, entry } from "./fixture.js";
 import {
@@ -88,6 +88,16 @@ export const routeFixtures: readonly RouteFixture[] = [
       run: 77,
       backend: { address: "10.0.0.1", port: 8080 },
     },
+  },
+  {
+    description: "while weft is disabled a frontend is left alone",
+    maps: [
+      frontend("10.96.0.1", 80, { service: 9, firstSlot: 5, slots: 1, run: 77 }),
+      slot(5, v4Backend),
+      entry("disabled", 0, Switched.DISABLED),
+    ],
+    to: { address: "10.96.0.1", port: 80 },
+    expected: { action: RouteAction.PASS, reason: Reason.DISABLED },
   },
   {
     description: "the v4-mapped form of an address is the address",

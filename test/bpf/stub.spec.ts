@@ -1,8 +1,8 @@
 // Owns the proof of the stub in front of the verdict hook: it names its pod, and fails closed. Knows no verdict.
 
 import { expect, it } from "vitest";
-import { Reason, TableNumber } from "../../daemon/bpf/maps.gen.js";
-import { counted, podEntry, withObject } from "./fixture.js";
+import { Reason, Switched, TableNumber } from "../../daemon/bpf/maps.gen.js";
+import { counted, entry, podEntry, withObject } from "./fixture.js";
 import { contextOf, SK_DROP, SK_PASS, UDP } from "./sk-lookup.js";
 
 /** Cookies whose halves have their highest bits set, and plain ones. */
@@ -34,4 +34,16 @@ it("drops TCP while no program is there, and leaves other protocols alone", () =
     expect(object.runStub(OPEN, contextOf({ protocol: UDP }))).toBe(SK_PASS);
     expect(object.reasons()).toEqual({});
   });
+});
+
+it("passes everything while no program is there and weft is disabled, and by no other word", () => {
+  for (const [word, verdict] of [
+    [Switched.DISABLED, SK_PASS],
+    [2, SK_DROP],
+  ] as const) {
+    withObject("guard", [...maps, entry("disabled", 0, word)], (object) => {
+      expect(object.runStub(DENIED, contextOf({}))).toBe(verdict);
+      expect(object.runStub(DENIED, contextOf({ protocol: UDP }))).toBe(SK_PASS);
+    });
+  }
 });

@@ -1,7 +1,7 @@
 // Owns the verdict fixtures that no table decides: what guards the pod, the node, the switches.
 
-import { Reason, TableNumber, WorkloadId } from "../../daemon/bpf/maps.gen.js";
-import { addressEntry, podEntry } from "./fixture.js";
+import { Reason, Switched, TableNumber, WorkloadId } from "../../daemon/bpf/maps.gen.js";
+import { addressEntry, entry, podEntry } from "./fixture.js";
 import {
   ALLOWED,
   ALLOWING,
@@ -101,6 +101,16 @@ export const guardFixtures: readonly VerdictFixture[] = [
     description: "enforcement is switched off",
     maps: [...peers(TableNumber.DENY), settings({ authzOff: 1 })],
     expected: { allowed: true, reason: Reason.AUTHZ_OFF },
+  },
+  {
+    description: "weft is disabled",
+    maps: [...peers(TableNumber.UNKNOWN), entry("disabled", 0, Switched.DISABLED)],
+    expected: { allowed: true, reason: Reason.DISABLED },
+  },
+  {
+    description: "weft was disabled, and is enabled since",
+    maps: [...peers(TableNumber.DENY), entry("disabled", 0, 1_800_000_000)],
+    expected: DENY_ALL,
   },
   {
     description: "every table is locked",

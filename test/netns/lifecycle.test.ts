@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { slowness, until } from "../../lab/wait.js";
@@ -109,6 +109,22 @@ test("with --takeover a second weftd goes on in the place of the first, and inte
   expect(second.running).toBe(true);
   expect((await asking).errors).toEqual({});
   await expectGoverned();
+});
+
+test("pins and hooks that somebody removes are put back, and the next start finds them", async () => {
+  const { lab, mesh } = world;
+  const pinned = () => readdirSync(join(lab.bpffs, "weft"), { recursive: true }).length;
+  const before = pinned();
+  const log = () => mesh.log("weftd").split("new generation governs").length;
+  const generations = log();
+  for (const name of ["state", "generation-1", "links/connect4", "links/kfree_skb"])
+    rmSync(join(lab.bpffs, "weft", name), { recursive: true });
+  await until("all put back", () => pinned() === before && log() === generations + 1);
+  await expectGoverned();
+  await mesh.endDaemon("SIGKILL");
+  await expectGoverned();
+  await mesh.startDaemon();
+  expect((await mesh.weftctl("status")).stdout).not.toContain("not attached");
 });
 
 test("a second weftd on the same bpffs refuses to start", async () => {

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { stringify } from "yaml";
@@ -6,7 +6,7 @@ import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, program, startMesh } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
 import { check } from "../../lab/process.js";
-import { until } from "../../lab/wait.js";
+import { sleep, until } from "../../lab/wait.js";
 
 const hosts = { client: "10.77.0.11", other: "10.77.0.12", web: "10.77.0.21" } as const;
 const vip = "10.99.0.1";
@@ -87,6 +87,30 @@ test("what was denied while no daemon ran is logged with names by one that start
   const before = mesh.accessLog().length;
   for (let i = 0; i < 3; i++) expect(await ask("other")).toBe("ECONNREFUSED");
   await mesh.startDaemon();
+  const denials = () =>
+    mesh
+      .accessLog()
+      .slice(before)
+      .filter((line) => line.includes("event=denied"));
+  await until("the denials in the access log", () => denials().length >= 3);
+  const named = /src\.workload=other.*dst\.workload=web.*policy=shop\/not-other/;
+  expect(denials().filter((line) => !named.test(line))).toEqual([]);
+});
+
+test("without a snapshot such records wait for the control plane, however long it is away", async () => {
+  await mesh.weftctl("enroll", `shop/web=${pathOf("shop/web")}`);
+  await until("the denial", async () => (await ask("other")) === "ECONNREFUSED");
+  await mesh.endDaemon("SIGKILL");
+  await mesh.stopXds();
+  rmSync(file());
+  const before = mesh.accessLog().length;
+  for (let i = 0; i < 3; i++) expect(await ask("other")).toBe("ECONNREFUSED");
+  mesh.launchDaemon();
+  // Longer than --sync-timeout.
+  await until("the warning", () => mesh.log("weftd").includes("no complete configuration"));
+  await sleep(1_500);
+  expect(mesh.accessLog().length).toBe(before);
+  await mesh.startXds();
   const denials = () =>
     mesh
       .accessLog()

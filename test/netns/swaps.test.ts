@@ -38,7 +38,7 @@ beforeAll(async () => {
   // The hooks go on without it, and the test does what every new daemon does.
   expect(await world.mesh.endDaemon("SIGTERM")).toBe(0);
   pins = new Pins(world.lab.bpffs);
-  const opened = openState(native, pins, objects);
+  const opened = openState(native, pins, objects, { entriesOf: () => undefined, fill: () => undefined });
   if (!opened.ok) throw new Error(opened.error.message);
   state = opened.value;
   const contents = contentsOf(world.lab);

@@ -134,7 +134,7 @@ describe("when the map of silent connections is full", () => {
   function makeSmall(places: number): void {
     const pins = new Pins(lab.bpffs);
     pins.prepare();
-    const made = makeMaps(native, join(packageRoot(), "build", "bpf"), {}, ["pending"], places);
+    const made = makeMaps(native, join(packageRoot(), "build", "bpf"), {}, ["pending"], () => places);
     if (!made.ok) throw made.error;
     made.value.pending.pin(pins.state("pending"));
     made.value.pending.close();

@@ -87,6 +87,11 @@ enum workload_id {
 	WORKLOAD_NODE = 0x7fffffff,
 };
 
+/* Value of the map `disabled`. Any other number, or none: weft governs. */
+enum switched {
+	DISABLED = 1,
+};
+
 /* Values of the map `connected_pods`: what a namespace has, or had, of datagram sockets. */
 enum connected {
 	/* Connected through a frontend. */
@@ -201,6 +206,7 @@ enum reason {
 	REASON_WAYPOINT_FULL,	 /* no room to keep a header for a connection: refused or cut off */
 	REASON_WAYPOINT_ZEROCOPY, /* first bytes of a socket with SO_ZEROCOPY: EACCES */
 	REASON_WAYPOINT_KICKED,	  /* a header went out before the first byte, which did not come */
+	REASON_DISABLED,	  /* weft is disabled by the operator: untouched, allowed */
 	REASON_COUNT,
 };
 

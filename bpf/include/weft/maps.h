@@ -124,6 +124,15 @@ struct {
 	__type(value, struct settings);
 } settings SEC(".maps");
 
+/* 0 -> DISABLED: weft leaves all traffic alone (`weftd disable`). A map of its own, because whoever
+ * writes it does so beside a daemon, and because its layout is to stay. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} disabled SEC(".maps");
+
 /* index -> what is said at a virtual address, or on a port of it. Nobody writes element 0. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
