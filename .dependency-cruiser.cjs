@@ -97,8 +97,8 @@ module.exports = {
       "daemon/config/",
       "daemon/main\\.ts",
       "daemon/bpf/uninstall\\.ts",
-      "daemon/kube/cni-install\\.ts",
       "daemon/bpf/disabled\\.ts",
+      "daemon/kube/cni-install\\.ts",
       "daemon/xds/snapshot\\.ts",
     ]),
     rule("weftctl", "cmd/weftctl(/|\\.ts)", [

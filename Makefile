@@ -25,7 +25,7 @@ STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
 .PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod fuzz faults chaos bench \
-        bench-sync bench-authz bench-route bench-l7 lint validate generate check-generated format clean uninstall
+        bench-sync bench-restart bench-authz bench-route bench-l7 lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -183,6 +183,9 @@ chaos: build packages $(STAMPS)/guest-packages ## two minutes of kill -9, upgrad
 
 bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
 	@$(SUDO) npx --no-install tsx test/bench/main.ts sync
+
+bench-restart: build packages ## restart with 100,000 workloads in the snapshot, without the control plane: until ready, event loop, connects meanwhile
+	@$(SUDO) npx --no-install tsx test/bench/main.ts restart
 
 bench-authz: build packages ## a verdict with 1 to 10,000 rules, compiling 10,000 policies, a flood at each hook
 	@$(MAKE) -C test/bench

@@ -104,6 +104,24 @@ function askFor(to: SocketAddress & { readonly ms: number; readonly timeoutMs?: 
   return tally(1, () => (performance.now() < end ? ask(to) : undefined));
 }
 
+/** Connects one after another for `ms` milliseconds, with a pause between two; when each began, and how long it took. */
+async function connects(
+  to: SocketAddress & { readonly ms: number; readonly everyMs: number },
+): Promise<{ readonly at: number; readonly ms: number; readonly code: string }[]> {
+  const taken: { at: number; ms: number; code: string }[] = [];
+  for (const end = performance.now() + to.ms; performance.now() < end; await sleep(to.everyMs)) {
+    const [at, began] = [Date.now(), performance.now()];
+    const code = await new Promise<string>((resolve) => {
+      const socket = openSocket({ host: to.host, port: to.port });
+      socket.once("connect", () => resolve("OK"));
+      socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+      socket.once("connect", () => socket.destroy());
+    });
+    taken.push({ at, ms: performance.now() - began, code });
+  }
+  return taken;
+}
+
 /** `count` clients, each with one connection every `everyMs` milliseconds, for `ms`. */
 function clients(
   to: SocketAddress & {
@@ -274,5 +292,5 @@ function exchange(
 /** By name, as they are called from outside. */
 export const operations = {
   ...{ serveTcp, serveUdp, serveWaypoint, heardBare },
-  ...{ ask, askMany, askFor, clients, hold, say, drop, hear, askUdp },
+  ...{ ask, askMany, askFor, clients, connects, hold, say, drop, hear, askUdp },
 } as const;

@@ -4,11 +4,13 @@ import { parseArgs } from "node:util";
 import { authz } from "./authz.js";
 import { datapath } from "./datapath.js";
 import { l7 } from "./l7.js";
+import { restart } from "./restart.js";
 import { route } from "./route.js";
 import { sync } from "./sync.js";
 
 const usage = `usage: main.ts [--alternations N] [--seconds S] datapath
        main.ts [--runs N] [--sizes N,N] sync
+       main.ts [--runs N] [--workloads N] restart
        main.ts [--alternations N] authz
        main.ts [--alternations N] [--seconds S] route
        main.ts [--alternations N] [--seconds S] l7
@@ -19,6 +21,7 @@ with its whole interval.
   --seconds S        length of one turn, whole seconds (default 2)
   --runs N           fresh daemons a size (default 3)
   --sizes N,N        workloads in the mesh (default 1000,10000,100000)
+  --workloads N      workloads in the snapshot (default 100000)
 `;
 
 const { values, positionals } = parseArgs({
@@ -28,6 +31,7 @@ const { values, positionals } = parseArgs({
     seconds: { type: "string", default: "2" },
     runs: { type: "string", default: "3" },
     sizes: { type: "string", default: "1000,10000,100000" },
+    workloads: { type: "string", default: "100000" },
     help: { type: "boolean", short: "h" },
   },
 });
@@ -35,10 +39,13 @@ const alternations = Number(values.alternations);
 const seconds = Number(values.seconds);
 const runs = Number(values.runs);
 const sizes = values.sizes.split(",").map(Number);
-const isValid = alternations >= 1 && seconds >= 1 && runs >= 1 && sizes.every((size) => size >= 100);
+const workloads = Number(values.workloads);
+const isValid =
+  workloads >= 100 && alternations >= 1 && seconds >= 1 && runs >= 1 && sizes.every((size) => size >= 100);
 const benches: Readonly<Record<string, () => Promise<boolean>>> = {
   datapath: () => datapath({ alternations, seconds }),
   sync: () => sync({ runs, sizes }),
+  restart: () => restart({ runs, workloads }),
   route: () => route({ alternations, seconds }),
   l7: () => l7({ alternations, seconds }),
   authz: () => authz({ turns: alternations }),

@@ -177,7 +177,8 @@ async function measure(plane: BenchPlane, mesh: LabMesh): Promise<Run> {
   };
 }
 
-async function makePods(lab: Lab): Promise<BenchPod[]> {
+/** Pods of one namespace, which its policy lets talk to each other on ports 8080 and 8443. */
+export async function makePods(lab: Lab): Promise<BenchPod[]> {
   const pods: BenchPod[] = [];
   for (const [index, name] of ["first", "second", "third", "fourth"].entries()) {
     const pod = { namespace: namespaceName(0), name, ipv4: `10.77.0.${11 + index}` };
@@ -187,7 +188,7 @@ async function makePods(lab: Lab): Promise<BenchPod[]> {
   return pods;
 }
 
-class BenchPlane {
+export class BenchPlane {
   readonly #process: RunningProcess;
   readonly #lines: PlaneLine[] = [];
   port = 0;
@@ -212,13 +213,18 @@ class BenchPlane {
     );
   }
 
+  /** Ends it: weftd is alone from now on. */
+  async stop(): Promise<void> {
+    await this.#process.stop();
+  }
+
   async measure(command: string): Promise<readonly number[]> {
     this.#process.stdin.write(`${command}\n`);
     return (await this.next((line) => line.samples !== undefined)).samples ?? [];
   }
 }
 
-async function startPlane(lab: Lab, size: number, pods: readonly BenchPod[]): Promise<BenchPlane> {
+export async function startPlane(lab: Lab, size: number, pods: readonly BenchPod[]): Promise<BenchPlane> {
   const file = join(packageRoot(), "test", "bench", "sync-plane.ts");
   const argv = [process.execPath, "--import", "tsx", file, `${size}`, JSON.stringify(pods)];
   const plane = new BenchPlane(lab.spawnDaemon(argv));
@@ -231,7 +237,7 @@ async function startPlane(lab: Lab, size: number, pods: readonly BenchPod[]): Pr
  * The daemon's gauges: how late ticks were that come 100 ms apart. One long stall is one note however long it lasts:
  * hence the maximum beside the percentile. A scrape begins them anew.
  */
-async function eventLoop(mesh: LabMesh): Promise<{ p99: number; max: number }> {
+export async function eventLoop(mesh: LabMesh): Promise<{ p99: number; max: number }> {
   const text = await mesh.metricsText();
   const read = (name: string) =>
     Number(new RegExp(`^nodejs_eventloop_lag_${name}_seconds (\\S+)`, "m").exec(text)?.[1]) * 1000;

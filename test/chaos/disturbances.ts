@@ -1,9 +1,10 @@
 // Owns what is done to weftd, its control plane, its disk and its pods in a chaos run. Must not know what it shows.
 
-import { closeSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { removeNetns } from "../../lab/netns.js";
+import { check } from "../../lab/process.js";
 import { sleep, until } from "../../lab/wait.js";
 import { endpoints, type Knobs, moreServices, type World, worldYaml } from "../netns/world.js";
 
@@ -20,6 +21,8 @@ export interface Surroundings {
   readonly flags: string[];
   /** A tmpfs of some megabytes, --state-dir. */
   readonly state: string;
+  /** A file that says by how many milliseconds weftd's clock is wrong. */
+  readonly clock: string;
   /** A whole number below `limit`, by the seed. */
   readonly random: (limit: number) => number;
   /** The command of a weftd of which another compiler built the objects. */
@@ -107,8 +110,40 @@ export const disturbances: Readonly<Record<string, Disturbance>> = {
 
   async SIGSTOP({ world, random }) {
     world.mesh.daemon.kill("SIGSTOP");
-    await sleep(1_000 + random(3_000));
+    // Ten seconds once a run; what is shorter leaves time for more.
+    await sleep(stopped++ === 0 ? 10_000 : 500 + random(1_500));
     world.mesh.daemon.kill("SIGCONT");
+    await ready(world);
+  },
+
+  /** Of weftd alone: the machine's clock is everybody's. */
+  async "clock jump"({ clock, random }) {
+    const days = random(2) === 0 ? random(400) : -random(400);
+    writeFileSync(clock, String(days * 86_400_000));
+    await sleep(300 + random(700));
+  },
+
+  /** Nothing more can be mapped: Node ends itself at the next large thing, or goes on with what it has. */
+  async "memory limit"(surroundings) {
+    const { world, random } = surroundings;
+    const { daemon } = world.mesh;
+    await check(["prlimit", "--pid", String(daemon.pid), `--as=${1 << 20}`]);
+    world.mesh.edit(meshOf(surroundings, 2_000 + random(2_000)));
+    await Promise.race([daemon.exited, sleep(1_000 + random(1_000))]);
+    if (daemon.running) await world.mesh.endDaemon("SIGKILL");
+    world.mesh.edit(meshOf(surroundings));
+    await world.mesh.startDaemon();
+  },
+
+  /** Not those of links: with its last reference a link lets go of its hook. */
+  async "pins removed by hand"({ world, random }) {
+    const weft = join(world.lab.bpffs, "weft");
+    const names = readdirSync(weft).filter((name) => name !== "links");
+    const mended = () => world.mesh.log("weftd").split("somebody removed").length;
+    const before = mended();
+    for (const name of names)
+      if (random(3) > 0 || name === "state") rmSync(join(weft, name), { recursive: true });
+    await until("what was removed put back", () => mended() > before, { timeoutMs: 60_000 });
     await ready(world);
   },
 
@@ -126,6 +161,7 @@ export const disturbances: Readonly<Record<string, Disturbance>> = {
 };
 
 let gone = 0;
+let stopped = 0;
 
 /** More than its header stands in the snapshot. */
 function isKept(state: string): boolean {

@@ -3,7 +3,8 @@
 //   tsx test/chaos/main.ts OBJECTS        OBJECTS: BPF objects of another compiler, for upgrades
 //   MINUTES=60 SEED=7                     how long (default 2), and which run to repeat
 
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { check } from "../../lab/process.js";
@@ -24,14 +25,17 @@ process.exitCode = (await run(resolve(objects))) ? 0 : 1;
 async function run(otherObjects: string): Promise<boolean> {
   const random = randomBy(seed);
   const flags: string[] = [];
-  const world = await createWorld({}, { accessLog: false, flags });
+  const directory = mkdtempSync(join(tmpdir(), "weft-chaos-"));
+  const clock = join(directory, "clock");
+  const through = ["env", `NODE_OPTIONS=--import=${shiftedClock(directory, clock)}`];
+  const world = await createWorld({}, { accessLog: false, flags, through });
   try {
     const state = join(world.lab.directory, "state");
     mkdirSync(state);
     await check(["mount", "-t", "tmpfs", "-o", "size=16m", "weft-lab", state]);
     flags.push("--state-dir", state, "--sync-timeout", "1s");
     const other = otherBuild(join(world.lab.directory, "other"), otherObjects);
-    const surroundings: Surroundings = { world, flags, state, random, other };
+    const surroundings: Surroundings = { world, flags, state, clock, random, other };
     await world.mesh.endDaemon("SIGTERM");
     await world.mesh.startDaemon();
     world.mesh.edit(meshOf(surroundings));
@@ -43,6 +47,7 @@ async function run(otherObjects: string): Promise<boolean> {
     await world.mesh.endDaemon("SIGTERM").catch(() => undefined);
     await check(["umount", "-l", join(world.lab.directory, "state")]).catch(() => undefined);
     world.remove();
+    rmSync(directory, { recursive: true });
   }
 }
 
@@ -67,7 +72,7 @@ async function disturb(surroundings: Surroundings): Promise<boolean> {
     done.set(kind, (done.get(kind) ?? 0) + 1);
     const after = brief(load.outcome);
     console.log(`${String(turn + 1).padStart(4)}  ${kind}${before === after ? "" : `   ${after}`}`);
-    await sleep(random(400));
+    await sleep(random(100));
   }
   await load.stop();
   return await tell(world, load.outcome, done, fault);
@@ -127,6 +132,25 @@ function otherBuild(directory: string, otherObjects: string): string[] {
   symlinkSync(join(root, "node_modules"), join(directory, "node_modules"));
   cpSync(otherObjects, join(directory, "build", "bpf"), { recursive: true });
   return [process.execPath, join(directory, "dist", "cmd", "weftd.js")];
+}
+
+/** A module that weftd begins with: its clock is wrong by what the file says. Gives its path. */
+function shiftedClock(directory: string, file: string): string {
+  const path = join(directory, "clock.mjs");
+  writeFileSync(file, "0");
+  writeFileSync(
+    path,
+    `import { readFileSync } from "node:fs";
+     const real = Date.now.bind(Date);
+     const wrongBy = () => Number(readFileSync(${JSON.stringify(file)}, "utf8")) || 0;
+     let shift = wrongBy();
+     setInterval(() => { shift = wrongBy(); }, 100).unref();
+     globalThis.Date = class extends Date {
+       constructor(...given) { if (given.length === 0) super(real() + shift); else super(...given); }
+       static now() { return real() + shift; }
+     };`,
+  );
+  return path;
 }
 
 /** Mulberry32: whole numbers below a limit, the same for the same seed. */

@@ -14,9 +14,13 @@ import { faultsOf, INSTRUCTION_BUDGET, type LoadReport } from "../bpf/verifier.j
 import { runInGuest } from "./guest.js";
 
 /** What one kernel said: the reports of each compiler's objects, in the order of `compilers`. */
-interface Loaded {
+interface Loaded extends Printed {
   readonly kernel: string;
+}
+
+interface Printed {
   readonly reports: readonly (readonly LoadReport[])[];
+  readonly features: { readonly closesBy: string; readonly hasTcx: boolean };
 }
 
 /** Ten times what an idle machine takes. */
@@ -40,7 +44,7 @@ buildSync({
 
 async function loadHere(): Promise<Loaded> {
   const printed = await check([process.execPath, loader, ...objects]);
-  return { kernel: release().split("-")[0] ?? release(), reports: parse(printed) };
+  return { kernel: release().split("-")[0] ?? release(), ...parse(printed) };
 }
 
 async function loadInGuest(lab: Lab, kernel: string): Promise<Loaded> {
@@ -49,18 +53,16 @@ async function loadInGuest(lab: Lab, kernel: string): Promise<Loaded> {
   const script = `${argv.join(" ")} >$OUT/reports`;
   const status = await runInGuest(lab, { kernel, script, out, memoryMiB: 1024, timeoutMs: GUEST_TIMEOUT_MS });
   if (status !== 0) throw new Error(`${kernel}: ${readFileSync(join(out, "log"), "utf8")}`);
-  return { kernel: basename(kernel), reports: parse(readFileSync(join(out, "reports"), "utf8")) };
+  return { kernel: basename(kernel), ...parse(readFileSync(join(out, "reports"), "utf8")) };
 }
 
-function parse(lines: string): LoadReport[][] {
-  const reports = lines
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as LoadReport[]);
+function parse(lines: string): Printed {
+  const printed = lines.trimEnd().split("\n");
+  const reports = printed.slice(0, -1).map((line) => JSON.parse(line) as LoadReport[]);
   // What was not loaded must not look like success.
   const whole = reports.length === objects.length && reports.every((list) => list.length > 0);
   if (!whole) throw new Error(`reports of ${objects.length} compilers expected: ${lines}`);
-  return reports;
+  return { reports, features: JSON.parse(printed.at(-1) ?? "") as Printed["features"] };
 }
 
 /** One row a program, one column a kernel; the compilers' counts beside each other. */
@@ -78,6 +80,22 @@ function table(loaded: readonly Loaded[]): string[] {
       program,
       ...loaded.map(({ reports }) => reports.map((list) => count(list, program).padStart(5)).join(" ")),
     ]);
+  return aligned(loaded, rows);
+}
+
+/** What weft does differently by kernel: docs/install.md says what that means. */
+function differences(loaded: readonly Loaded[]): string[] {
+  const row = (what: string, say: (features: Printed["features"]) => string) => [
+    what,
+    ...loaded.map(({ features }) => say(features)),
+  ];
+  return aligned(loaded, [
+    row("what must end is closed by", ({ closesBy }) => closesBy),
+    row("--authz-hook tc", ({ hasTcx }) => (hasTcx ? "tcx" : "not there")),
+  ]);
+}
+
+function aligned(loaded: readonly Loaded[], rows: readonly (readonly string[])[]): string[] {
   const heads = ["", ...loaded.map(({ kernel }) => kernel)];
   const widths = heads.map((head, i) => Math.max(head.length, ...rows.map((row) => row[i]?.length ?? 0)));
   return [heads, ...rows].map((row) =>
@@ -113,5 +131,6 @@ console.log(
   `\nverified instructions, of ${INSTRUCTION_BUDGET} at most; on each kernel from ${compilers.join(", ")}`,
 );
 console.log(table(loaded).join("\n"));
+console.log(`\nwhat weft does by kernel\n${differences(loaded).join("\n")}\n`);
 console.log(faults === 0 ? "every object loads on every kernel" : `${faults} refused or over budget`);
 process.exitCode = faults === 0 ? 0 : 1;
