@@ -113,6 +113,14 @@ async function enrolled(...names: string[]): Promise<void> {
   );
 }
 
+/** Resolves when pods are not only listed. */
+async function watches(): Promise<void> {
+  await until(
+    "the watch",
+    () => api.requests.filter((r) => r === "GET /api/v1/pods").length >= 2 || undefined,
+  );
+}
+
 describe("what is labelled is governed", () => {
   it("running pods of a labelled namespace are found, enrolled and told; no others", async () => {
     paths.set("uid-web", "/run/netns/cni-1").set("uid-node", "/run/netns/x").set("uid-other", "/run/netns/y");
@@ -156,9 +164,13 @@ describe("what is labelled is governed", () => {
     await enrolled();
   });
 
-  it("a pod whose namespace is not found is said once, and enrolled when it is", async () => {
+  it("a running pod whose namespace is not found is said once, and enrolled when it is", async () => {
     api.put("pods", pod("web"));
-    await until("the pod to be missed", () => governor.lost.length === 1 || undefined);
+    await until("the pod to be missed", async () => {
+      governor.act();
+      await governor.settled();
+      return governor.lost.length === 1 || undefined;
+    });
     governor.act();
     await governor.settled();
     expect(log.filter((line) => line.includes("pod not governed"))).toHaveLength(1);
@@ -168,12 +180,17 @@ describe("what is labelled is governed", () => {
     expect(governor.lost).toEqual([]);
   });
 
+  it("goes on after a connection that breaks off", async () => {
+    paths.set("uid-web", "/run/netns/cni-1");
+    await watches();
+    api.breakOff();
+    api.put("pods", pod("web"));
+    await enrolled("shop/web");
+  });
+
   it("goes on after a watch that has expired", async () => {
     paths.set("uid-web", "/run/netns/cni-1");
-    await until(
-      "both watches",
-      () => api.requests.filter((r) => r === "GET /api/v1/pods").length >= 2 || undefined,
-    );
+    await watches();
     api.expire();
     api.put("pods", pod("web"));
     await enrolled("shop/web");
@@ -204,6 +221,29 @@ describe("a sandbox before its first process", () => {
     api.put("pods", pod("web"));
     break_();
     expect(await governor.admit(sandbox)).toMatchObject({ ok: false, error: { code } });
+  });
+
+  it("stays governed when the watch, which is behind, tells of the end of the one that had its name", async () => {
+    paths.set("uid-old", "/run/netns/cni-0");
+    api.put("pods", pod("web", { uid: "uid-old" }));
+    await enrolled("shop/web");
+    await watches();
+    api.hold();
+    api.remove("pods", "shop/web");
+    api.put("pods", pod("web"));
+    expect(await governor.admit(sandbox)).toEqual(ok("governed"));
+    const taken: (readonly [string, string | undefined])[] = [];
+    const { unenroll } = keeper;
+    keeper.unenroll = (namespace, name) => {
+      taken.push([name, keeper.held.get(`${namespace}/${name}`)?.netns]);
+      return unenroll.call(keeper, namespace, name);
+    };
+    await governor.settled();
+    api.goOn();
+    api.put("pods", pod("late"));
+    paths.set("uid-late", "/run/netns/cni-2");
+    await enrolled("shop/late", "shop/web");
+    expect(taken).toEqual([]);
   });
 
   it("is let go by its namespace, not by its name", async () => {

@@ -37,7 +37,7 @@ export interface PodKeeper {
 export interface GovernorOptions {
   readonly server: Pick<ApiServer, "get" | "patch">;
   /** The pods of this node. */
-  readonly pods: Pick<Watched<PodObject>, "items" | "isComplete" | "learn">;
+  readonly pods: Pick<Watched<PodObject>, "items" | "isComplete" | "learn" | "unlearn">;
   readonly namespaces: Pick<Watched<NamespaceObject>, "items" | "isComplete">;
   readonly keeper: PodKeeper;
   readonly finder: Pick<NetnsFinder, "find">;
@@ -53,20 +53,31 @@ export interface Sandbox {
   readonly netns: string;
 }
 
+/** Milliseconds that a running pod may be without a namespace: its runtime makes another one. */
+const LOST_MS = 5_000;
+const NOT_FOUND =
+  "pod not governed: no process of it is seen, or its network namespace has no name in the node's directories";
+
+function isLong(since: number): boolean {
+  return performance.now() - since >= LOST_MS;
+}
+
 export class Governor {
   readonly #options: GovernorOptions;
   #isDue = false;
   #running: Promise<void> | undefined;
-  /** Pods that are to be governed and whose namespace was not found; each is said once. */
-  #lost: ReadonlySet<string> = new Set();
+  /** Pods that are to be governed and whose namespace was not found, and since when: performance.now(). */
+  #lost: ReadonlyMap<string, number> = new Map();
+  /** Those of them that the log has. */
+  #said: ReadonlySet<string> = new Set();
 
   constructor(options: GovernorOptions) {
     this.#options = options;
   }
 
-  /** Names of pods that should be governed and are not. */
+  /** Names of pods that should be governed and are not, for longer than it takes to make a sandbox anew. */
   get lost(): readonly string[] {
-    return [...this.#lost];
+    return [...this.#lost].filter(([, since]) => isLong(since)).map(([name]) => name);
   }
 
   /** Makes what is enrolled what the labels say, soon; calls that come meanwhile are one. */
@@ -92,9 +103,10 @@ export class Governor {
     const standing = standingOf(pod.value, namespace.value);
     if (!standing.isGoverned) return ok("passed");
     const { name, netns } = sandbox;
+    // Before it is enrolled: whoever looks at the labels meanwhile must not take it for one that has gone.
+    this.#options.pods.learn(pod.value);
     const enrolled = await this.#options.keeper.enroll({ namespace: sandbox.namespace, name, netns });
     if (!enrolled.ok) return enrolled;
-    this.#options.pods.learn(pod.value);
     this.act();
     return ok("governed");
   }
@@ -108,7 +120,9 @@ export class Governor {
   /** The sandbox is being removed. Another one of the same name stays. */
   async release({ namespace, name, netns }: Sandbox): Promise<void> {
     const held = this.#options.keeper.all.find((pod) => pod.namespace === namespace && pod.name === name);
-    if (held?.netns === netns) await this.#options.keeper.unenroll(namespace, name);
+    if (held?.netns !== netns) return;
+    this.#options.pods.unlearn(`${namespace}/${name}`);
+    await this.#options.keeper.unenroll(namespace, name);
   }
 
   /** From the server itself: what is watched may be behind. */
@@ -140,9 +154,12 @@ export class Governor {
     const { pods, namespaces, keeper } = this.#options;
     // Until both lists are there, nobody has said that a pod is not to be governed.
     if (!pods.isComplete || !namespaces.isComplete) return;
+    for (const { namespace, name } of keeper.all) {
+      // Asked of each anew: while the one before left, another pod of that name may have come.
+      const pod = pods.items.get(`${namespace}/${name}`);
+      if (pod === undefined || !this.#isGoverned(pod)) await keeper.unenroll(namespace, name);
+    }
     const governed = new Map([...pods.items].filter(([, pod]) => this.#isGoverned(pod)));
-    for (const { namespace, name } of keeper.all)
-      if (!governed.has(`${namespace}/${name}`)) await keeper.unenroll(namespace, name);
     await this.#enrollAll(governed);
     await this.#tellPods(governed);
   }
@@ -163,21 +180,19 @@ export class Governor {
     const { keeper, finder, log } = this.#options;
     const missing = [...governed].filter(([name]) => this.#held(name)?.state !== "enrolled");
     const paths = await finder.find(new Set(missing.map(([, pod]) => cgroupIdOf(pod))));
-    const lost = new Set<string>();
+    const lost = new Map<string, number>();
     for (const [name, pod] of missing) {
       const netns = paths.get(cgroupIdOf(pod));
       if (netns !== undefined) {
         const wanted = await keeper.want({ ...pod.metadata, netns });
         if (!wanted.ok) log.error(describe(wanted.error));
-      } else if (pod.status.phase === "Running") lost.add(name);
+      } else if (pod.status.phase === "Running" && pod.metadata.deletionTimestamp === undefined)
+        lost.set(name, this.#lost.get(name) ?? performance.now());
     }
-    for (const name of lost)
-      if (!this.#lost.has(name))
-        log.warn(
-          { pod: name },
-          "pod not governed: no process of it is seen, or its namespace has no name in the node's directories",
-        );
     this.#lost = lost;
+    const long = this.lost;
+    for (const name of long) if (!this.#said.has(name)) log.warn({ pod: name }, NOT_FOUND);
+    this.#said = new Set(long);
   }
 
   /** istiod treats a pod as meshed by the annotation, clients then expect it to be. */

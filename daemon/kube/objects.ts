@@ -27,6 +27,8 @@ const metadata = z.object({
   resourceVersion: z.string(),
   labels: texts,
   annotations: texts,
+  /** Set: it is being deleted, and its processes may run on for a while. */
+  deletionTimestamp: z.string().optional(),
 });
 
 /** v1.Pod, the part that matters here. */

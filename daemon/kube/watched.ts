@@ -17,7 +17,7 @@ function listOf<T>(schema: z.ZodType<T>) {
 
 /** What every object has that is copied here. */
 interface Named {
-  readonly metadata: { readonly namespace: string; readonly name: string };
+  readonly metadata: { readonly namespace: string; readonly name: string; readonly uid: string };
 }
 
 export interface WatchedOptions<T extends Named> {
@@ -34,6 +34,8 @@ export interface WatchedOptions<T extends Named> {
 export class Watched<T extends Named> {
   readonly #options: WatchedOptions<T>;
   #items = new Map<string, T>();
+  /** Uids of what was learnt and has not been seen by the watch, which may be behind. */
+  readonly #learnt = new Map<string, string>();
   /** From which on the watch goes on; undefined: it has to begin with a list. */
   #version: string | undefined;
   #isComplete = false;
@@ -58,9 +60,15 @@ export class Watched<T extends Named> {
     return this.#lastError;
   }
 
-  /** Takes in an object that was got by other means, before the watch shows it. */
+  /** Takes in an object that was got by other means, before the watch shows it: what it says until then is old. */
   learn(object: T): void {
     this.#items.set(keyOf(object), object);
+    this.#learnt.set(keyOf(object), object.metadata.uid);
+  }
+
+  /** What was learnt has gone before the watch has shown it. */
+  unlearn(key: string): void {
+    if (this.#learnt.delete(key)) this.#items.delete(key);
   }
 
   /** Follows the server until `signal` ends it. */
@@ -107,7 +115,14 @@ export class Watched<T extends Named> {
     const parsed = listOf(schema).safeParse(list);
     if (!parsed.success) return kubeUnreadable(path, z.prettifyError(parsed.error));
     const { metadata, items } = parsed.data;
+    const before = this.#items;
     this.#items = new Map(items.map((item) => [keyOf(item), item]));
+    for (const [key, uid] of this.#learnt) {
+      const learnt = before.get(key);
+      // The list may have been made before.
+      if (this.#items.get(key)?.metadata.uid !== uid && learnt !== undefined) this.#items.set(key, learnt);
+      else this.#learnt.delete(key);
+    }
     this.#version = metadata.resourceVersion;
     this.#isComplete = true;
     changed();
@@ -126,8 +141,12 @@ export class Watched<T extends Named> {
       return;
     }
     const item = parsed.data;
-    if (type === "DELETED") this.#items.delete(keyOf(item));
-    else this.#items.set(keyOf(item), item);
+    const key = keyOf(item);
+    // Of the one that had the name before.
+    if (this.#learnt.has(key) && this.#learnt.get(key) !== item.metadata.uid) return;
+    this.#learnt.delete(key);
+    if (type === "DELETED") this.#items.delete(key);
+    else this.#items.set(key, item);
     changed();
   }
 }

@@ -26,6 +26,9 @@ export class KubeApi {
   readonly #objects: Record<Kind, Map<string, KubeObject>> = { pods: new Map(), namespaces: new Map() };
   readonly #watches = new Map<ServerResponse, Kind>();
   #version = 1;
+  #held: (() => void)[] | undefined;
+  /** What a watch that goes on from an earlier version is told. */
+  readonly #history: { readonly version: number; readonly kind: Kind; readonly line: string }[] = [];
   readonly #server = createServer((request, response) => void this.#answer(request, response));
 
   /** Resolves with its URL. */
@@ -80,9 +83,30 @@ export class KubeApi {
     this.#watches.clear();
   }
 
+  /** Ends every connection as a network does that fails. */
+  breakOff(): void {
+    for (const [response] of this.#watches) response.destroy();
+  }
+
+  /** Keeps what watches would be told, until goOn(). */
+  hold(): void {
+    this.#held = [];
+  }
+
+  goOn(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const tell of held) tell();
+  }
+
   #tell(kind: Kind, type: string, object: unknown): void {
-    for (const [response, watched] of this.#watches)
-      if (watched === kind) response.write(`${JSON.stringify({ type, object })}\n`);
+    if (this.#held !== undefined) {
+      this.#held.push(() => this.#tell(kind, type, object));
+      return;
+    }
+    const line = `${JSON.stringify({ type, object })}\n`;
+    this.#history.push({ version: this.#version, kind, line });
+    for (const [response, watched] of this.#watches) if (watched === kind) response.write(line);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -95,7 +119,9 @@ export class KubeApi {
     if (refusal !== undefined) return void refuse(refusal.status, refusal.message);
     const parts = url.pathname.split("/").slice(3);
     const kind: Kind = parts[0] === "pods" || parts[2] === "pods" ? "pods" : "namespaces";
-    if (parts.length === 1) return this.#list(kind, url.searchParams.has("watch"), response);
+    if (parts.length === 1 && url.searchParams.has("watch"))
+      return this.#watch(kind, Number(url.searchParams.get("resourceVersion")), response);
+    if (parts.length === 1) return this.#list(kind, response);
     const key = kind === "pods" ? `${parts[1]}/${parts[3]}` : `/${parts[1]}`;
     const object = this.#objects[kind].get(key);
     if (object === undefined) return void refuse(404, `${kind} "${key}" not found`);
@@ -103,13 +129,15 @@ export class KubeApi {
     response.end(JSON.stringify(this.#objects[kind].get(key)));
   }
 
-  #list(kind: Kind, isWatch: boolean, response: ServerResponse): void {
-    if (isWatch) {
-      this.#watches.set(response, kind);
-      response.on("close", () => this.#watches.delete(response));
-      response.flushHeaders();
-      return;
-    }
+  #watch(kind: Kind, since: number, response: ServerResponse): void {
+    this.#watches.set(response, kind);
+    response.on("close", () => this.#watches.delete(response));
+    response.flushHeaders();
+    for (const event of this.#history)
+      if (event.kind === kind && event.version > since) response.write(event.line);
+  }
+
+  #list(kind: Kind, response: ServerResponse): void {
     const metadata = { resourceVersion: String(this.#version) };
     response.end(JSON.stringify({ metadata, items: [...this.#objects[kind].values()] }));
   }
