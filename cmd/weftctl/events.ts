@@ -2,6 +2,7 @@
 
 import { api } from "../../daemon/admin/api.js";
 import { type EventResponse, event } from "../../daemon/admin/event-answers.js";
+import { parseJson } from "../../daemon/base/parse.js";
 import { printable } from "../../daemon/base/printable.js";
 import type { Context } from "./context.js";
 import { CommandFailure, ExitCode } from "./failure.js";
@@ -54,18 +55,10 @@ async function followEvents(
 /** As in the table; what is no event is shown as it came. */
 function lineOf(out: Output): (line: string) => string {
   return (line) => {
-    const read = event.safeParse(parsed(line));
+    const read = event.safeParse(parseJson(line));
     if (!read.success) return printable(line);
     const { at, type, subject, text } = read.data;
     const parts = [at, type.padEnd("control-plane".length), ...(out.wide ? [subject || "-"] : []), text];
     return parts.map(printable).join("  ");
   };
-}
-
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
 }

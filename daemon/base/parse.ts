@@ -87,3 +87,12 @@ export function parsePod(text: string): Parsed<PodSpec> {
   }
   return { ok: true, value: { ...pod.value, netns } };
 }
+
+/** What a text says in JSON; undefined: it is none. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,11 +1,12 @@
 // Owns the events of the last hours: those in memory, the file that outlives the daemon, and who follows them.
 // Must not know what an event means.
 
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { describe, messageOf } from "../base/errors.js";
 import { LineWriter } from "../base/line-writer.js";
 import type { Logger } from "../base/log.js";
+import { parseJson } from "../base/parse.js";
 import { type EventType, isEventType, type NodeEvent, shortened, type Told } from "./event.js";
 
 /** Events held in memory, and bytes of the file from which on a new one is begun: the former is kept beside it. */
@@ -153,7 +154,7 @@ export class Journal {
       return;
     }
     this.#writer = opened.value;
-    this.#bytes = sizeOf(file);
+    this.#bytes = statSync(file).size;
     // A daemon that was killed may have left half a line.
     if (this.#bytes > 0) this.#writer.write("");
   }
@@ -189,15 +190,6 @@ function isWanted({ since, types }: EventChoice): (event: NodeEvent) => boolean 
   return ({ at, type }) => Date.parse(at) >= since && (types === undefined || types.has(type));
 }
 
-function sizeOf(file: string): number {
-  const fd = openSync(file, "r");
-  try {
-    return fstatSync(fd).size;
-  } finally {
-    closeSync(fd);
-  }
-}
-
 /** The events in the last `most` bytes of a file; none when there is no file. What is no event is passed over. */
 function* readEvents(file: string, most: number): Generator<NodeEvent> {
   let fd: number;
@@ -223,12 +215,7 @@ function* readEvents(file: string, most: number): Generator<NodeEvent> {
 }
 
 function parseEvent(line: string): NodeEvent | undefined {
-  let read: unknown;
-  try {
-    read = JSON.parse(line);
-  } catch {
-    return undefined;
-  }
+  const read = parseJson(line);
   if (typeof read !== "object" || read === null) return undefined;
   const { at, type, subject, what, text } = read as Readonly<Record<keyof NodeEvent, unknown>>;
   if (typeof at !== "string" || Number.isNaN(Date.parse(at))) return undefined;

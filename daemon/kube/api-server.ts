@@ -5,8 +5,9 @@ import { readFileSync } from "node:fs";
 import http, { type IncomingMessage } from "node:http";
 import https from "node:https";
 import { createInterface } from "node:readline";
+import type { z } from "zod";
 import { failed, messageOf, ok, type Result } from "../base/errors.js";
-import { kubeRefused, kubeUnreachable } from "./failure.js";
+import { kubeRefused, kubeUnreachable, readAs } from "./failure.js";
 
 /** Milliseconds that an answer may take. */
 const ANSWER_MS = 10_000;
@@ -39,9 +40,10 @@ export class ApiServer {
     this.#options = options;
   }
 
-  /** `path` with its query. Gives the parsed answer. */
-  async get(path: string): Promise<Result<unknown>> {
-    return this.#ask("GET", path);
+  /** `path` with its query. Gives the answer as `schema` has it; KUBE_UNREADABLE where it is something else. */
+  async get<T>(path: string, schema: z.ZodType<T>): Promise<Result<T>> {
+    const got = await this.#ask("GET", path);
+    return got.ok ? readAs(schema, path, got.value) : got;
   }
 
   /** Merges `change` into the object at `path` (RFC 7386). */

@@ -6,6 +6,7 @@ import { dirname } from "node:path";
 import { z } from "zod";
 import { describe, messageOf, type Result } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
+import { parseJson } from "../base/parse.js";
 import type { Governor, Sandbox } from "./governor.js";
 
 /** Bytes of a request at most, and milliseconds until it has come. */
@@ -35,7 +36,7 @@ export interface Answer {
 
 export interface CniServerOptions {
   readonly path: string;
-  readonly governor: Pick<Governor, "admit" | "check" | "release">;
+  readonly governor: Pick<Governor, "admit" | "release">;
   /** Why new pods cannot be governed at present; undefined when they can. */
   readonly trouble: () => string | undefined;
   readonly log: Logger;
@@ -112,7 +113,8 @@ async function answerTo(text: string, options: CniServerOptions): Promise<Answer
     await governor.release(sandbox);
     return DONE;
   }
-  return answerOf(await (command === "ADD" ? governor.admit(sandbox) : governor.check(sandbox)));
+  // CHECK asks whether it is governed, if it is to be: admitting it again says so, and is nothing new.
+  return answerOf(await governor.admit(sandbox));
 }
 
 const DONE: Answer = { code: 0, message: "" };
@@ -130,12 +132,4 @@ function sandboxOf({ args, netns }: Request): Sandbox | undefined {
   const name = words.get("K8S_POD_NAME");
   if (namespace === undefined || name === undefined) return undefined;
   return { namespace, name, uid: words.get("K8S_POD_UID"), netns };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

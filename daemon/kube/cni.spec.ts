@@ -88,7 +88,6 @@ async function serve(admit: (sandbox: Sandbox) => Promise<Result<"governed">>, t
   const released: Sandbox[] = [];
   const governor = {
     admit,
-    check: async () => ok(undefined),
     release: async (sandbox: Sandbox) => void released.push(sandbox),
   };
   open.push(await serveCni({ path: socket, governor, log, trouble: () => trouble }));

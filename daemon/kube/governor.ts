@@ -8,7 +8,6 @@ import type { NetnsFinder } from "./netns-finder.js";
 import {
   cgroupIdOf,
   type NamespaceObject,
-  nameOf,
   namespaceObject,
   type PodObject,
   podObject,
@@ -98,7 +97,7 @@ export class Governor {
   async admit(sandbox: Sandbox): Promise<Result<"governed" | "passed">> {
     const pod = await this.#podOf(sandbox);
     if (!pod.ok) return pod;
-    const namespace = await this.#namespaceOf(sandbox.namespace);
+    const namespace = await this.#options.server.get(pathOf(sandbox.namespace), namespaceObject);
     if (!namespace.ok) return namespace;
     const standing = standingOf(pod.value, namespace.value);
     if (!standing.isGoverned) return ok("passed");
@@ -111,35 +110,20 @@ export class Governor {
     return ok("governed");
   }
 
-  /** Whether a sandbox is governed, if it is to be. */
-  async check(sandbox: Sandbox): Promise<Result<void>> {
-    const admitted = await this.admit(sandbox);
-    return admitted.ok ? ok(undefined) : admitted;
-  }
-
   /** The sandbox is being removed. Another one of the same name stays. */
   async release({ namespace, name, netns }: Sandbox): Promise<void> {
-    const held = this.#options.keeper.all.find((pod) => pod.namespace === namespace && pod.name === name);
-    if (held?.netns !== netns) return;
-    this.#options.pods.unlearn(`${namespace}/${name}`);
+    const key = `${namespace}/${name}`;
+    if (this.#held().get(key)?.netns !== netns) return;
+    this.#options.pods.unlearn(key);
     await this.#options.keeper.unenroll(namespace, name);
   }
 
   /** From the server itself: what is watched may be behind. */
   async #podOf({ namespace, name, uid }: Sandbox): Promise<Result<PodObject>> {
-    const got = await this.#options.server.get(
-      `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`,
-    );
-    if (!got.ok) return got;
-    const pod = podObject.parse(got.value);
-    if (uid !== undefined && pod.metadata.uid !== uid && cgroupIdOf(pod) !== uid)
-      return failed(podUnknown(`${namespace}/${name} (uid ${uid})`));
-    return ok(pod);
-  }
-
-  async #namespaceOf(name: string): Promise<Result<NamespaceObject>> {
-    const got = await this.#options.server.get(`/api/v1/namespaces/${encodeURIComponent(name)}`);
-    return got.ok ? ok(namespaceObject.parse(got.value)) : got;
+    const pod = await this.#options.server.get(pathOf(namespace, name), podObject);
+    if (!pod.ok || uid === undefined || pod.value.metadata.uid === uid || cgroupIdOf(pod.value) === uid)
+      return pod;
+    return failed(podUnknown(`${namespace}/${name} (uid ${uid})`));
   }
 
   async #run(): Promise<void> {
@@ -154,31 +138,35 @@ export class Governor {
     const { pods, namespaces, keeper } = this.#options;
     // Until both lists are there, nobody has said that a pod is not to be governed.
     if (!pods.isComplete || !namespaces.isComplete) return;
-    for (const { namespace, name } of keeper.all) {
+    for (const [key, { namespace, name }] of this.#held()) {
       // Asked of each anew: while the one before left, another pod of that name may have come.
-      const pod = pods.items.get(`${namespace}/${name}`);
-      if (pod === undefined || !this.#isGoverned(pod)) await keeper.unenroll(namespace, name);
+      const pod = pods.items.get(key);
+      if (pod === undefined || !this.#isGoverned(pod, true)) await keeper.unenroll(namespace, name);
     }
-    const governed = new Map([...pods.items].filter(([, pod]) => this.#isGoverned(pod)));
+    const held = this.#held();
+    const governed = new Map([...pods.items].filter(([key, pod]) => this.#isGoverned(pod, held.has(key))));
     await this.#enrollAll(governed);
     await this.#tellPods(governed);
   }
 
-  #isGoverned(pod: PodObject): boolean {
+  /** `isHeld`: it is governed, or waited for, as things are. */
+  #isGoverned(pod: PodObject, isHeld: boolean): boolean {
     const namespace = this.#options.namespaces.items.get(`/${pod.metadata.namespace}`);
     // A namespace that the watch does not show yet: its pods stay as they are, the next change decides.
-    if (namespace === undefined) return this.#held(nameOf(pod)) !== undefined;
+    if (namespace === undefined) return isHeld;
     return standingOf(pod, namespace).isGoverned;
   }
 
-  #held(name: string): HeldPod | undefined {
-    return this.#options.keeper.all.find((pod) => `${pod.namespace}/${pod.name}` === name);
+  /** By `namespace/name`. */
+  #held(): ReadonlyMap<string, HeldPod> {
+    return new Map(this.#options.keeper.all.map((pod) => [`${pod.namespace}/${pod.name}`, pod]));
   }
 
   /** Those that were there before weftd was asked about them. */
   async #enrollAll(governed: ReadonlyMap<string, PodObject>): Promise<void> {
     const { keeper, finder, log } = this.#options;
-    const missing = [...governed].filter(([name]) => this.#held(name)?.state !== "enrolled");
+    const held = this.#held();
+    const missing = [...governed].filter(([name]) => held.get(name)?.state !== "enrolled");
     const paths = await finder.find(new Set(missing.map(([, pod]) => cgroupIdOf(pod))));
     const lost = new Map<string, number>();
     for (const [name, pod] of missing) {
@@ -197,9 +185,10 @@ export class Governor {
 
   /** istiod treats a pod as meshed by the annotation, clients then expect it to be. */
   async #tellPods(governed: ReadonlyMap<string, PodObject>): Promise<void> {
+    const held = this.#held();
     for (const [name, pod] of this.#options.pods.items) {
       const isTold = pod.metadata.annotations[REDIRECTION] === "enabled";
-      const isEnrolled = governed.has(name) && this.#held(name)?.state === "enrolled";
+      const isEnrolled = governed.has(name) && held.get(name)?.state === "enrolled";
       if (isTold === isEnrolled) continue;
       const error = await this.#annotate(pod, isEnrolled ? "enabled" : null);
       if (error !== undefined) this.#options.log.warn({ pod: name }, describe(error));
@@ -208,11 +197,17 @@ export class Governor {
 
   async #annotate({ metadata }: PodObject, value: string | null): Promise<WeftError | undefined> {
     const { namespace, name, uid } = metadata;
-    const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}/status`;
+    const path = `${pathOf(namespace, name)}/status`;
     // With its uid: another pod of the same name is none of this one's business.
     const patched = await this.#options.server.patch(path, {
       metadata: { uid, annotations: { [REDIRECTION]: value } },
     });
     return patched.ok ? undefined : patched.error;
   }
+}
+
+/** Of a namespace, or of a pod in it. */
+function pathOf(namespace: string, pod?: string): string {
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}`;
+  return pod === undefined ? path : `${path}/pods/${encodeURIComponent(pod)}`;
 }

@@ -67,8 +67,3 @@ export function standingOf(pod: PodObject, namespace: Pick<NamespaceObject, "met
 export function cgroupIdOf({ metadata: { uid, annotations } }: PodObject): string {
   return annotations[CONFIG_HASH] ?? uid;
 }
-
-/** `namespace/name` */
-export function nameOf({ metadata: { namespace, name } }: PodObject): string {
-  return `${namespace}/${name}`;
-}

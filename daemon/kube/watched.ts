@@ -7,7 +7,7 @@ import { Backoff } from "../base/backoff.js";
 import { describe, type WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { ApiServer, WatchEvent } from "./api-server.js";
-import { kubeUnreadable } from "./failure.js";
+import { readAs } from "./failure.js";
 
 const versioned = z.object({ metadata: z.object({ resourceVersion: z.string() }) });
 
@@ -86,13 +86,12 @@ export class Watched<T extends Named> {
 
   /** A list where one is needed, and a watch to its end. */
   async #round(signal: AbortSignal, isWell: () => void): Promise<WeftError | undefined> {
-    const { server, path } = this.#options;
+    const { server, path, schema } = this.#options;
     if (this.#version === undefined) {
-      const listed = await server.get(path);
+      // A list that cannot be read whole is a failure: it would say nothing of what it leaves out.
+      const listed = await server.get(path, listOf(schema));
       if (!listed.ok) return listed.error;
-      // A list that cannot be read whole says nothing of what it leaves out.
-      const unreadable = this.#takeList(listed.value);
-      if (unreadable !== undefined) return unreadable;
+      this.#takeList(listed.value);
     }
     this.#lastError = undefined;
     const from = `${path}&allowWatchBookmarks=true&resourceVersion=${this.#version}`;
@@ -110,11 +109,7 @@ export class Watched<T extends Named> {
     return watched.error;
   }
 
-  #takeList(list: unknown): WeftError | undefined {
-    const { schema, path, changed } = this.#options;
-    const parsed = listOf(schema).safeParse(list);
-    if (!parsed.success) return kubeUnreadable(path, z.prettifyError(parsed.error));
-    const { metadata, items } = parsed.data;
+  #takeList({ metadata, items }: z.output<ReturnType<typeof listOf<T>>>): void {
     const before = this.#items;
     this.#items = new Map(items.map((item) => [keyOf(item), item]));
     for (const [key, uid] of this.#learnt) {
@@ -125,8 +120,7 @@ export class Watched<T extends Named> {
     }
     this.#version = metadata.resourceVersion;
     this.#isComplete = true;
-    changed();
-    return undefined;
+    this.#options.changed();
   }
 
   #takeEvent({ type, object }: WatchEvent): void {
@@ -135,12 +129,12 @@ export class Watched<T extends Named> {
     this.#version = version;
     if (version === undefined || type === "BOOKMARK") return;
     const { schema, path, log, changed } = this.#options;
-    const parsed = schema.safeParse(object);
-    if (!parsed.success) {
-      log.warn(describe(kubeUnreadable(path, z.prettifyError(parsed.error))));
+    const read = readAs(schema, path, object);
+    if (!read.ok) {
+      log.warn(describe(read.error));
       return;
     }
-    const item = parsed.data;
+    const item = read.value;
     const key = keyOf(item);
     // Of the one that had the name before.
     if (this.#learnt.has(key) && this.#learnt.get(key) !== item.metadata.uid) return;
