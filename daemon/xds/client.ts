@@ -314,8 +314,7 @@ class Client implements XdsClient {
   }
 
   async #apply(pending: PendingResponse): Promise<readonly Rejection[]> {
-    const update = pending.update();
-    const refused = update === undefined ? [] : await this.#options.apply(update);
+    const refused = await this.#options.apply(pending.update());
     for (const fault of [...pending.faults, ...refused.map(() => "apply")]) this.#count(fault);
     return refused;
   }

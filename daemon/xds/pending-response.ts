@@ -42,8 +42,6 @@ export class PendingResponse {
   /** Decoded and not taken yet. */
   #workloads: Workload[] = [];
   #services: Service[] = [];
-  /** take() gave something. */
-  #taken = false;
   readonly #policies: Policy[] = [];
   #next = 0;
 
@@ -82,21 +80,18 @@ export class PendingResponse {
     const update = { workloads: this.#workloads, services: this.#services };
     this.#workloads = [];
     this.#services = [];
-    this.#taken = true;
     return update;
   }
 
   /**
-   * What the whole response changes, but for what was taken; `undefined` when all of it is nothing. A response of
-   * policies is always an update: names still unknown after it count as absent.
+   * What the whole response changes, but for what was taken. One that changes nothing is an update too: names of
+   * policies still unknown after it count as absent, and what waits for the rest of a change waits no longer.
    */
-  update(): Update | undefined {
+  update(): Update {
     const removed = [...this.#removed, ...this.#swept()];
     if (this.type === AUTHORIZATION_TYPE) {
       return { policies: this.#policies, removedPolicies: removed, policiesSynced: true };
     }
-    const count = this.#workloads.length + this.#services.length + removed.length;
-    if (count === 0 && !this.#taken) return undefined;
     return {
       workloads: this.#workloads,
       services: this.#services,

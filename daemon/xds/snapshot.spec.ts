@@ -80,8 +80,7 @@ function replay(responses: readonly KeptResponse[]) {
     const pending = stream.beginKept(openResponse(bytes), complete);
     if (pending === undefined) throw new Error("a type that nobody knows");
     while (pending.decode(2));
-    const update = pending.update();
-    if (update !== undefined) store.apply(update);
+    store.apply(pending.update());
     stream.settle(pending);
   }
   const [addresses, policies] = stream.opened();

@@ -33,7 +33,7 @@ function deliver(message: DeltaDiscoveryResponse): string | undefined {
   const pending = stream.begin(message);
   if (pending === undefined) throw new Error("unknown type");
   while (pending.decode(2));
-  store.apply(pending.update() ?? {});
+  store.apply(pending.update());
   return stream.settle(pending)?.errorDetail?.message;
 }
 

@@ -90,8 +90,7 @@ class Client extends Replay {
     }
     while (pending.decode(7));
     if (fate === "unanswered") this.stream.lost();
-    const update = pending.update();
-    if (update !== undefined) this.store.apply(update);
+    this.store.apply(pending.update());
     const answer = this.stream.settle(pending);
     expect(answer?.responseNonce).toBe(fate === "unanswered" ? undefined : message.nonce);
     expect(answer?.errorDetail).toBeUndefined();

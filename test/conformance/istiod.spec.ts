@@ -54,7 +54,7 @@ describe("bookinfo", () => {
       const { response, delta } = replay.play(frame.message);
       if (response.typeUrl !== ADDRESS_TYPE) continue;
       sent += response.resources.length;
-      const changes = [...(delta?.workloads ?? []), ...(delta?.services ?? [])];
+      const changes = [...delta.workloads, ...delta.services];
       changed += changes.filter((change) => change.after !== undefined).length;
     }
     expect({ sent, unchanged: sent - changed }).toEqual({ sent: 177, unchanged: 46 });
@@ -71,9 +71,7 @@ describe("large", () => {
     expectSameLists(replay.open(), frames);
     for (const frame of frames.filter((f) => f.response)) {
       const { delta } = replay.play(frame.message);
-      expect([...(delta?.workloads ?? []), ...(delta?.services ?? []), ...(delta?.policies ?? [])]).toEqual(
-        [],
-      );
+      expect([...delta.workloads, ...delta.services, ...delta.policies]).toEqual([]);
     }
     expect(replay.mesh()).toEqual(dumpOf("large", "end"));
   });

@@ -29,10 +29,10 @@ export function session(scenario: string, file: string): readonly Frame[] {
   return recording.frames;
 }
 
-/** What came of one response. `delta` is undefined when nothing was to be applied. */
+/** What came of one response. */
 export interface Step {
   readonly response: DeltaDiscoveryResponse;
-  readonly delta: Delta | undefined;
+  readonly delta: Delta;
   readonly answer: DeltaDiscoveryRequest | undefined;
 }
 
@@ -63,8 +63,7 @@ export class Replay {
     const pending = this.stream.begin(response);
     if (pending === undefined) throw new Error(`unexpected type ${response.typeUrl}`);
     while (pending.decode(64));
-    const update = pending.update();
-    const delta = update === undefined ? undefined : this.store.apply(update);
+    const delta = this.store.apply(pending.update());
     return { response, delta, answer: this.stream.settle(pending) };
   }
 

@@ -61,6 +61,14 @@ describe("a DENY that ceases to apply", () => {
     expect(mesh.guardOf(server)).toBe(TableNumber.OPEN);
   });
 
+  it("goes also when workloads come and none of them is another", () => {
+    mesh.update({ workloads: [naming()], policies: [{ ...deny, scope: "NAMESPACE" }], policiesSynced: true });
+    send({ removedPolicies: ["default/deny"], policiesSynced: true });
+    expect(isAllowed()).toBe(false);
+    workloads();
+    expect(isAllowed()).toBe(true);
+  });
+
   it("goes when its time is up; a later one's is not", () => {
     const { holdBegun } = workloads(naming());
     mesh.update({ workloads: [naming()], holdsOver: (holdBegun ?? 0) - 1 });

@@ -71,8 +71,7 @@ function answer(stream: DeltaStream, mesh: TestMesh, response: DeltaResponse): v
     const update = pending.take();
     if (update !== undefined) mesh.push(update);
   }
-  const update = pending.update();
-  const refused = update === undefined ? [] : mesh.push(update).rejections;
+  const refused = mesh.push(pending.update()).rejections;
   const request = stream.settle(pending, refused);
   claim(request !== undefined, "a response is not answered");
   const isRefused = pending.rejections.length + refused.length > 0;
