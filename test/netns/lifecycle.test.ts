@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { slowness, until } from "../../lab/wait.js";
 import { createWorld, isShared, vip, type World, web, webPort } from "./world.js";
 
@@ -12,12 +12,16 @@ const policies = [
   },
 ];
 
+/** One for all tests, because a daemon's start takes half a minute where the processor is emulated. */
 let world: World;
-beforeEach(async () => {
+beforeAll(async () => {
   world = await createWorld({ policies });
+});
+beforeEach(async () => {
+  if (!world.mesh.daemon.running) await world.mesh.startDaemon();
   await expectGoverned();
 });
-afterEach(() => world?.remove());
+afterAll(() => world?.remove());
 
 const address = { host: vip.web.ipv4, port: webPort };
 
@@ -30,28 +34,18 @@ async function expectGoverned(): Promise<void> {
   expect(denied).toMatchObject({ replies: {}, errors: { ECONNREFUSED: 20 } });
 }
 
-test.each([
-  ["SIGKILL", -1],
-  ["SIGTERM", 0],
-] as const)("after %s the kernel goes on enforcing", async (signal, code) => {
-  expect(await world.mesh.endDaemon(signal)).toBe(code);
-  await expectGoverned();
-});
-
 test("a second signal ends weftd before its stop is done, and the kernel goes on enforcing", async () => {
   const { daemon } = world.mesh;
   // It stands still meanwhile, so that it finds both.
   for (const signal of ["SIGSTOP", "SIGINT", "SIGTERM", "SIGCONT"] as const) daemon.kill(signal);
   expect(await daemon.exited).toBe(1);
   await expectGoverned();
-  await world.mesh.startDaemon();
-  await expectGoverned();
 });
 
 test.each([
-  "SIGKILL",
-  "SIGTERM",
-] as const)("a restart after %s interrupts nothing and goes on counting", async (signal) => {
+  ["SIGKILL", -1],
+  ["SIGTERM", 0],
+] as const)("after %s the kernel goes on enforcing, and a restart interrupts nothing and goes on counting", async (signal, code) => {
   const { client } = world.peers;
   const labels = { reporter: "source", destination_service: web, source_workload: "client" };
   const opened = () => world.mesh.metric("kmesh_tcp_connections_opened_total", labels);
@@ -60,7 +54,8 @@ test.each([
   const before = await opened();
 
   const during = client.call("askFor", { ...address, ms: 2_500 * slowness });
-  await world.mesh.endDaemon(signal);
+  expect(await world.mesh.endDaemon(signal)).toBe(code);
+  expect(await world.peers.other.call("ask", address)).toMatchObject({ ok: false, code: "ECONNREFUSED" });
   await world.mesh.startDaemon();
   const tally = await during;
 
@@ -77,27 +72,6 @@ test.each([
   expect(await world.mesh.admin("/debug/config_dump/diff")).toEqual({ differences: [] });
 });
 
-test("with the control plane away the mesh stays as it was, and follows it again after", async () => {
-  await world.mesh.stopXds();
-  await expectGoverned();
-  await world.mesh.startXds();
-  await world.push({}, "the policy's end", async () => (await world.peers.other.call("ask", address)).ok);
-});
-
-test("uninstall takes every trace away", async () => {
-  expect(await world.mesh.endDaemon("SIGTERM")).toBe(0);
-  const uninstalled = await world.mesh.uninstall();
-  expect(uninstalled, uninstalled.stderr).toMatchObject({ code: 0 });
-  expect(existsSync(join(world.lab.bpffs, "weft"))).toBe(false);
-  const { client, other } = world.peers;
-  expect(await client.call("ask", address)).toMatchObject({ ok: false, code: "EHOSTUNREACH" });
-  expect(await other.call("ask", { host: "10.77.0.21", port: 8080 })).toMatchObject({
-    ok: true,
-    reply: "web-a",
-  });
-  expect((await world.mesh.uninstall()).code).toBe(0);
-});
-
 test("with --takeover a second weftd goes on in the place of the first, and interrupts nothing", async () => {
   const first = world.mesh.daemon;
   const asking = world.peers.client.call("askFor", { ...address, ms: 4_000 });
@@ -109,6 +83,7 @@ test("with --takeover a second weftd goes on in the place of the first, and inte
   expect(second.running).toBe(true);
   expect((await asking).errors).toEqual({});
   await expectGoverned();
+  expect(await second.stop()).toBe(0);
 });
 
 test("pins and hooks that somebody removes are put back, and the next start finds them", async () => {
@@ -117,7 +92,9 @@ test("pins and hooks that somebody removes are put back, and the next start find
   const before = pinned();
   const log = () => mesh.log("weftd").split("new generation governs").length;
   const generations = log();
-  for (const name of ["state", "generation-1", "links/connect4", "links/kfree_skb"])
+  const generation =
+    readdirSync(join(lab.bpffs, "weft")).find((name) => name.startsWith("generation-")) ?? "";
+  for (const name of ["state", generation, "links/connect4", "links/kfree_skb"])
     rmSync(join(lab.bpffs, "weft", name), { recursive: true });
   await until("all put back", () => pinned() === before && log() === generations + 1);
   await expectGoverned();
@@ -132,4 +109,27 @@ test("a second weftd on the same bpffs refuses to start", async () => {
   expect(await second.exited).toBe(1);
   expect(second.stderr).toMatch(/another weftd \(pid \d+\).* \[ALREADY_RUNNING\]/);
   await expectGoverned();
+});
+
+test("with the control plane away the mesh stays as it was, and follows it again after", async () => {
+  await world.mesh.stopXds();
+  await expectGoverned();
+  await world.mesh.startXds();
+  const isAdmitted = async () => (await world.peers.other.call("ask", address)).ok;
+  await world.push({}, "the policy's end", isAdmitted);
+  await world.push({ policies }, "the policy again", async () => !(await isAdmitted()));
+});
+
+test("uninstall takes every trace away", async () => {
+  expect(await world.mesh.endDaemon("SIGTERM")).toBe(0);
+  const uninstalled = await world.mesh.uninstall();
+  expect(uninstalled, uninstalled.stderr).toMatchObject({ code: 0 });
+  expect(existsSync(join(world.lab.bpffs, "weft"))).toBe(false);
+  const { client, other } = world.peers;
+  expect(await client.call("ask", address)).toMatchObject({ ok: false, code: "EHOSTUNREACH" });
+  expect(await other.call("ask", { host: "10.77.0.21", port: 8080 })).toMatchObject({
+    ok: true,
+    reply: "web-a",
+  });
+  expect((await world.mesh.uninstall()).code).toBe(0);
 });
