@@ -24,7 +24,7 @@ GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-util
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod image test-image fuzz faults chaos bench \
         bench-sync bench-restart bench-authz bench-route bench-l7 lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -119,6 +119,27 @@ generate: $(STAMPS)/build-packages node_modules/.package-lock.json ## write the 
 	@$(MAKE) -C proto
 	@$(VITEST) --project unit daemon/admin/api-page.spec.ts --update
 
+# ---- image and chart ----
+
+# apt and dpkg are everywhere where this Makefile installs packages; strip comes with the compiler.
+IMAGE_PACKAGES := binutils dpkg tar
+IMAGE          := weft:$(shell sed -n 's/^ *"version": "\(.*\)",$$/\1/p' package.json)
+
+$(STAMPS)/image-packages: Makefile
+	$(call install_packages,$(IMAGE_PACKAGES))
+
+image: build $(STAMPS)/image-packages ## build/weft-image.tar: the image as an OCI archive, without Docker (IMAGE=registry.example/weft:1)
+	@$(MAKE) -s -C native node24
+	@npx --no-install tsx deploy/image/main.ts build/weft-image.tar $(IMAGE)
+
+# Helm, for tests of the chart and for a cluster of tests: only they need Go (GO=). Compiling it takes minutes once.
+GO ?= $(firstword $(wildcard /usr/local/go/bin/go) go)
+
+build/helm: test/chart/helm/go.mod test/chart/helm/go.sum
+	@command -v $(GO) >/dev/null || { echo "building Helm needs Go 1.26 or newer: install it, or name it with GO=" >&2; exit 1; }
+	@mkdir -p build
+	cd test/chart/helm && GOFLAGS="-p=2 -buildvcs=false" nice $(GO) build -trimpath -ldflags "-s -w" -o ../../../$@ helm.sh/helm/v4/cmd/helm
+
 # ---- run ----
 
 demo: build packages ## a mesh of namespaces on this machine: routing, a denial, metrics (KEEP=1 leaves it running)
@@ -170,6 +191,13 @@ test-load: build packages $(STAMPS)/guest-packages ## every BPF object of clang 
 test-kernels: build packages $(STAMPS)/guest-packages $(STAMPS)/envoy ## BPF, addon and namespace suites on Linux 6.1 and 6.12, emulated: half an hour (KERNELS=6.1 SUITES=FILE...)
 	@$(MAKE) -C native testdata
 	@$(MAKE) -C test/kernels suites SUDO=$(SUDO)
+
+test-image: image ## the image: that it is whole, made alike twice, and starts
+	@mkdir -p out/test
+	@status=0; \
+	$(call report,image) $(VITEST) --project deploy test/image || status=1; \
+	npx --no-install tsx test/summary.ts out/test/image.json || status=1; \
+	exit $$status
 
 test-istiod: build packages $(STAMPS)/envoy ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)
 	@$(MAKE) -C test/istiod

@@ -49,6 +49,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: "deploy",
+          include: ["test/{image,chart}/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 300_000 * slowness,
+          hookTimeout: 300_000 * slowness,
+        },
+      },
+      {
+        test: {
           name: "istiod",
           include: ["test/istiod/**/*.test.ts"],
           pool: "forks",

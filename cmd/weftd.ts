@@ -6,13 +6,17 @@ import "../daemon/base/heap.js";
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { configInvalid, describe, type WeftError } from "../daemon/base/errors.js";
+import { readBuild } from "../daemon/base/version.js";
 import { loadConfig } from "../daemon/config/config.js";
 import { addConfigOptions } from "../daemon/config/flags.js";
 import type { Config } from "../daemon/config/schema.js";
 
 const EXIT = { failure: 1, usage: 2 } as const;
 
+const build = readBuild();
+
 const program = new Command("weftd")
+  .version(`${build.version} (${build.commit})`, "--version", "the version of this weftd")
   .description(
     "Governs the pods of this node: subscribes to a control plane, compiles what it says into BPF maps, and routes and authorizes connections in the kernel.",
   )
