@@ -171,14 +171,17 @@ test.each([
   expect(await socket.ask(form(dns))).toBe(`web-a ${form(dns)}`);
 });
 
+/** Fewer where the processor is emulated. */
+const OTHER_SOCKETS = Math.ceil(100_000 / slowness);
+
 test(
-  "100,000 other sockets do not make an answer, or a peer, forget its virtual address",
+  "a crowd of other sockets does not make an answer, or a peer, forget its virtual address",
   async () => {
     const waiting = await client.open("udp 4");
     const connected = await client.open("udp 4");
     await waiting.must("sendto", dns);
     await connected.must("connect", dns);
-    expect(await client.tell(`churn 100000 ${names}`)).toBe("ok");
+    expect(await client.tell(`churn ${OTHER_SOCKETS} ${names}`)).toBe("ok");
     expect(parts(await waiting.tell("recv", 2_000)).from).toBe(dns);
     expect(await connected.tell("peer")).toBe(dns);
   },
