@@ -57,17 +57,12 @@ cp build/commit "$weft/build"
 cp build/cni/weft-cni "$weft/build/cni"
 cp build/bpf/*.o "$weft/build/bpf"
 strip --strip-debug -o "$weft/build/weft_native.node" build/weft_native.node
-# Only what has a source: dist/ may hold what an earlier build left.
-(cd dist && find . -name '*.js' | while read -r file; do [ ! -e "../${file%.js}.ts" ] || echo "$file"; done | sort |
-	tar --create --files-from=-) | tar --extract --directory "$out" --one-top-level=weft/usr/lib/weft/dist
-
-cp package.json package-lock.json "$out"
-npm ci --prefix "$out" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error > /dev/null
-find "$out/node_modules" -type f \( -name '*.map' -o -name '*.ts' -o -name '*.cts' -o -name '*.mts' -o -name '*.md' \
-	-o -name .package-lock.json \) ! -iname 'licen*' -delete
-find "$out/node_modules" -type d -empty -delete
-mv "$out/node_modules" "$weft"
-rm "$out"/package*.json
+cp -r dist "$weft"
+# The commands hold the libraries they use; what these want said of them is beside.
+npm ls --omit=dev --all --parseable | tail -n +2 | sort | while read -r library; do
+	echo "==== ${library##*/node_modules/} $(node -p 'require(process.argv[1]).version' "$library/package.json")"
+	cat "$library"/[Ll][Ii][Cc][Ee][Nn][SsCc]* "$library"/NOTICE* 2> /dev/null || echo "no license file"
+done > "$weft/LICENSES.libraries"
 for command in weftd weftctl; do
 	chmod 755 "$weft/dist/cmd/$command.js"
 	ln -s ../lib/weft/dist/cmd/$command.js "$out/weft/usr/bin/$command"
