@@ -61,7 +61,7 @@ cp -r dist "$weft"
 # The commands hold the libraries they use; what these want said of them is beside.
 npm ls --omit=dev --all --parseable | tail -n +2 | sort | while read -r library; do
 	echo "==== ${library##*/node_modules/} $(node -p 'require(process.argv[1]).version' "$library/package.json")"
-	cat "$library"/[Ll][Ii][Cc][Ee][Nn][SsCc]* "$library"/NOTICE* 2> /dev/null || echo "no license file"
+	find "$library" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'notice*' \) | sort | xargs -r cat
 done > "$weft/LICENSES.libraries"
 for command in weftd weftctl; do
 	chmod 755 "$weft/dist/cmd/$command.js"
