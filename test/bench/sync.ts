@@ -245,7 +245,7 @@ export async function eventLoop(mesh: LabMesh): Promise<{ p99: number; max: numb
 }
 
 /** User and system time so far; the kernel counts in hundredths of a second (USER_HZ). */
-function cpuTimeMs({ pid }: RunningProcess): number {
+export function cpuTimeMs({ pid }: RunningProcess): number {
   const [, fields = ""] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ");
   const [utime, stime] = fields.split(" ").slice(11, 13).map(Number);
   return ((utime ?? 0) + (stime ?? 0)) * 10;
