@@ -129,7 +129,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const ports = await openPorts({ ...config, view, metrics, log: logs.logger("admin"), open });
   if (!ports.ok) return ports;
   xds.start();
-  open.add(startHousekeeping(enforcement));
+  open.add(startHousekeeping(enforcement, logs.logger("bpf")));
   open.add(watchStart(config, dataplane, xds, logs));
   open.add(watchRecords(dataplane, feed));
   open.add(kickWaypoints(compiler, dataplane, logs));

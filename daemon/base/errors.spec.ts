@@ -24,3 +24,10 @@ it("ends with causes that go in a circle", () => {
   error.cause = error;
   expect(describe(bpfMapFull("slots", 1, error)).split("round")).toHaveLength(6);
 });
+
+it("names the limit where a cause tells of one", () => {
+  const cause = Object.assign(new Error("open: EMFILE (Too many open files)"), { code: "EMFILE" });
+  expect(describe(bpfMapFull("slots", 1, new Error("no generation", { cause })))).toContain(
+    "; weftd has no file descriptor left: raise RLIMIT_NOFILE (LimitNOFILE= of its unit) [BPF_MAP_FULL]",
+  );
+});

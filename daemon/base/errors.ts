@@ -1,6 +1,8 @@
 // Owns every error that an operator can meet: its code and a message that says what to do.
 // Must not know who raises it.
 
+import { limitIn } from "./exhausted.js";
+
 /** Codes are part of the operator's surface: append, never rename. */
 export type ErrorCode =
   | "ADDON_UNUSABLE"
@@ -74,20 +76,19 @@ export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** One line for a person: message, code, and the chain of causes. */
+/** One line for a person: message, code, the chain of causes, and the limit that one of them names. */
 export function describe(error: WeftError): string {
   const causes = causesOf(error);
-  return `${error.message}${causes === "" ? "" : ` (${causes})`} [${error.code}]`;
+  const limit = limitIn(causes);
+  return `${error.message}${causes === "" ? "" : ` (${causes})`}${limit === undefined ? "" : `; ${limit}`} [${error.code}]`;
 }
 
 /** The chain of causes, joined by colons; empty when there is none. */
 export function causesOf(error: Error): string {
   const causes: string[] = [];
   let cause = error.cause;
-  while (cause !== undefined && causes.length < 5) {
+  for (; cause !== undefined && causes.length < 5; cause = cause instanceof Error ? cause.cause : undefined)
     causes.push(messageOf(cause));
-    cause = cause instanceof Error ? cause.cause : undefined;
-  }
   return causes.join(": ");
 }
 

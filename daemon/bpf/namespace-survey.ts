@@ -3,6 +3,7 @@
 
 import type { Native, NetnsState } from "../../native/index.js";
 import { bpfAttachFailed, type WeftError } from "../base/errors.js";
+import { exhausted } from "../base/exhausted.js";
 import { type EarlyHooks, type EarlyPlace, NODE } from "./early-hooks.js";
 import type { EarlyMaps } from "./early-stub.js";
 import type { Enrollment } from "./enrollment.js";
@@ -82,8 +83,17 @@ export class NamespaceSurvey {
     return troubles;
   }
 
-  /** undefined when there is nothing to be seen: the namespace ends, or has moved from its path. */
+  /** undefined when there is nothing to be seen: the namespace ends, has moved from its path, or nothing can be opened. */
   async #lookAt(pod: Enrollment, troubles: WeftError[]): Promise<Surveyed | undefined> {
+    try {
+      return await this.#visit(pod, troubles);
+    } catch (error) {
+      if (exhausted(error) === undefined) throw error;
+      return undefined;
+    }
+  }
+
+  async #visit(pod: Enrollment, troubles: WeftError[]): Promise<Surveyed | undefined> {
     const { native, pins } = this.#options;
     const { cookie } = pod;
     const name = `${pod.netns} (${pod.namespace}/${pod.name})`;

@@ -3,7 +3,8 @@
 
 import { closeSync, constants, fstatSync, openSync, statfsSync, statSync } from "node:fs";
 import type { Native } from "../../native/index.js";
-import { failed, ok, podNetnsMissing, podNetnsOfHost, type Result } from "../base/errors.js";
+import { bpfAttachFailed, failed, ok, podNetnsMissing, podNetnsOfHost, type Result } from "../base/errors.js";
+import { exhausted } from "../base/exhausted.js";
 import type { Enrollment } from "./enrollment.js";
 
 /** f_type of statfs(2), linux/magic.h. */
@@ -28,7 +29,11 @@ export function openNetns(native: Pick<Native, "netnsCookie">, pod: string, path
     // Not blocking: the path may lead to a pipe.
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    return failed(podNetnsMissing(pod, path, error));
+    return failed(
+      exhausted(error) === undefined
+        ? podNetnsMissing(pod, path, error)
+        : bpfAttachFailed("guard", path, error),
+    );
   }
   const close = () => closeSync(descriptor);
   const refuse = (failure: Result<never>) => {
@@ -50,6 +55,7 @@ export function openNetns(native: Pick<Native, "netnsCookie">, pod: string, path
 /**
  * Looks into the namespace of an enrolled pod; undefined when it has ended, or its path leads elsewhere by now: then
  * nothing there is the pod's.
+ * @throws WeftError where weftd has no means left to look
  */
 export async function visitPod<T>(
   native: Pick<Native, "netnsCookie">,
@@ -57,7 +63,10 @@ export async function visitPod<T>(
   visit: (path: string) => Promise<T>,
 ): Promise<T | undefined> {
   const opened = openNetns(native, `${namespace}/${name}`, netns);
-  if (!opened.ok) return undefined;
+  if (!opened.ok) {
+    if (exhausted(opened.error) !== undefined) throw opened.error;
+    return undefined;
+  }
   try {
     return opened.value.cookie === cookie ? await visit(opened.value.path) : undefined;
   } finally {

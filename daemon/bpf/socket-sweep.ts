@@ -49,7 +49,13 @@ export interface SweepOptions {
 
 /** Looks through the sockets of these pods, some of them at a time. */
 export async function sweepSockets(options: SweepOptions): Promise<Swept> {
-  const link = options.native.linkIterator(options.program);
+  let link: BpfLink;
+  try {
+    link = options.native.linkIterator(options.program);
+  } catch (error) {
+    const unfinished = new Set([...options.pods].map(({ cookie }) => cookie));
+    return { ...NOTHING_SWEPT, unfinished, failures: [bpfAttachFailed("sweep", "an iterator", error)] };
+  }
   try {
     const sweep = new SocketSweep(options, link);
     // One queue for all.

@@ -17,6 +17,7 @@ import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/
 import type { RouteExplanation } from "../admin/route-answers.js";
 import { warningsByKey } from "../admin/warnings.js";
 import { failed, ok, type Result } from "../base/errors.js";
+import { exhausted } from "../base/exhausted.js";
 import { CONFIGURATION_MAPS } from "../bpf/capacity.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import type { NodeEvent } from "../events/event.js";
@@ -57,7 +58,15 @@ export class DaemonView implements OperatorView {
     const { journal } = this.#parts;
     const standing = new StandingWarnings((told) => journal.tell(told));
     recentOf(this.#parts, this.#gains);
-    const timer = setInterval(() => standing.look(warningsByKey(this.status())), LOOK_MS);
+    const look = () => {
+      try {
+        standing.look(warningsByKey(this.status()));
+      } catch (error) {
+        // Without a descriptor to look with: the log says so.
+        if (exhausted(error) === undefined) throw error;
+      }
+    };
+    const timer = setInterval(look, LOOK_MS);
     return () => clearInterval(timer);
   }
 

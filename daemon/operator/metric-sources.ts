@@ -4,6 +4,7 @@ import { Switched } from "../bpf/maps.gen.js";
 import type { PodState } from "../enforce/pods.js";
 import type { CounterSource, StateSource } from "../telemetry/sources.js";
 import { blindSpots } from "./blind-spots.js";
+import { limitShares } from "./limits.js";
 import { mapFills, type Parts, unnamedPods } from "./parts.js";
 
 /** The kernel's counters and the fill of its maps. */
@@ -50,6 +51,7 @@ export function stateSource({
         kernel: dataplane.lacks.length,
       };
     },
+    limits: limitShares,
     authzEnforced: () => dataplane.settings.authzOff === 0,
     pods() {
       const unnamed = unnamedPods({ store, pods }).length;

@@ -14,6 +14,7 @@ import { Reason, Switched } from "../bpf/maps.gen.js";
 import type { AsideStatus as AsideEndpointStatus } from "../enforce/outliers.js";
 import type { Pod } from "../enforce/pods.js";
 import { blindSpotWarnings } from "./blind-spots.js";
+import { limitWarnings } from "./limits.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
 import { componentsOf } from "./readiness.js";
 import type { RecentGains } from "./recent-gains.js";
@@ -45,6 +46,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
       ...dataplane.early.troubles.map(describe),
       ...blindSpotWarnings(parts),
       ...parts.shortage.troubles(),
+      ...limitWarnings(),
       ...(parts.journal.trouble === undefined ? [] : [parts.journal.trouble]),
       ...unansweredNames(parts),
       ...rejectedPolicies(parts),

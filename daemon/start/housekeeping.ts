@@ -1,5 +1,8 @@
 // Owns what is looked at again and again because nobody announces it. Must not know what follows from it.
 
+import { messageOf } from "../base/errors.js";
+import { exhausted } from "../base/exhausted.js";
+import type { Logger } from "../base/log.js";
 import type { Enforcement } from "../enforce/enforcement.js";
 
 /**
@@ -25,26 +28,42 @@ const FILL_MS = 1_000;
 const FILLING = ["connections"] as const;
 
 /** Looks at pods and at the fill of maps, now and then until the returned function is called. */
-export function startHousekeeping({
-  pods,
-  reconciler,
-  sweep,
-  disabled,
-}: Pick<Enforcement, "pods" | "reconciler" | "sweep" | "disabled">): () => void {
+export function startHousekeeping(
+  { pods, reconciler, sweep, disabled }: Pick<Enforcement, "pods" | "reconciler" | "sweep" | "disabled">,
+  log: Logger,
+): () => void {
+  const toldOf = outOfMeans(log);
+  const every = (milliseconds: number, look: () => Promise<void> | void) =>
+    setInterval(() => void toldOf(look), milliseconds);
   const look = () => {
     disabled.look();
-    void pods.look();
+    return pods.look();
   };
   disabled.look();
   const timers = [
-    setInterval(look, LOOK_MS),
-    setInterval(() => sweep.look(), SWEEP_MS),
-    setInterval(() => void reconciler.repair(), REPAIR_MS),
-    setInterval(() => void pods.check(), CHECK_MS),
-    setInterval(() => void reconciler.makeRoom(), COUNT_MS),
-    setInterval(() => void reconciler.makeRoom(FILLING), FILL_MS),
+    every(LOOK_MS, look),
+    every(SWEEP_MS, () => sweep.look()),
+    every(REPAIR_MS, () => reconciler.repair()),
+    every(CHECK_MS, () => pods.check()),
+    every(COUNT_MS, () => reconciler.makeRoom()),
+    every(FILL_MS, () => reconciler.makeRoom(FILLING)),
   ];
   return () => {
     for (const timer of timers) clearInterval(timer);
+  };
+}
+
+/** Without descriptors or memory a look is left out, and the next one may succeed. Said once a limit. */
+function outOfMeans(log: Logger): (look: () => Promise<void> | void) => Promise<void> {
+  let said: string | undefined;
+  return async (look) => {
+    try {
+      await look();
+    } catch (error) {
+      const limit = exhausted(error);
+      if (limit === undefined) throw error;
+      if (limit !== said) log.error(`${limit}; what governs goes on governing (${messageOf(error)})`);
+      said = limit;
+    }
   };
 }

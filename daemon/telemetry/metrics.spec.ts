@@ -92,6 +92,7 @@ async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsO
       resources: () => ({ workload: 3, service: 1 }),
       disabled: () => true,
       blindSpots: () => ({ forwarding: 2 }),
+      limits: () => ({ descriptors: 0.25 }),
       authzEnforced: () => true,
       outliers: () => ({ aside: 1, changes: { set_aside: 3, time: 2 } }),
       policyHolds: () => ({ begun: 5, expired: 2 }),

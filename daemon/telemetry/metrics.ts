@@ -44,6 +44,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addBuild(registry, options.build);
   addHoldings(registry, options.state);
   addDisabled(registry, options.state);
+  addLimits(registry, options.state);
   addHolds(registry, options.state);
   addOutliers(registry, options.state);
   addBlindSpots(registry, options.state);
@@ -110,6 +111,18 @@ function addBlindSpots(registry: Registry, state: StateSource): void {
     registers: [registry],
     collect() {
       for (const [kind, count] of Object.entries(state.blindSpots())) this.set({ kind }, count);
+    },
+  });
+}
+
+function addLimits(registry: Registry, state: StateSource): void {
+  new Gauge({
+    name: "weft_limit_used_ratio",
+    help: "Share of a limit of weftd's own that is used, where there is one. descriptors: RLIMIT_NOFILE; memory: of its cgroup",
+    labelNames: ["limit"],
+    registers: [registry],
+    collect() {
+      for (const [limit, share] of Object.entries(state.limits())) this.set({ limit }, share);
     },
   });
 }

@@ -46,6 +46,8 @@ export interface StateSource {
   disabled(): boolean;
   /** What no hook sees, by kind: pods, interfaces without their early hook, things that the kernel lacks. */
   blindSpots(): Readonly<Record<string, number>>;
+  /** Shares of weftd's own limits that are used, from 0 to 1, by limit. */
+  limits(): Readonly<Record<string, number>>;
   /** Whether verdicts are enforced on this node. */
   authzEnforced(): boolean;
   /** Pods that are to be governed, by state. */

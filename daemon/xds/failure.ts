@@ -3,6 +3,7 @@
 
 import { status } from "@grpc/grpc-js";
 import { messageOf, type WeftError, xdsRefused, xdsTlsFailed, xdsTokenRefused } from "../base/errors.js";
+import { limitIn } from "../base/exhausted.js";
 
 /** What was attempted. */
 export interface Attempt {
@@ -152,5 +153,6 @@ function explainConnection(text: string, { address, tls }: Attempt): WeftError {
         )
       : xdsRefused(address, "what listens there speaks TLS, but not gRPC: check the port of --xds-address");
   }
-  return xdsRefused(address, text);
+  const limit = limitIn(text);
+  return xdsRefused(address, limit === undefined ? text : `${limit} (${text})`);
 }

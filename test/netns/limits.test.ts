@@ -1,0 +1,115 @@
+// Owns the proof that a weftd without descriptors, or without memory, says so and recovers, and that the kernel goes on
+// enforcing meanwhile.
+
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { parse, stringify } from "yaml";
+import { cgroupRoot } from "../../lab/cgroup.js";
+import { check } from "../../lab/process.js";
+import { sleep, until } from "../../lab/wait.js";
+import { createWorld, moreServices, vip, type World, webPort, worldYaml } from "./world.js";
+
+const deny = (name: string) => ({
+  name,
+  action: "DENY",
+  rules: [{ principals: [`cluster.local/ns/shop/sa/${name}`] }],
+});
+const web = { host: vip.web.ipv4, port: webPort };
+
+let world: World;
+const idle: Socket[] = [];
+let limited: string | undefined;
+afterEach(() => {
+  for (const socket of idle.splice(0)) socket.destroy();
+  world?.remove();
+  if (limited !== undefined && existsSync(limited)) rmdirSync(limited);
+});
+
+/** Whom all policies let in is let in, and who is denied is denied. */
+async function isEnforced(): Promise<void> {
+  const { client, other } = world.peers;
+  expect((await client.call("askMany", { ...web, count: 20 })).errors).toEqual({});
+  expect((await other.call("askMany", { ...web, count: 20 })).replies).toEqual({});
+}
+
+const open = () => readdirSync(`/proc/${world.mesh.daemon.pid}/fd`).length;
+const limitTo = (limit: number) =>
+  check(["prlimit", "--pid", String(world.mesh.daemon.pid), `--nofile=${limit}:`]);
+
+/** Connections to weftd that say nothing, until it ends each at once because it can take no more. */
+async function useUp(): Promise<void> {
+  for (let ended = 0; ended < 5; ) {
+    const socket = connect({ host: "127.0.0.1", port: world.mesh.ports.admin });
+    socket.on("error", () => undefined).resume();
+    idle.push(socket);
+    const end = new Promise((resolve) => socket.once("close", () => resolve(true)));
+    ended = (await Promise.race([end, sleep(200)])) === true ? ended + 1 : 0;
+  }
+}
+
+test("without descriptors weftd does what it can, names the limit, and does the rest when there are some", async () => {
+  world = await createWorld({ policies: [deny("other")] }, { accessLog: false });
+  const { mesh, peers } = world;
+  await until("the stranger denied", async () => !(await peers.other.call("ask", web)).ok);
+  const held = await peers.client.call("hold", web);
+  const answer = () => peers.client.call("say", { id: held, timeoutMs: 5_000 });
+  const limit = open() + 2;
+  await limitTo(limit);
+  expect((await mesh.weftctl("status")).stdout).toMatch(
+    /^warning: weftd has \d+ of \d+ file descriptors open: raise RLIMIT_NOFILE/m,
+  );
+  expect(await world.freshMetric("weft_limit_used_ratio", { limit: "descriptors" })).toBeGreaterThan(0.9);
+  await useUp();
+  await isEnforced();
+  // The maps are open: the verdict follows. To look for what is open already takes descriptors.
+  mesh.edit(worldYaml({ policies: [deny("other"), deny("client")] }));
+  await until("the client denied", async () => !(await peers.client.call("ask", web)).ok);
+  await until("the log naming the limit", () => /ERROR.*RLIMIT_NOFILE/.test(mesh.log("weftd")));
+  expect(await answer()).toContain("web-");
+  await limitTo(limit + 200);
+  await until("the open connection closed", async () => (await answer()) === "CLOSED");
+  expect((await mesh.weftctl("status")).stdout).not.toContain("RLIMIT_NOFILE");
+});
+
+/** A cgroup whose processes may use so much memory, at most. */
+function memoryCgroup(mib: number): string {
+  const former = "/sys/fs/cgroup/memory";
+  const bytes = String(mib * 1024 * 1024);
+  if (existsSync(former)) {
+    limited = join(former, world.lab.prefix);
+    mkdirSync(limited);
+    writeFileSync(join(limited, "memory.limit_in_bytes"), bytes);
+    return limited;
+  }
+  // In the lab, with which it goes.
+  const own = join(cgroupRoot(), world.lab.prefix);
+  for (const parent of [cgroupRoot(), own]) writeFileSync(join(parent, "cgroup.subtree_control"), "+memory");
+  mkdirSync(join(own, "limited"));
+  writeFileSync(join(own, "limited", "memory.max"), bytes);
+  return join(own, "limited");
+}
+
+test("weftd that the kernel ends for want of memory says so when it is back; what it left is enforced", async () => {
+  const knobs = { policies: [deny("other")] };
+  world = await createWorld(knobs, { accessLog: false });
+  const { mesh, peers } = world;
+  await until("the stranger denied", async () => !(await peers.other.call("ask", web)).ok);
+  const cgroup = memoryCgroup(16);
+  // What it has already is its former cgroup's.
+  const move = () => writeFileSync(join(cgroup, "cgroup.procs"), String(mesh.daemon.pid));
+  move();
+  const large = parse(worldYaml(knobs)) as { services: object[] };
+  mesh.edit(stringify({ ...large, services: [...large.services, ...moreServices(10_000)] }));
+  expect(await mesh.daemon.exited).toBe(-1);
+  await isEnforced();
+  mesh.edit(worldYaml(knobs));
+  await mesh.startDaemon();
+  move();
+  expect((await mesh.weftctl("status")).stdout).toMatch(
+    /^warning: the kernel has ended 1 processes of weftd's cgroup for want of memory, whose limit is 16 MiB: raise it/m,
+  );
+  expect(await world.freshMetric("weft_limit_used_ratio", { limit: "memory" })).toBeGreaterThan(0);
+  await isEnforced();
+});
