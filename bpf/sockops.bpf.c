@@ -49,12 +49,9 @@ static __always_inline int established(const struct tcp_sock *tcp, int mark)
 	return mark | MARK_FOLLOWED;
 }
 
-static __always_inline void count_opened(const struct traffic_key *parties)
+static __always_inline void count_opened(const struct talk *parties)
 {
-	struct traffic *counters = get_traffic(parties);
-
-	if (counters)
-		__sync_fetch_and_add(&counters->opened, 1);
+	count_talk(parties, COUNT_OPENED, 0, 0);
 }
 
 /* A SYN is about to leave. The connect hook has remembered what cannot be found again. */
@@ -78,7 +75,7 @@ static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 {
 	int mark = ctx->bpf_sock_ops_cb_flags & MARK_ANY;
 	struct connection connection = {};
-	struct traffic_key parties;
+	struct talk parties;
 	const struct tcp_sock *tcp;
 	struct connection *place;
 	int waits = await_first_byte(ctx) ? BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG : 0;
@@ -115,7 +112,7 @@ static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 	struct connection connection = {.direction = DIRECTION_INBOUND};
 	const struct tcp_sock *tcp = socket_of(ctx);
 	int mark = MARK_INBOUND;
-	struct traffic_key parties;
+	struct talk parties;
 
 	if (!tcp || !find_parties(tcp, DIRECTION_INBOUND, &parties)) {
 		set_marks(ctx, 0);

@@ -14,7 +14,7 @@ import { createLogs, type Logger, type Logs, logVerifier } from "./base/log.js";
 import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
-import { Dataplane } from "./bpf/dataplane.js";
+import { Dataplane, type EntryLimits } from "./bpf/dataplane.js";
 import type { EarlyOptions } from "./bpf/early-hooks.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
@@ -29,7 +29,7 @@ import { WaypointKicks } from "./enforce/waypoint-kicks.js";
 import type { TellEvent } from "./events/event.js";
 import { lookUp } from "./names/lookup.js";
 import { DaemonView } from "./operator/daemon-view.js";
-import { counterSource, stateSource } from "./operator/metric-sources.js";
+import { counterSource, keptNumbers, presentLabels, stateSource } from "./operator/metric-sources.js";
 import { controlPlaneOf } from "./start/control-plane.js";
 import { startHousekeeping } from "./start/housekeeping.js";
 import { openJournal, planeEvents } from "./start/journal.js";
@@ -42,7 +42,9 @@ import { openSnapshot } from "./start/snapshot.js";
 import { describeVersion } from "./start/version.js";
 import { AccessLog } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
+import { CounterKeeper } from "./telemetry/counter-keeper.js";
 import { Instruments } from "./telemetry/instruments.js";
+import { LabelBook } from "./telemetry/label-book.js";
 import { createMetrics } from "./telemetry/metrics.js";
 import { SeenConnections } from "./telemetry/seen-connections.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
@@ -85,7 +87,13 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   if (!ground.ok) return ground;
   const { native, dataplane, environment } = ground.value;
   const version = describeVersion(config.nodeName, native);
-  const compiler = createCompiler(compilerOptions(config));
+  const book = new LabelBook(dataplane.labels);
+  const compiler = createCompiler({ ...compilerOptions(config), kept: keptNumbers(book) });
+  const keeper = new CounterKeeper({
+    ...{ counters: dataplane.counters, book, present: presentLabels(compiler) },
+    retention: config.metricsRetention,
+    now: () => process.hrtime.bigint(),
+  });
   const written = openAccessLog(config, compiler, dataplane, open);
   if (!written.ok) return written;
   const { accessLog, writer, seen, feed } = written.value;
@@ -116,8 +124,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     closesBy: closingMeans(),
   });
   const metrics = createMetrics({
-    instruments,
-    names: compiler.names,
+    ...{ instruments, book, keeper },
     counters: counterSource({ dataplane, compiler }),
     state: stateSource({ ...enforcement, xds, compiler, dataplane }),
     accessLog,
@@ -129,7 +136,8 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const ports = await openPorts({ ...config, view, metrics, log: logs.logger("admin"), open });
   if (!ports.ok) return ports;
   xds.start();
-  open.add(startHousekeeping(enforcement, logs.logger("bpf")));
+  const keepCounters = () => keeper.look(dataplane.installed);
+  open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));
   open.add(watchStart(config, dataplane, xds, logs));
   open.add(watchRecords(dataplane, feed));
   open.add(kickWaypoints(compiler, dataplane, logs));
@@ -206,7 +214,7 @@ async function openKernel(config: Config, log: Logger, open: OpenParts): Promise
   if (!lock.ok) return lock;
   open.add(() => lock.value.close());
   const objects = join(packageRoot(), "build", "bpf");
-  const dataplane = Dataplane.open(native, environment.value, objects, config.mapLimit, earlyOf(config));
+  const dataplane = Dataplane.open(native, environment.value, objects, limitsOf(config), earlyOf(config));
   if (!dataplane.ok) return dataplane;
   for (const { text, isLoss } of dataplane.value.inherited) {
     if (isLoss) log.warn(text);
@@ -248,6 +256,11 @@ function kickWaypoints(compiler: Compiler, dataplane: Dataplane, logs: Logs): ()
     kicks.stop();
     sockets.close();
   };
+}
+
+/** The most that maps are made for. */
+function limitsOf({ mapLimit, metricsMaxSeries }: Config): EntryLimits {
+  return { entries: mapLimit, series: metricsMaxSeries };
 }
 
 /** The hook that is to judge before the guard. */

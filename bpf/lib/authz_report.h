@@ -7,28 +7,41 @@
 
 #include "authz.h"
 
-static __always_inline __u32 policy_of_term(__u32 table, __u32 term)
+/* Which policy a term comes from. */
+static __always_inline struct term_origin origin_of_term(__u32 table, __u32 term)
 {
 	struct term_key key = {.table = table, .term = term};
-	const struct term_origin *origin = bpf_map_lookup_elem(&authz_terms, &key);
+	const struct term_origin *found = bpf_map_lookup_elem(&authz_terms, &key);
+	struct term_origin origin = {.policy = POLICY_UNKNOWN};
 
-	return origin ? origin->policy : 0;
+	if (found)
+		origin = *found;
+	return origin;
 }
 
-static __always_inline void count_policy_hit(__u32 policy, __u32 destination, enum hit_kind kind)
+/* `workload` is the destination's id. */
+static __always_inline void count_policy_hit(__u32 policy, __u32 workload, enum hit_kind kind)
 {
-	struct policy_hit_key key = {.policy = policy, .destination = destination, .kind = kind};
-	struct counter *counter = bpf_map_lookup_elem(&policy_hits, &key);
-	struct counter zero = {};
+	struct policy_hit_key key = {.policy = policy, .destination_party = workload, .kind = kind};
+	struct hits *hits;
+	struct hits zero = {};
 
-	if (!counter) {
+	key.destination_party = party_of(&key.destination_party);
+	hits = bpf_map_lookup_elem(&policy_hits, &key);
+	if (!hits) {
 		bpf_map_update_elem(&policy_hits, &key, &zero, BPF_NOEXIST);
-		counter = bpf_map_lookup_elem(&policy_hits, &key);
+		hits = bpf_map_lookup_elem(&policy_hits, &key);
 	}
-	if (counter)
-		__sync_fetch_and_add(&counter->count, 1);
-	else
+	if (!hits) {
 		count_reason(REASON_TRAFFIC_FULL);
+		key.policy = POLICY_OVERFLOW;
+		key.destination_party = PARTY_OVERFLOW;
+		hits = bpf_map_lookup_elem(&policy_hits, &key);
+	}
+	if (!hits)
+		return;
+	__sync_fetch_and_add(&hits->count, 1);
+	hits->used_ns = bpf_ktime_get_ns();
 }
 
 /* Id of who a connection comes from. A global function: what it looks through must not multiply the
@@ -101,32 +114,35 @@ __attribute__((noinline)) __u32 name_policy(const struct verdict *verdict)
 	struct term_chunk hits;
 	__u32 term;
 
-	if (!verdict || verdict->chunk >= TABLE_CHUNKS ||
-	    find_hits(verdict, verdict->chunk, &hits) != CHUNK_HITS)
+	if (!verdict || verdict->chunk >= TABLE_CHUNKS)
 		return 0;
+	if (find_hits(verdict, verdict->chunk, &hits) != CHUNK_HITS)
+		return POLICY_UNKNOWN;
 	term = verdict->chunk * CHUNK_TERMS;
 	for (int i = 0; i < CHUNK_WORDS; i++, term += 64) {
 		if (hits.words[i])
-			return policy_of_term(verdict->table, term + lowest_bit(hits.words[i]));
+			return origin_of_term(verdict->table, term + lowest_bit(hits.words[i]))
+			    .policy;
 	}
-	return 0;
+	return POLICY_UNKNOWN;
 }
 
 /* Counts and records one dry-run match; returns its policy's id. */
 __attribute__((noinline)) __u32 report_dry_run(const struct verdict *verdict, __u32 source,
 					       __u32 term, __u32 last_policy)
 {
-	__u32 policy;
+	struct term_origin origin;
 
 	if (!verdict)
 		return 0;
-	policy = policy_of_term(verdict->table, term);
+	origin = origin_of_term(verdict->table, term);
 	/* The terms of one policy stand together: one match of it is one hit. */
-	if (policy == last_policy)
-		return policy;
-	count_policy_hit(policy, verdict->workload, HIT_DRY_RUN);
-	record_verdict(verdict, source, EVENT_DRY_RUN, 0, policy);
-	return policy;
+	if (origin.policy == last_policy)
+		return origin.policy;
+	count_policy_hit(origin.policy, verdict->workload,
+			 origin.flags & TERM_DENY ? HIT_WOULD_DENY : HIT_WOULD_ALLOW);
+	record_verdict(verdict, source, EVENT_DRY_RUN, 0, origin.policy);
+	return origin.policy;
 }
 
 /* Counts and records every dry-run term of one word; returns the last one's policy id. */
@@ -158,12 +174,15 @@ __attribute__((noinline)) __u32 report_dry_run_chunk(const struct verdict *verdi
  * looked at its checksum), so that it is kept apart from those that would have. */
 static __always_inline void report_denial(const struct verdict *verdict, __u32 source)
 {
+	bool by_policy =
+	    verdict->reason == REASON_AUTHZ_DENIED || verdict->reason == REASON_AUTHZ_NO_ALLOW;
 	__u32 policy = name_policy(verdict);
 
-	if (verdict->early) {
-		count_policy_hit(policy, verdict->workload, HIT_EARLY);
-	} else {
-		count_policy_hit(policy, verdict->workload, HIT_DENIED);
+	/* Of what is denied for want of a name or a table no policy tells. */
+	if (by_policy)
+		count_policy_hit(policy, verdict->workload,
+				 verdict->early ? HIT_EARLY : HIT_DENIED);
+	if (!verdict->early) {
 		count_failure(source, verdict->workload, 0, DIRECTION_INBOUND, OUTCOME_DENY);
 	}
 	record_verdict(verdict, source, EVENT_DENIED, verdict->reason, policy);

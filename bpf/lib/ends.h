@@ -29,7 +29,7 @@ static __always_inline __u32 name_peer(const struct tcp_sock *tcp)
 /* Who talks to whom as it can be told now, by the pod and the other's address: direction is one of
  * the two. False when the socket's namespace is not enrolled. */
 static __always_inline bool find_parties(const struct tcp_sock *tcp, __u8 direction,
-					 struct traffic_key *parties)
+					 struct talk *parties)
 {
 	struct address_numbers owner;
 	struct pod_numbers pod;
@@ -54,7 +54,7 @@ static __always_inline bool find_parties(const struct tcp_sock *tcp, __u8 direct
 
 /* The same of a connection that is remembered. */
 static __always_inline void recall_parties(const struct connection *connection,
-					   struct traffic_key *parties)
+					   struct talk *parties)
 {
 	__builtin_memset(parties, 0, sizeof(*parties));
 	parties->direction = connection->direction;
@@ -66,7 +66,7 @@ static __always_inline void recall_parties(const struct connection *connection,
 /* What has ended. */
 struct ending {
 	struct connection connection; /* where it was remembered, else zeros */
-	struct traffic_key parties;
+	struct talk parties;
 	struct payload payload;
 	__u32 state;  /* before the end, 0: not known */
 	__u32 reason; /* enum reason when it was never established, else 0 */
@@ -153,25 +153,16 @@ static __always_inline __u32 failure_of(const struct tcp_sock *tcp)
 
 static __always_inline void count_ending(struct ending *ending)
 {
-	struct traffic *counters;
-
-	if (ending->reason) {
-		count_reason(ending->reason);
-		ending->parties.outcome = ending->reason == REASON_CONNECT_REFUSED ? OUTCOME_CONNECT
-					  : ending->reason == REASON_CONNECT_GIVEN_UP
-					      ? OUTCOME_GIVEN_UP
-					      : OUTCOME_TIMEOUT;
-	}
-	counters = get_traffic(&ending->parties);
-	if (!counters)
-		return;
-	if (ending->reason) {
-		__sync_fetch_and_add(&counters->failed, 1);
+	if (!ending->reason) {
+		count_talk(&ending->parties, COUNT_CLOSED, ending->payload.sent,
+			   ending->payload.received);
 		return;
 	}
-	__sync_fetch_and_add(&counters->closed, 1);
-	__sync_fetch_and_add(&counters->sent_bytes, ending->payload.sent);
-	__sync_fetch_and_add(&counters->received_bytes, ending->payload.received);
+	count_reason(ending->reason);
+	ending->parties.outcome = ending->reason == REASON_CONNECT_REFUSED    ? OUTCOME_CONNECT
+				  : ending->reason == REASON_CONNECT_GIVEN_UP ? OUTCOME_GIVEN_UP
+									      : OUTCOME_TIMEOUT;
+	count_talk(&ending->parties, COUNT_FAILED, 0, 0);
 }
 
 /* The connection that a socket's marks speak of has ended: closed if it was ever established,

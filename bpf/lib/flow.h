@@ -9,6 +9,7 @@
 #include <weft/kernel.h>
 #include <bpf/bpf_endian.h>
 #include "address.h"
+#include "word.h"
 
 /* Copies an IPv6 address out of a hook's context. The verifier wants each word at its own constant
  * offset; the barrier keeps LLVM from merging these loads with those of another branch into one
@@ -53,35 +54,97 @@ static __always_inline bool access_log_enabled(void)
 	return current && current->access_log;
 }
 
-/* The counters of a key, made when missing. NULL, counted, when the map is full. */
-static __always_inline struct traffic *get_traffic(const struct traffic_key *key)
+/* Number of the label set under which a workload is counted, WORKLOAD_UNKNOWN when nobody knows the
+ * workload any more. Its id is on the caller's stack, for a lookup there. */
+static __always_inline __u32 party_of(const __u32 *workload)
 {
-	struct traffic *counters = bpf_map_lookup_elem(&traffic, key);
-	struct traffic zero = {};
+	const struct word *word;
+	__u32 party;
 
-	if (counters)
-		return counters;
-	bpf_map_update_elem(&traffic, key, &zero, BPF_NOEXIST);
-	counters = bpf_map_lookup_elem(&traffic, key);
-	if (!counters)
+	if (*workload == WORKLOAD_UNKNOWN || *workload == WORKLOAD_NODE)
+		return *workload;
+	for (int i = 0; i < WORD_TRIES; i++) {
+		word = bpf_map_lookup_elem(&parties, workload);
+		if (word && read_word(word, *workload, &party))
+			return party;
+	}
+	return WORKLOAD_UNKNOWN;
+}
+
+/* Who talks to whom. */
+struct talk {
+	__u32 source; /* workload ids, 0: unknown */
+	__u32 destination;
+	__u32 service;	/* id, 0: none */
+	__u8 direction; /* enum direction */
+	__u8 outcome;	/* enum outcome */
+	__u16 pad;
+};
+
+/* What of a connection is counted. */
+enum counted { COUNT_OPENED, COUNT_CLOSED, COUNT_FAILED };
+
+/* Counts for who talks to whom; without room for another series in those
+ * of the overflow, which is counted too. Bytes are those of a connection that closed. A global
+ * function: verified once. Numbers and no struct: the callers have no stack to spare. */
+__attribute__((noinline)) int count_talk(const struct talk *talk, __u32 what, __u64 sent,
+					 __u64 received)
+{
+	struct traffic *counters, *zero;
+	struct traffic_key key = {};
+	__u32 first = 0;
+
+	/* Never so: the verifier asks. */
+	if (!talk)
+		return 0;
+	key.source_party = talk->source;
+	key.source_party = party_of(&key.source_party);
+	key.destination_party = talk->destination;
+	key.destination_party = party_of(&key.destination_party);
+	key.service = talk->service;
+	key.direction = talk->direction;
+	key.outcome = talk->outcome;
+	counters = bpf_map_lookup_elem(&traffic, &key);
+	if (!counters) {
+		zero = bpf_map_lookup_elem(&no_traffic, &first);
+		if (zero)
+			bpf_map_update_elem(&traffic, &key, zero, BPF_NOEXIST);
+		counters = bpf_map_lookup_elem(&traffic, &key);
+	}
+	if (!counters) {
 		count_reason(REASON_TRAFFIC_FULL);
-	return counters;
+		key.source_party = PARTY_OVERFLOW;
+		key.destination_party = PARTY_OVERFLOW;
+		key.service = 0;
+		counters = bpf_map_lookup_elem(&traffic, &key);
+	}
+	if (!counters)
+		return 0;
+	counters->used_ns = bpf_ktime_get_ns();
+	if (what == COUNT_OPENED) {
+		__sync_fetch_and_add(&counters->opened, 1);
+	} else if (what == COUNT_FAILED) {
+		__sync_fetch_and_add(&counters->failed, 1);
+	} else {
+		__sync_fetch_and_add(&counters->closed, 1);
+		__sync_fetch_and_add(&counters->sent_bytes, sent);
+		__sync_fetch_and_add(&counters->received_bytes, received);
+	}
+	return 0;
 }
 
 static __always_inline void count_failure(__u32 source, __u32 destination, __u32 service,
 					  __u8 direction, __u8 outcome)
 {
-	struct traffic_key key = {
+	struct talk talk = {
 	    .source = source,
 	    .destination = destination,
 	    .service = service,
 	    .direction = direction,
 	    .outcome = outcome,
 	};
-	struct traffic *counters = get_traffic(&key);
 
-	if (counters)
-		__sync_fetch_and_add(&counters->failed, 1);
+	count_talk(&talk, COUNT_FAILED, 0, 0);
 }
 
 /* Zeroes and stamps a record that the caller has reserved, compared with NULL once, and counted as

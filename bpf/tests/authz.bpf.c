@@ -28,7 +28,7 @@ int test_judge(struct xdp_md *ctx)
 	judge(packet->pod, &verdict);
 	packet->allowed = verdict.allowed;
 	packet->reason = verdict.reason;
-	packet->policy = name_policy(&verdict);
+	packet->policy = verdict.allowed ? 0 : name_policy(&verdict);
 	packet->source = source_of(&verdict);
 	packet->destination = verdict.workload;
 	packet->identity = verdict.identity;

@@ -75,8 +75,8 @@ struct traffic_key {
 	__u8 direction;
 	__u16 pad;
 	__u32 service;
-	__u32 destination;
-	__u32 source;
+	__u32 destination_party;
+	__u32 source_party;
 };
 
 struct traffic {
@@ -84,6 +84,7 @@ struct traffic {
 	__u32 pad;
 	__u64 closed;
 	__u64 opened;
+	__u64 used_ns;
 };
 
 struct {
@@ -94,10 +95,28 @@ struct {
 	__type(value, struct traffic);
 } traffic SEC(".maps");
 
+struct label_key {
+	__u32 id;
+	__u32 kind;
+};
+
+struct label_text {
+	__u8 text[LABEL_TEXT_BYTES];
+	__u32 bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct label_key);
+	__type(value, struct label_text);
+} labels SEC(".maps");
+
 /* There was no kind: nothing says which hit a count is of. */
 struct policy_hit_key {
 	__u32 policy;
-	__u32 destination;
+	__u32 destination_party;
 };
 
 struct counter {

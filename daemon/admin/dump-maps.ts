@@ -7,6 +7,7 @@ import {
   type Codec,
   directionNames,
   FRONTEND_SHIFT,
+  LABEL_TEXT_BYTES,
   type MapDescription,
   type MapName,
   maps,
@@ -39,6 +40,8 @@ const ENUM_NAMES: Readonly<Record<string, EnumNames>> = {
   outcome: outcomeNames,
   reason: reasonNames,
 };
+
+const PARTY_FIELDS: ReadonlySet<string> = new Set(["sourceParty", "destinationParty"]);
 
 /** Fields that hold the id of a resource. */
 const RESOURCE_FIELDS: Readonly<Record<string, "workload" | "service" | "policy">> = {
@@ -79,6 +82,7 @@ export function decodeKey(map: MapName, bytes: Uint8Array, names: KernelNames): 
   const key = (maps[map].key as Codec<unknown>).decode(bytes);
   if (isRecord(key)) return view(map, key, names);
   if (map === "reasons") return { reason: key, reasonName: reasonNames[Number(key)] ?? "" };
+  if (map === "parties") return view(map, { workload: key }, names);
   if (map === "authz_tables") return view(map, { table: key }, names);
   return { [typeof key === "bigint" ? "cookie" : "index"]: plain(key) };
 }
@@ -86,6 +90,8 @@ export function decodeKey(map: MapName, bytes: Uint8Array, names: KernelNames): 
 export function decodeValue(map: MapName, bytes: Uint8Array, names: KernelNames): Decoded {
   const { value: codec, type } = maps[map] as MapDescription;
   const value = codec.decode(bytes);
+  if (map === "parties" && isWord(value))
+    return { party: value.number, partyName: names.party(value.number) ?? "" };
   if (isRecord(value)) return view(map, value, names);
   return { [type === "PROG_ARRAY" ? "program" : "value"]: plain(value) };
 }
@@ -130,6 +136,7 @@ function isWord(value: unknown): value is Word {
 /** The name of a number, under the field's name with `Name` appended (`flagNames` for flags). */
 function nameBeside(map: MapName, field: string, value: unknown, names: KernelNames): Decoded {
   if (typeof value !== "number") return {};
+  if (PARTY_FIELDS.has(field)) return { [`${field}Name`]: names.party(value) ?? "" };
   const resource = RESOURCE_FIELDS[field];
   if (resource !== undefined) return { [`${field}Name`]: resourceName(resource, value, names) };
   if (field === "identity") return { identityName: names.identity(value) ?? "" };
@@ -161,9 +168,11 @@ function resourceName(kind: "workload" | "service" | "policy", id: number, names
   return workload === undefined ? "" : policyKey(workload);
 }
 
-/** 16 bytes are an address; all others are NUL-padded UTF-8. */
+/** 16 bytes are an address; all others are NUL-padded UTF-8, labels with a NUL between them. */
 function bytesText(bytes: Uint8Array): string {
   if (bytes.length === 16) return addressFromKeyBytes(bytes);
+  if (bytes.length === LABEL_TEXT_BYTES)
+    return Buffer.from(bytes).toString("utf8").replace(/\0+$/, "").replaceAll("\0", " ");
   const end = bytes.indexOf(0);
   return Buffer.from(end === -1 ? bytes : bytes.subarray(0, end)).toString("utf8");
 }

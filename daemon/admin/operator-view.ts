@@ -41,6 +41,8 @@ export interface ExpectedEntry {
 export interface KernelNames extends ResourcesById {
   /** `trust domain/ns/namespace/sa/account` */
   identity(number: number): string | undefined;
+  /** Label set under which workloads are counted, in short. */
+  party(number: number): string | undefined;
   /** What a verdict table is made of. */
   table(number: number): string | undefined;
 }

@@ -121,8 +121,16 @@ describe("reading", () => {
   });
 
   it("names what counters are about, and gives those beyond a double as text", async () => {
-    const key = { source: 1, destination: 0, service: 9, direction: Direction.OUTBOUND, outcome: Outcome.OK };
-    const value = { opened: 2n, closed: 1n, failed: 0n, sentBytes: 2n ** 61n, receivedBytes: 10n };
+    const parties = { sourceParty: 1, destinationParty: 0 };
+    const key = { ...parties, service: 9, direction: Direction.OUTBOUND, outcome: Outcome.OK };
+    const value = {
+      usedNs: 1n,
+      opened: 2n,
+      closed: 1n,
+      failed: 0n,
+      sentBytes: 2n ** 61n,
+      receivedBytes: 10n,
+    };
     view.kernel.set("traffic", [entry("traffic", key, value)]);
     const { body } = await ask("/debug/config_dump/bpf/workload?map=traffic");
     expect(body).toMatchObject({
@@ -131,8 +139,8 @@ describe("reading", () => {
           entries: [
             {
               key: {
-                sourceName: "default/web",
-                destinationName: "",
+                sourcePartyName: "default/web v1",
+                destinationPartyName: "",
                 directionName: "outbound",
                 outcomeName: "ok",
               },

@@ -268,6 +268,7 @@ export function testView(): TestView {
       service: (id) => (id === 9 ? service("web") : undefined),
       policy: (id) => (id === 5 ? policy : undefined),
       identity: (number) => (number === 3 ? "cluster.local/ns/default/sa/default" : undefined),
+      party: (number) => (number === 1 ? "default/web v1" : undefined),
       table: (number) => (number === 2 ? "default/no-web" : undefined),
     },
     version: () => version,

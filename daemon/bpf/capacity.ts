@@ -14,8 +14,16 @@ export function roomFor(needed: number): number {
 }
 
 /**
+ * The most entries that a configuration map may have where `limit` is set. `parties` has none: it holds one for each
+ * workload and decides nothing, and without its entry a workload is counted as nobody.
+ */
+export function capacityLimit(name: MapName, limit: number): number {
+  return name === "parties" ? Number.POSITIVE_INFINITY : limit;
+}
+
+/**
  * Entries to create each configuration map with: twice what is needed now, rounded up to a power of two, never
- * less than the map's own minimum and never more than `limit`.
+ * less than the map's own minimum and never more than its limit.
  */
 export function planCapacities(
   needed: Partial<Record<MapName, number>>,
@@ -23,7 +31,8 @@ export function planCapacities(
 ): ReadonlyMap<MapName, number> {
   return new Map(
     CONFIGURATION_MAPS.map((name) => {
-      return [name, Math.min(limit, Math.max(roomFor(needed[name] ?? 0), maps[name].maxEntries))];
+      const wanted = Math.max(roomFor(needed[name] ?? 0), maps[name].maxEntries);
+      return [name, Math.min(capacityLimit(name, limit), wanted)];
     }),
   );
 }

@@ -1,15 +1,17 @@
 // Owns the reading of the kernel's counters. Must not know metrics or labels.
 
-import type { BpfMap, BpfProgram } from "../../native/index.js";
-import { Counter, maps, PolicyHitKey, Traffic, TrafficKey } from "./maps.gen.js";
+import type { BpfProgram, Entries } from "../../native/index.js";
+import { Counter, Hits, maps, PolicyHitKey, Traffic, TrafficKey } from "./maps.gen.js";
+
+/** What a map of counters holds: `count` keys and values laid end to end. */
+export type CounterRows = Entries;
 
 export interface TrafficCount {
   readonly key: TrafficKey;
   readonly value: Traffic;
 }
 
-export function readTraffic(map: Pick<BpfMap, "entries">): TrafficCount[] {
-  const { count, keys, values } = map.entries();
+export function readTraffic({ count, keys, values }: CounterRows): TrafficCount[] {
   return Array.from({ length: count }, (_, index) => ({
     key: TrafficKey.decode(keys, index * TrafficKey.size),
     value: Traffic.decode(values, index * Traffic.size),
@@ -22,8 +24,7 @@ export interface ReasonCount {
   readonly count: bigint;
 }
 
-export function readReasons(map: Pick<BpfMap, "entries">): ReasonCount[] {
-  const { count, keys, values } = map.entries();
+export function readReasons({ count, keys, values }: CounterRows): ReasonCount[] {
   return Array.from({ length: count }, (_, index) => ({
     reason: maps.reasons.key.decode(keys, index * maps.reasons.key.size),
     count: Counter.decode(values, index * Counter.size).count,
@@ -32,21 +33,21 @@ export function readReasons(map: Pick<BpfMap, "entries">): ReasonCount[] {
 
 export interface PolicyHitCount {
   readonly policy: number;
+  /** Party. */
   readonly destination: number;
   /** enum hit_kind */
   readonly kind: number;
   readonly count: bigint;
 }
 
-export function readPolicyHits(map: Pick<BpfMap, "entries">): PolicyHitCount[] {
-  const { count, keys, values } = map.entries();
+export function readPolicyHits({ count, keys, values }: CounterRows): PolicyHitCount[] {
   return Array.from({ length: count }, (_, index) => {
     const key = PolicyHitKey.decode(keys, index * PolicyHitKey.size);
     return {
       policy: key.policy,
-      destination: key.destination,
+      destination: key.destinationParty,
       kind: key.kind,
-      count: Counter.decode(values, index * Counter.size).count,
+      count: Hits.decode(values, index * Hits.size).count,
     };
   });
 }

@@ -6,17 +6,9 @@ import { ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
-import { CONFIGURATION_MAPS, planCapacities } from "./capacity.js";
-import {
-  type PolicyHitCount,
-  type ProgramRuns,
-  type ReasonCount,
-  readPolicyHits,
-  readProgramRuns,
-  readReasons,
-  readTraffic,
-  type TrafficCount,
-} from "./counters.js";
+import { CONFIGURATION_MAPS, capacityLimit, planCapacities } from "./capacity.js";
+import { CounterMaps, elementsFor } from "./counter-maps.js";
+import { type ProgramRuns, type ReasonCount, readProgramRuns } from "./counters.js";
 import { sweepDatagrams } from "./datagram-sweep.js";
 import { denyPods } from "./denial.js";
 import { readSwitch } from "./disabled.js";
@@ -31,16 +23,24 @@ import {
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
 import { type Generation, loadGeneration, settingsAfter, settingsBefore, tracedBy } from "./generation.js";
-import { COUNTERS, type GrowingName, growingMaps, growingNames, holds, isGrowing } from "./growing-maps.js";
+import {
+  COUNTERS,
+  type GrowingName,
+  growingMaps,
+  growingNames,
+  holds,
+  isCounter,
+  isGrowing,
+} from "./growing-maps.js";
 import { Growth } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
 import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, EXPLAIN_ROUTE, TRACE_HOOKS } from "./hooks.js";
 import { Inheritance, type InheritanceNote } from "./inheritance.js";
-import type { EntrySource } from "./map-conversion.js";
+import { LabelMap } from "./label-map.js";
 import { AuthzQuestion, type MapName, maps, RouteQuestion, type Settings } from "./maps.gen.js";
 import { NamespaceSurvey } from "./namespace-survey.js";
 import { inodeAt, openNetns } from "./netns.js";
-import { type CountingName, Pins, type StateRing } from "./pins.js";
+import { Pins, type StateRing } from "./pins.js";
 import { rememberPod } from "./pod-names.js";
 import { ask } from "./questions.js";
 import { type Repaired, repair } from "./repair.js";
@@ -52,16 +52,25 @@ import { WaypointSockets } from "./waypoint-sockets.js";
 
 const FIRST = maps.settings.key.encode(0);
 
+/** The most that is ever made. */
+export interface EntryLimits {
+  /** Entries of any configuration map. */
+  readonly entries: number;
+  /** Series that are counted apart, of connections and of policies' verdicts each. */
+  readonly series: number;
+}
+
 export class Dataplane {
   readonly #native: Native;
   readonly #environment: Environment;
   readonly #objects: string;
-  readonly #entryLimit: number;
+  readonly #limits: EntryLimits;
   readonly #pins: Pins;
   #state: StateMaps;
-  /** Counters of before: those that grew, and those of other layouts. */
-  readonly #parts: { readonly name: CountingName; readonly map: EntrySource }[];
   readonly #inheritance: Inheritance;
+  readonly counters: CounterMaps;
+  /** What numbers of counters stand for. */
+  readonly labels: LabelMap;
   #generation: Generation | undefined;
   /** What the last generation made larger, while hooks of the one before may still write to the smaller maps. */
   #growth: Growth | undefined;
@@ -77,21 +86,20 @@ export class Dataplane {
     native: Native,
     environment: Environment,
     objects: string,
-    entryLimit: number,
+    limits: EntryLimits,
     { pins, state, inheritance }: { pins: Pins; state: StateMaps; inheritance: Inheritance },
     early: EarlyOptions,
   ) {
     this.#native = native;
     this.#environment = environment;
     this.#objects = objects;
-    this.#entryLimit = entryLimit;
+    this.#limits = limits;
     this.#pins = pins;
     this.#state = state;
     this.#inheritance = inheritance;
-    this.#parts = COUNTERS.flatMap((name) =>
-      pins.parts(name).map((path) => ({ name, map: native.openPinnedMap(path) })),
-    );
-    this.#parts.push(...inheritance.parts(state));
+    this.counters = new CounterMaps(native, pins, () => this.#state, inheritance.parts(state));
+    CounterMaps.makeOverflow(state);
+    this.labels = new LabelMap(() => this.#state.labels);
     this.early = new EarlyHooks(native, pins, early);
     this.waypointSockets = new WaypointSockets(native, () => this.#state);
     this.survey = new NamespaceSurvey({
@@ -103,22 +111,23 @@ export class Dataplane {
 
   /**
    * Opens or makes the long-lived maps. What an earlier daemon left governing goes on until install(). `objects` is
-   * the directory of built BPF objects, `entryLimit` the most entries any configuration map is made with.
+   * the directory of built BPF objects.
    */
   static open(
     native: Native,
     environment: Environment,
     objects: string,
-    entryLimit: number,
+    limits: EntryLimits,
     early: EarlyOptions = NO_EARLY_HOOK,
   ): Result<Dataplane> {
     const pins = new Pins(environment.bpffs);
     const inheritance = Inheritance.of(native, pins);
     if (!inheritance.ok) return inheritance;
-    const state = openState(native, pins, objects, inheritance.value);
+    const most = Object.fromEntries(COUNTERS.map((name) => [name, elementsFor(name, limits.series)]));
+    const state = openState(native, pins, objects, inheritance.value, most);
     if (!state.ok) return state;
     const opened = { pins, state: state.value, inheritance: inheritance.value };
-    return ok(new Dataplane(native, environment, objects, entryLimit, opened, early));
+    return ok(new Dataplane(native, environment, objects, limits, opened, early));
   }
 
   /** Whether this daemon's own generation governs. */
@@ -153,17 +162,19 @@ export class Dataplane {
     onFilled: (failures: readonly ApplyFailure[]) => void,
   ): Generator<void, Result<ApplyFailure[]>> {
     const old = this.#pins.generations();
-    const grown = Growth.begin(this.#native, this.#objects, this.#state, needed, this.#entryLimit);
+    const limitOf = (name: GrowingName) => this.#limitOf(name);
+    const grown = Growth.begin(this.#native, this.#objects, this.#state, needed, limitOf);
     if (!grown.ok) return grown;
     const growth = grown.value;
     const state = growth.applyTo(this.#state);
+    CounterMaps.makeOverflow(state);
     const loaded = yield* loadGeneration(
       this.#native,
       this.#pins,
       this.#objects,
       state,
       (old.at(-1) ?? 0) + 1,
-      planCapacities(needed, this.#entryLimit),
+      planCapacities(needed, this.#limits.entries),
     );
     if (!loaded.ok) {
       growth.abandon();
@@ -187,7 +198,7 @@ export class Dataplane {
     }
     this.#generation?.close();
     this.#generation = generation;
-    this.#parts.push(...growth.adopt(this.#pins));
+    this.counters.addParts(growth.adopt(this.#pins));
     this.#state = state;
     this.#growth = growth;
     for (const number of old) this.#pins.removeGeneration(number);
@@ -238,7 +249,12 @@ export class Dataplane {
   /** Entries that a map holds at most, now and in any generation to come. */
   capacity(map: MapName): { readonly now: number; readonly limit: number } {
     const now = holds(map, this.map(map)?.info.maxEntries ?? 0);
-    return { now, limit: CONFIGURATION_MAPS.includes(map) || isGrowing(map) ? this.#entryLimit : now };
+    if (isGrowing(map)) return { now, limit: Math.max(now, this.#limitOf(map)) };
+    return { now, limit: CONFIGURATION_MAPS.includes(map) ? capacityLimit(map, this.#limits.entries) : now };
+  }
+
+  #limitOf(name: GrowingName): number {
+    return isCounter(name) ? elementsFor(name, this.#limits.series) : this.#limits.entries;
   }
 
   /** Counts the entries of long-lived maps that fill by use. Takes milliseconds for all: most have to be walked. */
@@ -276,7 +292,7 @@ export class Dataplane {
       const enrollment = { ...pod, cookie: netns.cookie };
       const before = enrollmentBytes(this.#state.pod_info, netns.cookie);
       const names = { native: this.#native, pins: this.#pins, objects: this.#objects };
-      const remembered = rememberPod({ ...names, entryLimit: this.#entryLimit }, this.#state, enrollment);
+      const remembered = rememberPod({ ...names, entryLimit: this.#limits.entries }, this.#state, enrollment);
       if (!remembered.ok) return remembered;
       this.#state = remembered.value;
       const guarded = attachGuard(this.#native, this.#pins, this.#state, netns);
@@ -367,25 +383,8 @@ export class Dataplane {
     return this.#native.openRingBuffer(this.#state[ring], onRecords);
   }
 
-  traffic(): TrafficCount[] {
-    return this.#readAll("traffic", readTraffic);
-  }
-
   reasons(): ReasonCount[] {
-    const counts = new Map<number, bigint>();
-    for (const { reason, count } of this.#readAll("reasons", readReasons))
-      counts.set(reason, (counts.get(reason) ?? 0n) + count);
-    return [...counts].map(([reason, count]) => ({ reason, count }));
-  }
-
-  policyHits(): PolicyHitCount[] {
-    return this.#readAll("policy_hits", readPolicyHits);
-  }
-
-  /** A key may come once from each map. */
-  #readAll<T>(name: CountingName, read: (map: EntrySource) => T[]): T[] {
-    const parts = this.#parts.filter((part) => part.name === name).map(({ map }) => map);
-    return [...parts, this.#state[name]].flatMap(read);
+    return this.counters.reasons();
   }
 
   /** What the program that judges answers for a connection now, on the maps that govern. Changes nothing, counts nothing. */

@@ -13,7 +13,13 @@ import type { StateMaps } from "./state.js";
 export const COUNTERS = ["traffic", "policy_hits"] as const satisfies readonly StateMapName[];
 
 export type CounterName = (typeof COUNTERS)[number];
-export type GrowingName = CounterName | "connections" | "sibling_flows" | "connected_pods" | "node_opens";
+export type GrowingName =
+  | CounterName
+  | "labels"
+  | "connections"
+  | "sibling_flows"
+  | "connected_pods"
+  | "node_opens";
 
 /** How one of them is measured, and how what it holds gets into a larger one. */
 interface GrowingMap {
@@ -37,6 +43,7 @@ const hash = (name: GrowingName): GrowingMap => ({ ...counter(name), copy: copyE
 export const growingMaps: Readonly<Record<GrowingName, GrowingMap>> = {
   traffic: counter("traffic"),
   policy_hits: counter("policy_hits"),
+  labels: hash("labels"),
   connections: { elementsPerEntry: PLACES, count: countConnections, copy: copyTable },
   sibling_flows: hash("sibling_flows"),
   connected_pods: hash("connected_pods"),
@@ -47,6 +54,10 @@ export const growingNames = Object.keys(growingMaps) as readonly GrowingName[];
 
 export function isGrowing(name: MapName): name is GrowingName {
   return Object.hasOwn(growingMaps, name);
+}
+
+export function isCounter(name: MapName): name is CounterName {
+  return (COUNTERS as readonly MapName[]).includes(name);
 }
 
 /** How much a map of so many elements is meant to hold. */

@@ -4,7 +4,7 @@
 import type { BpfMap, Native } from "../../native/index.js";
 import { ok, type Result } from "../base/errors.js";
 import { roomFor } from "./capacity.js";
-import { COUNTERS, type CounterName, type GrowingName, growingMaps, growingNames } from "./growing-maps.js";
+import { type CounterName, type GrowingName, growingMaps, growingNames, isCounter } from "./growing-maps.js";
 import type { MapName } from "./maps.gen.js";
 import type { Pins, StateMapName } from "./pins.js";
 import { makeMaps, type StateMaps } from "./state.js";
@@ -26,18 +26,18 @@ export class Growth {
     this.#grown = grown;
   }
 
-  /** Makes, empty, those of which more entries are `needed` than they can hold; never more than `limit`. */
+  /** Makes, empty, those of which more entries are `needed` than they can hold; never more than `limitOf` the map. */
   static begin(
     native: Native,
     objects: string,
     state: StateMaps,
     needed: Partial<Record<MapName, number>>,
-    limit: number,
+    limitOf: (name: GrowingName) => number,
   ): Result<Growth> {
     const grown: Grown[] = [];
     for (const name of growingNames) {
       const from = state[name];
-      const held = Math.min(limit, roomFor(needed[name] ?? 0));
+      const held = Math.min(limitOf(name), roomFor(needed[name] ?? 0));
       const elements = held * growingMaps[name].elementsPerEntry;
       if (needed[name] === undefined || elements <= from.info.maxEntries) continue;
       const to = makeMap(native, objects, state, name, elements);
@@ -102,8 +102,4 @@ export function makeMap(
   const { [name]: _, ...others } = state;
   const made = makeMaps(native, objects, others, [name], () => entries);
   return made.ok ? ok(made.value[name]) : made;
-}
-
-function isCounter(name: GrowingName): name is CounterName {
-  return (COUNTERS as readonly string[]).includes(name);
 }

@@ -9,10 +9,10 @@ import { type EntrySource, inLayoutOf } from "./map-conversion.js";
 import { COUNTING_MAPS, type CountingName, type Pins, STATE_NAMES, type StateName } from "./pins.js";
 import type { Heritage } from "./state.js";
 
-type Copied = (from: EntrySource, to: BpfMap) => () => void;
+type Copied = (from: Pick<EntrySource, "entries">, to: BpfMap) => () => void;
 
 /** Taken over as soon as there is a map of this layout: hooks write to none of them. */
-const TOLD = ["pod_info", "settings", "disabled"] as const satisfies readonly StateName[];
+const TOLD = ["pod_info", "settings", "disabled", "labels"] as const satisfies readonly StateName[];
 
 /** Hooks write to these until the swap, and those of the former generation for a moment more. */
 const FOLLOWED: Readonly<Partial<Record<StateName, Copied>>> = {
@@ -32,6 +32,7 @@ const LOST: Readonly<Partial<Record<StateName, string>>> = {
   connections: "the ends of some open connections are not counted",
   sibling_flows: "answers to UDP sockets that share a port may show their endpoint's address",
   connected_pods: "connected UDP sockets are not closed when their endpoint leaves",
+  labels: "what was counted for those who are gone is not shown any more",
   traffic: "connections are counted from 0",
   policy_hits: "verdicts are counted from 0",
   reasons: "reasons are counted from 0",

@@ -10,16 +10,21 @@ function field(name: string, offset: number, size: number): MapField {
 
 /** A map of this layout that holds these keys and values, in hex. */
 function map(layout: MapLayout | undefined, held: readonly (readonly [key: string, value: string])[] = []) {
+  const kept = [...held];
   const sizeOf = (fields: readonly MapField[] = []) =>
     Math.max(0, ...fields.map(({ offset, size }) => offset + size));
   return {
     info: { keySize: sizeOf(layout?.key), valueSize: sizeOf(layout?.value) } as never,
     layout: () => layout,
     entries: () => ({
-      count: held.length,
-      keys: Buffer.from(held.map(([key]) => key).join(""), "hex"),
-      values: Buffer.from(held.map(([, value]) => value).join(""), "hex"),
+      count: kept.length,
+      keys: Buffer.from(kept.map(([key]) => key).join(""), "hex"),
+      values: Buffer.from(kept.map(([, value]) => value).join(""), "hex"),
     }),
+    delete(key: Uint8Array) {
+      const at = kept.findIndex(([each]) => each === Buffer.from(key).toString("hex"));
+      return at !== -1 && kept.splice(at, 1).length > 0;
+    },
   };
 }
 
@@ -43,6 +48,20 @@ it("moves fields by name, widens numbers, and leaves 0 where there was nothing",
   expect(values?.toString("hex")).toBe(
     "0a0b0c0d000000000000000000000000000000001a1b1c1d00000000000000000000000000000000",
   );
+});
+
+it("deletes by keys of the own layout", () => {
+  const former = map(
+    { key: [field("outcome", 0, 1), field("source", 1, 4)], value: [field("opened", 0, 8)] },
+    [
+      ["0501020304", "0100000000000000"],
+      ["0611121314", "0200000000000000"],
+    ],
+  );
+  const read = inLayoutOf(own, former);
+  read?.deleteBatch(Buffer.from("01020304050000000102030406000000", "hex"), 2);
+  expect(former.entries().keys.toString("hex")).toBe("0611121314");
+  expect(read?.entries().keys.toString("hex")).toBe("1112131406000000");
 });
 
 it("a number without a name is itself", () => {

@@ -2,9 +2,13 @@
 // Must not know which map it is, nor when it is read.
 
 import type { BpfMap, Entries, MapField, MapLayout } from "../../native/index.js";
+import { textOfBytes } from "../base/byte-text.js";
 
 /** What a map holds, as this version would have written it. */
-export type EntrySource = Pick<BpfMap, "entries">;
+export interface EntrySource extends Pick<BpfMap, "entries"> {
+  /** Deletes entries by keys, `count` of them laid end to end. */
+  deleteBatch(keys: Uint8Array, count: number): void;
+}
 
 /** Bytes that go from one struct into another. */
 interface Move {
@@ -21,22 +25,34 @@ interface Move {
  */
 export function inLayoutOf(
   own: Pick<BpfMap, "layout" | "info">,
-  former: Pick<BpfMap, "layout" | "info" | "entries">,
+  former: Pick<BpfMap, "layout" | "info" | "entries" | "delete">,
 ): EntrySource | undefined {
   const moves = movesOf(former.layout(), own.layout());
   if (moves === undefined) return undefined;
+  const { keySize } = own.info;
+  const keysOf = ({ count, keys }: Entries) =>
+    moveAll(moves.key, { count, bytes: keys, from: former.info.keySize, to: keySize });
   return {
     entries() {
-      const { count, keys, values } = former.entries();
-      return {
-        count,
-        keys: moveAll(moves.key, { count, bytes: keys, from: former.info.keySize, to: own.info.keySize }),
-        values: moveAll(moves.value, {
-          ...{ count, bytes: values, from: former.info.valueSize, to: own.info.valueSize },
-        }),
-      } satisfies Entries;
+      const held = former.entries();
+      const { count, values } = held;
+      const sizes = { from: former.info.valueSize, to: own.info.valueSize };
+      return { count, keys: keysOf(held), values: moveAll(moves.value, { count, bytes: values, ...sizes }) };
+    },
+    deleteBatch(keys, count) {
+      const wanted = new Set(itemsOf(Buffer.from(keys), keySize, count).map(textOfBytes));
+      const held = former.entries();
+      const formerKeys = itemsOf(held.keys, former.info.keySize, held.count);
+      for (const [index, key] of itemsOf(keysOf(held), keySize, held.count).entries()) {
+        const formerKey = formerKeys[index];
+        if (formerKey !== undefined && wanted.has(textOfBytes(key))) former.delete(formerKey);
+      }
     },
   };
+}
+
+function itemsOf(bytes: Buffer, size: number, count: number): Buffer[] {
+  return Array.from({ length: count }, (_, index) => bytes.subarray(index * size, (index + 1) * size));
 }
 
 function movesOf(

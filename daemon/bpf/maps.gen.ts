@@ -42,6 +42,8 @@ export const TABLE_CHUNKS = 64;
 
 export const POD_NAME_BYTES = 320;
 
+export const LABEL_TEXT_BYTES = 956;
+
 export const NETNS_PATH_BYTES = 256;
 
 export const CONNECTION_PROBES = 16;
@@ -154,6 +156,44 @@ export const workloadIdNames: Readonly<Record<number, string>> = {
   2147483647: "node",
 };
 
+/** enum party */
+export const Party = {
+  OVERFLOW: 2147483646,
+} as const;
+export type Party = (typeof Party)[keyof typeof Party];
+/** `Party` in lower case, for labels and logs. */
+export const partyNames: Readonly<Record<number, string>> = {
+  2147483646: "overflow",
+};
+
+/** enum policy_id */
+export const PolicyId = {
+  UNKNOWN: 2147483645,
+  OVERFLOW: 2147483646,
+} as const;
+export type PolicyId = (typeof PolicyId)[keyof typeof PolicyId];
+/** `PolicyId` in lower case, for labels and logs. */
+export const policyIdNames: Readonly<Record<number, string>> = {
+  2147483645: "unknown",
+  2147483646: "overflow",
+};
+
+/** enum label_kind */
+export const LabelKind = {
+  PARTY: 1,
+  SERVICE: 2,
+  POLICY: 3,
+  WORKLOAD: 4,
+} as const;
+export type LabelKind = (typeof LabelKind)[keyof typeof LabelKind];
+/** `LabelKind` in lower case, for labels and logs. */
+export const labelKindNames: Readonly<Record<number, string>> = {
+  1: "party",
+  2: "service",
+  3: "policy",
+  4: "workload",
+};
+
 /** enum connected */
 export const Connected = {
   ROUTED: 1,
@@ -237,17 +277,19 @@ export const earlyHookNames: Readonly<Record<number, string>> = {
 /** enum hit_kind */
 export const HitKind = {
   DENIED: 0,
-  DRY_RUN: 1,
+  WOULD_DENY: 1,
   EARLY: 2,
   ALLOWED: 3,
+  WOULD_ALLOW: 4,
 } as const;
 export type HitKind = (typeof HitKind)[keyof typeof HitKind];
 /** `HitKind` in lower case, for labels and logs. */
 export const hitKindNames: Readonly<Record<number, string>> = {
   0: "denied",
-  1: "dry_run",
+  1: "would_deny",
   2: "early",
   3: "allowed",
+  4: "would_allow",
 };
 
 /** enum event_kind */
@@ -1617,10 +1659,60 @@ export const Counter: Codec<Counter> = {
   },
 };
 
+/** struct label_key, 8 bytes */
+export interface LabelKey {
+  readonly kind: number;
+  readonly id: number;
+}
+export const LabelKey: Codec<LabelKey> = {
+  size: 8,
+  encode(value) {
+    const view = Buffer.allocUnsafe(8);
+    LabelKey.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.kind, offset);
+    view.writeUInt32LE(value.id, offset + 4);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 8);
+    return {
+      kind: view.readUInt32LE(offset),
+      id: view.readUInt32LE(offset + 4),
+    };
+  },
+};
+
+/** struct label_text, 960 bytes */
+export interface LabelText {
+  readonly bytes: number;
+  readonly text: Uint8Array;
+}
+export const LabelText: Codec<LabelText> = {
+  size: 960,
+  encode(value) {
+    const view = Buffer.allocUnsafe(960);
+    LabelText.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.bytes, offset);
+    putBytes(view, offset + 4, value.text, 956, "label_text.text");
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 960);
+    return {
+      bytes: view.readUInt32LE(offset),
+      text: takeBytes(view, offset + 4, offset + 960),
+    };
+  },
+};
+
 /** struct traffic_key, 16 bytes */
 export interface TrafficKey {
-  readonly source: number;
-  readonly destination: number;
+  readonly sourceParty: number;
+  readonly destinationParty: number;
   readonly service: number;
   readonly direction: number;
   readonly outcome: number;
@@ -1633,8 +1725,8 @@ export const TrafficKey: Codec<TrafficKey> = {
     return view;
   },
   encodeInto(value, view, offset) {
-    view.writeUInt32LE(value.source, offset);
-    view.writeUInt32LE(value.destination, offset + 4);
+    view.writeUInt32LE(value.sourceParty, offset);
+    view.writeUInt32LE(value.destinationParty, offset + 4);
     view.writeUInt32LE(value.service, offset + 8);
     view.writeUInt8(value.direction, offset + 12);
     view.writeUInt8(value.outcome, offset + 13);
@@ -1644,8 +1736,8 @@ export const TrafficKey: Codec<TrafficKey> = {
   decode(bytes, offset = 0) {
     const view = viewOf(bytes, offset, 16);
     return {
-      source: view.readUInt32LE(offset),
-      destination: view.readUInt32LE(offset + 4),
+      sourceParty: view.readUInt32LE(offset),
+      destinationParty: view.readUInt32LE(offset + 4),
       service: view.readUInt32LE(offset + 8),
       direction: view.readUInt8(offset + 12),
       outcome: view.readUInt8(offset + 13),
@@ -1653,8 +1745,9 @@ export const TrafficKey: Codec<TrafficKey> = {
   },
 };
 
-/** struct traffic, 40 bytes */
+/** struct traffic, 48 bytes */
 export interface Traffic {
+  readonly usedNs: bigint;
   readonly opened: bigint;
   readonly closed: bigint;
   readonly failed: bigint;
@@ -1662,27 +1755,29 @@ export interface Traffic {
   readonly receivedBytes: bigint;
 }
 export const Traffic: Codec<Traffic> = {
-  size: 40,
+  size: 48,
   encode(value) {
-    const view = Buffer.allocUnsafe(40);
+    const view = Buffer.allocUnsafe(48);
     Traffic.encodeInto(value, view, 0);
     return view;
   },
   encodeInto(value, view, offset) {
-    view.writeBigUInt64LE(value.opened, offset);
-    view.writeBigUInt64LE(value.closed, offset + 8);
-    view.writeBigUInt64LE(value.failed, offset + 16);
-    view.writeBigUInt64LE(value.sentBytes, offset + 24);
-    view.writeBigUInt64LE(value.receivedBytes, offset + 32);
+    view.writeBigUInt64LE(value.usedNs, offset);
+    view.writeBigUInt64LE(value.opened, offset + 8);
+    view.writeBigUInt64LE(value.closed, offset + 16);
+    view.writeBigUInt64LE(value.failed, offset + 24);
+    view.writeBigUInt64LE(value.sentBytes, offset + 32);
+    view.writeBigUInt64LE(value.receivedBytes, offset + 40);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 40);
+    const view = viewOf(bytes, offset, 48);
     return {
-      opened: view.readBigUInt64LE(offset),
-      closed: view.readBigUInt64LE(offset + 8),
-      failed: view.readBigUInt64LE(offset + 16),
-      sentBytes: view.readBigUInt64LE(offset + 24),
-      receivedBytes: view.readBigUInt64LE(offset + 32),
+      usedNs: view.readBigUInt64LE(offset),
+      opened: view.readBigUInt64LE(offset + 8),
+      closed: view.readBigUInt64LE(offset + 16),
+      failed: view.readBigUInt64LE(offset + 24),
+      sentBytes: view.readBigUInt64LE(offset + 32),
+      receivedBytes: view.readBigUInt64LE(offset + 40),
     };
   },
 };
@@ -1690,7 +1785,7 @@ export const Traffic: Codec<Traffic> = {
 /** struct policy_hit_key, 16 bytes */
 export interface PolicyHitKey {
   readonly policy: number;
-  readonly destination: number;
+  readonly destinationParty: number;
   readonly kind: number;
 }
 export const PolicyHitKey: Codec<PolicyHitKey> = {
@@ -1702,7 +1797,7 @@ export const PolicyHitKey: Codec<PolicyHitKey> = {
   },
   encodeInto(value, view, offset) {
     view.writeUInt32LE(value.policy, offset);
-    view.writeUInt32LE(value.destination, offset + 4);
+    view.writeUInt32LE(value.destinationParty, offset + 4);
     view.writeUInt32LE(value.kind, offset + 8);
     view[offset + 12] = 0;
     view[offset + 13] = 0;
@@ -1713,8 +1808,33 @@ export const PolicyHitKey: Codec<PolicyHitKey> = {
     const view = viewOf(bytes, offset, 16);
     return {
       policy: view.readUInt32LE(offset),
-      destination: view.readUInt32LE(offset + 4),
+      destinationParty: view.readUInt32LE(offset + 4),
       kind: view.readUInt32LE(offset + 8),
+    };
+  },
+};
+
+/** struct hits, 16 bytes */
+export interface Hits {
+  readonly count: bigint;
+  readonly usedNs: bigint;
+}
+export const Hits: Codec<Hits> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    Hits.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.count, offset);
+    view.writeBigUInt64LE(value.usedNs, offset + 8);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      count: view.readBigUInt64LE(offset),
+      usedNs: view.readBigUInt64LE(offset + 8),
     };
   },
 };
@@ -2117,6 +2237,24 @@ export const maps = {
     flags: 0,
     layout: "c2c69632",
   },
+  parties: {
+    name: "parties",
+    type: "HASH",
+    key: U32,
+    value: Word,
+    maxEntries: 4096,
+    flags: 1,
+    layout: "700558c1",
+  },
+  labels: {
+    name: "labels",
+    type: "HASH",
+    key: LabelKey,
+    value: LabelText,
+    maxEntries: 8192,
+    flags: 1,
+    layout: "55f46688",
+  },
   traffic: {
     name: "traffic",
     type: "HASH",
@@ -2124,16 +2262,25 @@ export const maps = {
     value: Traffic,
     maxEntries: 8192,
     flags: 1,
-    layout: "7cd96b0e",
+    layout: "406edc52",
+  },
+  no_traffic: {
+    name: "no_traffic",
+    type: "ARRAY",
+    key: U32,
+    value: Traffic,
+    maxEntries: 1,
+    flags: 0,
+    layout: "4a82945a",
   },
   policy_hits: {
     name: "policy_hits",
     type: "HASH",
     key: PolicyHitKey,
-    value: Counter,
+    value: Hits,
     maxEntries: 4096,
     flags: 1,
-    layout: "a47b6f42",
+    layout: "410c49eb",
   },
   reasons: {
     name: "reasons",

@@ -29,6 +29,7 @@ export const STATE_MAPS = [
   "connection_fill",
   "traffic",
   "policy_hits",
+  "labels",
   "reasons",
   "sibling_flows",
   "connected_pods",

@@ -29,14 +29,15 @@ export interface Heritage {
 }
 
 /**
- * Opens the pinned maps and makes those that are missing, with what they inherit. `objects` is the directory of the built BPF objects:
- * layout.o there has every map and no program.
+ * Opens the pinned maps and makes those that are missing, with what they inherit; of `most` with fewer entries where it
+ * says so. `objects` is the directory of the built BPF objects: layout.o there has every map and no program.
  */
 export function openState(
   native: Native,
   pins: Pins,
   objects: string,
   inheritance: Heritage,
+  most: Partial<Record<StateName, number>> = {},
 ): Result<StateMaps> {
   const opened: Partial<Record<StateName, BpfMap>> = {};
   // It counts what is in the other.
@@ -52,8 +53,8 @@ export function openState(
   }
   const missing = STATE_NAMES.filter((name) => opened[name] === undefined);
   const made = makeMaps(native, objects, opened, missing, (name) => {
-    const entries = inheritance.entriesOf(name) ?? 0;
-    return entries > leastOf(name) ? entries : undefined;
+    const least = entriesAtFirst(name, most);
+    return Math.max(least, inheritance.entriesOf(name) ?? 0) || undefined;
   });
   if (!made.ok) return made;
   for (const name of missing) {
@@ -102,12 +103,12 @@ export function makeMaps<Name extends StateName>(
   return ok(Object.fromEntries(made) as Record<Name, BpfMap>);
 }
 
-/** Entries that a map is made with at least. */
-function leastOf(name: StateName): number {
-  return isMap(name) ? maps[name].maxEntries : Number.POSITIVE_INFINITY;
+/** Entries that a map is made with where it takes nothing over; 0: it has none. */
+function entriesAtFirst(name: StateName, most: Partial<Record<StateName, number>>): number {
+  return isMap(name) ? Math.min(most[name] ?? Number.POSITIVE_INFINITY, maps[name].maxEntries) : 0;
 }
 
-function isMap(name: string): name is MapName {
+function isMap(name: StateName): name is StateName & MapName {
   return Object.hasOwn(maps, name);
 }
 

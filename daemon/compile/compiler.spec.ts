@@ -176,8 +176,25 @@ describe("work", () => {
   it("is none for what is already so", () => {
     const mesh = filled();
     expect(mesh.push({ workloads: [pod("a", { addresses: ["10.0.0.1"], serves })] }).operations).toEqual([]);
-    expect(mesh.push({ workloads: [{ ...a, canonicalRevision: "v2" }] }).operations).toEqual([]);
+    expect(mesh.push({ workloads: [{ ...a, workloadType: "JOB" }] }).operations).toEqual([]);
     expect(mesh.push({ policiesSynced: true }).operations).toEqual([]);
+  });
+
+  it("of new labels is the party, which workloads with equal labels share", () => {
+    const mesh = filled();
+    expect(summary(mesh.push({ workloads: [{ ...a, canonicalRevision: "v2" }] }))).toEqual({
+      "put parties": 1,
+    });
+    const { parties } = mesh.compiler;
+    const [first, second] = [a, b].map(({ uid }) => parties.ofWorkload(uid));
+    expect(first).not.toBe(second);
+    const relabelled = { ...b, workloadName: a.workloadName, canonicalName: a.canonicalName };
+    mesh.push({ workloads: [{ ...relabelled, canonicalRevision: "v2" }] });
+    expect(parties.ofWorkload(b.uid)).toBe(first);
+    mesh.push({ removedAddresses: [a.uid] });
+    expect([parties.isPresent(first ?? 0), parties.isPresent(second ?? 0)]).toEqual([true, false]);
+    // It is counted on under it, until its number is another's.
+    expect(parties.ofWorkload(a.uid)).toBe(first);
   });
 
   it("of an endpoint's health is its service's runs", () => {
@@ -202,6 +219,7 @@ describe("work", () => {
   it("of a new endpoint is slots and targets, then its own address, then what leads there", () => {
     const compilation = filled().push({ workloads: [pod("c", { addresses: ["10.0.0.3"], serves })] });
     expect([...singly(compilation.operations)].map(({ map }) => map)).toEqual([
+      "parties",
       ...new Array<MapName>(6).fill("slots"),
       ...new Array<MapName>(3).fill("targets"),
       "rewrites",
@@ -321,6 +339,7 @@ describe("addresses", () => {
       removedAddresses: [pod("a").uid],
     });
     expect([...singly(operations)].map(({ kind, map }) => `${kind} ${map}`)).toEqual([
+      "put parties",
       "put rewrites",
       "put addresses",
       "put rewrites",

@@ -1,7 +1,6 @@
 // Owns the order of one compilation: which table looks at what again, and in which order their operations apply.
 // Must not know the content of any map, nor time.
 
-import { textOfBytes } from "../base/byte-text.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import { isIpv4Text } from "../model/address.js";
 import { claimedAddresses } from "../model/address-index.js";
@@ -15,12 +14,14 @@ import { type AddressChanges, AddressTable } from "./addresses.js";
 import { createAuthzCompiler } from "./authz/authz.js";
 import type { AuthzChange, AuthzCompiler } from "./authz/contract.js";
 import { type Asked, type Belief, beliefOf } from "./belief.js";
-import { sameEndpoint } from "./eligibility.js";
+import { EntryCounter } from "./entry-counter.js";
+import { addFrontendChanges, allFrontends } from "./frontend-changes.js";
 import type { FrontendUpdate } from "./frontend-operations.js";
-import { addVirtualAddresses, type FrontendChanges, FrontendTable } from "./frontends.js";
-import { createIds, type Ids } from "./ids.js";
+import { type FrontendChanges, FrontendTable } from "./frontends.js";
+import { createIds, type Ids, type Kept } from "./ids.js";
 import { type ContextChange, type NodeContext, NodeTracker } from "./node.js";
-import type { EntryOperation, MapOperation, PutOperation } from "./operation.js";
+import type { MapOperation, PutOperation } from "./operation.js";
+import { type Parties, PartyTable } from "./parties.js";
 import { releaseAll } from "./places.js";
 import { type PodChanges, PodTable } from "./pods.js";
 import { atOnce, type Steps } from "./steps.js";
@@ -37,6 +38,8 @@ export interface CompilerOptions {
   readonly identity?: "address" | "none";
   /** Where waypoints are dialled; default: where the control plane says of each. */
   readonly waypointPort?: number | undefined;
+  /** Whose numbers are known since an earlier daemon, by what they count. */
+  readonly kept?: Readonly<Record<"workloads" | "services" | "policies" | "parties", Kept>> | undefined;
 }
 
 const ROOT_NAMESPACE = "istio-system";
@@ -98,6 +101,9 @@ export interface Compiler {
   /** Where the node is, as far as known. */
   readonly node: NodeContext;
   readonly names: ResourcesById;
+  readonly parties: Parties;
+  /** Numbers of workloads that another order would have given otherwise. */
+  collidedWorkloads(): Iterable<readonly [id: number, uid: string]>;
   /** Numbers of namespaces, as in `pods` and `views`. */
   readonly namespaces: Pick<Ids<string>, "idOf" | "get">;
   /** Who policies take the owner of a source's address for. */
@@ -115,13 +121,8 @@ export function createCompiler(options: CompilerOptions): Compiler {
 }
 
 class MeshCompiler implements Compiler {
-  readonly #ids = {
-    workloads: createIds<Workload>((workload) => workload.uid),
-    services: createIds<Service>(serviceKey),
-    policies: createIds<Policy>(policyKey),
-    /** Of pods and services. Never retired: there are few. */
-    namespaces: createIds<string>((namespace) => namespace),
-  };
+  readonly #ids: CompilerIds;
+  readonly parties: PartyTable;
   readonly #node: NodeTracker;
   readonly #pods: PodTable;
   readonly #frontends: FrontendTable;
@@ -146,9 +147,12 @@ class MeshCompiler implements Compiler {
     policy: (id) => this.#ids.policies.get(id),
   };
 
-  readonly namespaces: Pick<Ids<string>, "idOf" | "get"> = this.#ids.namespaces;
+  readonly namespaces: Pick<Ids<string>, "idOf" | "get">;
 
   constructor(options: CompilerOptions) {
+    this.#ids = idsOf(options.kept, (workload) => this.parties.forget(workload));
+    this.parties = new PartyTable(this.#ids.workloads, options.kept?.parties);
+    this.namespaces = this.#ids.namespaces;
     this.#identifies = options.identity !== "none";
     this.authz = createAuthzCompiler(this.#ids.policies, options.rootNamespace ?? ROOT_NAMESPACE);
     this.#node = new NodeTracker(options);
@@ -170,6 +174,10 @@ class MeshCompiler implements Compiler {
 
   identified(owner: Workload | undefined): Workload | undefined {
     return this.#identifies ? owner : undefined;
+  }
+
+  collidedWorkloads(): Iterable<readonly [id: number, uid: string]> {
+    return this.#ids.workloads.collided();
   }
 
   get waypoints(): Waypoints {
@@ -207,7 +215,10 @@ class MeshCompiler implements Compiler {
   /** Everything but routes and pods, whose changes are gathered. */
   #take(delta: Delta, store: ReadableStore): AuthzChange {
     this.#store = store;
-    for (const { after } of delta.workloads) if (after !== undefined) this.#ids.workloads.acquire(after);
+    for (const { before, after } of delta.workloads) {
+      if (after !== undefined)
+        this.parties.set(this.#ids.workloads.acquire(after), after, before !== undefined);
+    }
     for (const { after } of delta.services) {
       if (after === undefined) continue;
       this.#ids.services.acquire(after);
@@ -225,7 +236,11 @@ class MeshCompiler implements Compiler {
     if (this.#frontendChanges !== "all") addFrontendChanges(this.#frontendChanges, delta, store, moved);
     if (this.#addressChanges !== "all") this.#addAddressChanges(this.#addressChanges, delta, moved);
 
-    for (const { key, after } of delta.workloads) if (after === undefined) this.#ids.workloads.retire(key);
+    for (const { key, after } of delta.workloads) {
+      if (after !== undefined) continue;
+      this.parties.retire(this.#ids.workloads.idOf(key));
+      this.#ids.workloads.retire(key);
+    }
     for (const { key, after } of delta.services) if (after === undefined) this.#ids.services.retire(key);
     for (const { key, after } of delta.policies) if (after === undefined) this.#ids.policies.retire(key);
     if (podsConcerned || authz.changed.size > 0) this.#podsConcerned = true;
@@ -248,7 +263,7 @@ class MeshCompiler implements Compiler {
     const isConcerned = this.#podsConcerned || waypoints.membersChanged;
     this.#podsConcerned = false;
     const pods = isConcerned ? this.#updatePods(store) : { puts: [], deletes: [] };
-    return { frontends, addresses, waypoints, pods };
+    return { parties: this.parties.takeChanges(), frontends, addresses, waypoints, pods };
   }
 
   #updatePods(store: ReadableStore): PodChanges {
@@ -289,6 +304,7 @@ class MeshCompiler implements Compiler {
       ...this.#authzEntries.sizes(),
       authz_chunks: this.authz.chunks.highWater,
       addresses: this.#addresses.size,
+      parties: this.parties.size,
       rewrites: 1,
       ...this.#pods.sizes(),
     };
@@ -296,6 +312,7 @@ class MeshCompiler implements Compiler {
 
   *snapshot(): Generator<readonly MapOperation[]> {
     yield this.authz.snapshot();
+    for (const bulk of this.parties.snapshot()) yield [bulk];
     for (const bulk of this.#addresses.snapshot()) yield [bulk];
     yield this.#pods.snapshot();
     for (const bulk of this.#frontends.snapshot()) yield [bulk];
@@ -307,7 +324,8 @@ class MeshCompiler implements Compiler {
    * guards a pod before a frontend leads there; a narrower frontend before a wider one goes. What nothing needs any
    * more goes last, tables at the very end.
    */
-  #inOrder(authz: AuthzChange, { frontends, addresses, waypoints, pods }: RouteUpdate): MapOperation[] {
+  #inOrder(authz: AuthzChange, routes: RouteUpdate): MapOperation[] {
+    const { parties, frontends, addresses, waypoints, pods } = routes;
     const searched = [
       ...addresses.puts,
       ...pods.puts,
@@ -317,6 +335,7 @@ class MeshCompiler implements Compiler {
     ];
     return [
       ...authz.before,
+      ...parties,
       ...frontends.placements(),
       ...waypoints.puts,
       ...(searched.length > pods.puts.length ? this.#inOneRewrite(searched) : searched),
@@ -354,69 +373,28 @@ class MeshCompiler implements Compiler {
   }
 }
 
+interface CompilerIds {
+  readonly workloads: Ids<Workload>;
+  readonly services: Ids<Service>;
+  readonly policies: Ids<Policy>;
+  /** Of pods and services. Never retired: there are few. */
+  readonly namespaces: Ids<string>;
+}
+
+function idsOf(kept: CompilerOptions["kept"], onForgotten: (workload: number) => void): CompilerIds {
+  return {
+    workloads: createIds<Workload>((workload) => workload.uid, { kept: kept?.workloads, onForgotten }),
+    services: createIds<Service>(serviceKey, { kept: kept?.services }),
+    policies: createIds<Policy>(policyKey, { kept: kept?.policies }),
+    namespaces: createIds<string>((namespace) => namespace),
+  };
+}
+
 /** What an update of routes, and of the pods, comes to. */
 interface RouteUpdate {
+  readonly parties: Iterable<MapOperation>;
   readonly frontends: FrontendUpdate;
   readonly addresses: AddressChanges;
   readonly waypoints: WaypointUpdate;
   readonly pods: PodChanges;
-}
-
-/** Entries by map, counted from the operations on them; those of arrays stay, and say nothing. */
-class EntryCounter {
-  readonly #keys = new Map<MapName, Set<string>>();
-
-  count(operations: readonly EntryOperation[]): void {
-    for (const { kind, map, key } of operations) {
-      let keys = this.#keys.get(map);
-      if (keys === undefined) {
-        keys = new Set();
-        this.#keys.set(map, keys);
-      }
-      const text = textOfBytes(key);
-      if (kind === "put") keys.add(text);
-      else keys.delete(text);
-    }
-  }
-
-  sizes(): Partial<Record<MapName, number>> {
-    return Object.fromEntries([...this.#keys].map(([map, keys]) => [map, keys.size]));
-  }
-}
-
-function allFrontends(store: ReadableStore): FrontendChanges {
-  const changes: FrontendChanges = { services: new Set(store.services.keys()), addresses: new Map() };
-  for (const service of store.services.values()) addVirtualAddresses(changes.addresses, service);
-  return changes;
-}
-
-/** Services whose frontends can differ after a delta, and the virtual addresses that may pass to another. */
-function addFrontendChanges(
-  changes: FrontendChanges,
-  delta: Delta,
-  store: ReadableStore,
-  moved: ContextChange,
-): void {
-  for (const { key, before, after } of delta.services) {
-    changes.services.add(key);
-    addVirtualAddresses(changes.addresses, before);
-    addVirtualAddresses(changes.addresses, after);
-  }
-  for (const key of delta.answered) changes.services.add(key);
-  for (const uid of delta.aside) {
-    for (const key of store.workloads.get(uid)?.services.keys() ?? []) changes.services.add(key);
-  }
-  for (const { before, after } of delta.workloads) {
-    for (const key of before?.services.keys() ?? []) {
-      if (!sameEndpoint(before, after, key)) changes.services.add(key);
-    }
-    for (const key of after?.services.keys() ?? []) {
-      if (before?.services.has(key) !== true) changes.services.add(key);
-    }
-  }
-  if (moved === "none") return;
-  for (const [key, service] of store.services) {
-    if (moved === "network") addVirtualAddresses(changes.addresses, service);
-    if (moved === "network" || service.loadBalancing.routingPreference.length > 0) changes.services.add(key);
-  }
 }

@@ -16,10 +16,10 @@ describe("ids", () => {
   });
 
   it("avoid 0 and each other, also at the end of the range", () => {
-    const ids = createIds(keyOf, () => 0xffffffff);
+    const ids = createIds(keyOf, { hash: () => 0xffffffff });
     expect(["a", "b", "c"].map((key) => ids.acquire({ key }))).toEqual([0xffffffff, 1, 2]);
     expect(ids.get(0xffffffff)).toEqual({ key: "a" });
-    expect(createIds(keyOf, () => 0).acquire({ key: "a" })).toBe(1);
+    expect(createIds(keyOf, { hash: () => 0 }).acquire({ key: "a" })).toBe(1);
   });
 
   it("name the last version of a resource, also after its removal", () => {
@@ -44,5 +44,33 @@ describe("ids", () => {
     }
     expect([ids.idOf("gone"), ids.get(gone)]).toEqual([0, undefined]);
     expect([ids.idOf("back"), ids.get(back)]).toEqual([back, { key: "back" }]);
+  });
+
+  it("stay whose they were where two keys have one hash, whatever comes first after a restart", () => {
+    const hash = () => 7;
+    const before = createIds(keyOf, { hash });
+    const numbers = ["a", "b"].map((key) => before.acquire({ key }));
+    const kept = new Map(before.collided());
+    expect(kept).toEqual(
+      new Map([
+        [7, "a"],
+        [8, "b"],
+      ]),
+    );
+    const after = createIds(keyOf, { hash, kept: (id) => kept.get(id) });
+    const [b, a] = ["b", "a"].map((key) => after.acquire({ key }));
+    expect([a, b]).toEqual(numbers);
+  });
+
+  it("tell of a number that stands for nothing any more", () => {
+    const forgotten: number[] = [];
+    const ids = createIds(keyOf, { onForgotten: (id) => forgotten.push(id) });
+    const id = ids.acquire({ key: "gone" });
+    ids.retire("gone");
+    for (let index = 0; index < 4096; index++) {
+      ids.acquire({ key: `${index}` });
+      ids.retire(`${index}`);
+    }
+    expect(forgotten).toEqual([id]);
   });
 });

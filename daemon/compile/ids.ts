@@ -1,17 +1,20 @@
 // Owns the 32-bit numbers by which the kernel knows workloads, services and policies. Must not know any map.
 
 import { fnv1aOfText } from "../base/fnv1a.js";
-import { WorkloadId } from "../bpf/maps.gen.js";
+import { Party, PolicyId, WorkloadId } from "../bpf/maps.gen.js";
 
 /** Numbers with a meaning of their own. */
-const RESERVED: ReadonlySet<number> = new Set(Object.values(WorkloadId));
+const RESERVED: ReadonlySet<number> = new Set(
+  [WorkloadId, Party, PolicyId].flatMap((numbers): number[] => Object.values(numbers)),
+);
 
 /** Resources that are gone and still known by number: counters and log records name them for a while. */
 const KEPT_AFTER_REMOVAL = 4096;
 
 /**
  * Numbers for one kind of resource. A number is the FNV-1a hash of the resource's key, so it is the same after a
- * restart; on a collision the next free one. Those of WorkloadId are never given out.
+ * restart; on a collision the next one that is nobody's, now or by what is kept. Numbers with a meaning of their own
+ * are never given out.
  */
 export interface Ids<T> {
   /** Number of the resource, known from now on; remembers this version of it for get(). */
@@ -22,12 +25,25 @@ export interface Ids<T> {
   idOf(key: string): number;
   /** The last version of the resource behind a number, also when it is gone lately. */
   get(id: number): T | undefined;
+  /** Numbers, with their keys, that would be others' in another order: to be kept. */
+  collided(): Iterable<readonly [id: number, key: string]>;
 }
 
-/** Numbers of resources named by `keyOf`; `hash` gives 32 unsigned bits. */
+/** The key that a number is known to be of since an earlier daemon; undefined: of none. */
+export type Kept = (id: number) => string | undefined;
+
+interface IdOptions {
+  /** 32 unsigned bits of a key. */
+  readonly hash?: (key: string) => number;
+  readonly kept?: Kept | undefined;
+  /** The number of a resource that has been gone for long stands for nothing any more. */
+  readonly onForgotten?: (id: number) => void;
+}
+
+/** Numbers of resources named by `keyOf`. */
 export function createIds<T>(
   keyOf: (resource: T) => string,
-  hash: (key: string) => number = fnv1aOfText,
+  { hash = fnv1aOfText, kept = () => undefined, onForgotten }: IdOptions = {},
 ): Ids<T> {
   // Signed inside: V8 keeps those in place, and would put every second unsigned one on the heap.
   const resources = new Map<number, T>();
@@ -45,15 +61,17 @@ export function createIds<T>(
   function give(key: string): number {
     const wanted = hash(key) | 0;
     let id = wanted;
-    while (RESERVED.has(id) || resources.has(id)) id = (id + 1) | 0;
+    while (RESERVED.has(id) || resources.has(id) || (kept(id >>> 0) ?? key) !== key) id = (id + 1) | 0;
     if (id !== wanted) moved.set(key, id);
     return id;
   }
 
   function forget(key: string): void {
     const id = find(key);
-    if (id !== undefined) resources.delete(id);
     moved.delete(key);
+    if (id === undefined) return;
+    resources.delete(id);
+    onForgotten?.(id >>> 0);
   }
 
   return {
@@ -77,5 +95,12 @@ export function createIds<T>(
     },
     idOf: (key) => (find(key) ?? 0) >>> 0,
     get: (id) => resources.get(id | 0),
+    *collided() {
+      for (const [key, id] of moved) {
+        yield [id >>> 0, key];
+        const other = resources.get(hash(key) | 0);
+        if (other !== undefined) yield [hash(key), keyOf(other)];
+      }
+    },
   };
 }

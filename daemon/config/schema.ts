@@ -246,6 +246,14 @@ export const schema = z.object({
     argument: "ENTRIES",
     text: "the most entries that any configuration map may grow to",
   }),
+  metricsMaxSeries: parsed(wholeNumber(1_000_000)).prefault("20000").register(help, {
+    argument: "SERIES",
+    text: "label sets of connections that are counted apart; what is beyond them is counted as overflow",
+  }),
+  metricsRetention: parsed(parseDuration).prefault("24h").register(help, {
+    argument: "DURATION",
+    text: "how long a series stays that nothing is counted in any more",
+  }),
   legacyMetricNames: boolean.default(false).register(help, {
     argument: "BOOL",
     text: "also publish kmesh_tcp_conntections_failed_total, spelt as in Kmesh",

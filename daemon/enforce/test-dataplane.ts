@@ -3,7 +3,7 @@
 
 import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
 import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
-import { CONFIGURATION_MAPS, planCapacities } from "../bpf/capacity.js";
+import { CONFIGURATION_MAPS, capacityLimit, planCapacities } from "../bpf/capacity.js";
 import { denyPods } from "../bpf/denial.js";
 import { isGrowing } from "../bpf/growing-maps.js";
 import type { MapName, Settings } from "../bpf/maps.gen.js";
@@ -78,7 +78,8 @@ export class TestDataplane {
 
   capacity(map: MapName) {
     const now = this.kernel[map].info.maxEntries;
-    return { now, limit: CONFIGURATION_MAPS.includes(map) || isGrowing(map) ? this.#limit : now };
+    const grows = CONFIGURATION_MAPS.includes(map) || isGrowing(map);
+    return { now, limit: grows ? capacityLimit(map, this.#limit) : now };
   }
 
   repair() {

@@ -1,8 +1,13 @@
 // Owns where the metrics find what they show. Must not know how a metric is written.
 
-import { Switched } from "../bpf/maps.gen.js";
+import { LABEL_TEXT_BYTES, LabelKind, Switched } from "../bpf/maps.gen.js";
+import type { Compiler, CompilerOptions } from "../compile/compiler.js";
 import type { PodState } from "../enforce/pods.js";
-import type { CounterSource, StateSource } from "../telemetry/sources.js";
+import { policyOf, policyText, serviceOf, serviceText } from "../model/label-text.js";
+import { policyKey } from "../model/policy.js";
+import { serviceKey } from "../model/service.js";
+import type { LabelBook } from "../telemetry/label-book.js";
+import type { CounterSource, PresentLabels, StateSource } from "../telemetry/sources.js";
 import { blindSpots } from "./blind-spots.js";
 import { limitShares } from "./limits.js";
 import { mapFills, type Parts, unnamedPods } from "./parts.js";
@@ -11,11 +16,42 @@ import { mapFills, type Parts, unnamedPods } from "./parts.js";
 export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): CounterSource {
   const { dataplane } = parts;
   return {
-    traffic: () => dataplane.traffic(),
     reasons: () => dataplane.reasons(),
-    policyHits: () => dataplane.policyHits(),
     maps: () => mapFills(parts),
     programs: () => dataplane.programRuns(),
+  };
+}
+
+/** Who has which number now. */
+export function presentLabels(compiler: Compiler): PresentLabels {
+  const { names, parties } = compiler;
+  return {
+    text(kind, id) {
+      if (kind === LabelKind.PARTY) return parties.textOf(id);
+      if (kind === LabelKind.SERVICE) return textOf(names.service(id), serviceText);
+      return kind === LabelKind.POLICY ? textOf(names.policy(id), policyText) : names.workload(id)?.uid;
+    },
+    isPresent: (party) => parties.isPresent(party),
+    hasWorkload: (id) => names.workload(id) !== undefined,
+    collidedWorkloads: () => compiler.collidedWorkloads(),
+  };
+}
+
+function textOf<T>(resource: T | undefined, text: (resource: T, most: number) => string): string | undefined {
+  return resource === undefined ? undefined : text(resource, LABEL_TEXT_BYTES);
+}
+
+/** Whose numbers are known since an earlier daemon. */
+export function keptNumbers(book: LabelBook): CompilerOptions["kept"] {
+  const keyOf = (kind: LabelKind, key: (text: string) => string) => (id: number) => {
+    const text = book.text(kind, id);
+    return text === undefined ? undefined : key(text);
+  };
+  return {
+    workloads: keyOf(LabelKind.WORKLOAD, (uid) => uid),
+    services: keyOf(LabelKind.SERVICE, (text) => serviceKey(serviceOf(text))),
+    policies: keyOf(LabelKind.POLICY, (text) => policyKey(policyOf(text))),
+    parties: keyOf(LabelKind.PARTY, (text) => text),
   };
 }
 

@@ -27,9 +27,13 @@ const COUNT_MS = 30_000;
 const FILL_MS = 1_000;
 const FILLING = ["connections"] as const;
 
+/** Milliseconds between two looks at the counters: who is counted and gone within them may stay without a name. */
+const KEEP_MS = 2_000;
+
 /** Looks at pods and at the fill of maps, now and then until the returned function is called. */
 export function startHousekeeping(
   { pods, reconciler, sweep, disabled }: Pick<Enforcement, "pods" | "reconciler" | "sweep" | "disabled">,
+  keepCounters: () => void,
   log: Logger,
 ): () => void {
   const toldOf = outOfMeans(log);
@@ -47,9 +51,12 @@ export function startHousekeeping(
     every(CHECK_MS, () => pods.check()),
     every(COUNT_MS, () => reconciler.makeRoom()),
     every(FILL_MS, () => reconciler.makeRoom(FILLING)),
+    every(KEEP_MS, keepCounters),
   ];
   return () => {
     for (const timer of timers) clearInterval(timer);
+    // The names of who was counted last.
+    void toldOf(keepCounters);
   };
 }
 

@@ -1,48 +1,56 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { TrafficCount } from "../bpf/counters.js";
-import { Direction, HitKind, Outcome, Reason, type Traffic, type TrafficKey } from "../bpf/maps.gen.js";
-import type { Policy } from "../model/policy.js";
-import type { ResourcesById } from "../model/resource-ids.js";
+import {
+  Direction,
+  HitKind,
+  Hits,
+  LabelKind,
+  Outcome,
+  Party,
+  PolicyHitKey,
+  PolicyId,
+  Reason,
+  Traffic,
+  TrafficKey,
+} from "../bpf/maps.gen.js";
+import { partyText, policyText, serviceText } from "../model/label-text.js";
 import { pod, service } from "../model/test-samples.js";
-import type { Workload } from "../model/workload.js";
 import { Instruments } from "./instruments.js";
 import { createMetrics, type MetricsOptions } from "./metrics.js";
 import { parseExposition, samplesOf } from "./test-exposition.js";
+import { bookOf, rowsOf } from "./test-series.js";
 
-const deny: Policy = {
-  name: "no-ratings",
-  namespace: "default",
-  scope: "NAMESPACE",
-  action: "DENY",
-  rules: [],
-  dryRun: false,
+const MOST = 956;
+const reviews = { workloadName: "reviews", canonicalName: "reviews", serviceAccount: "reviews" };
+const productpage = {
+  workloadName: "productpage",
+  canonicalName: "productpage",
+  canonicalRevision: "v1",
 };
 
-const WORKLOADS = new Map<number, Workload>([
+/** Parties 2 and 3 have the same labels. */
+const LABELS = [
+  [LabelKind.PARTY, 1, partyText(pod("productpage-a", productpage), MOST)],
+  [LabelKind.PARTY, 2, partyText(pod("reviews-a", reviews), MOST)],
+  [LabelKind.PARTY, 3, partyText(pod("reviews-b", reviews), MOST)],
   [
-    1,
-    pod("productpage-a", {
-      workloadName: "productpage",
-      canonicalName: "productpage",
-      canonicalRevision: "v1",
-    }),
+    LabelKind.SERVICE,
+    9,
+    serviceText(service("reviews", { hostname: "reviews.default.svc.cluster.local" }), MOST),
   ],
-  [2, pod("reviews-a", { workloadName: "reviews", canonicalName: "reviews", serviceAccount: "reviews" })],
-  [3, pod("reviews-b", { workloadName: "reviews", canonicalName: "reviews", serviceAccount: "reviews" })],
-]);
+  [LabelKind.POLICY, 5, policyText({ namespace: "default", name: "no-ratings" }, MOST)],
+  [LabelKind.POLICY, 6, policyText({ namespace: "default", name: "ratings" }, MOST)],
+] as const;
 
-const names: ResourcesById = {
-  workload: (id) => WORKLOADS.get(id),
-  service: (id) =>
-    id === 9 ? service("reviews", { hostname: "reviews.default.svc.cluster.local" }) : undefined,
-  policy: (id) => ({ 5: deny, 6: { ...deny, name: "ratings", action: "ALLOW" as const } })[id],
-};
+interface Row {
+  readonly key: TrafficKey;
+  readonly value: Traffic;
+}
 
 function key(fields: Partial<TrafficKey>): TrafficKey {
   return {
-    source: 1,
-    destination: 2,
+    sourceParty: 1,
+    destinationParty: 2,
     service: 9,
     direction: Direction.OUTBOUND,
     outcome: Outcome.OK,
@@ -51,29 +59,34 @@ function key(fields: Partial<TrafficKey>): TrafficKey {
 }
 
 function traffic(fields: Partial<Traffic>): Traffic {
-  return { opened: 0n, closed: 0n, failed: 0n, sentBytes: 0n, receivedBytes: 0n, ...fields };
+  return { usedNs: 1n, opened: 0n, closed: 0n, failed: 0n, sentBytes: 0n, receivedBytes: 0n, ...fields };
 }
 
-async function scrape(counts: readonly TrafficCount[], changes: Partial<MetricsOptions> = {}) {
+const HITS = [
+  { policy: 5, destinationParty: 2, kind: HitKind.DENIED, count: 2n },
+  { policy: 5, destinationParty: 3, kind: HitKind.DENIED, count: 4n },
+  { policy: 0, destinationParty: 0, kind: HitKind.DENIED, count: 1n },
+  { policy: PolicyId.UNKNOWN, destinationParty: 1, kind: HitKind.DENIED, count: 11n },
+  { policy: 77, destinationParty: 1, kind: HitKind.DENIED, count: 13n },
+  { policy: 5, destinationParty: 1, kind: HitKind.WOULD_DENY, count: 8n },
+  { policy: 6, destinationParty: 1, kind: HitKind.WOULD_ALLOW, count: 16n },
+  { policy: 5, destinationParty: 2, kind: HitKind.EARLY, count: 64n },
+  { policy: 5, destinationParty: 2, kind: HitKind.ALLOWED, count: 128n },
+];
+
+async function scrape(counts: readonly Row[], changes: Partial<MetricsOptions> = {}) {
   const instruments = new Instruments();
+  const traffic = [rowsOf(TrafficKey, Traffic, counts)];
+  const hits = HITS.map(({ count, ...key }) => ({ key, value: { count, usedNs: 1n } }));
   const metrics = createMetrics({
     instruments,
-    names,
+    book: bookOf(LABELS),
+    keeper: { read: () => ({ traffic, hits: [rowsOf(PolicyHitKey, Hits, hits)] }) },
     counters: {
-      traffic: () => counts,
       reasons: () => [
         { reason: Reason.ROUTED, count: 7n },
         { reason: Reason.EVENT_DROPPED, count: 3n },
-      ],
-      policyHits: () => [
-        { policy: 5, destination: 2, kind: HitKind.DENIED, count: 2n },
-        { policy: 5, destination: 3, kind: HitKind.DENIED, count: 4n },
-        { policy: 0, destination: 0, kind: HitKind.DENIED, count: 1n },
-        { policy: 5, destination: 1, kind: HitKind.DRY_RUN, count: 8n },
-        { policy: 6, destination: 1, kind: HitKind.DRY_RUN, count: 16n },
-        { policy: 7, destination: 1, kind: HitKind.DRY_RUN, count: 32n },
-        { policy: 5, destination: 2, kind: HitKind.EARLY, count: 64n },
-        { policy: 5, destination: 2, kind: HitKind.ALLOWED, count: 128n },
+        { reason: Reason.TRAFFIC_FULL, count: 5n },
       ],
       maps: () => [{ name: "slots", entries: 3, capacity: 32768 }],
       programs: () => [{ name: "weft_connect4", runTimeNs: 1_500_000_002n, runCount: 11n }],
@@ -168,16 +181,28 @@ describe("traffic metrics", () => {
 
   it("sums replicas, which have equal labels", async () => {
     const page = await scrape([
-      { key: key({ destination: 2 }), value: traffic({ opened: 2n ** 53n }) },
-      { key: key({ destination: 3 }), value: traffic({ opened: 2n ** 53n }) },
+      { key: key({ destinationParty: 2 }), value: traffic({ opened: 2n ** 53n }) },
+      { key: key({ destinationParty: 3 }), value: traffic({ opened: 2n ** 53n }) },
     ]);
     expect(samplesOf(page, "kmesh_tcp_connections_opened_total").map(({ value }) => value)).toEqual([
       2 ** 54,
     ]);
   });
 
+  it("shows nothing of whom nobody knows yet, and of the overflow once something is counted there", async () => {
+    const overflow = { sourceParty: Party.OVERFLOW, destinationParty: Party.OVERFLOW, service: 0 };
+    const page = await scrape([
+      { key: key({ sourceParty: 40 }), value: traffic({ opened: 1n }) },
+      { key: key({ service: 41 }), value: traffic({ opened: 1n }) },
+      { key: key(overflow), value: traffic({ opened: 2n }) },
+      { key: key({ ...overflow, direction: Direction.INBOUND }), value: traffic({ usedNs: 0n }) },
+    ]);
+    const samples = samplesOf(page, "kmesh_tcp_connections_opened_total");
+    expect(samples.map(({ labels, value }) => [labels.source_workload, value])).toEqual([["overflow", 2]]);
+  });
+
   it("says absent as each system does", async () => {
-    const page = await scrape([{ key: key({ source: 0, service: 0 }), value: traffic({ opened: 1n }) }]);
+    const page = await scrape([{ key: key({ sourceParty: 0, service: 0 }), value: traffic({ opened: 1n }) }]);
     const [kmesh] = samplesOf(page, "kmesh_tcp_connections_opened_total");
     const [istio] = samplesOf(page, "istio_tcp_connections_opened_total");
     expect([kmesh?.labels.source_workload, kmesh?.labels.destination_service]).toEqual(["-", "-"]);
@@ -210,17 +235,18 @@ describe("traffic metrics", () => {
       fc.asyncProperty(
         fc.array(fc.tuple(fc.string({ unit: "binary" }), fc.string({ unit: "binary" })), { maxLength: 4 }),
         async (texts) => {
-          const hostile: ResourcesById = {
-            ...names,
-            workload: (id) => {
-              const [workloadName, canonicalName] = texts[id] ?? [];
-              return workloadName === undefined || canonicalName === undefined
-                ? undefined
-                : pod("x", { workloadName, canonicalName });
-            },
-          };
-          const counts = texts.map((_, source) => ({ key: key({ source }), value: traffic({ opened: 1n }) }));
-          const page = await scrape(counts, { names: hostile });
+          const book = bookOf(
+            texts.map(([workloadName, canonicalName], index) => [
+              LabelKind.PARTY,
+              index + 1,
+              partyText(pod("x", { workloadName, canonicalName }), MOST),
+            ]),
+          );
+          const counts = texts.map((_, index) => ({
+            key: key({ sourceParty: index + 1, destinationParty: 0, service: 0 }),
+            value: traffic({ opened: 1n }),
+          }));
+          const page = await scrape(counts, { book });
           const total = samplesOf(page, "kmesh_tcp_connections_opened_total").reduce(
             (sum, { value }) => sum + value,
             0,
@@ -252,7 +278,10 @@ describe("metrics of the daemon", () => {
     expect(value("weft_policy_early_denials_total", { policy: "default/no-ratings" })).toBe(64);
     const dryRuns = (verdict: string) =>
       value("weft_policy_dry_run_matches_total", { destination_workload: "productpage", verdict });
-    expect(["would_deny", "would_allow", "-"].map(dryRuns)).toEqual([8, 16, 32]);
+    expect(["would_deny", "would_allow"].map(dryRuns)).toEqual([8, 16]);
+    expect(value("weft_policy_denials_total", { policy: "unknown" })).toBe(11);
+    expect(samplesOf(page, "weft_policy_denials_total")).toHaveLength(3);
+    expect(value("weft_metrics_overflow_total")).toBe(5);
     expect(value("weft_blind_spots", { kind: "forwarding" })).toBe(2);
     expect(value("weft_endpoints_set_aside")).toBe(1);
     expect(value("weft_endpoint_outliers_total", { event: "set_aside" })).toBe(3);

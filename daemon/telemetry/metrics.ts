@@ -2,19 +2,21 @@
 // Must not know HTTP.
 
 import { Counter, Gauge, type Registry } from "prom-client";
-import { HitKind, Reason, reasonNames } from "../bpf/maps.gen.js";
-import { policyKey } from "../model/policy.js";
-import type { ResourcesById } from "../model/resource-ids.js";
+import type { CounterRows } from "../bpf/counters.js";
+import { HitKind, Hits, PolicyHitKey, Reason, reasonNames } from "../bpf/maps.gen.js";
+import type { CounterKeeper } from "./counter-keeper.js";
 import { collectProcessMetrics } from "./event-loop.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
 import type { Instruments } from "./instruments.js";
-import { dryRunVerdict } from "./record.js";
+import type { LabelBook } from "./label-book.js";
+import { Labeller } from "./labels.js";
 import type { ControlPlaneCounters, CounterSource, StateSource } from "./sources.js";
-import { trafficMetrics } from "./traffic-metrics.js";
+import { TrafficMetrics } from "./traffic-metrics.js";
 
 export interface MetricsOptions {
   readonly instruments: Instruments;
-  readonly names: ResourcesById;
+  readonly book: LabelBook;
+  readonly keeper: Pick<CounterKeeper, "read">;
   readonly counters: CounterSource;
   readonly state: StateSource;
   readonly accessLog: LineCounts;
@@ -52,10 +54,14 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addXds(registry, () => options.state.xds());
   addLines(registry, "weft_access_log_lines_total", "Access log lines", options.accessLog);
   addLines(registry, "weft_log_lines_total", "Lines of the daemon's own log", options.log);
+  const labeller = new Labeller(options.book);
+  const traffic = new TrafficMetrics(labeller, options);
   return {
     async *render() {
-      yield* trafficMetrics(options.counters.traffic(), options.names, { legacyNames: options.legacyNames });
-      yield* kernelMetrics(options);
+      const rows = options.keeper.read();
+      yield* traffic.render(rows.traffic);
+      yield* policyMetrics(rows.hits, labeller);
+      yield* kernelMetrics(options.counters);
       yield await registry.metrics();
     },
   };
@@ -268,7 +274,7 @@ function addXds(registry: Registry, xds: () => ControlPlaneCounters): void {
   );
 }
 
-function* kernelMetrics({ counters, names }: MetricsOptions): Generator<string> {
+function* kernelMetrics(counters: CounterSource): Generator<string> {
   const reasons = [...counters.reasons()];
   yield familyHead(
     "weft_bpf_decisions_total",
@@ -285,7 +291,13 @@ function* kernelMetrics({ counters, names }: MetricsOptions): Generator<string> 
     "Access log records lost because the ring buffer was full",
   );
   yield sample("weft_ring_buffer_drops_total", "", dropped);
-  yield* policyMetrics(counters, names);
+  yield familyHead(
+    "weft_metrics_overflow_total",
+    "counter",
+    "Times that something was counted in the series named overflow, because there was no room for one of its own",
+  );
+  const overflow = reasons.find(({ reason }) => reason === Reason.TRAFFIC_FULL)?.count ?? 0n;
+  yield sample("weft_metrics_overflow_total", "", overflow);
 
   const maps = [...counters.maps()];
   yield familyHead("weft_bpf_map_entries", "gauge", "Entries of a BPF map");
@@ -312,52 +324,66 @@ function* kernelMetrics({ counters, names }: MetricsOptions): Generator<string> 
   }
 }
 
-function* policyMetrics(counters: CounterSource, names: ResourcesById): Generator<string> {
-  const denials = new Map<string, bigint>();
-  const dryRuns = new Map<string, bigint>();
-  const early = new Map<string, bigint>();
-  const allowed = new Map<string, bigint>();
-  const sumsOf = {
-    [HitKind.DENIED]: denials,
-    [HitKind.DRY_RUN]: dryRuns,
-    [HitKind.EARLY]: early,
-    [HitKind.ALLOWED]: allowed,
-  };
-  for (const { policy, destination, kind, count } of counters.policyHits()) {
-    const workload = names.workload(destination);
-    const named = names.policy(policy);
-    const labels = [
-      label("policy", named === undefined ? "-" : policyKey(named)),
-      label("destination_workload", workload?.workloadName || "-"),
-      label("destination_workload_namespace", workload?.namespace ?? "-"),
-    ].join(",");
-    const isDryRun = kind === HitKind.DRY_RUN;
-    const sums = sumsOf[kind as HitKind] ?? denials;
-    const key = isDryRun ? `${labels},${label("verdict", dryRunVerdict(named))}` : labels;
-    sums.set(key, (sums.get(key) ?? 0n) + count);
+interface HitFamily {
+  readonly name: string;
+  readonly help: string;
+  /** Kinds of hits, and what each adds to the labels. */
+  readonly kinds: Readonly<Partial<Record<HitKind, string>>>;
+}
+
+const HIT_FAMILIES: readonly HitFamily[] = [
+  {
+    name: "weft_policy_denials_total",
+    help: "Connections denied, by policy; -: ALLOW policies apply and none matched",
+    kinds: { [HitKind.DENIED]: "" },
+  },
+  {
+    name: "weft_policy_allows_total",
+    help: "Connections allowed, by policy, with --policy-metrics; -: no ALLOW policy applies",
+    kinds: { [HitKind.ALLOWED]: "" },
+  },
+  {
+    name: "weft_policy_dry_run_matches_total",
+    help: "Connections that a dry-run policy matched, by what it would have done: would_deny, would_allow",
+    kinds: {
+      [HitKind.WOULD_DENY]: label("verdict", "would_deny"),
+      [HitKind.WOULD_ALLOW]: label("verdict", "would_allow"),
+    },
+  },
+  {
+    name: "weft_policy_early_denials_total",
+    help: "SYNs that hook tc or XDP denied, by policy; each try of a client that is not answered counts, and so do SYNs with a wrong checksum",
+    kinds: { [HitKind.EARLY]: "" },
+  },
+];
+
+function* policyMetrics(rows: readonly CounterRows[], labeller: Labeller): Generator<string> {
+  const sums = hitsByLabels(rows, labeller);
+  for (const { name, help, kinds } of HIT_FAMILIES) {
+    yield familyHead(name, "counter", help);
+    for (const [kind, more] of Object.entries(kinds)) {
+      for (const [labels, count] of sums.get(Number(kind)) ?? [])
+        yield sample(name, more === "" ? labels : `${labels},${more}`, count);
+    }
   }
-  yield familyHead(
-    "weft_policy_denials_total",
-    "counter",
-    "Connections denied, by policy; -: no ALLOW policy matched",
-  );
-  for (const [labels, count] of denials) yield sample("weft_policy_denials_total", labels, count);
-  yield familyHead(
-    "weft_policy_allows_total",
-    "counter",
-    "Connections allowed, by policy, with --policy-metrics; -: no ALLOW policy applies",
-  );
-  for (const [labels, count] of allowed) yield sample("weft_policy_allows_total", labels, count);
-  yield familyHead(
-    "weft_policy_dry_run_matches_total",
-    "counter",
-    "Connections that a dry-run policy matched, by what it would have done: would_deny, would_allow",
-  );
-  for (const [labels, count] of dryRuns) yield sample("weft_policy_dry_run_matches_total", labels, count);
-  yield familyHead(
-    "weft_policy_early_denials_total",
-    "counter",
-    "SYNs that hook tc or XDP denied, by policy; each try of a client that is not answered counts, and so do SYNs with a wrong checksum",
-  );
-  for (const [labels, count] of early) yield sample("weft_policy_early_denials_total", labels, count);
+}
+
+/** By enum hit_kind and labels. */
+function hitsByLabels(
+  rows: readonly CounterRows[],
+  labeller: Labeller,
+): ReadonlyMap<number, ReadonlyMap<string, bigint>> {
+  const sums = new Map<number, Map<string, bigint>>();
+  for (const { count, keys, values } of rows) {
+    for (let index = 0; index < count; index++) {
+      const { policy, destinationParty, kind } = PolicyHitKey.decode(keys, index * PolicyHitKey.size);
+      const hits = Hits.decode(values, index * Hits.size);
+      const labels = hits.usedNs === 0n ? undefined : labeller.hit(policy, destinationParty);
+      if (labels === undefined) continue;
+      const ofKind = sums.get(kind) ?? new Map<string, bigint>();
+      ofKind.set(labels, (ofKind.get(labels) ?? 0n) + hits.count);
+      sums.set(kind, ofKind);
+    }
+  }
+  return sums;
 }

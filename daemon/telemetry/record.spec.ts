@@ -85,6 +85,11 @@ describe("text form", () => {
     expect(line.endsWith(", reason=authz_denied, policy=mesh/deny-all")).toBe(true);
     const none = textLine(record({ ...denied, reason: Reason.AUTHZ_NO_ALLOW, policy: 0 }));
     expect(none.endsWith(", reason=authz_no_allow, policy=-")).toBe(true);
+    const unnamed = record({ ...denied, reason: Reason.AUTHZ_UNNAMED, policy: 0 });
+    expect(textLine(unnamed).endsWith(", reason=authz_unnamed")).toBe(true);
+    expect(verdictKind(unnamed)).toContain("authz_unnamed");
+    const forgotten = textLine(record({ ...denied, reason: Reason.AUTHZ_DENIED, policy: 99 }));
+    expect(forgotten.endsWith(", reason=authz_denied, policy=unknown")).toBe(true);
   });
 
   it("names the hook that denied before the guard", () => {

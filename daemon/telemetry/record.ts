@@ -9,6 +9,7 @@ import {
   EventKind,
   earlyHookNames,
   eventKindNames,
+  Reason,
   reasonNames,
   WorkloadId,
 } from "../bpf/maps.gen.js";
@@ -46,7 +47,7 @@ export interface AccessRecord {
   readonly originalAddress: string | undefined;
   /** Why, unless the connection simply closed; of a dry-run match `would_deny` or `would_allow`. */
   readonly reason: string | undefined;
-  /** `namespace/name` on a denial or a dry-run match, `-` when no ALLOW matched; undefined otherwise. */
+  /** `namespace/name` where a policy decided or a dry run matched, `-` when no ALLOW matched; undefined otherwise. */
   readonly policy: string | undefined;
   /** tc or xdp where one of them denied; undefined: the guard, or no denial. */
   readonly hook: string | undefined;
@@ -73,6 +74,9 @@ const TCP_STATES = [
 
 /** What a source is called that is a process of the node itself. */
 export const NODE_NAME = "node";
+
+/** What a policy is called that decided, and is known no more. */
+export const UNKNOWN_POLICY = "unknown";
 
 /** Reads one record of the ring buffer `events`. @throws RangeError when it is too short. */
 export function readRecord(bytes: Uint8Array, names: ResourcesById, clock: WallClock): AccessRecord {
@@ -103,14 +107,14 @@ export function readRecord(bytes: Uint8Array, names: ResourcesById, clock: WallC
     packetLoss: event.lost,
     originalAddress: translated ? socketAddress(event.originalAddress, event.originalPort) : undefined,
     reason: reasonOf(event, names),
-    policy: judged ? policyName(names, event.policy) : undefined,
+    policy: judged ? policyName(event, names) : undefined,
     hook: event.early === EarlyHook.NONE ? undefined : (earlyHookNames[event.early] ?? String(event.early)),
     suppressed: 0,
   };
 }
 
 /** What a dry-run policy would have done by a match; `-` when it is not known any more. */
-export function dryRunVerdict(policy: Policy | undefined): string {
+function dryRunVerdict(policy: Policy | undefined): string {
   if (policy === undefined) return "-";
   return policy.action === "DENY" ? "would_deny" : "would_allow";
 }
@@ -118,7 +122,8 @@ export function dryRunVerdict(policy: Policy | undefined): string {
 /** What denials and dry-run matches have in common of which one may stand for others; undefined for anything else. */
 export function verdictKind(record: AccessRecord): string | undefined {
   const { policy, event, state, reason, hook, destinationNamespace, destinationWorkload } = record;
-  if (policy === undefined) return undefined;
+  if (event !== eventKindNames[EventKind.DENIED] && event !== eventKindNames[EventKind.DRY_RUN])
+    return undefined;
   return [event, state, reason, hook, policy, destinationNamespace, destinationWorkload].join(" ");
 }
 
@@ -233,9 +238,11 @@ function reasonOf({ kind, reason, policy }: ConnectionEvent, names: ResourcesByI
   return reasonNames[reason] ?? String(reason);
 }
 
-function policyName(names: ResourcesById, id: number): string {
+/** undefined where no policy decided: something that policies need was missing, and `reason` says what. */
+function policyName({ kind, policy: id, reason }: ConnectionEvent, names: ResourcesById): string | undefined {
+  if (id === 0) return kind === EventKind.DENIED && reason !== Reason.AUTHZ_NO_ALLOW ? undefined : "-";
   const policy = names.policy(id);
-  return policy === undefined ? "-" : policyKey(policy);
+  return policy === undefined ? UNKNOWN_POLICY : policyKey(policy);
 }
 
 function socketAddress(address: Uint8Array, port: number): string {

@@ -1,7 +1,8 @@
 // Owns what telemetry asks of the rest of the daemon: names for ids, counters of the kernel.
 // Must not know who answers.
 
-import type { PolicyHitCount, ProgramRuns, ReasonCount, TrafficCount } from "../bpf/counters.js";
+import type { CounterRows, ProgramRuns, ReasonCount } from "../bpf/counters.js";
+import type { LabelKind } from "../bpf/maps.gen.js";
 
 export interface MapFill {
   readonly name: string;
@@ -9,11 +10,35 @@ export interface MapFill {
   readonly capacity: number;
 }
 
-/** The kernel's counters, read anew on each call. */
+/** The kernel's maps of counters. */
+export interface CounterStore {
+  /** All rows now; a key may come several times, and what is counted under it is their sum. */
+  rows(map: "traffic" | "policy_hits"): CounterRows[];
+  drop(map: "traffic" | "policy_hits", keys: readonly Uint8Array[]): void;
+}
+
+/** Labels (daemon/model/label-text.ts) that outlive the daemon. */
+export interface LabelStore {
+  all(): Iterable<{ readonly kind: LabelKind; readonly id: number; readonly text: string }>;
+  /** False when there is no room. */
+  put(label: { readonly kind: LabelKind; readonly id: number; readonly text: string }): boolean;
+  delete(label: { readonly kind: LabelKind; readonly id: number }): void;
+}
+
+/** Who has which number now. */
+export interface PresentLabels {
+  /** The labels behind a number, also of what is gone lately. */
+  text(kind: LabelKind, id: number): string | undefined;
+  /** Whether a workload of the party is there. */
+  isPresent(party: number): boolean;
+  hasWorkload(id: number): boolean;
+  /** Workloads whose number would be another's in another order. */
+  collidedWorkloads(): Iterable<readonly [id: number, uid: string]>;
+}
+
+/** What else the kernel counts, read anew on each call. */
 export interface CounterSource {
-  traffic(): Iterable<TrafficCount>;
   reasons(): Iterable<ReasonCount>;
-  policyHits(): Iterable<PolicyHitCount>;
   maps(): Iterable<MapFill>;
   /** Empty while the kernel's run-time statistics are off. */
   programs(): Iterable<ProgramRuns>;

@@ -110,7 +110,7 @@ describe("authorization counts", () => {
     withObject("tests/authz", guarded({ flags: 1, allow: [] }), (object) => {
       object.run("test_authorize", VerdictCase, caseOf({}), 1000);
       expect(object.reasons()).toEqual(counted(Reason.AUTHZ_NO_ALLOW, 1000));
-      expect(object.policyHits()).toEqual([{ policy: 0, destination: 2, kind: 0, count: 1000 }]);
+      expect(object.policyHits()).toEqual([{ policy: 0, destinationParty: 2, kind: 0, count: 1000 }]);
     });
   });
 });

@@ -61,7 +61,7 @@ it("two CPUs that count the same at once lose nothing", { timeout: 120_000 }, as
     await other.ended;
     const total = 2 * TURNS * RUNS;
     expect(object.reasons()).toEqual(counted(Reason.AUTHZ_NO_ALLOW, total));
-    expect(object.policyHits()).toEqual([{ policy: 0, destination: 2, kind: 0, count: total }]);
+    expect(object.policyHits()).toEqual([{ policy: 0, destinationParty: 2, kind: 0, count: total }]);
   } finally {
     object.close();
   }

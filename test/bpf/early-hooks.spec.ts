@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { loadTcStub, loadXdpStub } from "../../daemon/bpf/early-stub.js";
-import { Reason, TableNumber } from "../../daemon/bpf/maps.gen.js";
+import { Reason, TableFlag, TableNumber } from "../../daemon/bpf/maps.gen.js";
 import { loadNative } from "../../native/index.js";
 import { type Answer, type Hook, runHook } from "./early.js";
 import { counted, entry, type LoadedObject, loadObject, podEntry } from "./fixture.js";
@@ -25,7 +25,7 @@ import {
   THERE,
 } from "./frames.js";
 import { CLIENT_PORT } from "./verdict.fixture.js";
-import { CLIENT, CLIENT_V6, POD, peers, SERVER, SERVER_V6, settings } from "./verdict.tables.js";
+import { CLIENT, CLIENT_V6, guarded, POD, peers, SERVER, SERVER_V6, settings } from "./verdict.tables.js";
 
 const OBJECTS = { tc: "forward", xdp: "xdp" } as const;
 const VLAN = 0x8100;
@@ -156,7 +156,10 @@ describe.each(["tc", "xdp"] as const)("%s", (hook) => {
   });
 
   it("counts whom it denies apart from the guard's denials", () => {
-    expect(run(deniers)).toEqual({ answer: "answer", reasons: counted(early), hits: [2] });
+    const byPolicy = [...guarded({ flags: TableFlag.HAS_ALLOW, allow: [] }), settings({ xdpReset: 1 })];
+    expect(run(byPolicy)).toEqual({ answer: "answer", reasons: counted(early), hits: [2] });
+    // Where policies are not known none of them is to be told of.
+    expect(run(deniers)).toEqual({ answer: "answer", reasons: counted(early), hits: [] });
   });
 
   it("passes what is not enrolled, and says so", () => {

@@ -232,7 +232,7 @@ export class LoadedObject {
     return Object.fromEntries(counted.filter(([, count]) => count > 0));
   }
 
-  policyHits(): { policy: number; destination: number; kind: number; count: number }[] {
+  policyHits(): { policy: number; destinationParty: number; kind: number; count: number }[] {
     const { size, decode } = maps.policy_hits.key;
     const { count, keys } = this.map("policy_hits").entries();
     return Array.from({ length: count }, (_, index) => {

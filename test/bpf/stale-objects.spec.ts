@@ -59,7 +59,8 @@ afterEach(() => {
 /** From here on `object` is that of another weft. */
 const replace = (object: string, other: Other) =>
   cpSync(join(directory, other, object), join(objects, object));
-const open = () => Dataplane.open(native, { bpffs: bpffs.path, cgroup: "/nowhere" }, objects, 1024);
+const open = () =>
+  Dataplane.open(native, { bpffs: bpffs.path, cgroup: "/nowhere" }, objects, { entries: 1024, series: 1024 });
 const stale = (object: string, cause: string) => ({
   ok: false,
   error: {

@@ -1,6 +1,6 @@
 // Owns the fixtures of bpf/lib/authz.h: what the maps hold, who connects where, what the verdict is to be.
 
-import { TableFlag, TermFlag } from "../../daemon/bpf/maps.gen.js";
+import { HitKind, PolicyId, TableFlag, TermFlag } from "../../daemon/bpf/maps.gen.js";
 import type { TermSet } from "../../daemon/compile/authz/rows.js";
 import { addressEntry, type Entry } from "./fixture.js";
 import {
@@ -60,7 +60,7 @@ const actions: VerdictFixture[] = [
   {
     description: "a DENY whose policy is not recorded denies all the same",
     maps: guarded({ deny: [0], port: FIRST }),
-    expected: { ...denied(0), policy: 0 },
+    expected: denied(PolicyId.UNKNOWN),
   },
   ...[
     [3, 300],
@@ -99,16 +99,17 @@ const actions: VerdictFixture[] = [
 ];
 
 const dryRun = TermFlag.DRY_RUN;
+const { WOULD_ALLOW } = HitKind;
 const dryRuns: VerdictFixture[] = [
   {
     description: "a dry-run DENY is counted and changes nothing",
     maps: [...guarded({ dryRun: [0], port: FIRST }), ...origins(77, [0], dryRun | TermFlag.DENY)],
-    expected: { ...ALLOWED, hits: [hit(77, 1)] },
+    expected: { ...ALLOWED, hits: [hit(77, HitKind.WOULD_DENY)] },
   },
   {
     description: "a dry-run ALLOW is counted and admits nobody",
     maps: [...guarded({ dryRun: [0], port: FIRST, flags: ALLOWING }), ...origins(77, [0], dryRun)],
-    expected: { ...NO_ALLOW, hits: [hit(0, 0), hit(77, 1)] },
+    expected: { ...NO_ALLOW, hits: [hit(0, 0), hit(77, WOULD_ALLOW)] },
   },
   {
     description: "a dry-run match beside a denial: both are counted",
@@ -117,7 +118,7 @@ const dryRuns: VerdictFixture[] = [
       ...origins(77, [0], TermFlag.DENY),
       ...origins(78, [257], dryRun),
     ],
-    expected: { ...denied(77), hits: [hit(77, 0), hit(78, 1)] },
+    expected: { ...denied(77), hits: [hit(77, 0), hit(78, WOULD_ALLOW)] },
   },
   ...[
     [63, 64],
@@ -126,7 +127,7 @@ const dryRuns: VerdictFixture[] = [
     (across): VerdictFixture => ({
       description: `a dry-run policy of terms ${across.join(" and ")} is counted once`,
       maps: [...guarded({ dryRun: across, port: terms(...across) }), ...origins(77, across, dryRun)],
-      expected: { ...ALLOWED, hits: [hit(77, 1)] },
+      expected: { ...ALLOWED, hits: [hit(77, WOULD_ALLOW)] },
     }),
   ),
   {
@@ -137,12 +138,12 @@ const dryRuns: VerdictFixture[] = [
       ...origins(78, [5], dryRun),
       ...origins(79, [63], dryRun),
     ],
-    expected: { ...ALLOWED, hits: [hit(77, 1), hit(78, 1), hit(79, 1)] },
+    expected: { ...ALLOWED, hits: [hit(77, WOULD_ALLOW), hit(78, WOULD_ALLOW), hit(79, WOULD_ALLOW)] },
   },
   {
     description: "several matching terms of one dry-run policy are one hit",
     maps: [...guarded({ dryRun: [1, 2, 3], port: terms(1, 2, 3) }), ...origins(77, [1, 2, 3], dryRun)],
-    expected: { ...ALLOWED, hits: [hit(77, 1)] },
+    expected: { ...ALLOWED, hits: [hit(77, WOULD_ALLOW)] },
   },
 ];
 
@@ -160,7 +161,7 @@ const edges: VerdictFixture[] = [0, 31, 32, 63, 64, 127, 255, 256, 1023, 16383].
   {
     description: `dry run at term ${bit}`,
     maps: [...guarded({ dryRun: [bit], port: terms(bit) }), ...origins(77, [bit], dryRun)],
-    expected: { ...ALLOWED, hits: [hit(77, 1)] },
+    expected: { ...ALLOWED, hits: [hit(77, WOULD_ALLOW)] },
   },
 ]);
 

@@ -9,7 +9,7 @@ export const CLIENT_PORT = 40_000;
 
 export interface PolicyHit {
   readonly policy: number;
-  readonly destination: number;
+  readonly destinationParty: number;
   /** enum hit_kind */
   readonly kind: number;
   readonly count: number;
@@ -45,11 +45,11 @@ export function denied(policy: number): VerdictFixture["expected"] {
   return { allowed: false, reason: Reason.AUTHZ_DENIED, policy, hits: [hit(policy, 0)] };
 }
 
-export function hit(policy: number, kind: number, destination = 2): PolicyHit {
-  return { policy, destination, kind, count: 1 };
+export function hit(policy: number, kind: number, destinationParty = 2): PolicyHit {
+  return { policy, destinationParty, kind, count: 1 };
 }
 
 /** Denied because ALLOW policies apply and none matched: a hit of policy 0. */
 export const NO_ALLOW = { allowed: false, reason: Reason.AUTHZ_NO_ALLOW, hits: [hit(0, 0)] } as const;
-export const NO_TABLE = { allowed: false, reason: Reason.AUTHZ_NO_TABLE, hits: [hit(0, 0)] } as const;
-export const DENY_ALL = { allowed: false, reason: Reason.AUTHZ_DENY_ALL, hits: [hit(0, 0)] } as const;
+export const NO_TABLE = { allowed: false, reason: Reason.AUTHZ_NO_TABLE } as const;
+export const DENY_ALL = { allowed: false, reason: Reason.AUTHZ_DENY_ALL } as const;

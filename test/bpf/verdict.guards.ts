@@ -7,7 +7,6 @@ import {
   ALLOWING,
   CLIENT_PORT,
   DENY_ALL,
-  hit,
   NO_ALLOW,
   NO_TABLE,
   NONE,
@@ -28,17 +27,17 @@ export const guardFixtures: readonly VerdictFixture[] = [
   {
     description: "nobody has said what guards the pod",
     maps: peers(TableNumber.UNKNOWN),
-    expected: { ...UNKNOWN_POD, hits: [hit(0, 0)] },
+    expected: UNKNOWN_POD,
   },
   {
     description: "the pod is not there",
     maps: [addressEntry(CLIENT, { workload: 1 }), addressEntry(SERVER, { workload: 2 })],
-    expected: { ...UNKNOWN_POD, destination: 0, hits: [hit(0, 0, 0)] },
+    expected: { ...UNKNOWN_POD, destination: 0 },
   },
   {
     description: "the entry that was found has become another pod's",
     maps: [...peers(TABLE), podEntry(POD, { guard: TableNumber.OPEN, workload: 2 }, 8)],
-    expected: { ...UNKNOWN_POD, destination: 0, hits: [hit(0, 0, 0)] },
+    expected: { ...UNKNOWN_POD, destination: 0 },
   },
   {
     description: "the table is missing",
@@ -53,7 +52,7 @@ export const guardFixtures: readonly VerdictFixture[] = [
   {
     description: "it stands for a pod that nobody has named",
     maps: [...peers(TableNumber.DENY), podEntry(POD, { guard: TableNumber.DENY })],
-    expected: { allowed: false, reason: Reason.AUTHZ_UNNAMED, destination: 0, hits: [hit(0, 0, 0)] },
+    expected: { allowed: false, reason: Reason.AUTHZ_UNNAMED, destination: 0 },
   },
   {
     description: "an address that nobody lists is guarded like any other",

@@ -11,6 +11,7 @@ import {
 } from "../../daemon/bpf/maps.gen.js";
 import { heldChunks, PlacedRows, type TermSet, termsAt } from "../../daemon/compile/authz/rows.js";
 import { Places } from "../../daemon/compile/places.js";
+import { wordOf } from "../../daemon/compile/word.js";
 import { toKeyBytes } from "../../daemon/model/address.js";
 import { addressEntry, type Entry, entry, podEntry } from "./fixture.js";
 
@@ -47,7 +48,8 @@ export function peers(guard: number): Entry[] {
   return [CLIENT, CLIENT_V6]
     .map((address) => addressEntry(address, { workload: 1, identity: IDENTITY }))
     .concat([SERVER, SERVER_V6].map((address) => addressEntry(address, { workload: 2, identity: 22 })))
-    .concat(podEntry(POD, { guard, workload: 2 }));
+    .concat(podEntry(POD, { guard, workload: 2 }))
+    .concat(entry("parties", 2, wordOf(2, 2)));
 }
 
 interface Terms {

@@ -21,6 +21,7 @@ const OLDER = [
   "settings",
   "node_opens",
   "connections",
+  "labels",
   "traffic",
   "policy_hits",
   "reasons",
@@ -43,6 +44,7 @@ function growOlder(): void {
       info: own.info,
       entries: () => own.entries(),
       layout: () => narrow(own),
+      delete: (key) => own.delete(key),
     })?.entries();
     if (held === undefined) throw new Error(`${name} cannot be written in its older layout`);
     const count = Math.min(held.count, older.info.maxEntries);

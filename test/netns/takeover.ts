@@ -47,7 +47,7 @@ export function openStateMap(lab: Lab, name: StateName): BpfMap {
 /** The kernel's side of a daemon, as weftd opens it. */
 export function openDataplane(lab: Lab): Dataplane {
   const environment = { bpffs: lab.bpffs, cgroup: lab.cgroups.mesh };
-  const opened = Dataplane.open(native, environment, objects, 2 ** 20);
+  const opened = Dataplane.open(native, environment, objects, { entries: 2 ** 20, series: 2 ** 20 });
   if (!opened.ok) throw new Error(opened.error.message);
   return opened.value;
 }

@@ -14,6 +14,7 @@
 
 /* Bytes of the NUL-padded texts in struct pod_info. */
 #define POD_NAME_BYTES	 320
+#define LABEL_TEXT_BYTES 956
 #define NETNS_PATH_BYTES 256
 
 /* Flags of struct target. */
@@ -92,6 +93,34 @@ enum switched {
 	DISABLED = 1,
 };
 
+/* Parties with a meaning of their own, beside those of enum workload_id, which are parties too. */
+enum party {
+	/* Whoever would have had a series of its own when there was no room for one. */
+	PARTY_OVERFLOW = 0x7ffffffe,
+};
+
+/* Policy ids with a meaning of their own; 0: no ALLOW matched. */
+enum policy_id {
+	/* A policy decided, and what it is called was not found. */
+	POLICY_UNKNOWN = 0x7ffffffd,
+	/* Any, when there was no room for a series of its own. */
+	POLICY_OVERFLOW = 0x7ffffffe,
+};
+
+/* What a struct label_key names. */
+enum label_kind {
+	/* A party: namespace, workload name, canonical name and revision, trust domain, service
+	 * account, cluster. */
+	LABEL_PARTY = 1,
+	/* A service: namespace, host name, name. */
+	LABEL_SERVICE = 2,
+	/* A policy: namespace, name. */
+	LABEL_POLICY = 3,
+	/* A workload: uid; of those only whose number is not the hash of it, or is that of
+	 * another's too. */
+	LABEL_WORKLOAD = 4,
+};
+
 /* Values of the map `connected_pods`: what a namespace has, or had, of datagram sockets. */
 enum connected {
 	/* Connected through a frontend. */
@@ -138,12 +167,14 @@ enum early_hook {
 enum hit_kind {
 	/* Connections denied. */
 	HIT_DENIED = 0,
-	/* Would have matched, changed nothing. */
-	HIT_DRY_RUN = 1,
+	/* A dry-run DENY matched, which changed nothing. */
+	HIT_WOULD_DENY = 1,
 	/* SYNs denied by an early hook. */
 	HIT_EARLY = 2,
 	/* Connections allowed; counted where settings say so. */
 	HIT_ALLOWED = 3,
+	/* A dry-run ALLOW matched. */
+	HIT_WOULD_ALLOW = 4,
 };
 
 /* Kind of a struct connection_event. */
@@ -172,7 +203,7 @@ enum reason {
 	REASON_SLOT_MISSING,	  /* a frontend leads to what is not there: refused */
 	REASON_DATAGRAM_REVERSED, /* a datagram's source was given back as its frontend */
 	REASON_STORAGE_FULL,	  /* no room to remember a connection: routed, not counted */
-	REASON_TRAFFIC_FULL,	  /* map `traffic` or `policy_hits` is full: not counted */
+	REASON_TRAFFIC_FULL,	  /* no room for another series: counted as overflow */
 	REASON_EVENT_DROPPED,	  /* ring buffer full: an access log record is lost */
 	REASON_AUTHZ_LOOPBACK,	  /* pod talking to itself: allowed */
 	REASON_AUTHZ_NODE,	  /* opened by a process of the node itself: allowed */

@@ -262,6 +262,27 @@ struct {
 	__type(value, struct counter);
 } connection_fill SEC(".maps");
 
+/* workload id -> its party: the number of the label set under which it is counted. Workloads that
+ * have all labels in common are one. Tag of the words: the workload id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct word);
+} parties SEC(".maps");
+
+/* number of a party, service or policy -> its labels; read and written by the daemon only. An
+ * entry comes before anybody is shown what is counted under the number, and stays as long as that.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct label_key);
+	__type(value, struct label_text);
+} labels SEC(".maps");
+
 /* (source, destination, service, direction, outcome) -> counters */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -271,13 +292,21 @@ struct {
 	__type(value, struct traffic);
 } traffic SEC(".maps");
 
-/* (policy, destination) -> denials and dry-run matches */
+/* 0 -> what a new series begins with: nobody writes it. Hooks that count have no stack to spare. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct traffic);
+} no_traffic SEC(".maps");
+
+/* (policy, destination, kind) -> denials, dry-run matches, admissions */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct policy_hit_key);
-	__type(value, struct counter);
+	__type(value, struct hits);
 } policy_hits SEC(".maps");
 
 /* enum reason -> how often */

@@ -243,10 +243,11 @@ struct connection {
 	__u32 pad;
 };
 
+/* Who a connection is counted for. */
 struct traffic_key {
-	__u32 source; /* workload ids, service id; 0: unknown */
-	__u32 destination;
-	__u32 service;
+	__u32 source_party; /* as in map `parties`, 0: unknown */
+	__u32 destination_party;
+	__u32 service;	/* id, 0: none */
 	__u8 direction; /* enum direction */
 	__u8 outcome;	/* enum outcome */
 	__u16 pad;
@@ -254,6 +255,7 @@ struct traffic_key {
 
 /* Added to atomically. Bytes are payload, seen from the reporter. */
 struct traffic {
+	__u64 used_ns; /* CLOCK_MONOTONIC when something was last counted here */
 	__u64 opened;
 	__u64 closed;
 	__u64 failed;
@@ -262,15 +264,34 @@ struct traffic {
 };
 
 struct policy_hit_key {
-	__u32 policy;	   /* id, 0: no ALLOW matched */
-	__u32 destination; /* workload id */
-	__u32 kind;	   /* enum hit_kind */
+	__u32 policy; /* id, 0: no ALLOW matched, or enum policy_id */
+	__u32 destination_party;
+	__u32 kind; /* enum hit_kind */
 	__u32 pad;
 };
 
-/* Value of the maps `policy_hits` and `reasons`; added to atomically. */
+/* Value of the map `policy_hits`; `count` is added to atomically. */
+struct hits {
+	__u64 count;
+	__u64 used_ns; /* as in struct traffic */
+};
+
+/* Value of the map `reasons`; added to atomically. */
 struct counter {
 	__u64 count;
+};
+
+/* What a number stands for that counters are kept by. */
+struct label_key {
+	__u32 kind; /* enum label_kind */
+	__u32 id;
+};
+
+/* Never changed once it is written. */
+struct label_text {
+	__u32 bytes;
+	__u8 text[LABEL_TEXT_BYTES]; /* UTF-8: the parts that the kind has, with a NUL between them
+				      */
 };
 
 /* ---- endpoints that fail: long-lived ---- */

@@ -69,7 +69,8 @@ export class Table {
     yield* this.#rows.all(this.number);
     yield* rows;
     for (const [index, term] of this.list.terms.entries()) {
-      const origin = TermOrigin.encode({ policy: policyId(term.policy), flags: TERM_FLAGS[term.effect] });
+      const flags = (term.denies ? TermFlag.DENY : 0) | (term.effect === "DRY_RUN" ? TermFlag.DRY_RUN : 0);
+      const origin = TermOrigin.encode({ policy: policyId(term.policy), flags });
       yield this.#put("authz_terms", this.#termKey(index), origin);
     }
     yield this.#put("authz_tables", U32.encode(this.number), entry);
@@ -213,5 +214,3 @@ export class Table {
     return { kind: "put", map, key, value, table: this.number };
   }
 }
-
-const TERM_FLAGS = { ALLOW: 0, DENY: TermFlag.DENY, DRY_RUN: TermFlag.DRY_RUN } as const;

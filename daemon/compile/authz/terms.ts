@@ -14,6 +14,8 @@ export interface Term extends Conjunction {
   /** Key of the policy it comes from. */
   readonly policy: string;
   readonly effect: Effect;
+  /** Whether that policy is a DENY, in force or not. */
+  readonly denies: boolean;
 }
 
 /** In the order of a table: the lowest term that matches names the policy. */
@@ -58,7 +60,12 @@ export function compileTerms(policies: readonly Policy[]): TermResult {
     }
     sizes.push({ policy: key, terms: conjunctions.length });
     for (const conjunction of conjunctions)
-      terms.push({ ...conjunction, policy: key, effect: effectOf(policy) });
+      terms.push({
+        ...conjunction,
+        policy: key,
+        effect: effectOf(policy),
+        denies: policy.action === "DENY",
+      });
   }
   const { positions, chunks, count } = layOut(terms);
   if (count > TABLE_CHUNKS) {
@@ -69,6 +76,7 @@ export function compileTerms(policies: readonly Policy[]): TermResult {
   const hasAllow = policies.some((policy) => effectOf(policy) === "ALLOW");
   const spelt = terms.map((term) => [
     term.effect,
+    term.denies,
     term.policy,
     ...DIMENSIONS.map((dimension) => term[dimension].key),
   ]);

@@ -105,25 +105,39 @@ class Gathering {
   /** Counters know workloads and no ports: they add only those of whom nothing else tells. */
   *#takeCounted(): Generator<void, void> {
     const { dataplane, compiler, store } = this.#parts;
-    const once = new Set<string>();
-    for (const { key } of dataplane.traffic()) {
+    const { parties } = compiler;
+    const members = new Map<number, Workload[]>();
+    for (const workload of store.workloads.values()) {
+      const party = parties.ofWorkload(workload.uid);
+      const others = members.get(party);
+      if (others === undefined) members.set(party, [workload]);
+      else others.push(workload);
       yield;
-      const cookie = this.#byUid.get(compiler.names.workload(key.destination)?.uid ?? "");
-      if (key.direction !== Direction.INBOUND || cookie === undefined) continue;
-      const pair = `${cookie} ${key.source}`;
-      if (once.has(pair)) continue;
+    }
+    const once = new Set<string>();
+    for (const { key } of dataplane.counters.traffic()) {
+      yield;
+      if (key.direction !== Direction.INBOUND) continue;
+      const pair = `${key.sourceParty} ${key.destinationParty}`;
+      const guarded = members.get(key.destinationParty)?.filter(({ uid }) => this.#byUid.has(uid)) ?? [];
+      if (once.has(pair) || guarded.length === 0) continue;
       once.add(pair);
-      if (key.source === WorkloadId.NODE && dataplane.settings.authzNode === 1) {
+      if (key.sourceParty === WorkloadId.NODE && dataplane.settings.authzNode === 1) {
         this.looked.byNode++;
         continue;
       }
-      const source = store.workloads.get(compiler.names.workload(key.source)?.uid ?? "");
-      const destination = store.workloads.get(compiler.names.workload(key.destination)?.uid ?? "");
-      const ends = source && destination && addressesOfOneFamily(source, destination);
-      if (source === undefined || ends === undefined) this.looked.unnamed++;
-      else if (!this.#known.has(`${cookie} ${source.uid}`))
-        this.#add({ cookie, ...ends, port: undefined, seen: "counted" });
+      for (const destination of guarded) this.#addCounted(members.get(key.sourceParty) ?? [], destination);
     }
+  }
+
+  /** One of those that are counted alike stands for all: policies that name identities judge them alike. */
+  #addCounted(sources: readonly Workload[], destination: Workload): void {
+    const cookie = this.#byUid.get(destination.uid);
+    const [source] = sources;
+    const ends = source && addressesOfOneFamily(source, destination);
+    if (ends === undefined) this.looked.unnamed++;
+    else if (cookie !== undefined && !sources.some(({ uid }) => this.#known.has(`${cookie} ${uid}`)))
+      this.#add({ cookie, ...ends, port: undefined, seen: "counted" });
   }
 
   #add(pair: SeenPair): void {

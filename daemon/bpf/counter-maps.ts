@@ -1,0 +1,102 @@
+// Owns the kernel's maps of counters: a map is one with the smaller ones that it grew out of, and those of another
+// layout. Must not know labels.
+
+import { type BpfMap, type Native, UpdateFlag } from "../../native/index.js";
+import {
+  type CounterRows,
+  type PolicyHitCount,
+  type ReasonCount,
+  readPolicyHits,
+  readReasons,
+  readTraffic,
+  type TrafficCount,
+} from "./counters.js";
+import { COUNTERS, type CounterName } from "./growing-maps.js";
+import type { EntrySource } from "./map-conversion.js";
+import { Direction, HitKind, maps, Outcome, Party, PolicyId } from "./maps.gen.js";
+import type { CountingName, Pins } from "./pins.js";
+import type { StateMaps } from "./state.js";
+
+/** Keys of what is counted when there is no room for another series: there from the start. */
+const OVERFLOW: Readonly<Record<CounterName, readonly Uint8Array[]>> = {
+  traffic: Object.values(Direction).flatMap((direction) =>
+    Object.values(Outcome).map((outcome) =>
+      maps.traffic.key.encode({
+        ...{ sourceParty: Party.OVERFLOW, destinationParty: Party.OVERFLOW, service: 0 },
+        ...{ direction, outcome },
+      }),
+    ),
+  ),
+  policy_hits: Object.values(HitKind).map((kind) =>
+    maps.policy_hits.key.encode({ policy: PolicyId.OVERFLOW, destinationParty: Party.OVERFLOW, kind }),
+  ),
+};
+
+/** Elements that a map of counters needs for so many series. */
+export function elementsFor(name: CounterName, series: number): number {
+  return series + OVERFLOW[name].length;
+}
+
+/** What was counted in a map that is not counted in any more. */
+interface CounterPart {
+  readonly name: CountingName;
+  readonly map: EntrySource | BpfMap;
+}
+
+export class CounterMaps {
+  readonly #state: () => StateMaps;
+  readonly #parts: CounterPart[];
+
+  /** Opens what earlier maps have counted. `state`: the long-lived maps now; `inherited`: what those of other layouts have counted. */
+  constructor(native: Native, pins: Pins, state: () => StateMaps, inherited: readonly CounterPart[]) {
+    this.#state = state;
+    this.#parts = COUNTERS.flatMap((name) =>
+      pins.parts(name).map((path) => ({ name, map: native.openPinnedMap(path) })),
+    );
+    this.addParts(inherited);
+  }
+
+  /** What the maps that are there now have grown out of. */
+  addParts(parts: readonly CounterPart[]): void {
+    this.#parts.push(...parts);
+  }
+
+  /** Gives the hooks what they count in when there is no room for another series. */
+  static makeOverflow(maps: Readonly<Record<CounterName, BpfMap>>): void {
+    for (const name of COUNTERS) {
+      const zero = Buffer.alloc(maps[name].info.valueSize);
+      for (const key of OVERFLOW[name])
+        if (maps[name].lookup(key) === undefined) maps[name].updateBatch(key, zero, 1, UpdateFlag.any);
+    }
+  }
+
+  /** A key may come once from each map. */
+  rows(name: CountingName): CounterRows[] {
+    return this.#maps(name).map((map) => map.entries());
+  }
+
+  traffic(): TrafficCount[] {
+    return this.rows("traffic").flatMap(readTraffic);
+  }
+
+  policyHits(): PolicyHitCount[] {
+    return this.rows("policy_hits").flatMap(readPolicyHits);
+  }
+
+  reasons(): ReasonCount[] {
+    const counts = new Map<number, bigint>();
+    for (const { reason, count } of this.rows("reasons").flatMap(readReasons))
+      counts.set(reason, (counts.get(reason) ?? 0n) + count);
+    return [...counts].map(([reason, count]) => ({ reason, count }));
+  }
+
+  /** Ends series. What is counted in one from now on begins a new one. */
+  drop(name: CounterName, keys: readonly Uint8Array[]): void {
+    if (keys.length === 0) return;
+    for (const map of this.#maps(name)) map.deleteBatch(Buffer.concat(keys), keys.length);
+  }
+
+  #maps(name: CountingName): (EntrySource | BpfMap)[] {
+    return [...this.#parts.filter((part) => part.name === name).map(({ map }) => map), this.#state()[name]];
+  }
+}

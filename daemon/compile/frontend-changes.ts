@@ -1,0 +1,45 @@
+// Owns which services and virtual addresses a change of the mesh concerns. Must not know what they say.
+
+import type { ReadableStore } from "../model/store.js";
+import type { Delta } from "../model/update.js";
+import { sameEndpoint } from "./eligibility.js";
+import { addVirtualAddresses, type FrontendChanges } from "./frontends.js";
+import type { ContextChange } from "./node.js";
+
+/** Everything that a store holds. */
+export function allFrontends(store: ReadableStore): FrontendChanges {
+  const changes: FrontendChanges = { services: new Set(store.services.keys()), addresses: new Map() };
+  for (const service of store.services.values()) addVirtualAddresses(changes.addresses, service);
+  return changes;
+}
+
+/** Services whose frontends can differ after a delta, and the virtual addresses that may pass to another. */
+export function addFrontendChanges(
+  changes: FrontendChanges,
+  delta: Delta,
+  store: ReadableStore,
+  moved: ContextChange,
+): void {
+  for (const { key, before, after } of delta.services) {
+    changes.services.add(key);
+    addVirtualAddresses(changes.addresses, before);
+    addVirtualAddresses(changes.addresses, after);
+  }
+  for (const key of delta.answered) changes.services.add(key);
+  for (const uid of delta.aside) {
+    for (const key of store.workloads.get(uid)?.services.keys() ?? []) changes.services.add(key);
+  }
+  for (const { before, after } of delta.workloads) {
+    for (const key of before?.services.keys() ?? []) {
+      if (!sameEndpoint(before, after, key)) changes.services.add(key);
+    }
+    for (const key of after?.services.keys() ?? []) {
+      if (before?.services.has(key) !== true) changes.services.add(key);
+    }
+  }
+  if (moved === "none") return;
+  for (const [key, service] of store.services) {
+    if (moved === "network") addVirtualAddresses(changes.addresses, service);
+    if (moved === "network" || service.loadBalancing.routingPreference.length > 0) changes.services.add(key);
+  }
+}

@@ -1,0 +1,179 @@
+import { describe, expect, it } from "vitest";
+import type { CounterRows } from "../bpf/counters.js";
+import {
+  Direction,
+  HitKind,
+  Hits,
+  LabelKind,
+  Outcome,
+  Party,
+  PolicyHitKey,
+  Traffic,
+  TrafficKey,
+} from "../bpf/maps.gen.js";
+import { CounterKeeper } from "./counter-keeper.js";
+import { LabelBook } from "./label-book.js";
+import { Labeller } from "./labels.js";
+import type { CounterStore, PresentLabels } from "./sources.js";
+import { rowsOf, TestLabelStore } from "./test-series.js";
+import { TrafficMetrics } from "./traffic-metrics.js";
+
+const SECOND = 1_000_000_000n;
+
+/** A kernel that counts, a control plane that knows who is there, and the daemon's part between them. */
+class TestNode {
+  readonly store = new TestLabelStore();
+  readonly series: { key: TrafficKey; value: Traffic }[] = [];
+  readonly hits: { key: PolicyHitKey; value: Hits }[] = [];
+  readonly present = new Map<number, string>();
+  readonly members = new Set<number>();
+  now = 1_000_000n * SECOND;
+  readonly #counters: CounterStore = {
+    rows: (map): CounterRows[] =>
+      map === "traffic"
+        ? [rowsOf(TrafficKey, Traffic, this.series)]
+        : [rowsOf(PolicyHitKey, Hits, this.hits)],
+    drop: (map, keys) => {
+      const isDropped = (bytes: Uint8Array) => keys.some((key) => Buffer.from(key).equals(bytes));
+      if (map === "traffic") remove(this.series, ({ key }) => isDropped(TrafficKey.encode(key)));
+      else remove(this.hits, ({ key }) => isDropped(PolicyHitKey.encode(key)));
+    },
+  };
+
+  /** A daemon that has just started. */
+  daemon() {
+    const book = new LabelBook(this.store);
+    const present: PresentLabels = {
+      text: (_, id) => this.present.get(id),
+      isPresent: (party) => this.members.has(party),
+      hasWorkload: () => false,
+      collidedWorkloads: () => [],
+    };
+    const options = { counters: this.#counters, book, present, retention: 60_000, now: () => this.now };
+    const keeper = new CounterKeeper(options);
+    const metrics = new TrafficMetrics(new Labeller(book), { legacyNames: false });
+    const page = () => [...metrics.render(keeper.read().traffic)].join("");
+    return { book, keeper, opened: () => openedOf(page()) };
+  }
+
+  count(sourceParty: number, fields: Partial<Traffic>): void {
+    const parties = { sourceParty, destinationParty: 2 };
+    const key = { ...parties, service: 0, direction: Direction.INBOUND, outcome: Outcome.OK };
+    const value = { usedNs: this.now, opened: 0n, closed: 0n, failed: 0n, sentBytes: 0n, receivedBytes: 0n };
+    this.series.push({ key, value: { ...value, ...fields } });
+  }
+}
+
+function remove<T>(list: T[], isGone: (item: T) => boolean): void {
+  list.splice(0, list.length, ...list.filter((item) => !isGone(item)));
+}
+
+/** Connections opened, by the source's name. */
+function openedOf(page: string): Record<string, number> {
+  const lines = page.matchAll(
+    /^kmesh_tcp_connections_opened_total\{.*source_workload="([^"]*)".*\} (\d+)$/gm,
+  );
+  return Object.fromEntries([...lines].map(([, name = "", count]) => [name, Number(count)]));
+}
+
+const text = (workload: string) =>
+  ["shop", workload, workload, "v1", "cluster.local", "default", "c"].join("\0");
+
+function nodeOf(): TestNode {
+  const node = new TestNode();
+  node.present.set(1, text("cart"));
+  node.present.set(2, text("db"));
+  node.members.add(1).add(2);
+  return node;
+}
+
+describe("series", () => {
+  it("keep their labels when whoever they name is gone, over daemons that never knew it", () => {
+    const node = nodeOf();
+    node.count(1, { opened: 50n });
+    expect(node.daemon().opened()).toEqual({ cart: 50 });
+    node.present.delete(1);
+    node.members.delete(1);
+    // An earlier form showed these 50 under "-", beside whatever was there.
+    expect(node.daemon().opened()).toEqual({ cart: 50 });
+  });
+
+  it("keep the labels that they began with when the number stands for others", () => {
+    const node = nodeOf();
+    node.count(1, { opened: 3n });
+    const daemon = node.daemon();
+    daemon.opened();
+    node.present.set(1, text("other"));
+    expect(daemon.opened()).toEqual({ cart: 3 });
+  });
+
+  it("are not shown before their names are known", () => {
+    const node = nodeOf();
+    node.present.clear();
+    node.count(1, { opened: 5n });
+    const daemon = node.daemon();
+    expect(daemon.opened()).toEqual({});
+    node.present.set(1, text("cart"));
+    node.present.set(2, text("db"));
+    expect(daemon.opened()).toEqual({ cart: 5 });
+  });
+
+  it("keep the labels that a look has seen", () => {
+    const node = nodeOf();
+    node.count(1, { opened: 5n });
+    node.daemon().keeper.look(false);
+    node.present.clear();
+    expect(node.daemon().opened()).toEqual({ cart: 5 });
+  });
+
+  it("end, with their labels, when nobody has used them for the retention", () => {
+    const node = nodeOf();
+    node.count(1, { opened: 2n, closed: 2n });
+    node.hits.push({
+      key: { policy: 7, destinationParty: 2, kind: HitKind.DENIED },
+      value: { count: 1n, usedNs: node.now },
+    });
+    const daemon = node.daemon();
+    node.now += 59n * SECOND;
+    daemon.keeper.look(true);
+    expect(node.series).toHaveLength(1);
+    node.now += 2n * SECOND;
+    // Nobody has said yet who is there.
+    daemon.keeper.look(false);
+    expect(node.series).toHaveLength(1);
+    daemon.keeper.look(true);
+    expect([node.series, node.hits]).toEqual([[], []]);
+    expect(node.store.kept.size).toBe(0);
+    expect(daemon.book.text(LabelKind.PARTY, 1)).toBeUndefined();
+  });
+
+  it("stay while a connection may be open, and end when one of its ends is gone", () => {
+    const node = nodeOf();
+    node.count(1, { opened: 2n, closed: 1n });
+    const { keeper } = node.daemon();
+    node.now += 100n * SECOND;
+    keeper.look(true);
+    expect(node.series).toHaveLength(1);
+    node.members.delete(1);
+    keeper.look(true);
+    expect(node.series).toEqual([]);
+  });
+
+  it("leave what the overflow is counted in", () => {
+    const node = nodeOf();
+    node.count(Party.OVERFLOW, { usedNs: 0n });
+    const { keeper } = node.daemon();
+    node.now += 100n * SECOND;
+    keeper.look(true);
+    expect(node.series).toHaveLength(1);
+  });
+
+  it("have their names without a map that has room for them, as long as the daemon runs", () => {
+    const node = nodeOf();
+    node.store.isFull = true;
+    node.count(1, { opened: 5n });
+    const daemon = node.daemon();
+    expect(daemon.opened()).toEqual({ cart: 5 });
+    expect(daemon.book.unstored).toBe(2);
+  });
+});
