@@ -72,6 +72,9 @@ let peers: Record<PodName, Peer>;
 let sockets: Sockets;
 const flags: string[] = [];
 
+/** Fewer where the processor is emulated. */
+const MANY = Math.ceil(5_000 / slowness);
+
 beforeAll(async () => {
   lab = await createLab();
   for (const name of names)
@@ -141,9 +144,9 @@ describe("a connection to what is behind a waypoint", () => {
     expect(line).toContain("dst.workload=gate");
   });
 
-  test("is one of 5,000 whose bytes are all there, behind one header each", async () => {
+  test("is one of many whose bytes are all there, behind one header each", async () => {
     const [cut, full] = [await reason("waypoint_cut"), await reason("waypoint_full")];
-    const tally = await peers.client.call("askMany", { host: web.ipv4, port: 80, count: 5_000 });
+    const tally = await peers.client.call("askMany", { host: web.ipv4, port: 80, count: MANY });
     const texts = Object.keys(tally.replies).map((text) => text.replace(/(from \S+) \d+$/, "$1"));
     expect([...new Set(texts)]).toEqual([`${web.ipv4} 80 from ${addresses.client[0]}`]);
     expect(tally.errors).toEqual({});
