@@ -20,7 +20,7 @@ int weft_destroy(unsigned long long *ctx)
 	if (!tcp)
 		return 0;
 	if (is_unfollowed(tcp) && !is_ended(sk)) {
-		end_connection(tcp, 0);
+		end_connection(sk, tcp, 0);
 		return 0;
 	}
 	/* A connect that failed before its SYN has left its place, and nothing else. */

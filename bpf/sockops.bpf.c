@@ -30,8 +30,10 @@ static __always_inline void set_marks(struct bpf_sock_ops *ctx, int marks)
 	struct bpf_sock *sk = ctx->sk;
 	int former = ctx->bpf_sock_ops_cb_flags & MARK_ANY;
 
-	if (former && sk)
+	if (former && sk) {
 		bpf_sk_storage_delete(&ended, sk);
+		bpf_sk_storage_delete(&counted_bytes, sk);
+	}
 	if (former || marks)
 		bpf_sock_ops_cb_flags_set(ctx, marks);
 }
@@ -148,12 +150,13 @@ static __always_inline int on_listen(struct bpf_sock_ops *ctx)
 static __always_inline int on_closed(struct bpf_sock_ops *ctx, __u32 old_state)
 {
 	const struct tcp_sock *tcp = socket_of(ctx);
+	struct bpf_sock *sk = ctx->sk;
 
-	if (!tcp || !mark_of(tcp) || old_state == BPF_TCP_LISTEN)
+	if (!tcp || !sk || !mark_of(tcp) || old_state == BPF_TCP_LISTEN)
 		return DONE;
 	if (old_state == BPF_TCP_SYN_SENT && mark_of(tcp) & MARK_REMEMBERED)
 		note_end(tcp);
-	end_connection(tcp, old_state);
+	end_connection(sk, tcp, old_state);
 	set_marks(ctx, 0);
 	return DONE;
 }

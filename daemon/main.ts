@@ -14,7 +14,7 @@ import { createLogs, type Logger, type Logs, logVerifier } from "./base/log.js";
 import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
-import { Dataplane, type EntryLimits } from "./bpf/dataplane.js";
+import { Dataplane } from "./bpf/dataplane.js";
 import type { EarlyOptions } from "./bpf/early-hooks.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
@@ -36,6 +36,7 @@ import { openJournal, planeEvents } from "./start/journal.js";
 import { governByKubernetes } from "./start/kubernetes.js";
 import { nodeIdentity } from "./start/node.js";
 import { nodeSettings } from "./start/node-exemption.js";
+import { countOpenBytes } from "./start/open-bytes.js";
 import { watchRecords } from "./start/records.js";
 import { tellServiceManager } from "./start/service-manager.js";
 import { openSnapshot } from "./start/snapshot.js";
@@ -140,6 +141,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));
   open.add(watchStart(config, dataplane, xds, logs));
   open.add(watchRecords(dataplane, feed));
+  open.add(countOpenBytes(dataplane, logs.logger("bpf")));
   open.add(kickWaypoints(compiler, dataplane, logs));
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   open.add(tellServiceManager(native, process.env, () => view.components(), log));
@@ -214,7 +216,8 @@ async function openKernel(config: Config, log: Logger, open: OpenParts): Promise
   if (!lock.ok) return lock;
   open.add(() => lock.value.close());
   const objects = join(packageRoot(), "build", "bpf");
-  const dataplane = Dataplane.open(native, environment.value, objects, limitsOf(config), earlyOf(config));
+  const limits = { entries: config.mapLimit, series: config.metricsMaxSeries };
+  const dataplane = Dataplane.open(native, environment.value, objects, limits, earlyOf(config));
   if (!dataplane.ok) return dataplane;
   for (const { text, isLoss } of dataplane.value.inherited) {
     if (isLoss) log.warn(text);
@@ -256,11 +259,6 @@ function kickWaypoints(compiler: Compiler, dataplane: Dataplane, logs: Logs): ()
     kicks.stop();
     sockets.close();
   };
-}
-
-/** The most that maps are made for. */
-function limitsOf({ mapLimit, metricsMaxSeries }: Config): EntryLimits {
-  return { entries: mapLimit, series: metricsMaxSeries };
 }
 
 /** The hook that is to judge before the guard. */

@@ -248,7 +248,7 @@ static __always_inline void judge_by_guard(const struct settings *current, struc
 }
 
 /* The connection as the node would have remembered it. */
-static __always_inline void read_connection(const struct verdict *verdict, struct node_open *open)
+static __always_inline void read_node_open(const struct verdict *verdict, struct node_open *open)
 {
 	copy_address(open->source, verdict->source);
 	copy_address(open->destination, verdict->destination);
@@ -260,7 +260,7 @@ static __always_inline bool is_from_node(const struct verdict *verdict)
 {
 	struct node_open open;
 
-	read_connection(verdict, &open);
+	read_node_open(verdict, &open);
 	return opened_by_node(&open);
 }
 

@@ -53,7 +53,7 @@ __attribute__((noinline)) __u32 source_of(const struct verdict *verdict)
 	/* Never so: the verifier asks. */
 	if (!verdict)
 		return WORKLOAD_UNKNOWN;
-	read_connection(verdict, &open);
+	read_node_open(verdict, &open);
 	return name_source(&open);
 }
 

@@ -5,7 +5,7 @@
  * Each end is told of once. A socket with MARK_FOLLOWED ends by its state callback, which takes the
  * marks away. Any other bears them until it is destroyed; what ends sooner (a reset, a disconnect)
  * is noted in its storage `ended`, since a tracing program cannot write the marks. Whoever writes
- * marks anew takes the note away.
+ * marks anew takes the note away, and what is noted of bytes that were counted while it was open.
  */
 #ifndef WEFT_ENDS_H
 #define WEFT_ENDS_H
@@ -151,11 +151,18 @@ static __always_inline __u32 failure_of(const struct tcp_sock *tcp)
 	return error == ECONNREFUSED ? REASON_CONNECT_REFUSED : REASON_CONNECT_TIMED_OUT;
 }
 
-static __always_inline void count_ending(struct ending *ending)
+/* Of a connection that closed, the bytes that nobody has counted while it was open. */
+static __always_inline void count_ending(void *sk, struct ending *ending)
 {
+	struct counted_bytes *counted = bpf_sk_storage_get(&counted_bytes, sk, 0, 0);
+	struct payload rest = ending->payload;
+
+	if (counted) {
+		rest.sent -= counted->sent;
+		rest.received -= counted->received;
+	}
 	if (!ending->reason) {
-		count_talk(&ending->parties, COUNT_CLOSED, ending->payload.sent,
-			   ending->payload.received);
+		count_talk(&ending->parties, COUNT_CLOSED, rest.sent, rest.received);
 		return;
 	}
 	count_reason(ending->reason);
@@ -167,8 +174,9 @@ static __always_inline void count_ending(struct ending *ending)
 
 /* The connection that a socket's marks speak of has ended: closed if it was ever established,
  * failed if not. What was remembered of it is forgotten. `state` is that of the socket before, 0
- * when nobody knows; only established ones end so. */
-static __always_inline void end_connection(const struct tcp_sock *tcp, __u32 state)
+ * when nobody knows; only established ones end so. sk is the program's own pointer to the socket.
+ */
+static __always_inline void end_connection(void *sk, const struct tcp_sock *tcp, __u32 state)
 {
 	struct ending ending = {.state = state};
 
@@ -178,7 +186,7 @@ static __always_inline void end_connection(const struct tcp_sock *tcp, __u32 sta
 	if (ending.parties.direction == DIRECTION_OUTBOUND &&
 	    (state == BPF_TCP_SYN_SENT || state == BPF_TCP_SYN_RECV))
 		ending.reason = failure_of(tcp);
-	count_ending(&ending);
+	count_ending(sk, &ending);
 	if (access_log_enabled())
 		record_ending(tcp, &ending);
 }
@@ -196,7 +204,7 @@ static __always_inline void end_early(void *sk, const struct tcp_sock *tcp)
 {
 	if (is_unfollowed(tcp) && !is_ended(sk) &&
 	    bpf_sk_storage_get(&ended, sk, 0, BPF_SK_STORAGE_GET_F_CREATE))
-		end_connection(tcp, 0);
+		end_connection(sk, tcp, 0);
 }
 
 #endif

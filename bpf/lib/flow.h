@@ -82,10 +82,10 @@ struct talk {
 };
 
 /* What of a connection is counted. */
-enum counted { COUNT_OPENED, COUNT_CLOSED, COUNT_FAILED };
+enum counted { COUNT_OPENED, COUNT_CLOSED, COUNT_FAILED, COUNT_BYTES };
 
 /* Counts for who talks to whom; without room for another series in those
- * of the overflow, which is counted too. Bytes are those of a connection that closed. A global
+ * of the overflow, which is counted too. Bytes are those not counted before. A global
  * function: verified once. Numbers and no struct: the callers have no stack to spare. */
 __attribute__((noinline)) int count_talk(const struct talk *talk, __u32 what, __u64 sent,
 					 __u64 received)
@@ -126,7 +126,8 @@ __attribute__((noinline)) int count_talk(const struct talk *talk, __u32 what, __
 	} else if (what == COUNT_FAILED) {
 		__sync_fetch_and_add(&counters->failed, 1);
 	} else {
-		__sync_fetch_and_add(&counters->closed, 1);
+		if (what == COUNT_CLOSED)
+			__sync_fetch_and_add(&counters->closed, 1);
 		__sync_fetch_and_add(&counters->sent_bytes, sent);
 		__sync_fetch_and_add(&counters->received_bytes, received);
 	}

@@ -8,6 +8,14 @@ export const CONFIGURATION_MAPS: readonly MapName[] = (Object.keys(maps) as MapN
   (name) => !(STATE_MAPS as readonly string[]).includes(name),
 );
 
+/** The most that is ever made. */
+export interface EntryLimits {
+  /** Entries of any configuration map. */
+  readonly entries: number;
+  /** Series that are counted apart, of connections and of policies' verdicts each. */
+  readonly series: number;
+}
+
 /** Capacity for what is needed now and may come: twice as much, rounded up to a power of two. */
 export function roomFor(needed: number): number {
   return 2 ** Math.ceil(Math.log2(Math.max(1, 2 * needed)));

@@ -6,9 +6,10 @@ import { ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
-import { CONFIGURATION_MAPS, capacityLimit, planCapacities } from "./capacity.js";
+import { countBytes } from "./byte-count.js";
+import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits, planCapacities } from "./capacity.js";
 import { CounterMaps, elementsFor } from "./counter-maps.js";
-import { type ProgramRuns, type ReasonCount, readProgramRuns } from "./counters.js";
+import { type ProgramRuns, readProgramRuns } from "./counters.js";
 import { sweepDatagrams } from "./datagram-sweep.js";
 import { denyPods } from "./denial.js";
 import { readSwitch } from "./disabled.js";
@@ -34,7 +35,14 @@ import {
 } from "./growing-maps.js";
 import { Growth } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
-import { CONNECTION_SWEEP, DATAGRAM_SWEEP, EXPLAIN_AUTHZ, EXPLAIN_ROUTE, TRACE_HOOKS } from "./hooks.js";
+import {
+  BYTE_COUNT,
+  CONNECTION_SWEEP,
+  DATAGRAM_SWEEP,
+  EXPLAIN_AUTHZ,
+  EXPLAIN_ROUTE,
+  TRACE_HOOKS,
+} from "./hooks.js";
 import { Inheritance, type InheritanceNote } from "./inheritance.js";
 import { LabelMap } from "./label-map.js";
 import { AuthzQuestion, type MapName, maps, RouteQuestion, type Settings } from "./maps.gen.js";
@@ -51,14 +59,6 @@ import { swapIn } from "./swap.js";
 import { WaypointSockets } from "./waypoint-sockets.js";
 
 const FIRST = maps.settings.key.encode(0);
-
-/** The most that is ever made. */
-export interface EntryLimits {
-  /** Entries of any configuration map. */
-  readonly entries: number;
-  /** Series that are counted apart, of connections and of policies' verdicts each. */
-  readonly series: number;
-}
 
 export class Dataplane {
   readonly #native: Native;
@@ -351,6 +351,13 @@ export class Dataplane {
     );
   }
 
+  /** Counts what the pods' open connections have sent and received; gives what went wrong. */
+  async countBytes(): Promise<WeftError[]> {
+    const program = this.#generation?.programs.get(BYTE_COUNT);
+    if (program === undefined) return [];
+    return await countBytes({ native: this.#native, program, pods: this.enrollments() });
+  }
+
   // ---- switches ----
 
   get settings(): Settings {
@@ -381,10 +388,6 @@ export class Dataplane {
 
   openEvents(onRecords: (records: Buffer[]) => void, ring: StateRing = "events"): RingBuffer {
     return this.#native.openRingBuffer(this.#state[ring], onRecords);
-  }
-
-  reasons(): ReasonCount[] {
-    return this.counters.reasons();
   }
 
   /** What the program that judges answers for a connection now, on the maps that govern. Changes nothing, counts nothing. */

@@ -11,6 +11,7 @@ export const OBJECTS = [
   "sweep",
   "explain",
   "ends",
+  "bytes",
   "drops",
   "forward",
   "xdp",
@@ -23,6 +24,7 @@ export type ObjectName = (typeof OBJECTS)[number];
 export const SPARABLE_OBJECTS = [
   "sweep",
   "ends",
+  "bytes",
   "drops",
   "forward",
   "xdp",
@@ -116,6 +118,9 @@ export const TRACE_HOOKS: readonly TraceHook[] = [
 
 /** Iterator that closes a pod's inbound connections which are denied by now. */
 export const CONNECTION_SWEEP = "weft_sweep_tcp";
+
+/** Iterator that counts what a pod's open connections have sent and received. */
+export const BYTE_COUNT = "weft_count_bytes";
 
 /** Iterator that closes a pod's connected datagram sockets whose backend has gone. */
 export const DATAGRAM_SWEEP = "weft_sweep_udp";

@@ -40,6 +40,7 @@ const LOST: Readonly<Partial<Record<StateName, string>>> = {
   failing: "the failures of endpoints are counted from 0",
   flows: "UDP sockets choose their endpoint anew",
   ended: "the ends of a few connections may be counted twice",
+  counted_bytes: "bytes of open connections may be counted twice",
   originals: "connections that owe a waypoint their header are cut off",
 };
 

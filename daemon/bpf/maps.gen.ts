@@ -2377,6 +2377,7 @@ export type RingBufferName = keyof typeof ringBuffers;
 export const socketStorages = {
   flows: { name: "flows", layout: "6c5335bc" },
   ended: { name: "ended", layout: "de845062" },
+  counted_bytes: { name: "counted_bytes", layout: "102eb17f" },
   originals: { name: "originals", layout: "d28ca3c3" },
 } as const;
 export type SocketStorageName = keyof typeof socketStorages;

@@ -65,7 +65,7 @@ export const STATE_RINGS = ["events", "endpoint_events"] as const;
 export type StateRing = (typeof STATE_RINGS)[number];
 
 /** So do the storages of sockets: their flows go on, what has ended stays so, and a header that is owed is owed. */
-export const STATE_STORAGES = ["flows", "ended", "originals"] as const;
+export const STATE_STORAGES = ["flows", "ended", "counted_bytes", "originals"] as const;
 
 export type StateMapName = (typeof STATE_MAPS)[number];
 

@@ -54,6 +54,10 @@ const SPARABLE: Readonly<Record<SparableObject, { readonly what: string; readonl
     consequence:
       "the end of a connection is taken from its changes of state, which costs more CPU a connection",
   },
+  bytes: {
+    what: "BPF programs of type iter/tcp that keep notes on sockets",
+    consequence: "bytes are counted when a connection closes, and not before",
+  },
   drops: {
     what: "BPF programs of type tp_btf on kfree_skb",
     consequence:

@@ -16,7 +16,7 @@ import { mapFills, type Parts, unnamedPods } from "./parts.js";
 export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): CounterSource {
   const { dataplane } = parts;
   return {
-    reasons: () => dataplane.reasons(),
+    reasons: () => dataplane.counters.reasons(),
     maps: () => mapFills(parts),
     programs: () => dataplane.programRuns(),
   };

@@ -71,7 +71,7 @@ export function recentOf(
 }
 
 function eventsDropped(dataplane: Parts["dataplane"]): number {
-  const dropped = dataplane.reasons().find(({ reason }) => reason === Reason.EVENT_DROPPED);
+  const dropped = dataplane.counters.reasons().find(({ reason }) => reason === Reason.EVENT_DROPPED);
   return Number(dropped?.count ?? 0n);
 }
 

@@ -9,11 +9,11 @@ const LOOK_MS = 1_000;
 
 /** Names are waited for while the kernel has room for records; gives what ends that. */
 export function watchRecords(
-  dataplane: Pick<Dataplane, "reasons" | "installed">,
+  dataplane: Pick<Dataplane, "counters" | "installed">,
   feed: Pick<EventFeed, "begin">,
 ): () => void {
   const dropped = () =>
-    dataplane.reasons().find(({ reason }) => reason === Reason.EVENT_DROPPED)?.count ?? 0n;
+    dataplane.counters.reasons().find(({ reason }) => reason === Reason.EVENT_DROPPED)?.count ?? 0n;
   const before = dropped();
   const timer = setInterval(() => {
     if (!dataplane.installed && dropped() === before) return;

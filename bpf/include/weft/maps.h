@@ -361,6 +361,14 @@ struct {
 	__type(value, __u32);
 } ended SEC(".maps");
 
+/* TCP socket -> what of the connection that its marks speak of was counted while it was open */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct counted_bytes);
+} counted_bytes SEC(".maps");
+
 /* number -> where the endpoints of a waypoint are: index into `targets`. What is behind it names
  * the number, so that a change of the endpoints is one write here. Nobody writes element 0. Tag of
  * the words: the number. */

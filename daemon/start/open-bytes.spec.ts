@@ -1,0 +1,53 @@
+// Owns the proof of how often the bytes of open connections are counted. What a count finds is the kernel's:
+// test/netns/open-bytes.test.ts.
+
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { bpfAttachFailed, type WeftError } from "../base/errors.js";
+import { countOpenBytes } from "./open-bytes.js";
+
+let stop: () => void;
+/** What every count takes in milliseconds, when each began, and what was logged. */
+let takes = 0;
+let fails: WeftError[] = [];
+let begun: number[] = [];
+let lines: string[] = [];
+beforeEach(() => {
+  vi.useFakeTimers({ now: 0 });
+  [takes, fails, begun, lines] = [0, [], [], []];
+  const log = { error: (_: object, text: string) => lines.push(text) } as never;
+  const countBytes = async () => {
+    begun.push(Date.now());
+    await new Promise((resolve) => setTimeout(resolve, takes));
+    return fails;
+  };
+  stop = countOpenBytes({ countBytes }, log);
+});
+afterEach(() => {
+  stop();
+  vi.useRealTimers();
+});
+
+it("is every four seconds while that is cheap", async () => {
+  takes = 100;
+  await vi.advanceTimersByTimeAsync(12_500);
+  expect(begun).toEqual([4_000, 8_000, 12_000]);
+});
+
+it("takes no more than a tenth of the time, however many pods there are", async () => {
+  takes = 2_000;
+  await vi.advanceTimersByTimeAsync(45_000);
+  expect(begun).toEqual([4_000, 24_000, 44_000]);
+});
+
+it("says once what it cannot look at, and goes on", async () => {
+  fails = [bpfAttachFailed("bytes", "/run/netns/a", new Error("ENOMEM"))];
+  await vi.advanceTimersByTimeAsync(12_500);
+  expect([begun.length, lines.length]).toEqual([3, 1]);
+});
+
+it("ends", async () => {
+  await vi.advanceTimersByTimeAsync(4_500);
+  stop();
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(begun).toEqual([4_000]);
+});
