@@ -24,7 +24,7 @@ GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-util
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod image test-image fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod image test-image manifests test-chart fuzz faults chaos bench \
         bench-sync bench-restart bench-authz bench-route bench-l7 lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -140,6 +140,9 @@ build/helm: test/chart/helm/go.mod test/chart/helm/go.sum
 	@mkdir -p build
 	cd test/chart/helm && GOFLAGS="-p=2 -buildvcs=false" nice $(GO) build -trimpath -ldflags "-s -w" -o ../../../$@ helm.sh/helm/v4/cmd/helm
 
+manifests: build/helm node_modules/.package-lock.json ## write deploy/manifests, which weftctl installs, and the chart's goldens anew
+	@$(VITEST) --project deploy test/chart --update
+
 # ---- run ----
 
 demo: build packages ## a mesh of namespaces on this machine: routing, a denial, metrics (KEEP=1 leaves it running)
@@ -197,6 +200,13 @@ test-image: image ## the image: that it is whole, made alike twice, and starts
 	@status=0; \
 	$(call report,image) $(VITEST) --project deploy test/image || status=1; \
 	npx --no-install tsx test/summary.ts out/test/image.json || status=1; \
+	exit $$status
+
+test-chart: build/helm node_modules/.package-lock.json ## the Helm chart: what it renders, what it refuses (needs Go 1.26; compiles Helm once)
+	@mkdir -p out/test
+	@status=0; \
+	$(call report,chart) $(VITEST) --project deploy test/chart || status=1; \
+	npx --no-install tsx test/summary.ts out/test/chart.json || status=1; \
 	exit $$status
 
 test-istiod: build packages $(STAMPS)/envoy ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)

@@ -4,6 +4,7 @@
 import { onReopen, stopAsked } from "./weftd/signals.js";
 import "../daemon/base/heap.js";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Command } from "commander";
 import { configInvalid, describe, type WeftError } from "../daemon/base/errors.js";
 import { readBuild } from "../daemon/base/version.js";
@@ -67,11 +68,12 @@ program
     "after",
     `
 It looks below the BPF file system of --bpffs, WEFT_BPFFS or --config FILE, found as the daemon finds it; the snapshot
-below --state-dir, WEFT_STATE_DIR or the file's state-dir goes too, and so does the CNI plugin in --cni-bin-dir and
---cni-conf-dir.`,
+and the events below --state-dir, WEFT_STATE_DIR or the file's state-dir go too, and so do the CNI plugin in
+--cni-bin-dir and --cni-conf-dir and, with --kubernetes, the annotations of this node's pods.`,
   )
   .action(async (_options: unknown, command: Command) => {
-    const { bpffs, stateDir, cniBinDir: binDir, cniConfDir: confDir } = configOf(command.optsWithGlobals());
+    const config = configOf(command.optsWithGlobals());
+    const { bpffs, stateDir, cniBinDir: binDir, cniConfDir: confDir } = config;
     const { uninstallFrom } = await import("../daemon/bpf/uninstall.js");
     const { removeSnapshot } = await import("../daemon/xds/snapshot.js");
     // First: a pod that starts meanwhile would wait for a daemon that does not come.
@@ -79,6 +81,7 @@ below --state-dir, WEFT_STATE_DIR or the file's state-dir goes too, and so does 
       const { removeCni } = await import("../daemon/kube/cni-install.js");
       removeCni({ binDir, confDir });
     }
+    if (config.kubernetes) await leaveCluster(config);
     const uninstalled = await uninstallFrom(bpffs);
     if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
     if (stateDir !== undefined) removeSnapshot(stateDir);
@@ -118,6 +121,15 @@ program
   .action((_options: unknown, command: Command) => switchWeft(command, false));
 
 await program.parseAsync();
+
+/** Whoever is told that pods are in the mesh would send them what nobody takes apart. A cluster that is away is no reason to stay. */
+async function leaveCluster({ kubernetesApi: url, serviceAccountDir, nodeName }: Config): Promise<void> {
+  const { ApiServer } = await import("../daemon/kube/api-server.js");
+  const { takeBackAnnotations } = await import("../daemon/kube/leave.js");
+  const files = { caFile: join(serviceAccountDir, "ca.crt"), tokenFile: join(serviceAccountDir, "token") };
+  const left = await takeBackAnnotations(new ApiServer({ url, ...files }), nodeName);
+  if (!left.ok) process.stderr.write(`weftd: pods keep their annotations: ${describe(left.error)}\n`);
+}
 
 async function switchWeft(command: Command, disabled: boolean): Promise<void> {
   const { bpffs } = configOf(command.optsWithGlobals());

@@ -17,7 +17,12 @@ export interface Given<C extends Call> {
 
 /** Talks to one daemon. Every method throws CommandFailure: with the daemon's own reason, or why there is none. */
 export class AdminClient {
-  constructor(readonly base: string) {}
+  readonly #base: () => Promise<string>;
+
+  /** A URL, or the way to one, which is looked for at the first request. */
+  constructor(base: string | (() => Promise<string>)) {
+    this.#base = typeof base === "string" ? () => Promise.resolve(base) : base;
+  }
 
   /** The answer, when it is one: fields that this weftctl does not know are left in it. */
   async call<C extends Call>(call: C, given: Given<C> = {}): Promise<AnswerOf<C>> {
@@ -53,11 +58,12 @@ export class AdminClient {
     { params, query, body }: Given<C>,
     signal: AbortSignal,
   ): Promise<{ response: Response; url: string }> {
+    const base = await this.#base();
     const names: Readonly<Record<string, string>> = params ?? {};
     const path = call.path.replaceAll(/:(\w+)/g, (_, name: string) => encodeURIComponent(names[name] ?? ""));
     const entries = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
     const search = new URLSearchParams(entries as [string, string][]).toString();
-    const url = `${this.base}${path}${search === "" ? "" : `?${search}`}`;
+    const url = `${base}${path}${search === "" ? "" : `?${search}`}`;
     const init: RequestInit = { method: call.method, signal };
     if (body !== undefined) {
       init.body = JSON.stringify(body);
@@ -66,7 +72,7 @@ export class AdminClient {
     try {
       return { response: await fetch(url, init), url };
     } catch (error) {
-      throw new CommandFailure(describe(adminUnreachable(this.base, causeOf(error))), ExitCode.unreachable);
+      throw new CommandFailure(describe(adminUnreachable(base, causeOf(error))), ExitCode.unreachable);
     }
   }
 

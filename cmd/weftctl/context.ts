@@ -3,6 +3,11 @@
 import type { Readable, Writable } from "node:stream";
 import { type Command, Option } from "commander";
 import { AdminClient, parseAdminUrl } from "./client.js";
+import { Kube } from "./cluster/kube.js";
+import { connectionOf } from "./cluster/kubeconfig.js";
+import { NAMESPACE } from "./cluster/manifests.js";
+import { reachNode } from "./cluster/nodes.js";
+import { CommandFailure, ExitCode } from "./failure.js";
 import { OUTPUT_FORMATS, Output, type OutputFormat } from "./output.js";
 
 /** The outside world, so that a spec can stand in for it. */
@@ -18,10 +23,16 @@ export interface Terminal {
 export interface Context {
   readonly client: AdminClient;
   readonly out: Output;
+  /** The API server, looked for when a verb asks. @throws CommandFailure where no cluster is known. */
+  readonly kube: () => Kube;
+  /** Where weft is installed in the cluster. */
+  readonly weftNamespace: string;
   readonly stdin: Readable;
   /** Whether somebody looks at standard output, and it can be cleared. */
   readonly isTerminal: boolean;
   interruption(): AbortSignal;
+  /** Ends what was opened on the way to a node. */
+  close(): Promise<void>;
 }
 
 const DEFAULT_ADMIN = "http://127.0.0.1:15200";
@@ -29,6 +40,11 @@ const DEFAULT_ADMIN = "http://127.0.0.1:15200";
 interface GlobalOptions {
   readonly admin?: string;
   readonly output: OutputFormat;
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly weftNamespace: string;
+  readonly node?: string;
+  readonly pod?: string;
 }
 
 /** A command with the options that all verbs share. */
@@ -39,20 +55,58 @@ export function addGlobalOptions(command: Command): Command {
     )
     .addOption(
       new Option("-o, --output <FORMAT>", "form of the data").choices(OUTPUT_FORMATS).default("table"),
-    );
+    )
+    .addOption(
+      new Option(
+        "--kubeconfig <FILE>",
+        "of the cluster (default: KUBECONFIG, else ~/.kube/config, else the pod's own)",
+      ),
+    )
+    .addOption(new Option("--context <NAME>", "of the kubeconfig (default: its current one)"))
+    .addOption(new Option("--node <NAME>", "ask the weftd of this node of the cluster"))
+    .addOption(new Option("--pod <NAMESPACE/NAME>", "ask the weftd of the node that this pod runs on"))
+    .addOption(new Option("--weft-namespace <NAMESPACE>", "where weft is installed").default(NAMESPACE));
 }
 
 /** Reads the shared options of the verb that runs. */
 export function contextOf(command: Command, terminal: Terminal): Context {
   const options = command.optsWithGlobals<GlobalOptions>();
-  // Set and empty is as good as not set, for weftd too.
-  const admin = options.admin ?? (terminal.env.WEFT_ADMIN || DEFAULT_ADMIN);
   const colour = terminal.stdout.isTTY === true && !terminal.env.NO_COLOR;
+  const kube = () => new Kube(connectionOf(options, terminal.env));
+  const { client, close } = clientOf(options, kube, terminal.env.WEFT_ADMIN);
   return {
-    client: new AdminClient(parseAdminUrl(admin)),
+    client,
+    close,
+    kube,
+    weftNamespace: options.weftNamespace,
     out: new Output(options.output, colour, terminal.stdout, terminal.stderr),
     stdin: terminal.stdin,
     isTerminal: terminal.stdout.isTTY === true,
     interruption: () => terminal.interruption(),
   };
+}
+
+/** Of this machine's weftd, or of a node's through the cluster, to which the way is opened at the first question. */
+function clientOf(options: GlobalOptions, kube: () => Kube, adminOfEnvironment: string | undefined) {
+  const { admin, node, pod, weftNamespace: namespace } = options;
+  if ([admin, node, pod].filter((way) => way !== undefined).length > 1)
+    throw new CommandFailure("one of --admin, --node and --pod says whom to ask", ExitCode.usage);
+  if (node === undefined && pod === undefined) {
+    // Set and empty is as good as not set, for weftd too.
+    const url = parseAdminUrl(admin ?? (adminOfEnvironment || DEFAULT_ADMIN));
+    return { client: new AdminClient(url), close: async () => undefined };
+  }
+  let way: ReturnType<typeof reachNode> | undefined;
+  const base = async () => {
+    way ??= reachNode(kube(), { namespace, node, pod });
+    return (await way).url;
+  };
+  const close = async () => {
+    await way?.then(
+      (opened) => opened.close(),
+      // Whoever asked has been told.
+      () => undefined,
+    );
+  };
+  return { client: new AdminClient(base), close };
 }

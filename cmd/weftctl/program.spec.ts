@@ -242,7 +242,17 @@ describe("completion", () => {
     expect(await complete("dump", "bpf", "authz_")).toContain("authz_tables");
     expect(await complete("dump", "-o", "y")).toEqual(["yaml"]);
     expect(await complete("-o", "json", "accesslog", "t")).toEqual(["tail"]);
-    expect(await complete("accesslog", "tail", "--")).toEqual(["--admin", "--filter", "--help", "--output"]);
+    expect(await complete("accesslog", "tail", "--")).toEqual([
+      "--admin",
+      "--context",
+      "--filter",
+      "--help",
+      "--kubeconfig",
+      "--node",
+      "--output",
+      "--pod",
+      "--weft-namespace",
+    ]);
     expect(await complete("log", "x")).toEqual(["xds"]);
     expect(await complete("completion", "")).toEqual(["bash", "fish", "zsh"]);
     expect(await complete("nothing", "")).not.toContain("__complete");

@@ -8,6 +8,8 @@ import { LOG_LEVELS, SUBSYSTEMS } from "../../daemon/base/log-levels.js";
 import { printable } from "../../daemon/base/printable.js";
 import { accessLogStatus, switchAccessLog, tailAccessLog } from "./accesslog.js";
 import { authzStatus, type ExplainOptions, explainAuthz, showAuthz, switchAuthz } from "./authz.js";
+import { type Act, addCluster, type Verb } from "./cluster/commands.js";
+import { statusOfAll } from "./cluster/nodes.js";
 import { COMPLETE_COMMAND, candidates, completionScript, SHELLS, type Shell } from "./completion.js";
 import { addGlobalOptions, type Context, contextOf, type Terminal } from "./context.js";
 import { diff } from "./diff.js";
@@ -65,10 +67,15 @@ function buildProgram(terminal: Terminal): Command {
     parent.command(name).description(description).addHelpText("after", examples(shown));
   const act =
     (action: (context: Context, command: Command) => Promise<void>) =>
-    (...given: unknown[]) => {
+    async (...given: unknown[]) => {
       const command = given.at(-1);
       if (!(command instanceof Command)) throw new Error("commander gave no command");
-      return action(contextOf(command, terminal), command);
+      const context = contextOf(command, terminal);
+      try {
+        await action(context, command);
+      } finally {
+        await context.close();
+      }
     };
 
   verb(program, "version", "versions of client and daemon", ["version", "version --client -o json"])
@@ -77,7 +84,17 @@ function buildProgram(terminal: Terminal): Command {
   verb(program, "status", "readiness, warnings, hooks, control plane, pods, maps", [
     "status",
     "status -o wide",
-  ]).action(act(status));
+    "status --all",
+    "status --node n2",
+  ])
+    .option("--all", "one line for each node of the cluster")
+    .action(
+      act((context, command) =>
+        command.opts<{ all?: true }>().all
+          ? statusOfAll(context.out, context.kube(), context.weftNamespace)
+          : status(context),
+      ),
+    );
   verb(program, "dump", "the daemon's configuration or the kernel's maps", [
     "dump workload -n default",
     "dump service -o wide",
@@ -100,6 +117,7 @@ function buildProgram(terminal: Terminal): Command {
     "diff -o json",
   ]).action(act(diff));
   addEvents(program, verb, act);
+  addCluster(program, verb, act);
   verb(program, "log", "levels of the daemon's loggers", [
     "log",
     "log xds",
@@ -163,11 +181,6 @@ function buildProgram(terminal: Terminal): Command {
     });
   return program;
 }
-
-type Verb = (parent: Command, name: string, description: string, shown: readonly string[]) => Command;
-type Act = (
-  action: (context: Context, command: Command) => Promise<void>,
-) => (...given: unknown[]) => Promise<void>;
 
 /** What is happening, and what has happened. */
 function addEvents(parent: Command, verb: Verb, act: Act): void {

@@ -265,6 +265,13 @@ describe("the other listeners", () => {
     expect((await fetch(`${ready}/healthz/ready`)).status).toBe(200);
     expect((await fetch(`${ready}/version`)).status).toBe(404);
   });
+
+  it("say that the daemon lives, ready or not", async () => {
+    const components = () => [{ name: "xds", ready: false, detail: "no control plane" }];
+    const ready = await serve(readyRoutes({ components }, log), false);
+    expect((await fetch(`${ready}/healthz/ready`)).status).toBe(503);
+    expect((await fetch(`${ready}/healthz/live`)).status).toBe(200);
+  });
 });
 
 async function until(condition: () => boolean): Promise<void> {

@@ -93,7 +93,12 @@ export function metricsRoutes(page: Page): Route[] {
 
 /** Listener of --ready-address. */
 export function readyRoutes(view: Pick<OperatorView, "components">, log: Logger): Route[] {
-  return apiRoutes({ ready: () => readyOf(view) }, log);
+  // For whoever restarts what is stuck: that it answers is the answer.
+  const live = (): Reply => ({ status: 200, type: "text/plain; charset=utf-8", pieces: ["live\n"] });
+  return [
+    ...apiRoutes({ ready: () => readyOf(view) }, log),
+    { path: "/healthz/live", methods: { GET: live } },
+  ];
 }
 
 function readyOf(view: Pick<OperatorView, "components">): Answered<Api["ready"]> {

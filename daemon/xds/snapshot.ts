@@ -197,11 +197,17 @@ export class Snapshot {
   }
 }
 
-/** Removes what a daemon kept in a directory, and the directory where nothing else is in it. */
+/** Removes what a daemon kept in its state directory, and the directory where nothing else is in it. */
 export function removeSnapshot(directory: string): void {
-  for (const name of ["snapshot", "snapshot.new", "snapshot.aside"])
+  for (const name of ["snapshot", "snapshot.new", "snapshot.aside", "events", "events.1"])
     rmSync(join(directory, name), { force: true });
-  if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory);
+  if (!existsSync(directory) || readdirSync(directory).length > 0) return;
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    // A volume of a container: it belongs to whoever mounted it.
+    if ((error as NodeJS.ErrnoException).code !== "EBUSY") throw error;
+  }
 }
 
 /** Writes all pieces from a place on; gives their bytes. */

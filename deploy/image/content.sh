@@ -58,6 +58,8 @@ cp build/cni/weft-cni "$weft/build/cni"
 cp build/bpf/*.o "$weft/build/bpf"
 strip --strip-debug -o "$weft/build/weft_native.node" build/weft_native.node
 cp -r dist "$weft"
+# What `weftctl install` installs.
+mkdir -p "$weft/deploy" && cp -r deploy/manifests "$weft/deploy"
 # The commands hold the libraries they use; what these want said of them is beside.
 npm ls --omit=dev --all --parseable | tail -n +2 | sort | while read -r library; do
 	echo "==== ${library##*/node_modules/} $(node -p 'require(process.argv[1]).version' "$library/package.json")"

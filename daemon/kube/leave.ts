@@ -1,0 +1,29 @@
+// Owns taking back what weft has told the API server of this node's pods. Must not know a running daemon.
+
+import { z } from "zod";
+import { ok, type Result } from "../base/errors.js";
+import type { ApiServer } from "./api-server.js";
+import { podObject, REDIRECTION } from "./objects.js";
+
+const podList = z.object({ items: z.array(podObject) });
+
+/** Takes the annotation from each pod of the node that has it, so that istiod treats none as meshed; gives how many. */
+export async function takeBackAnnotations(
+  server: Pick<ApiServer, "get" | "patch">,
+  nodeName: string,
+): Promise<Result<number>> {
+  const listed = await server.get(
+    `/api/v1/pods?fieldSelector=spec.nodeName%3D${encodeURIComponent(nodeName)}`,
+    podList,
+  );
+  if (!listed.ok) return listed;
+  const marked = listed.value.items.filter(({ metadata }) => REDIRECTION in metadata.annotations);
+  for (const { metadata } of marked) {
+    const [namespace, name] = [metadata.namespace, metadata.name].map(encodeURIComponent);
+    const patched = await server.patch(`/api/v1/namespaces/${namespace}/pods/${name}/status`, {
+      metadata: { uid: metadata.uid, annotations: { [REDIRECTION]: null } },
+    });
+    if (!patched.ok) return patched;
+  }
+  return ok(marked.length);
+}
