@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import {
+  BYTE_COUNT,
   CGROUP_HOOKS,
   CONNECTION_SWEEP,
   DATAGRAM_SWEEP,
@@ -36,6 +37,7 @@ it("every program of every hook loads, within its budget of verified instruction
     GUARD_PROGRAM,
     CONNECTION_SWEEP,
     DATAGRAM_SWEEP,
+    BYTE_COUNT,
     EXPLAIN_AUTHZ,
     EXPLAIN_ROUTE,
     LIST_CONNECTIONS,

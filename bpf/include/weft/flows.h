@@ -65,4 +65,10 @@ struct original {
 	__u64 socket;	 /* cookie */
 };
 
+/* Payload of an open connection that `traffic` has already. */
+struct counted_bytes {
+	__u64 sent;
+	__u64 received;
+};
+
 #endif

@@ -243,12 +243,6 @@ struct connection {
 	__u32 pad;
 };
 
-/* Payload of an open connection that `traffic` has already. */
-struct counted_bytes {
-	__u64 sent;
-	__u64 received;
-};
-
 /* Who a connection is counted for. */
 struct traffic_key {
 	__u32 source_party; /* as in map `parties`, 0: unknown */
