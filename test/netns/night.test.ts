@@ -33,12 +33,21 @@ afterAll(() => {
 
 const weftctl = (...args: string[]): Promise<RunResult> => world.mesh.weftctl(...args);
 
-/** The answer, which was there at once: a generous second, because starting the command is most of it. */
+/** Milliseconds for an answer, and how often a question is asked until it comes so fast: others use the machine too. */
+const LONGEST_MS = 1_000 * slowness;
+const TRIES = 10;
+
+/** The answer, which was there within a second of what starting the command takes. */
 async function ask(...args: string[]): Promise<string> {
-  const { code, stdout, stderr, ms } = await weftctl(...args);
-  expect([code, stderr], args.join(" ")).toEqual([0, ""]);
-  expect(ms).toBeLessThan(20_000 * slowness);
-  return stdout;
+  const took: number[] = [];
+  for (let tries = 0; tries < TRIES; tries++) {
+    const started = await weftctl("completion", "bash");
+    const { code, stdout, stderr, ms } = await weftctl(...args);
+    expect([started.code, code, stderr], args.join(" ")).toEqual([0, 0, ""]);
+    took.push(Math.round(ms - started.ms));
+    if (ms - started.ms < LONGEST_MS) return stdout;
+  }
+  throw new Error(`weftctl ${args.join(" ")} takes more than ${LONGEST_MS} ms to answer: ${took.join(", ")}`);
 }
 
 test("why was this refused, and which policy was it?", async () => {
@@ -128,11 +137,10 @@ test("what would this policy deny?", async () => {
 });
 
 test("a warning has its beginning and its end among the events", async () => {
-  await ask("authz", "disable");
-  const of = (what: string) => async () =>
-    (await weftctl("events", "--type", "warning", "-o", "json")).stdout.includes(`"what": "${what}"`);
-  await until("the warning told", of("began"), { timeoutMs: 60_000 });
-  await ask("authz", "enable");
-  await until("its end told", of("ended"), { timeoutMs: 60_000 });
+  await weftctl("authz", "disable");
+  const told = (said: RegExp) => async () => said.test((await weftctl("events", "--type", "warning")).stdout);
+  await until("the warning told", told(/warning: authorization is not enforced/), { timeoutMs: 60_000 });
+  await weftctl("authz", "enable");
+  await until("its end told", told(/over after .*authorization is not enforced/), { timeoutMs: 60_000 });
   expect(await ask("events", "--type", "switch")).toMatch(/NOT enforced any more\n.*enforced again\n$/);
 });
