@@ -10,6 +10,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   watch,
   writeFileSync,
 } from "node:fs";
@@ -44,6 +45,8 @@ export interface CniInstallOptions extends CniPlaces {
 export class CniInstall {
   readonly #options: CniInstallOptions;
   #trouble: string | undefined;
+  /** Of the binary in its place when it was found to be the one wanted. */
+  #compared: string | undefined;
 
   constructor(options: CniInstallOptions) {
     this.#options = options;
@@ -87,7 +90,13 @@ export class CniInstall {
   #putBinary(): void {
     const { binary, binDir } = this.#options;
     const place = join(binDir, PLUGIN);
-    if (existsSync(place) && readFileSync(place).equals(readFileSync(binary))) return;
+    const before = stampOf(place);
+    if (before !== undefined && before === this.#compared) return;
+    this.#compared = undefined;
+    if (before !== undefined && readFileSync(place).equals(readFileSync(binary))) {
+      this.#compared = before;
+      return;
+    }
     mkdirSync(binDir, { recursive: true });
     // By rename: the runtime may be running the old one, and must never run half of the new one.
     const next = join(binDir, `.${PLUGIN}.next`);
@@ -113,6 +122,12 @@ export class CniInstall {
     );
     return undefined;
   }
+}
+
+/** What changes with whatever is written to a file, or put in its place; undefined: nothing is there. */
+function stampOf(path: string): string | undefined {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat && [stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(" ");
 }
 
 function ownListOf(file: string): string {

@@ -203,6 +203,22 @@ describe("its place on the node", () => {
     expect(existsSync(join(binDir, "weft-cni"))).toBe(false);
   });
 
+  it("has its binary put back, also when what somebody put there is as long", () => {
+    write("10-flannel.conflist", FLANNEL);
+    const installed = install();
+    const place = join(binDir, "weft-cni");
+    const isOurs = () => readFileSync(place).equals(readFileSync(BINARY));
+    installed.look();
+    expect(isOurs()).toBe(true);
+    writeFileSync(place, Buffer.alloc(readFileSync(BINARY).length));
+    expect(isOurs()).toBe(false);
+    installed.look();
+    expect(isOurs()).toBe(true);
+    rmSync(place);
+    installed.look();
+    expect(isOurs()).toBe(true);
+  });
+
   it("makes a list of a single plugin, and leaves its file as it was", () => {
     const bridge = { cniVersion: "0.4.0", name: "lab", type: "bridge", bridge: "cni0" };
     write("10-bridge.conf", bridge);

@@ -2,6 +2,7 @@
 
 import type { UngovernedPod } from "../admin/traffic-answers.js";
 import { describe } from "../base/errors.js";
+import { Switched } from "../bpf/maps.gen.js";
 import type { Pod } from "../enforce/pods.js";
 import { podUid } from "../model/address-index.js";
 import type { Workload } from "../model/workload.js";
@@ -39,6 +40,8 @@ export function ungovernedPods(parts: UngovernedParts): { governed: number; pods
 }
 
 function troubleOf(parts: UngovernedParts, pod: Pod): string | undefined {
+  if (parts.dataplane.switched === Switched.DISABLED)
+    return "weft is disabled: all traffic of this node passes, until 'weftd enable'";
   if (parts.dataplane.settings.authzOff !== 0) return "authorization is not enforced on this node";
   if (!parts.dataplane.installed) return "no configuration governs yet";
   if (pod.state === "enrolled") {

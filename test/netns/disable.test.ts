@@ -59,6 +59,7 @@ test("disabled, traffic passes at once as if weft were not there, audibly, over 
   expect(status.code).toBe(0);
   expect(status.stdout).toMatch(/READY, DISABLED/);
   expect(status.stdout).toMatch(/warning: weft is DISABLED/);
+  expect((await mesh.weftctl("ungoverned")).stdout).toMatch(/shop\/client .*weft is disabled/);
   expect(await world.freshMetric("weft_disabled")).toBe(1);
   expect(
     (await mesh.weftctl("explain", "route", "--from", "shop/client", "--to", "web.shop:80")).stdout,
@@ -80,6 +81,7 @@ test("disabled, traffic passes at once as if weft were not there, audibly, over 
   await until("the stranger's connection closed", isClosed);
   expect(await world.freshMetric("weft_disabled")).toBe(0);
   expect((await mesh.weftctl("status")).stdout).not.toMatch(/DISABLED/);
+  expect((await mesh.weftctl("ungoverned")).stdout).not.toMatch(/disabled/);
   expect(await peers.client.call("say", { id: open })).toBe(name);
 });
 
