@@ -131,3 +131,25 @@ int weft_sweep_udp(struct bpf_iter__udp *ctx)
 		bpf_sock_destroy(again);
 	return 0;
 }
+
+/* ---- connections that owe a waypoint their header, and have had no answer ---- */
+
+/* Read when weft goes: nothing would put the header before what the application says later. */
+SEC("iter/tcp")
+int weft_sweep_owing(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *socket = ctx->sk_common, *again;
+	struct original *original;
+
+	if (!socket || socket->skc_state != BPF_TCP_SYN_SENT)
+		return 0;
+	original = bpf_sk_storage_get(&originals, socket, 0, 0);
+	if (!original || original->state != HEADER_OWED)
+		return 0;
+	if (!write_socket(ctx->meta->seq, socket, IPPROTO_TCP, bpf_sock_destroy))
+		return 0;
+	again = ctx->sk_common;
+	if (bpf_sock_destroy && again)
+		bpf_sock_destroy(again);
+	return 0;
+}

@@ -85,10 +85,14 @@ and the events below --state-dir, WEFT_STATE_DIR or the file's state-dir go too,
     const uninstalled = await uninstallFrom(bpffs);
     if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
     if (stateDir !== undefined) removeSnapshot(stateDir);
-    const { root, links, silent } = uninstalled.value;
+    const { root, links, silent, unanswered } = uninstalled.value;
     if (silent > 0)
       process.stderr.write(
         `weftd: ${silent} connections to waypoints say nothing and could not be given their header: end them\n`,
+      );
+    if (unanswered > 0)
+      process.stdout.write(
+        `${unanswered} connections were ended that no waypoint had answered: their applications connect anew\n`,
       );
     process.stdout.write(
       links === undefined

@@ -122,5 +122,8 @@ export const CONNECTION_SWEEP = "weft_sweep_tcp";
 /** Iterator that counts what a pod's open connections have sent and received. */
 export const BYTE_COUNT = "weft_count_bytes";
 
+/** Iterator that ends a pod's handshakes which owe a waypoint their header. */
+export const OWING_SWEEP = "weft_sweep_owing";
+
 /** Iterator that closes a pod's connected datagram sockets whose backend has gone. */
 export const DATAGRAM_SWEEP = "weft_sweep_udp";

@@ -3,9 +3,11 @@
 // As class | operation | source of linux/bpf_common.h and bpf.h.
 const LD_IMM64 = 0x18;
 export const LDX_W = 0x61;
+export const LDX_DW = 0x79;
 export const STX_W = 0x63;
 export const STX_DW = 0x7b;
 export const ST_W = 0x62;
+export const ST_H = 0x6a;
 export const MOV_X = 0xbf;
 export const MOV_K = 0xb7;
 export const ADD_K = 0x07;

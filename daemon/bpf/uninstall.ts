@@ -4,10 +4,13 @@ import { existsSync } from "node:fs";
 import type { Native } from "../../native/index.js";
 import { failed, ok, type Result, uninstallFailed } from "../base/errors.js";
 import { packageRoot } from "../base/package-root.js";
+import { readEnrollments } from "./enrollment.js";
 import { checkAccess, loadAddon } from "./environment.js";
 import { removeLink } from "./guard-links.js";
+import { OWING_SWEEP } from "./hooks.js";
 import { takeLock } from "./lock.js";
 import { Pins } from "./pins.js";
+import { sweepSockets } from "./socket-sweep.js";
 import { drainWaypoints } from "./waypoint-drain.js";
 import { WaypointSockets } from "./waypoint-sockets.js";
 
@@ -18,6 +21,8 @@ export interface Uninstalled {
   readonly links: number | undefined;
   /** Connections to waypoints that said nothing and could not be given their header: what they say goes bare. */
   readonly silent: number;
+  /** Connections to waypoints that had no answer yet, and were ended: later they would have gone bare. */
+  readonly unanswered: number;
 }
 
 /** What leads connections to waypoints. */
@@ -29,7 +34,7 @@ export async function uninstallFrom(bpffs: string): Promise<Result<Uninstalled>>
   if (!access.ok) return access;
   const pins = new Pins(bpffs);
   const { root } = pins;
-  if (!existsSync(root)) return ok({ root, links: undefined, silent: 0 });
+  if (!existsSync(root)) return ok({ root, links: undefined, silent: 0, unanswered: 0 });
   const addon = loadAddon(packageRoot());
   if (!addon.ok) return addon;
   const native = addon.value;
@@ -47,14 +52,17 @@ export async function uninstallFrom(bpffs: string): Promise<Result<Uninstalled>>
 }
 
 /** Long-lived maps go too: counters and enrolments end here. */
-async function uninstall(native: Native, pins: Pins): Promise<{ links: number; silent: number }> {
+async function uninstall(native: Native, pins: Pins): Promise<Omit<Uninstalled, "root">> {
   const links = pins.links();
   const leading = LEADING_HOOKS.map((hook) => pins.hook(hook)).filter((path) => links.includes(path));
   for (const path of leading) removeLink(native, pins, path);
-  const silent = await giveHeaders(native, pins);
+  const givenUp = await giveHeaders(native, pins);
+  const unanswered = await endHandshakes(native, pins);
+  // Those that were answered in between.
+  const silent = unanswered > 0 || givenUp > 0 ? await giveHeaders(native, pins) : 0;
   for (const path of links) if (!leading.includes(path)) removeLink(native, pins, path);
   pins.removeAll();
-  return { links: links.length, silent };
+  return { links: links.length, silent, unanswered };
 }
 
 /** The other hooks still see to it that a connection leaves the map with its first segment. */
@@ -69,5 +77,24 @@ async function giveHeaders(native: Native, pins: Pins): Promise<number> {
   } finally {
     sockets.close();
     for (const map of [pending, kicks, reasons]) map.close();
+  }
+}
+
+/** By the program of the generation that governs; one of an earlier weft may have none. */
+async function endHandshakes(native: Native, pins: Pins): Promise<number> {
+  const path = pins
+    .generations()
+    .map((number) => pins.generation(number, OWING_SWEEP))
+    .findLast((each) => existsSync(each));
+  if (path === undefined || !existsSync(pins.state("pod_info"))) return 0;
+  const program = native.openPinnedProgram(path);
+  const names = native.openPinnedMap(pins.state("pod_info"));
+  try {
+    const { closed, failures } = await sweepSockets({ native, program, pods: readEnrollments(names) });
+    for (const failure of failures) throw failure;
+    return closed;
+  } finally {
+    program.close();
+    names.close();
   }
 }

@@ -15,6 +15,7 @@ import {
   GUARD_PROGRAM,
   LIST_CONNECTIONS,
   MAP_HOOKS,
+  OWING_SWEEP,
   TRACE_HOOKS,
 } from "../../daemon/bpf/hooks.js";
 import { maps, ringBuffers, socketStorages } from "../../daemon/bpf/maps.gen.js";
@@ -38,6 +39,7 @@ it("every program of every hook loads, within its budget of verified instruction
     CONNECTION_SWEEP,
     DATAGRAM_SWEEP,
     BYTE_COUNT,
+    OWING_SWEEP,
     EXPLAIN_AUTHZ,
     EXPLAIN_ROUTE,
     LIST_CONNECTIONS,

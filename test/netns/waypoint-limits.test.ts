@@ -5,13 +5,24 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import { EXIT, encode, MOV_K } from "../../daemon/bpf/instructions.js";
+import {
+  CALL,
+  EXIT,
+  encode,
+  immediate64,
+  JEQ_K,
+  LDX_DW,
+  MOV_K,
+  ST_H,
+} from "../../daemon/bpf/instructions.js";
 import { maps, Reason } from "../../daemon/bpf/maps.gen.js";
 import { Pins } from "../../daemon/bpf/pins.js";
 import { makeMaps } from "../../daemon/bpf/state.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, startMesh } from "../../lab/mesh.js";
 import { type Peer, startPeer } from "../../lab/peer.js";
+import { check } from "../../lab/process.js";
+import { until } from "../../lab/wait.js";
 import { AttachType, type BpfMap, loadNative } from "../../native/index.js";
 import { openSockets, type Sockets, type TestSocket } from "./sockets.js";
 
@@ -81,15 +92,35 @@ describe("io_uring", () => {
   });
 });
 
+/** What a kernel does that has no memory for the header: the program is not asked, and the bytes go on. */
+const pass = [{ code: MOV_K, to: 0, immediate: 1 }, { code: EXIT }];
+
+/** The same, after it was asked once and TCP took nothing of what it had made: HEADER_OFFERED. */
+const passOffered = [
+  { code: LDX_DW, to: 2, from: 1, offset: 72 }, // sk of struct sk_msg_md
+  { code: JEQ_K, to: 2, offset: 7, immediate: 0 },
+  ...immediate64(1, 0, 0),
+  { code: MOV_K, to: 3, immediate: 0 },
+  { code: MOV_K, to: 4, immediate: 0 },
+  { code: CALL, immediate: 107 }, // bpf_sk_storage_get
+  { code: JEQ_K, to: 0, offset: 1, immediate: 0 },
+  { code: ST_H, to: 0, offset: 18, immediate: 4 }, // state of struct original
+  ...pass,
+];
+
 describe("bytes that the kernel lets pass without the header", () => {
-  test("are cut off before a segment leaves", async () => {
-    // What a kernel does that has no memory for the header: the program is not asked, and the bytes go on.
+  test.each([
+    ["", pass, []],
+    [", also those after a header that TCP did not take", passOffered, ["originals"]],
+  ] as const)("are cut off before a segment leaves%s", async (_, instructions, storages) => {
+    const used = storages.map((name) => native.openPinnedMap(new Pins(lab.bpffs).state(name)));
     const program = native.loadProgram({
       ...{ type: 16, attachType: AttachType.skMsgVerdict, name: "pass" },
-      instructions: encode([{ code: MOV_K, to: 0, immediate: 1 }, { code: EXIT }]),
+      instructions: encode(instructions),
+      maps: used.map((map) => ({ instruction: 2, map })),
     });
     withMap("pending", (map) => native.attachToMap(program, map, AttachType.skMsgVerdict));
-    program.close();
+    for (const each of [program, ...used]) each.close();
     const cut = counted("WAYPOINT_CUT");
     const socket = await connected();
     await socket.tell("send");
@@ -110,6 +141,27 @@ describe("weft going away", () => {
     expect(await mesh.uninstall()).toMatchObject({ code: 0, stderr: "" });
     for (const id of silent)
       expect(await peers.client.call("say", { id, timeoutMs: 10_000 })).toContain(told);
+  });
+});
+
+describe("weft going away before a waypoint answers", () => {
+  const nft = (...words: string[]) => check(["ip", "netns", "exec", peers.gate.pod.netns, "nft", ...words]);
+
+  test("ends those that no waypoint has answered", async () => {
+    await mesh.startDaemon();
+    await nft("add table inet deaf");
+    await nft("add chain inet deaf in { type filter hook input priority 0; }");
+    await nft("add rule inet deaf in tcp dport 15008 drop");
+    const led = counted("TO_WAYPOINT");
+    const late = peers.client.call("ask", { host: vip, port: 80, timeoutMs: 20_000 });
+    await until("a SYN under way", () => counted("TO_WAYPOINT") > led);
+    await mesh.endDaemon("SIGTERM");
+    const uninstalled = await mesh.uninstall();
+    expect(uninstalled, uninstalled.stderr).toMatchObject({ code: 0, stderr: "" });
+    expect(uninstalled.stdout).toContain("1 connections were ended that no waypoint had answered");
+    // TCP would have asked again, and the waypoint answered now.
+    await nft("delete table inet deaf");
+    expect(await late).toMatchObject({ ok: false, code: "ECONNABORTED" });
   });
 });
 
