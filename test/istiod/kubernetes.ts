@@ -27,6 +27,8 @@ export interface PodFacts {
   readonly namespace?: string;
   readonly app: string;
   readonly ip: string;
+  /** A second address. */
+  readonly ipv6?: string;
   /** Default true. */
   readonly ready?: boolean;
   /** Default: the app's name. */
@@ -38,7 +40,7 @@ export interface PodFacts {
 /** A running pod, enrolled as istio-cni marks it. */
 export function pod(
   name: string,
-  { namespace = "shop", app, ip, ready = true, account = app, labels = {} }: PodFacts,
+  { namespace = "shop", app, ip, ipv6, ready = true, account = app, labels = {} }: PodFacts,
 ): object {
   return {
     apiVersion: "v1",
@@ -57,7 +59,7 @@ export function pod(
     status: {
       phase: "Running",
       podIP: ip,
-      podIPs: [{ ip }],
+      podIPs: [ip, ...(ipv6 === undefined ? [] : [ipv6])].map((each) => ({ ip: each })),
       conditions: [{ type: "Ready", status: ready ? "True" : "False" }],
     },
   };
@@ -66,6 +68,8 @@ export function pod(
 export interface ServiceFacts {
   readonly namespace?: string;
   readonly vip: string;
+  /** A second one. */
+  readonly ipv6?: string;
   /** Port to target port. */
   readonly ports: Readonly<Record<number, number>>;
   /** Default: endpoints by hand. */
@@ -75,8 +79,9 @@ export interface ServiceFacts {
 
 export function service(
   name: string,
-  { namespace = "shop", vip, ports, app, labels = {} }: ServiceFacts,
+  { namespace = "shop", vip, ipv6, ports, app, labels = {} }: ServiceFacts,
 ): object {
+  const vips = [vip, ...(ipv6 === undefined ? [] : [ipv6])];
   return {
     apiVersion: "v1",
     kind: "Service",
@@ -84,8 +89,9 @@ export function service(
     spec: {
       type: "ClusterIP",
       clusterIP: vip,
-      clusterIPs: [vip],
-      ipFamilies: ["IPv4"],
+      clusterIPs: vips,
+      ipFamilies: vips.map((each) => (each.includes(":") ? "IPv6" : "IPv4")),
+      ipFamilyPolicy: vips.length > 1 ? "RequireDualStack" : "SingleStack",
       ports: Object.entries(ports).map(([port, targetPort]) => ({
         name: `tcp-${port}`,
         port: Number(port),
@@ -94,6 +100,25 @@ export function service(
       })),
       ...(app === undefined ? {} : { selector: { app } }),
     },
+  };
+}
+
+export interface ServiceEntryFacts {
+  readonly namespace: string;
+  readonly host: string;
+  /** Addresses and blocks. */
+  readonly addresses: readonly string[];
+  readonly ports: readonly object[];
+  readonly resolution: "STATIC" | "DNS";
+  readonly endpoints: readonly { readonly address: string }[];
+}
+
+export function serviceEntry(name: string, { namespace, host, ...spec }: ServiceEntryFacts): object {
+  return {
+    apiVersion: "networking.istio.io/v1",
+    kind: "ServiceEntry",
+    metadata: { name, namespace },
+    spec: { hosts: [host], location: "MESH_INTERNAL", ...spec },
   };
 }
 
