@@ -191,7 +191,7 @@ test-ui: build $(STAMPS)/ui-packages ## the page at /ui in a headless Chromium; 
 test-load: build packages $(STAMPS)/guest-packages ## every BPF object of clang 14, 19, 22 into Linux 6.1, 6.12 (emulated) and this one
 	@$(MAKE) -C test/kernels load SUDO=$(SUDO)
 
-test-kernels: build packages $(STAMPS)/guest-packages $(STAMPS)/envoy ## BPF, addon and namespace suites on Linux 6.1 and 6.12, emulated: most of an hour (KERNELS=6.1 SUITES=FILE...)
+test-kernels: build packages $(STAMPS)/guest-packages $(STAMPS)/envoy ## BPF, addon and namespace suites on Linux 6.1 and 6.12, emulated: half an hour (KERNELS=6.1; SUITES=all or FILE...)
 	@$(MAKE) -C native testdata
 	@$(MAKE) -C test/kernels suites SUDO=$(SUDO)
 
