@@ -205,8 +205,8 @@ export function removeSnapshot(directory: string): void {
   try {
     rmdirSync(directory);
   } catch (error) {
-    // A volume of a container: it belongs to whoever mounted it.
-    if ((error as NodeJS.ErrnoException).code !== "EBUSY") throw error;
+    // A volume of a container, where the root may be read-only too: it belongs to whoever mounted it.
+    if (!["EBUSY", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
   }
 }
 
