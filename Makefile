@@ -21,10 +21,13 @@ PROXY_PACKAGES := haproxy python3-pip
 # Other kernels and the compilers to build for them: test/kernels.
 GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils clang-14 clang-19 clang-22
 
+# A node as pods see it: test/kube.
+KUBE_PACKAGES := containerd runc containernetworking-plugins
+
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod image test-image manifests test-chart fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod image test-image manifests test-chart test-kube fuzz faults chaos bench \
         bench-sync bench-restart bench-authz bench-route bench-l7 lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -55,6 +58,9 @@ $(STAMPS)/run-packages: Makefile
 
 $(STAMPS)/guest-packages: Makefile
 	$(call install_packages,$(GUEST_PACKAGES))
+
+$(STAMPS)/kube-packages: Makefile
+	$(call install_packages,$(KUBE_PACKAGES))
 
 $(STAMPS)/ui-packages: Makefile
 	$(call install_packages,chromium)
@@ -207,6 +213,14 @@ test-chart: build/helm node_modules/.package-lock.json ## the Helm chart: what i
 	@status=0; \
 	$(call report,chart) $(VITEST) --project deploy test/chart || status=1; \
 	npx --no-install tsx test/summary.ts out/test/chart.json || status=1; \
+	exit $$status
+
+test-kube: image $(STAMPS)/kube-packages ## the image on a node of its own: real containerd, CNI chain and cgroups, an API server of the test's
+	@$(MAKE) -C test/kube
+	@mkdir -p out/test
+	@status=0; \
+	$(call report,kube) $(VITEST) --project kube || status=1; \
+	npx --no-install tsx test/summary.ts out/test/kube.json || status=1; \
 	exit $$status
 
 test-istiod: build packages $(STAMPS)/envoy ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)

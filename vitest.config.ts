@@ -58,6 +58,16 @@ export default defineConfig({
       },
       {
         test: {
+          name: "kube",
+          include: ["test/kube/*.test.ts"],
+          pool: "forks",
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
           name: "istiod",
           include: ["test/istiod/**/*.test.ts"],
           pool: "forks",

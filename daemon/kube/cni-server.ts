@@ -131,5 +131,6 @@ function sandboxOf({ args, netns }: Request): Sandbox | undefined {
   const namespace = words.get("K8S_POD_NAMESPACE");
   const name = words.get("K8S_POD_NAME");
   if (namespace === undefined || name === undefined) return undefined;
-  return { namespace, name, uid: words.get("K8S_POD_UID"), netns };
+  // containerd says /var/run, which is a link to it on the node: a namespace has one path here.
+  return { namespace, name, uid: words.get("K8S_POD_UID"), netns: netns.replace(/^\/var\/run\//, "/run/") };
 }

@@ -60,7 +60,8 @@ function plugin(
   const env = {
     CNI_COMMAND: command,
     CNI_CONTAINERID: "c1",
-    CNI_NETNS: "/run/netns/cni-1",
+    // As containerd has it.
+    CNI_NETNS: "/var/run/netns/cni-1",
     CNI_IFNAME: "eth0",
     CNI_ARGS:
       "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=c1;K8S_POD_UID=u-1",

@@ -31,6 +31,11 @@ export class KubeApi {
   readonly #history: { readonly version: number; readonly kind: Kind; readonly line: string }[] = [];
   readonly #server = createServer((request, response) => void this.#answer(request, response));
 
+  /** On a unix socket: for whoever passes on to it what reaches another network namespace. */
+  async listenAt(path: string): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(path, resolve));
+  }
+
   /** Resolves with its URL. */
   async listen(): Promise<string> {
     await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
