@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owns the process that holds a pod's namespaces: waits for its end, and takes up what children leave.
-// Must not know anything else.
+// Owns the process that holds a pod's namespaces: waits for its end, and takes up what children
+// leave. Must not know anything else.
 
 #include <signal.h>
 #include <stdlib.h>
