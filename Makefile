@@ -166,6 +166,15 @@ VITEST_MODULE := node_modules/vitest/vitest.mjs
 VITEST        := node $(VITEST_MODULE) run
 report         = $(SUDO) env WEFT_TEST_REPORT=$(CURDIR)/out/test/$(1).json
 
+# Runs some tests and counts them: a name for the report, and what vitest is told.
+define suite
+	@mkdir -p out/test
+	@status=0; \
+	$(call report,$(1)) $(VITEST) $(2) || status=1; \
+	npx --no-install tsx test/summary.ts out/test/$(1).json || status=1; \
+	exit $$status
+endef
+
 # Every run is made even when one before it failed; the last line counts them all. Two processors are enough for the
 # unit tests on Node 24 beside the addon's.
 test: build packages $(STAMPS)/envoy prometheus ## every test: unit, property, BPF, addon (also sanitized and on Node 24), namespaces
@@ -202,34 +211,18 @@ test-kernels: build packages $(STAMPS)/guest-packages $(STAMPS)/envoy ## BPF, ad
 	@$(MAKE) -C test/kernels suites SUDO=$(SUDO)
 
 test-image: image ## the image: that it is whole, made alike twice, and starts
-	@mkdir -p out/test
-	@status=0; \
-	$(call report,image) $(VITEST) --project deploy test/image || status=1; \
-	npx --no-install tsx test/summary.ts out/test/image.json || status=1; \
-	exit $$status
+	$(call suite,image,--project deploy test/image)
 
 test-chart: build/helm node_modules/.package-lock.json ## the Helm chart: what it renders, what it refuses (needs Go 1.26; compiles Helm once)
-	@mkdir -p out/test
-	@status=0; \
-	$(call report,chart) $(VITEST) --project deploy test/chart || status=1; \
-	npx --no-install tsx test/summary.ts out/test/chart.json || status=1; \
-	exit $$status
+	$(call suite,chart,--project deploy test/chart)
 
 test-kube: image $(STAMPS)/kube-packages ## the image on a node of its own: real containerd, CNI chain and cgroups, an API server of the test's
 	@$(MAKE) -C test/kube
-	@mkdir -p out/test
-	@status=0; \
-	$(call report,kube) $(VITEST) --project kube || status=1; \
-	npx --no-install tsx test/summary.ts out/test/kube.json || status=1; \
-	exit $$status
+	$(call suite,kube,--project kube)
 
 test-istiod: build packages $(STAMPS)/envoy ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)
 	@$(MAKE) -C test/istiod
-	@mkdir -p out/test
-	@status=0; \
-	$(call report,istiod) $(VITEST) --project istiod || status=1; \
-	npx --no-install tsx test/summary.ts out/test/istiod.json || status=1; \
-	exit $$status
+	$(call suite,istiod,--project istiod)
 
 fuzz: build $(STAMPS)/fuzz-packages ## look for inputs that decoders, compiler and parsers do not stand (SECONDS=60; TARGET=NAME INPUT=FILE repeats one)
 	@$(MAKE) -C test/fuzz run
