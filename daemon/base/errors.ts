@@ -1,6 +1,7 @@
 // Owns every error that an operator can meet: its code and a message that says what to do.
 // Must not know who raises it.
 
+import { causesFrom } from "./causes.js";
 import { limitIn } from "./exhausted.js";
 
 /** Codes are part of the operator's surface: append, never rename. */
@@ -85,11 +86,7 @@ export function describe(error: WeftError): string {
 
 /** The chain of causes, joined by colons; empty when there is none. */
 export function causesOf(error: Error): string {
-  const causes: string[] = [];
-  let cause = error.cause;
-  for (; cause !== undefined && causes.length < 5; cause = cause instanceof Error ? cause.cause : undefined)
-    causes.push(messageOf(cause));
-  return causes.join(": ");
+  return Array.from(causesFrom(error.cause), messageOf).join(": ");
 }
 
 /** The cause names the file: the addon itself, or a library that it is linked to. */

@@ -1,5 +1,7 @@
 // Owns how it is known that weftd, or the machine, has used up what it may have. Must not know what it was for.
 
+import { causesFrom } from "./causes.js";
+
 /** What to raise, a clause, where a text tells of a limit. */
 export function limitIn(text: string): string | undefined {
   if (/\bEMFILE\b/.test(text))
@@ -12,11 +14,9 @@ export function limitIn(text: string): string | undefined {
 
 /** As limitIn(), of anything thrown and its causes: nobody is at fault, and the next try may succeed. */
 export function exhausted(thrown: unknown): string | undefined {
-  let link = thrown;
-  for (let depth = 0; link !== undefined && depth < 5; depth++) {
+  for (const link of causesFrom(thrown)) {
     const limit = limitIn(String(link));
     if (limit !== undefined) return limit;
-    link = link instanceof Error ? link.cause : undefined;
   }
   return undefined;
 }
