@@ -137,7 +137,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const ports = await openPorts({ ...config, view, metrics, log: logs.logger("admin"), open });
   if (!ports.ok) return ports;
   xds.start();
-  const keepCounters = () => keeper.look(dataplane.installed);
+  const keepCounters = (mayEnd: boolean) => keeper.look(mayEnd && dataplane.installed);
   open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));
   open.add(watchStart(config, dataplane, xds, logs));
   open.add(watchRecords(dataplane, feed));

@@ -4,9 +4,7 @@
 import { type BpfMap, type Native, UpdateFlag } from "../../native/index.js";
 import {
   type CounterRows,
-  type PolicyHitCount,
   type ReasonCount,
-  readPolicyHits,
   readReasons,
   readTraffic,
   type TrafficCount,
@@ -77,10 +75,6 @@ export class CounterMaps {
 
   traffic(): TrafficCount[] {
     return this.rows("traffic").flatMap(readTraffic);
-  }
-
-  policyHits(): PolicyHitCount[] {
-    return this.rows("policy_hits").flatMap(readPolicyHits);
   }
 
   reasons(): ReasonCount[] {

@@ -1,7 +1,7 @@
 // Owns the reading of the kernel's counters. Must not know metrics or labels.
 
 import type { BpfProgram, Entries } from "../../native/index.js";
-import { Counter, Hits, maps, PolicyHitKey, Traffic, TrafficKey } from "./maps.gen.js";
+import { Counter, maps, Traffic, TrafficKey } from "./maps.gen.js";
 
 /** What a map of counters holds: `count` keys and values laid end to end. */
 export type CounterRows = Entries;
@@ -29,27 +29,6 @@ export function readReasons({ count, keys, values }: CounterRows): ReasonCount[]
     reason: maps.reasons.key.decode(keys, index * maps.reasons.key.size),
     count: Counter.decode(values, index * Counter.size).count,
   }));
-}
-
-export interface PolicyHitCount {
-  readonly policy: number;
-  /** Party. */
-  readonly destination: number;
-  /** enum hit_kind */
-  readonly kind: number;
-  readonly count: bigint;
-}
-
-export function readPolicyHits({ count, keys, values }: CounterRows): PolicyHitCount[] {
-  return Array.from({ length: count }, (_, index) => {
-    const key = PolicyHitKey.decode(keys, index * PolicyHitKey.size);
-    return {
-      policy: key.policy,
-      destination: key.destinationParty,
-      kind: key.kind,
-      count: Hits.decode(values, index * Hits.size).count,
-    };
-  });
 }
 
 export interface ProgramRuns {

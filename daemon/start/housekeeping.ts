@@ -30,10 +30,13 @@ const FILLING = ["connections"] as const;
 /** Milliseconds between two looks at the counters: who is counted and gone within them may stay without a name. */
 const KEEP_MS = 2_000;
 
+/** Milliseconds between two looks for series that end: each walks all that is counted. */
+const END_MS = 10_000;
+
 /** Looks at pods and at the fill of maps, now and then until the returned function is called. */
 export function startHousekeeping(
   { pods, reconciler, sweep, disabled }: Pick<Enforcement, "pods" | "reconciler" | "sweep" | "disabled">,
-  keepCounters: () => void,
+  keepCounters: (mayEnd: boolean) => void,
   log: Logger,
 ): () => void {
   const toldOf = outOfMeans(log);
@@ -51,12 +54,13 @@ export function startHousekeeping(
     every(CHECK_MS, () => pods.check()),
     every(COUNT_MS, () => reconciler.makeRoom()),
     every(FILL_MS, () => reconciler.makeRoom(FILLING)),
-    every(KEEP_MS, keepCounters),
+    every(KEEP_MS, () => keepCounters(false)),
+    every(END_MS, () => keepCounters(true)),
   ];
   return () => {
     for (const timer of timers) clearInterval(timer);
     // The names of who was counted last.
-    void toldOf(keepCounters);
+    void toldOf(() => keepCounters(false));
   };
 }
 

@@ -1,6 +1,7 @@
 // Owns the life of series: that their labels are kept before anybody is shown them, and when they end.
 // Must not know how counters are written out.
 
+import { textOfBytes } from "../base/byte-text.js";
 import type { CounterRows } from "../bpf/counters.js";
 import {
   Hits,
@@ -167,7 +168,7 @@ function lives(
   for (const { count, keys, values } of rows) {
     for (let index = 0; index < count; index++) {
       const key = keys.subarray(index * size, (index + 1) * size);
-      const text = key.toString("latin1");
+      const text = textOfBytes(key);
       const { used, open } = read(values, index);
       const life = lives.get(text);
       if (life === undefined) lives.set(text, { key, used, open });

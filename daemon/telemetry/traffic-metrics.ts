@@ -74,6 +74,8 @@ interface Series {
   received: bigint;
 }
 
+const NOTHING = { opened: 0n, closed: 0n, failed: 0n, sent: 0n, received: 0n };
+
 export class TrafficMetrics {
   readonly #labeller: Labeller;
   readonly #legacyNames: boolean;
@@ -110,13 +112,13 @@ export class TrafficMetrics {
         if (counted.usedNs === 0n) continue;
         const series = this.#seriesOf(keys, index * TrafficKey.size);
         if (series === undefined) continue;
-        const isFirst = series.round !== this.#round;
+        if (series.round !== this.#round) Object.assign(series, NOTHING);
         series.round = this.#round;
-        series.opened = counted.opened + (isFirst ? 0n : series.opened);
-        series.closed = counted.closed + (isFirst ? 0n : series.closed);
-        series.failed = counted.failed + (isFirst ? 0n : series.failed);
-        series.sent = counted.sentBytes + (isFirst ? 0n : series.sent);
-        series.received = counted.receivedBytes + (isFirst ? 0n : series.received);
+        series.opened += counted.opened;
+        series.closed += counted.closed;
+        series.failed += counted.failed;
+        series.sent += counted.sentBytes;
+        series.received += counted.receivedBytes;
       }
     }
   }
@@ -134,7 +136,7 @@ export class TrafficMetrics {
       ...{ kmesh, istio, round: 0 },
       isOutbound: key.direction !== Direction.INBOUND,
       isGood: key.outcome === Outcome.OK,
-      ...{ opened: 0n, closed: 0n, failed: 0n, sent: 0n, received: 0n },
+      ...NOTHING,
     };
     this.#byLabels.set(kmesh, series);
     this.#byKey.set(text, series);
