@@ -182,9 +182,8 @@ static __always_inline void report_denial(const struct verdict *verdict, __u32 s
 	if (by_policy)
 		count_policy_hit(policy, verdict->workload,
 				 verdict->early ? HIT_EARLY : HIT_DENIED);
-	if (!verdict->early) {
+	if (!verdict->early)
 		count_failure(source, verdict->workload, 0, DIRECTION_INBOUND, OUTCOME_DENY);
-	}
 	record_verdict(verdict, source, EVENT_DENIED, verdict->reason, policy);
 }
 

@@ -84,9 +84,9 @@ struct talk {
 /* What of a connection is counted. */
 enum counted { COUNT_OPENED, COUNT_CLOSED, COUNT_FAILED, COUNT_BYTES };
 
-/* Counts for who talks to whom; without room for another series in those
- * of the overflow, which is counted too. Bytes are those not counted before. A global
- * function: verified once. Numbers and no struct: the callers have no stack to spare. */
+/* Counts for who talks to whom; without room for another series in those of the overflow, which is
+ * counted too. Bytes are those not counted before. A global function: verified once. Numbers and no
+ * struct: the callers have no stack to spare. */
 __attribute__((noinline)) int count_talk(const struct talk *talk, __u32 what, __u64 sent,
 					 __u64 received)
 {
