@@ -98,6 +98,7 @@ module.exports = {
       "daemon/main\\.ts",
       "daemon/bpf/uninstall\\.ts",
       "daemon/bpf/disabled\\.ts",
+      "daemon/events/journal\\.ts",
       "daemon/kube/api-server\\.ts",
       "daemon/kube/cni-install\\.ts",
       "daemon/kube/leave\\.ts",

@@ -4,7 +4,6 @@
 import { onReopen, stopAsked } from "./weftd/signals.js";
 import "../daemon/base/heap.js";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Command } from "commander";
 import { configInvalid, describe, type WeftError } from "../daemon/base/errors.js";
 import { readBuild } from "../daemon/base/version.js";
@@ -75,6 +74,7 @@ and the events below --state-dir, WEFT_STATE_DIR or the file's state-dir go too,
     const config = configOf(command.optsWithGlobals());
     const { bpffs, stateDir, cniBinDir: binDir, cniConfDir: confDir } = config;
     const { uninstallFrom } = await import("../daemon/bpf/uninstall.js");
+    const { removeJournal } = await import("../daemon/events/journal.js");
     const { removeSnapshot } = await import("../daemon/xds/snapshot.js");
     // First: a pod that starts meanwhile would wait for a daemon that does not come.
     if (binDir !== undefined && confDir !== undefined) {
@@ -84,7 +84,10 @@ and the events below --state-dir, WEFT_STATE_DIR or the file's state-dir go too,
     if (config.kubernetes) await leaveCluster(config);
     const uninstalled = await uninstallFrom(bpffs);
     if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
-    if (stateDir !== undefined) removeSnapshot(stateDir);
+    if (stateDir !== undefined) {
+      removeJournal(stateDir);
+      removeSnapshot(stateDir);
+    }
     const { root, links, silent, unanswered } = uninstalled.value;
     if (silent > 0)
       process.stderr.write(
@@ -128,10 +131,10 @@ await program.parseAsync();
 
 /** Whoever is told that pods are in the mesh would send them what nobody takes apart. A cluster that is away is no reason to stay. */
 async function leaveCluster({ kubernetesApi: url, serviceAccountDir, nodeName }: Config): Promise<void> {
-  const { ApiServer } = await import("../daemon/kube/api-server.js");
+  const { ApiServer, accountIn } = await import("../daemon/kube/api-server.js");
   const { takeBackAnnotations } = await import("../daemon/kube/leave.js");
-  const files = { caFile: join(serviceAccountDir, "ca.crt"), tokenFile: join(serviceAccountDir, "token") };
-  const left = await takeBackAnnotations(new ApiServer({ url, ...files }), nodeName);
+  const server = new ApiServer({ url, ...accountIn(serviceAccountDir) });
+  const left = await takeBackAnnotations(server, nodeName);
   if (!left.ok) process.stderr.write(`weftd: pods keep their annotations: ${describe(left.error)}\n`);
 }
 

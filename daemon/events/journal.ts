@@ -1,8 +1,8 @@
 // Owns the events of the last hours: those in memory, the file that outlives the daemon, and who follows them.
 // Must not know what an event means.
 
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, messageOf } from "../base/errors.js";
 import { LineWriter } from "../base/line-writer.js";
 import type { Logger } from "../base/log.js";
@@ -184,6 +184,17 @@ export class Journal {
 
 function formerOf(file: string): string {
   return `${file}.1`;
+}
+
+/** Where a daemon with this state directory keeps its events. */
+export function journalIn(stateDir: string): string {
+  return join(stateDir, "events");
+}
+
+/** Removes what a daemon kept there of its events. */
+export function removeJournal(stateDir: string): void {
+  const file = journalIn(stateDir);
+  for (const path of [file, formerOf(file)]) rmSync(path, { force: true });
 }
 
 function isWanted({ since, types }: EventChoice): (event: NodeEvent) => boolean {

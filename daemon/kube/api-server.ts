@@ -4,9 +4,12 @@
 import { readFileSync } from "node:fs";
 import http, { type IncomingMessage } from "node:http";
 import https from "node:https";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { text as textOf } from "node:stream/consumers";
 import type { z } from "zod";
 import { failed, messageOf, ok, type Result } from "../base/errors.js";
+import { reasonOfStatus } from "../base/kube-status.js";
 import { kubeRefused, kubeUnreachable, readAs } from "./failure.js";
 
 /** Milliseconds that an answer may take. */
@@ -22,6 +25,11 @@ export interface ApiServerOptions {
   readonly caFile: string;
   /** Bearer token; read again for each request, as tokens expire within the hour. */
   readonly tokenFile: string;
+}
+
+/** The files of a service account, as the kubelet mounts them in a directory. */
+export function accountIn(directory: string): Pick<ApiServerOptions, "caFile" | "tokenFile"> {
+  return { caFile: join(directory, "ca.crt"), tokenFile: join(directory, "token") };
 }
 
 /** What a watch says of one object. */
@@ -86,7 +94,9 @@ export class ApiServer {
 
   async #refused(method: string, path: string, response: IncomingMessage): Promise<Result<never>> {
     const text = await textOf(response).catch(messageOf);
-    return failed(kubeRefused(method, path.split("?")[0] ?? path, response.statusCode ?? 0, reasonIn(text)));
+    return failed(
+      kubeRefused(method, path.split("?")[0] ?? path, response.statusCode ?? 0, reasonOfStatus(text)),
+    );
   }
 
   /** Resolves with the head of the answer. */
@@ -124,22 +134,4 @@ export class ApiServer {
       }
     });
   }
-}
-
-async function textOf(response: IncomingMessage): Promise<string> {
-  response.setEncoding("utf8");
-  let text = "";
-  for await (const chunk of response) text += chunk;
-  return text;
-}
-
-/** The message of a meta/v1 Status, or the text itself. */
-function reasonIn(text: string): string {
-  try {
-    const { message } = JSON.parse(text) as { readonly message?: unknown };
-    if (typeof message === "string") return message;
-  } catch {
-    // Something between here and the server has answered in words of its own.
-  }
-  return text.slice(0, 200);
 }

@@ -1,7 +1,7 @@
 // Owns which pods of the node are governed in Kubernetes: what labels say is what is enrolled, and pods are told so.
 // Must not know how objects arrive, nor what enrolling does.
 
-import { describe, failed, ok, podUnknown, type Result, type WeftError } from "../base/errors.js";
+import { describe, failed, ok, podUnknown, type Result } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { ApiServer } from "./api-server.js";
 import type { NetnsFinder } from "./netns-finder.js";
@@ -14,6 +14,8 @@ import {
   REDIRECTION,
   standingOf,
 } from "./objects.js";
+import { pathOf } from "./paths.js";
+import { setRedirection } from "./redirection.js";
 import type { Watched } from "./watched.js";
 
 /** A pod as weftd holds it. */
@@ -190,24 +192,8 @@ export class Governor {
       const isTold = pod.metadata.annotations[REDIRECTION] === "enabled";
       const isEnrolled = governed.has(name) && held.get(name)?.state === "enrolled";
       if (isTold === isEnrolled) continue;
-      const error = await this.#annotate(pod, isEnrolled ? "enabled" : null);
-      if (error !== undefined) this.#options.log.warn({ pod: name }, describe(error));
+      const told = await setRedirection(this.#options.server, pod, isEnrolled ? "enabled" : null);
+      if (!told.ok) this.#options.log.warn({ pod: name }, describe(told.error));
     }
   }
-
-  async #annotate({ metadata }: PodObject, value: string | null): Promise<WeftError | undefined> {
-    const { namespace, name, uid } = metadata;
-    const path = `${pathOf(namespace, name)}/status`;
-    // With its uid: another pod of the same name is none of this one's business.
-    const patched = await this.#options.server.patch(path, {
-      metadata: { uid, annotations: { [REDIRECTION]: value } },
-    });
-    return patched.ok ? undefined : patched.error;
-  }
-}
-
-/** Of a namespace, or of a pod in it. */
-function pathOf(namespace: string, pod?: string): string {
-  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}`;
-  return pod === undefined ? path : `${path}/pods/${encodeURIComponent(pod)}`;
 }

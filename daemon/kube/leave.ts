@@ -4,6 +4,8 @@ import { z } from "zod";
 import { ok, type Result } from "../base/errors.js";
 import type { ApiServer } from "./api-server.js";
 import { podObject, REDIRECTION } from "./objects.js";
+import { podsOfNode } from "./paths.js";
+import { setRedirection } from "./redirection.js";
 
 const podList = z.object({ items: z.array(podObject) });
 
@@ -12,17 +14,11 @@ export async function takeBackAnnotations(
   server: Pick<ApiServer, "get" | "patch">,
   nodeName: string,
 ): Promise<Result<number>> {
-  const listed = await server.get(
-    `/api/v1/pods?fieldSelector=spec.nodeName%3D${encodeURIComponent(nodeName)}`,
-    podList,
-  );
+  const listed = await server.get(podsOfNode(nodeName), podList);
   if (!listed.ok) return listed;
   const marked = listed.value.items.filter(({ metadata }) => REDIRECTION in metadata.annotations);
-  for (const { metadata } of marked) {
-    const [namespace, name] = [metadata.namespace, metadata.name].map(encodeURIComponent);
-    const patched = await server.patch(`/api/v1/namespaces/${namespace}/pods/${name}/status`, {
-      metadata: { uid: metadata.uid, annotations: { [REDIRECTION]: null } },
-    });
+  for (const pod of marked) {
+    const patched = await setRedirection(server, pod, null);
     if (!patched.ok) return patched;
   }
   return ok(marked.length);

@@ -1,11 +1,10 @@
 // Owns where events are kept, and what of the control plane is one. Must not know who reads them.
 
-import { join } from "node:path";
 import type { Logger } from "../base/log.js";
 import type { OpenParts } from "../base/open-parts.js";
 import type { Config } from "../config/schema.js";
 import type { TellEvent } from "../events/event.js";
-import { Journal } from "../events/journal.js";
+import { Journal, journalIn } from "../events/journal.js";
 
 /** Its file is beside the snapshot's; without a directory events are kept in memory only. */
 export function openJournal(
@@ -14,7 +13,7 @@ export function openJournal(
   log: Logger,
   open: OpenParts,
 ): Journal {
-  const file = stateDir === undefined ? undefined : join(stateDir, "events");
+  const file = stateDir === undefined ? undefined : journalIn(stateDir);
   const journal = new Journal({ file, log });
   open.add(() => journal.close());
   journal.tell({ type: "daemon", subject: "", what: "started", text: `weftd ${version} started` });

@@ -7,7 +7,7 @@ import type { OpenParts } from "../base/open-parts.js";
 import { packageRoot } from "../base/package-root.js";
 import type { Config } from "../config/schema.js";
 import type { Enforcement } from "../enforce/enforcement.js";
-import { ApiServer } from "../kube/api-server.js";
+import { ApiServer, accountIn } from "../kube/api-server.js";
 import { PLUGIN } from "../kube/cni-config.js";
 import { CniInstall } from "../kube/cni-install.js";
 import { serveCni } from "../kube/cni-server.js";
@@ -15,6 +15,7 @@ import { Governor } from "../kube/governor.js";
 import type { Kubernetes } from "../kube/kubernetes.js";
 import { NetnsFinder } from "../kube/netns-finder.js";
 import { namespaceObject, podObject } from "../kube/objects.js";
+import { podsOfNode } from "../kube/paths.js";
 import { Watched } from "../kube/watched.js";
 
 /** Milliseconds after which what could not be done is tried again. */
@@ -31,17 +32,11 @@ export async function governByKubernetes(
   open: OpenParts,
 ): Promise<Kubernetes | undefined> {
   if (!config.kubernetes) return undefined;
-  const account = config.serviceAccountDir;
-  const server = new ApiServer({
-    url: config.kubernetesApi,
-    caFile: join(account, "ca.crt"),
-    tokenFile: join(account, "token"),
-  });
+  const server = new ApiServer({ url: config.kubernetesApi, ...accountIn(config.serviceAccountDir) });
   const changed = () => governor.act();
-  const node = encodeURIComponent(config.nodeName);
   const pods = new Watched({
     ...{ server, log, changed, schema: podObject },
-    path: `/api/v1/pods?fieldSelector=spec.nodeName%3D${node}`,
+    path: podsOfNode(config.nodeName),
   });
   const namespaces = new Watched({
     ...{ server, log, changed, schema: namespaceObject },

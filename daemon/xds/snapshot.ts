@@ -199,7 +199,7 @@ export class Snapshot {
 
 /** Removes what a daemon kept in its state directory, and the directory where nothing else is in it. */
 export function removeSnapshot(directory: string): void {
-  for (const name of ["snapshot", "snapshot.new", "snapshot.aside", "events", "events.1"])
+  for (const name of ["snapshot", "snapshot.new", "snapshot.aside"])
     rmSync(join(directory, name), { force: true });
   if (!existsSync(directory) || readdirSync(directory).length > 0) return;
   try {

@@ -2,8 +2,10 @@
 
 import { request as requestPlain } from "node:http";
 import { request } from "node:https";
+import { text as textOf } from "node:stream/consumers";
 import type { z } from "zod";
 import { messageOf } from "../../../daemon/base/errors.js";
+import { reasonOfStatus } from "../../../daemon/base/kube-status.js";
 import { CommandFailure, ExitCode } from "../failure.js";
 import type { Connection } from "./kubeconfig.js";
 
@@ -38,7 +40,7 @@ interface Answer {
 export class Kube {
   constructor(readonly connection: Connection) {}
 
-  /** undefined: there is none. */
+  /** `path` as pathOf() gives it, or of a list; undefined: there is none. */
   async get<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
     const answer = await this.#ask("GET", path);
     if (answer.status === 404) return undefined;
@@ -64,7 +66,7 @@ export class Kube {
   #checked(method: string, path: string, { status, text }: Answer): string {
     if (status >= 200 && status < 300) return text;
     throw new CommandFailure(
-      `the API server refuses ${method} ${path.split("?")[0]} (${status}: ${reasonIn(text)})`,
+      `the API server refuses ${method} ${path.split("?")[0]} (${status}: ${reasonOfStatus(text)})`,
     );
   }
 
@@ -94,12 +96,7 @@ export class Kube {
         headers: { accept: "application/json", ...headers, ...authorizationOf(this.connection) },
       };
       const sent = (target.protocol === "http:" ? requestPlain : request)(target, options, (response) => {
-        const chunks: Buffer[] = [];
-        response.on("error", fail);
-        response.on("data", (chunk: Buffer) => chunks.push(chunk));
-        response.on("end", () =>
-          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }),
-        );
+        textOf(response).then((text) => resolve({ status: response.statusCode ?? 0, text }), fail);
       });
       sent.on("error", fail);
       sent.end(body);
@@ -122,19 +119,8 @@ export function authorizationOf({ token }: Connection): Record<string, string> {
 }
 
 /** Of the kinds that weft uses the plural is the kind and an s. */
-function pathOf({ apiVersion, kind, metadata: { name, namespace } }: KubeName): string {
+export function pathOf({ apiVersion, kind, metadata: { name, namespace } }: KubeName): string {
   const group = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
   const place = namespace === undefined ? "" : `/namespaces/${encodeURIComponent(namespace)}`;
   return `${group}${place}/${kind.toLowerCase()}s/${encodeURIComponent(name)}`;
-}
-
-/** The message of a meta/v1 Status, or the text itself. */
-function reasonIn(text: string): string {
-  try {
-    const { message } = JSON.parse(text) as { readonly message?: unknown };
-    if (typeof message === "string") return message;
-  } catch {
-    // Something between here and the server has answered in words of its own.
-  }
-  return text.slice(0, 200);
 }

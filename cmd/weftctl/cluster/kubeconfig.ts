@@ -60,6 +60,9 @@ const user = z.object({
   exec: exec.optional(),
 });
 
+/** What a context chooses. */
+const chosen = z.object({ cluster: z.string(), user: z.string().default("") });
+
 const named = <T extends z.ZodType>(key: string, value: T) =>
   z.array(z.object({ name: z.string(), [key]: value })).nullish();
 
@@ -76,7 +79,7 @@ const kubeconfig = z.object({
   "current-context": z.string().optional(),
   clusters: named("cluster", cluster),
   users: named("user", user),
-  contexts: named("context", z.object({ cluster: z.string(), user: z.string().default("") })),
+  contexts: named("context", chosen),
 });
 
 /** A file's entries, with the folder that its relative paths begin at. */
@@ -125,16 +128,10 @@ function fromFiles(files: readonly Read[], wanted: string | undefined): Connecti
       "the kubeconfig has no current context: name one with --context",
       ExitCode.usage,
     );
-  const { value: chosen } = entry(
-    files,
-    "contexts",
-    "context",
-    context,
-    z.object({ cluster: z.string(), user: z.string() }),
-  );
-  const { value: at, folder } = entry(files, "clusters", "cluster", chosen.cluster, cluster);
+  const { value: names } = entry(files, "contexts", "context", context, chosen);
+  const { value: at, folder } = entry(files, "clusters", "cluster", names.cluster, cluster);
   const who =
-    chosen.user === "" ? { value: user.parse({}), folder } : entry(files, "users", "user", chosen.user, user);
+    names.user === "" ? { value: user.parse({}), folder } : entry(files, "users", "user", names.user, user);
   const pem = (base: string, path: string | undefined, data: string | undefined) => {
     if (data !== undefined) return Buffer.from(data, "base64");
     return path === undefined ? undefined : readFileSync(resolve(base, path));

@@ -8,7 +8,7 @@ import { AdminClient } from "../client.js";
 import { CommandFailure, ExitCode } from "../failure.js";
 import { age, type Column, type Output } from "../output.js";
 import { type Forward, forward } from "./forward.js";
-import type { Kube } from "./kube.js";
+import { type Kube, pathOf } from "./kube.js";
 import { isReady, type PodOfSet, podsOf, troubleOf } from "./rollout.js";
 
 /** weftd's admin port, on the node's loopback. */
@@ -46,8 +46,10 @@ async function nodeOf(kube: Kube, pod: string): Promise<string> {
   const [namespace, name, ...rest] = pod.split("/");
   if (!namespace || !name || rest.length > 0)
     throw new CommandFailure(`"${pod}" is no NAMESPACE/NAME such as default/web`, ExitCode.usage);
-  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
-  const found = await kube.get(path, placed);
+  const found = await kube.get(
+    pathOf({ apiVersion: "v1", kind: "Pod", metadata: { namespace, name } }),
+    placed,
+  );
   if (found === undefined) throw new CommandFailure(`there is no pod ${pod}`);
   if (found.spec.nodeName === "") throw new CommandFailure(`pod ${pod} is on no node yet`);
   return found.spec.nodeName;

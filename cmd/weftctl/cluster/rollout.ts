@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import type { Kube } from "./kube.js";
+import { type Kube, type KubeName, pathOf } from "./kube.js";
 
 const PERIOD_MS = 1000;
 
@@ -51,6 +51,10 @@ export interface Rollout {
   readonly isDone: boolean;
 }
 
+export function daemonSetNamed(name: string, namespace: string): KubeName {
+  return { apiVersion: "apps/v1", kind: "DaemonSet", metadata: { name, namespace } };
+}
+
 export async function podsOf(kube: Kube, namespace: string, name: string): Promise<PodOfSet[]> {
   const selector = encodeURIComponent(`app.kubernetes.io/name=${name}`);
   const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods?labelSelector=${selector}`;
@@ -82,7 +86,7 @@ export async function rolledOut(
   name: string,
   deadline: number,
 ): Promise<Rollout> {
-  const path = `/apis/apps/v1/namespaces/${encodeURIComponent(namespace)}/daemonsets/${name}`;
+  const path = pathOf(daemonSetNamed(name, namespace));
   for (;;) {
     const found = await kube.get(path, daemonSet);
     const { observedGeneration, desiredNumberScheduled, updatedNumberScheduled, numberReady } =

@@ -5,9 +5,9 @@ import { z } from "zod";
 import { CommandFailure } from "../failure.js";
 import type { Output } from "../output.js";
 import { durationOf } from "./install.js";
-import type { Kube, KubeName, KubeObject } from "./kube.js";
+import { type Kube, type KubeName, type KubeObject, pathOf } from "./kube.js";
 import { MANAGED_BY } from "./manifests.js";
-import { comesTrue, isReady, podsOf, rolledOut, troubleOf } from "./rollout.js";
+import { comesTrue, daemonSetNamed, isReady, podsOf, rolledOut, troubleOf } from "./rollout.js";
 
 export interface UninstallOptions {
   readonly namespace: string;
@@ -65,16 +65,14 @@ async function cleanNodes(
   namespace: string,
   limit: number,
 ): Promise<number | undefined> {
-  const cleaner = nameOf(CLEANER, namespace);
-  const found = await kube.get(
-    `/apis/apps/v1/namespaces/${encodeURIComponent(namespace)}/daemonsets/weft`,
-    daemonSet,
-  );
+  const cleaner = daemonSetNamed(CLEANER, namespace);
+  const weft = daemonSetNamed("weft", namespace);
+  const found = await kube.get(pathOf(weft), daemonSet);
   const deadline = Date.now() + limit;
   if (found !== undefined) {
     await kube.apply(cleanerOf(found, namespace));
     // After it: from here on a call that breaks off is taken up by the next one.
-    await kube.delete(nameOf("weft", namespace));
+    await kube.delete(weft);
     out.message("daemonset/weft deleted: each node's weftd ends, then weft is taken off it");
   } else if ((await podsOf(kube, namespace, CLEANER)).length === 0) return undefined;
   const { desired, ready, isDone } = await rolledOut(kube, namespace, CLEANER, deadline);
@@ -88,10 +86,6 @@ async function cleanNodes(
   await kube.delete(cleaner);
   await comesTrue(async () => (await podsOf(kube, namespace, CLEANER)).length === 0, deadline);
   return desired;
-}
-
-function nameOf(name: string, namespace: string): KubeName {
-  return { apiVersion: "apps/v1", kind: "DaemonSet", metadata: { name, namespace } };
 }
 
 /** As weft's own, so that it finds the node as weftd did: the same volumes, rights and configuration. */
@@ -111,7 +105,7 @@ function cleanerOf({ spec }: z.output<typeof daemonSet>, namespace: string): Kub
   ].join("; ");
   const podLabels = { ...labels, "istio.io/dataplane-mode": "none", "sidecar.istio.io/inject": "false" };
   return {
-    ...nameOf(CLEANER, namespace),
+    ...daemonSetNamed(CLEANER, namespace),
     metadata: { name: CLEANER, namespace, labels: { ...labels, [MANAGED_BY]: "weftctl" } },
     spec: {
       selector: { matchLabels: labels },
@@ -159,12 +153,9 @@ async function removeObjects(kube: Kube, namespace: string): Promise<string[]> {
     { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "weft", namespace } },
     { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "weft", namespace } },
   ];
-  const found = await kube.get(
-    `/api/v1/namespaces/${encodeURIComponent(namespace)}`,
-    daemonSet.pick({ metadata: true }),
-  );
-  if (found?.metadata.labels[MANAGED_BY] === "weftctl")
-    names.push({ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } });
+  const own: KubeName = { apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } };
+  const found = await kube.get(pathOf(own), daemonSet.pick({ metadata: true }));
+  if (found?.metadata.labels[MANAGED_BY] === "weftctl") names.push(own);
   const removed: string[] = [];
   for (const name of names)
     if (await kube.delete(name)) removed.push(`${name.kind.toLowerCase()}/${name.metadata.name}`);
