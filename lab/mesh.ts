@@ -118,17 +118,17 @@ export class LabMesh {
     ];
   }
 
-  /** Starts weftd and returns at once. */
-  launchDaemon(weftd?: readonly string[]): RunningProcess {
-    const argv = [...(this.options.through ?? []), ...this.daemonCommand(weftd)];
+  /** Starts weftd, or another build of it, by a command that becomes it, and returns at once. */
+  launchDaemon(weftd?: readonly string[], through = this.options.through): RunningProcess {
+    const argv = [...(through ?? []), ...this.daemonCommand(weftd)];
     this.#daemon = this.lab.spawnDaemon(argv, { logFile: this.logFile("weftd") });
     return this.#daemon;
   }
 
   /** Starts weftd and waits until it is ready; returns the milliseconds that took. */
-  async startDaemon(): Promise<number> {
+  async startDaemon(through?: readonly string[]): Promise<number> {
     const started = performance.now();
-    const daemon = this.launchDaemon();
+    const daemon = this.launchDaemon(undefined, through);
     await until("weftd being ready", () => {
       if (!daemon.running) throw new Hopeless(`weftd ended:\n${this.log("weftd")}`);
       return this.isReady();

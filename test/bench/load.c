@@ -19,8 +19,10 @@
 #include "latency.h"
 
 #define MESSAGE_BYTES 64
-#define MAX_WORKERS   1024
+#define MAX_WORKERS   16384
 #define MAX_EVENTS    64
+/* Connections that hold() opens at a time: no more than a listener has room for. */
+#define MAX_OPENING 256
 /* Failures in a row after which a client gives up: nothing is there to be measured. */
 #define MAX_FAILURES 1000
 
@@ -67,6 +69,18 @@ static void watch(int epoll, int fd, uint32_t events, void *data)
 
 	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
 		die("epoll_ctl");
+}
+
+/* One for each connection, as far as the process may. */
+static void allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		die("getrlimit");
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		die("setrlimit");
 }
 
 /* ---- server ---- */
@@ -237,6 +251,42 @@ static void request(const struct options *options, struct result *result)
 	}
 }
 
+/* Opens the connections, says one thing on each, and keeps them until the time is over. */
+static void hold(const struct options *options, struct result *result)
+{
+	static struct worker workers[MAX_WORKERS];
+	uint64_t end = now_ns() + (uint64_t)(options->seconds * 1e9);
+	struct epoll_event events[MAX_EVENTS];
+	int epoll = epoll_create1(0);
+	unsigned int begun = 0, held = 0;
+	int i, n;
+
+	while (now_ns() < end && held < options->workers) {
+		while (begun < options->workers && begun - held < MAX_OPENING)
+			begin(options, epoll, &workers[begun++], result);
+		n = epoll_wait(epoll, events, MAX_EVENTS, 10);
+		for (i = 0; i < n; i++) {
+			struct worker *worker = events[i].data.ptr;
+			uint64_t started = worker->started;
+			int state = advance(worker);
+
+			if (state < 0) {
+				fprintf(stderr, "load: a connection to hold: %s\n",
+					strerror(-state));
+				exit(1);
+			}
+			if (state == 0)
+				continue;
+			record(&result->latencies, now_ns() - started);
+			held++;
+		}
+	}
+	printf("{\"held\":%u}\n", held);
+	fflush(stdout);
+	while (now_ns() < end)
+		epoll_wait(epoll, events, MAX_EVENTS, 1000);
+}
+
 /* Connects and resets, one after the other: what is timed is connect(2), its handshake included. */
 static void connect_only(const struct options *options, struct result *result)
 {
@@ -286,14 +336,15 @@ static void print(const struct options *options, const struct result *result, do
 /* ---- command line ---- */
 
 static const char usage[] =
-    "usage: load server|crr|pingpong|connect [options]\n"
+    "usage: load server|crr|pingpong|hold|connect [options]\n"
     "  server     echoes 64-byte messages until the time is over\n"
     "  crr        connect, request, reply, close; again\n"
     "  pingpong   request and reply on connections that stay\n"
+    "  hold       connections that stay, with one request each; says when all are there\n"
     "  connect    connect and reset; again, one at a time\n"
     "  --address A   to listen on or to connect to, IPv4 or IPv6 (default ::)\n"
     "  --port P      (default 9000)\n"
-    "  --workers N   connections at a time, 1-1024 (default 1)\n"
+    "  --workers N   connections at a time, 1-16384 (default 1)\n"
     "  --seconds S   how long to serve or to measure, at most 3600 (default 3)\n"
     "  --warmup S    not measured, before (default 0.2)\n"
     "  --spread N    each connection to one of N addresses from that one on (default 1)\n";
@@ -364,11 +415,14 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
+	allow_descriptors();
 	if (strcmp(mode, "server") == 0)
 		return serve(&options);
 	options.keep = strcmp(mode, "pingpong") == 0;
 	if (strcmp(mode, "connect") == 0) {
 		connect_only(&options, &result);
+	} else if (strcmp(mode, "hold") == 0) {
+		hold(&options, &result);
 	} else if (options.keep || strcmp(mode, "crr") == 0) {
 		request(&options, &result);
 	} else {

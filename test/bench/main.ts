@@ -7,6 +7,7 @@ import { l7 } from "./l7.js";
 import { restart } from "./restart.js";
 import { route } from "./route.js";
 import { sync } from "./sync.js";
+import { telemetry } from "./telemetry.js";
 
 const usage = `usage: main.ts [--alternations N] [--seconds S] datapath
        main.ts [--runs N] [--sizes N,N] sync
@@ -14,6 +15,7 @@ const usage = `usage: main.ts [--alternations N] [--seconds S] datapath
        main.ts [--alternations N] authz
        main.ts [--alternations N] [--seconds S] route
        main.ts [--alternations N] [--seconds S] l7
+       main.ts [--alternations N] [--seconds S] telemetry
 
 Runs a bench, prints its table and writes out/bench/NAME.json; exit code 1 when a row is over its budget
 with its whole interval.
@@ -48,6 +50,7 @@ const benches: Readonly<Record<string, () => Promise<boolean>>> = {
   restart: () => restart({ runs, workloads }),
   route: () => route({ alternations, seconds }),
   l7: () => l7({ alternations, seconds }),
+  telemetry: () => telemetry({ turns: alternations, seconds }),
   authz: () => authz({ turns: alternations }),
 };
 const bench = benches[positionals.join()];
