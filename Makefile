@@ -27,7 +27,7 @@ KUBE_PACKAGES := containerd runc containernetworking-plugins
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui test-load test-kernels test-istiod image test-image manifests test-chart test-kube fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui ui-picture test-load test-kernels test-istiod image test-image manifests test-chart test-kube fuzz faults chaos bench \
         bench-sync bench-restart bench-authz bench-route bench-l7 bench-telemetry lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -200,7 +200,10 @@ test-kernel: build packages $(STAMPS)/envoy prometheus ## BPF programs and names
 	@$(MAKE) -C native testdata
 	@$(SUDO) $(VITEST) --project kernel
 
-test-ui: build $(STAMPS)/ui-packages ## the page at /ui in a headless Chromium; draws docs/ui.png anew
+test-ui: build $(STAMPS)/ui-packages ## the page at /ui in a headless Chromium
+	$(call suite,ui,--project ui)
+
+ui-picture: build $(STAMPS)/ui-packages ## draw docs/ui.png anew, the picture of that page in the README
 	@WEFT_UI_PICTURE=docs/ui.png $(VITEST) --project ui
 
 test-load: build packages $(STAMPS)/guest-packages ## every BPF object of clang 14, 19, 22 into Linux 6.1, 6.12 (emulated) and this one
