@@ -13,7 +13,7 @@ export CLANG
 
 # What weft needs from Debian: to build, and for demo, tests and benches beyond that.
 BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-compiler libprotobuf-dev libjansson-dev
-RUN_PACKAGES   := iproute2 nftables procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
+RUN_PACKAGES   := iproute2 nftables iptables procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
 LINT_PACKAGES  := clang-format
 FUZZ_PACKAGES  := libclang-rt-dev
 # Real proxies as waypoints, and what installs Envoy, which is no package of Debian.

@@ -15,25 +15,25 @@ import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
 import { Dataplane } from "./bpf/dataplane.js";
-import type { EarlyOptions } from "./bpf/early-hooks.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock, takeLockOver } from "./bpf/lock.js";
-import { WaypointProtocol } from "./bpf/maps.gen.js";
 import { checkProgramTypes, closingMeans } from "./bpf/program-types.js";
 import { type Compiler, type CompilerOptions, createCompiler } from "./compile/compiler.js";
 import type { Config } from "./config/schema.js";
 import { createEnforcement, type Enforcement, type EnforcementOptions } from "./enforce/enforcement.js";
-import type { OutlierLimits } from "./enforce/outlier-detector.js";
 import { WaypointKicks } from "./enforce/waypoint-kicks.js";
 import type { TellEvent } from "./events/event.js";
 import { lookUp } from "./names/lookup.js";
 import { DaemonView } from "./operator/daemon-view.js";
 import { counterSource, keptNumbers, presentLabels, stateSource } from "./operator/metric-sources.js";
+import { neighbourWarnings } from "./operator/neighbours.js";
+import { earlyOf, outlierLimits, PROTOCOLS, unusedOptions } from "./start/choices.js";
 import { controlPlaneOf } from "./start/control-plane.js";
 import { startHousekeeping } from "./start/housekeeping.js";
 import { openJournal, planeEvents } from "./start/journal.js";
 import { governByKubernetes } from "./start/kubernetes.js";
+import { checkNeighbours, type Neighbours } from "./start/neighbours.js";
 import { nodeIdentity } from "./start/node.js";
 import { nodeSettings } from "./start/node-exemption.js";
 import { countOpenBytes } from "./start/open-bytes.js";
@@ -86,7 +86,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const log = logs.logger("main");
   const ground = await openKernel(config, log, open);
   if (!ground.ok) return ground;
-  const { native, dataplane, environment } = ground.value;
+  const { native, dataplane, environment, neighbours } = ground.value;
   const version = describeVersion(config.nodeName, native);
   const book = new LabelBook(dataplane.labels);
   const compiler = createCompiler({ ...compilerOptions(config), kept: keptNumbers(book) });
@@ -115,7 +115,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   for (const warning of startWarnings) log.error(warning);
   const kubernetes = await governByKubernetes(config, enforcement, logs.logger("kube"), open);
 
-  const asked = { xds, accessLog, seen, journal, kubernetes };
+  const asked = { neighbours, xds, accessLog, seen, journal, kubernetes };
   const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, ...asked };
   const view = new DaemonView({
     ...parts,
@@ -198,6 +198,7 @@ interface Kernel {
   readonly native: Native;
   readonly dataplane: Dataplane;
   readonly environment: Environment;
+  readonly neighbours: Neighbours;
 }
 
 /** What governs the node, once it is certain that no other daemon does. */
@@ -207,6 +208,8 @@ async function openKernel(config: Config, log: Logger, open: OpenParts): Promise
   const addon = loadAddon(packageRoot());
   if (!addon.ok) return addon;
   const native = addon.value;
+  const neighbours = checkNeighbours(native, environment.value, config);
+  if (!neighbours.ok) return neighbours;
   const types = checkProgramTypes(native);
   if (!types.ok) return types;
   const told = (pid: number) => log.info({ pid }, "another weftd governs this node: it is asked to end");
@@ -223,6 +226,7 @@ async function openKernel(config: Config, log: Logger, open: OpenParts): Promise
     if (isLoss) log.warn(text);
     else log.info(text);
   }
+  for (const text of neighbourWarnings(neighbours.value, dataplane.value.hooks())) log.warn(text);
   const node = nodeSettings(native, config, findCgroup2(readFileSync("/proc/self/mountinfo", "utf8")));
   if (!node.ok) return node;
   dataplane.value.changeSettings({
@@ -231,10 +235,9 @@ async function openKernel(config: Config, log: Logger, open: OpenParts): Promise
     xdpReset: config.xdpDeny === "reset" ? 1 : 0,
     waypointProtocol: PROTOCOLS[config.waypointProtocol],
   });
-  return ok({ native, dataplane: dataplane.value, environment: environment.value });
+  const opened = { native, neighbours: neighbours.value };
+  return ok({ ...opened, dataplane: dataplane.value, environment: environment.value });
 }
-
-const PROTOCOLS = { "proxy-v2": WaypointProtocol.PROXY_V2, kmesh: WaypointProtocol.KMESH } as const;
 
 /** Where Kmesh's waypoints listen for its TLV, whatever port the control plane names. */
 const KMESH_PORT = 15_019;
@@ -259,23 +262,6 @@ function kickWaypoints(compiler: Compiler, dataplane: Dataplane, logs: Logs): ()
     kicks.stop();
     sockets.close();
   };
-}
-
-/** The hook that is to judge before the guard. */
-function earlyOf({ authzHook, xdpInterface, xdpDeny, hostNetns }: Config): EarlyOptions {
-  return {
-    hook: authzHook === "sk_lookup" ? undefined : authzHook,
-    interfaces: xdpInterface,
-    resets: xdpDeny === "reset",
-    hostNetns,
-  };
-}
-
-/** When an endpoint is set aside; the last is Envoy's default, the others are unless somebody says otherwise. */
-function outlierLimits(config: Config): OutlierLimits | undefined {
-  const { outlierDetection, outlierConsecutiveFailures, outlierBaseTime } = config;
-  if (!outlierDetection) return undefined;
-  return { consecutive: outlierConsecutiveFailures, baseMs: outlierBaseTime, mostMs: 300_000 };
 }
 
 function openAccessLog(
@@ -359,16 +345,6 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
       if (bytes >= LARGE_RESPONSE_BYTES) collectSoon(trim);
     },
   });
-}
-
-/** What is said of a hook that is not there. */
-function unusedOptions({ authzHook, xdpInterface, xdpDeny }: Config): string[] {
-  if (authzHook === "xdp") return [];
-  const given = [
-    ...(xdpInterface.length > 0 ? ["xdp-interface"] : []),
-    ...(xdpDeny === "reset" ? ["xdp-deny"] : []),
-  ];
-  return given.map((key) => `${key} is not used: it is for authz-hook xdp, and that is ${authzHook}`);
 }
 
 /** Enrolls the pods that an earlier daemon left, and those of the configuration; gives what went wrong. */

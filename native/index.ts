@@ -279,6 +279,11 @@ export interface Native {
   openPinnedProgram(path: string): BpfProgram;
   openPinnedLink(path: string): BpfLink;
   linkCgroup(program: BpfProgram, cgroupPath: string, attachType: number): BpfLink;
+  /**
+   * Programs that run for processes of a cgroup at this hook, in their order: those of the cgroups above it included.
+   * Names have 15 characters at most. BpfError ENOENT when there is no such cgroup.
+   */
+  cgroupPrograms(cgroupPath: string, attachType: number): Pick<ProgramInfo, "id" | "name">[];
   linkNetns(program: BpfProgram, netnsPath: string, attachType: number): BpfLink;
   /** `mode` as XDP_FLAGS_*; enters the namespace on a thread of its own when netnsPath is given. */
   linkXdp(

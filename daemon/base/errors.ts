@@ -33,6 +33,7 @@ export type ErrorCode =
   | "NO_PRIVILEGES"
   | "NOT_INSTALLED"
   | "NODE_UNKNOWN"
+  | "OTHER_MESH"
   | "POD_NETNS_MISSING"
   | "POD_NETNS_OF_HOST"
   | "POD_TEXT_TOO_LONG"

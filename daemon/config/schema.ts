@@ -126,6 +126,10 @@ export const schema = z.object({
     text: "cgroup v2 directory whose processes are governed",
     shownDefault: "the root of the cgroup v2 hierarchy, found by itself",
   }),
+  besideOtherMesh: boolean.default(false).register(help, {
+    argument: "BOOL",
+    text: "start although Kmesh, or istio-cni for ztunnel, takes this node's connections too",
+  }),
   bpffs: path.default("/sys/fs/bpf").register(help, {
     argument: "PATH",
     text: "BPF file system; programs and maps are pinned in weft/ below it",

@@ -31,6 +31,12 @@ export function withoutPlugin(config: unknown): CniObject | undefined {
   return { ...config, plugins: others(config.plugins) };
 }
 
+/** Entries of a list, or the one of a plain configuration; none of what is neither. */
+export function pluginsOf(config: unknown): CniObject[] {
+  if (!isObject(config)) return [];
+  return Array.isArray(config.plugins) ? config.plugins.filter(isObject) : [config];
+}
+
 /** Whether it has an entry of weft's, be it of another version. */
 export function hasPlugin(config: unknown): boolean {
   return isObject(config) && Array.isArray(config.plugins) && config.plugins.some(isOurs);

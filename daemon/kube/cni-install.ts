@@ -150,6 +150,14 @@ export function removeCni({ binDir, confDir }: CniPlaces): void {
   rmSync(join(binDir, PLUGIN), { force: true });
 }
 
+/** Every configuration of a directory; `config` is undefined where a file is no JSON. */
+export function readConfigs(confDir: string): { path: string; config: unknown }[] {
+  return configsIn(confDir).map((file) => {
+    const path = join(confDir, file);
+    return { path, config: readJson(path) };
+  });
+}
+
 /** As runtimes order them: the first one counts. */
 function configsIn(directory: string): string[] {
   if (!existsSync(directory)) return [];

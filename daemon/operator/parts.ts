@@ -18,6 +18,7 @@ import type { AccessLog } from "../telemetry/access-log.js";
 import type { SeenConnections } from "../telemetry/seen-connections.js";
 import type { MapFill } from "../telemetry/sources.js";
 import type { XdsClient } from "../xds/client.js";
+import type { Neighbours } from "./neighbours.js";
 
 export interface Parts extends Enforcement {
   readonly config: Config;
@@ -35,6 +36,8 @@ export interface Parts extends Enforcement {
   readonly started: string;
   /** What the start found wrong and went on without, a sentence each; shown for as long as the daemon runs. */
   readonly startWarnings: readonly string[];
+  /** Who else takes this node's connections, as it is now. */
+  readonly neighbours: Neighbours;
   readonly closesBy: ClosingMeans;
   /** Absent where pods are named by hand. */
   readonly kubernetes?: Kubernetes | undefined;

@@ -10,11 +10,13 @@ import type {
 } from "../admin/answers.js";
 import { describe } from "../base/errors.js";
 import { formatHostPort } from "../base/parse.js";
+import type { AttachedHook } from "../bpf/attached-hooks.js";
 import { Reason, Switched } from "../bpf/maps.gen.js";
 import type { AsideStatus as AsideEndpointStatus } from "../enforce/outliers.js";
 import type { Pod } from "../enforce/pods.js";
 import { blindSpotWarnings } from "./blind-spots.js";
 import { limitWarnings } from "./limits.js";
+import { neighbourWarnings } from "./neighbours.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
 import { componentsOf } from "./readiness.js";
 import type { RecentGains } from "./recent-gains.js";
@@ -22,6 +24,7 @@ import type { RecentGains } from "./recent-gains.js";
 export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
   const { config, version, started, dataplane } = parts;
   const { workloads, services, policies } = parts.store;
+  const attached = dataplane.hooks();
   return {
     version,
     node: config.nodeName,
@@ -29,7 +32,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
     started,
     components: componentsOf(parts),
     xds: xdsOf(parts),
-    hooks: hooksOf(parts),
+    hooks: attached.map(hookOf),
     resources: { workloads: workloads.size, services: services.size, policies: policies.size },
     maps: mapFills(parts),
     pods: parts.pods.all.map((pod) => podOf(parts, pod)),
@@ -44,6 +47,7 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
       ...parts.startWarnings,
       ...dataplane.lacks.map(describe),
       ...dataplane.early.troubles.map(describe),
+      ...neighbourWarnings(parts.neighbours, attached),
       ...blindSpotWarnings(parts),
       ...parts.shortage.troubles(),
       ...limitWarnings(),
@@ -108,14 +112,14 @@ function asideOf({ uid, address, port, backAt, ...aside }: AsideEndpointStatus):
 }
 
 /** A link that lost its namespace or cgroup is still there, and holds a zero in its place. */
-function hooksOf({ dataplane }: { dataplane: Pick<Parts["dataplane"], "hooks"> }): HookStatus[] {
-  return dataplane.hooks().map(({ hook, program, target, link }) => ({
+function hookOf({ hook, program, target, link }: AttachedHook): HookStatus {
+  return {
     hook,
     program,
     programId: link?.programId ?? 0,
     target,
     attached: link !== undefined && link.netnsInode !== 0 && link.cgroupId !== 0n,
-  }));
+  };
 }
 
 function xdsOf({ xds }: Pick<Parts, "xds">): XdsStatus {

@@ -1,5 +1,5 @@
-// Owns finding a hook and attaching a program to it: cgroup, network namespace, interface,
-// tracepoint, iterator. Must not know what the program does there.
+// Owns finding a hook, what hangs there and attaching a program to it: cgroup, network namespace,
+// interface, tracepoint, iterator. Must not know what the program does there.
 
 #include "attach.h"
 
@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <vector>
 #include "arguments.h"
 #include "link.h"
 #include "netns.h"
@@ -54,6 +55,52 @@ Napi::Value LinkCgroup(const Napi::CallbackInfo &info) {
 
 Napi::Value LinkNetns(const Napi::CallbackInfo &info) {
   return LinkPath(info, "network namespace", 0);
+}
+
+namespace {
+
+/** More than the kernel lets hang on one hook, in one cgroup of each level (BPF_CGROUP_MAX_PROGS).
+ */
+constexpr uint32_t kMaxCgroupPrograms = 512;
+
+/** Empty: it has gone meanwhile. */
+std::optional<std::string> ProgramName(uint32_t id) {
+  Fd program(bpf_prog_get_fd_by_id(id));
+  bpf_prog_info info{};
+  uint32_t size = sizeof(info);
+  if (!program.valid() || bpf_obj_get_info_by_fd(program.get(), &info, &size) != 0)
+    return std::nullopt;
+  return info.name;
+}
+
+} // namespace
+
+Napi::Value CgroupPrograms(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  std::optional<std::string> path = ReadText(info[0], "path");
+  if (!path)
+    return Napi::Value();
+  std::optional<uint32_t> attach_type = ReadUint32(info[1], "attachType");
+  if (!attach_type)
+    return Napi::Value();
+  Fd cgroup(open(path->c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
+  uint32_t count = kMaxCgroupPrograms;
+  std::vector<uint32_t> ids(count);
+  if (!cgroup.valid() || bpf_prog_query(cgroup.get(), static_cast<bpf_attach_type>(*attach_type),
+                                        BPF_F_QUERY_EFFECTIVE, nullptr, ids.data(), &count) != 0)
+    return ThrowBpfError(env, errno, "list programs of cgroup " + *path);
+  ids.resize(count);
+  Napi::Array programs = Napi::Array::New(env);
+  for (uint32_t id : ids) {
+    std::optional<std::string> name = ProgramName(id);
+    if (!name)
+      continue;
+    Napi::Object program = Napi::Object::New(env);
+    program.Set("id", id);
+    program.Set("name", *name);
+    programs.Set(programs.Length(), program);
+  }
+  return programs;
 }
 
 namespace {

@@ -1,5 +1,5 @@
-// Owns finding a hook and attaching a program to it: cgroup, network namespace, interface,
-// tracepoint, iterator. Must not know what the program does there.
+// Owns finding a hook, what hangs there and attaching a program to it: cgroup, network namespace,
+// interface, tracepoint, iterator. Must not know what the program does there.
 
 #ifndef WEFT_NATIVE_ATTACH_H
 #define WEFT_NATIVE_ATTACH_H
@@ -8,6 +8,9 @@
 
 /** linkCgroup(program, cgroupPath, attachType) */
 Napi::Value LinkCgroup(const Napi::CallbackInfo &info);
+
+/** cgroupPrograms(cgroupPath, attachType) */
+Napi::Value CgroupPrograms(const Napi::CallbackInfo &info);
 
 /** linkNetns(program, netnsPath, attachType) */
 Napi::Value LinkNetns(const Napi::CallbackInfo &info);

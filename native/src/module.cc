@@ -81,6 +81,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<OpenPinnedProgram>(exports, "openPinnedProgram");
   Export<OpenPinnedLink>(exports, "openPinnedLink");
   Export<LinkCgroup>(exports, "linkCgroup");
+  Export<CgroupPrograms>(exports, "cgroupPrograms");
   Export<LinkNetns>(exports, "linkNetns");
   Export<LinkXdp>(exports, "linkXdp");
   Export<LinkTcx>(exports, "linkTcx");

@@ -2,6 +2,7 @@
 // program under traffic.
 
 import { readlinkSync, statSync, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLab, type Lab, type Pod } from "../../lab/lab.js";
 import { check, run } from "../../lab/process.js";
@@ -71,6 +72,20 @@ describe("a cgroup link", () => {
     // Nothing is left to replace the program of.
     expect(thrownBy(() => again.update(hooks.program("connect_record"))).code).toBe("ENOLINK");
     again.close();
+  });
+
+  it("is seen among the programs of its cgroup and of those below it, and not when it has gone", () => {
+    const { id, name } = hooks.program("connect_record").info;
+    const seen = (cgroup: string) => native.cgroupPrograms(cgroup, AttachType.cgroupInet4Connect);
+    const above = dirname(lab.cgroups.mesh);
+    const others = seen(lab.cgroups.mesh);
+    const link = native.linkCgroup(hooks.program("connect_record"), above, AttachType.cgroupInet4Connect);
+    expect(seen(lab.cgroups.mesh)).toEqual([...others, { id, name }]);
+    expect(native.cgroupPrograms(above, AttachType.cgroupInet6Connect)).not.toContainEqual({ id, name });
+    link.close();
+    expect(seen(lab.cgroups.mesh)).toEqual(others);
+    expect(thrownBy(() => seen("/nowhere")).code).toBe("ENOENT");
+    expect(() => native.cgroupPrograms(above, "4" as never)).toThrow(TypeError);
   });
 
   it("detaches with its last descriptor when it is not pinned", async () => {
