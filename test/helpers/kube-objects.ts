@@ -37,7 +37,11 @@ export class KubeObjects {
     if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`)
       return void say(401, { kind: "Status", message: "Unauthorized" });
     const body = await textOf(request);
-    if (request.method === "PATCH") this.objects.set(pathname, JSON.parse(body) as Json);
+    if (request.method === "PATCH") {
+      const isMerged = request.headers["content-type"] === "application/merge-patch+json";
+      const sent = JSON.parse(body) as Json;
+      this.objects.set(pathname, isMerged ? merged(this.objects.get(pathname), sent) : sent);
+    }
     const object = this.objects.get(pathname);
     if (request.method === "DELETE") this.objects.delete(pathname);
     const list = this.lists.get(pathname);
@@ -45,6 +49,16 @@ export class KubeObjects {
     if (list !== undefined) return void say(200, list());
     say(404, { kind: "Status", message: `${pathname} not found` });
   }
+}
+
+/** RFC 7386, without removals. */
+function merged(target: unknown, change: unknown): Json {
+  const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null;
+  const entries = Object.entries(change as Json).map(([key, value]) => {
+    const before = isObject(target) ? target[key] : undefined;
+    return [key, isObject(value) && !Array.isArray(value) ? merged(before, value) : value];
+  });
+  return { ...(isObject(target) ? target : {}), ...Object.fromEntries(entries) };
 }
 
 async function textOf(request: IncomingMessage): Promise<string> {

@@ -1,11 +1,23 @@
 // Owns the verbs that ask the cluster, with their arguments and help. Must not know how they do their work.
 
-import type { Command } from "commander";
-import { Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Context } from "../context.js";
 import { type InstallOptions, install } from "./install.js";
 import { NAMESPACE } from "./manifests.js";
 import { type UninstallOptions, uninstall } from "./uninstall.js";
+import {
+  type ApplyOptions,
+  applyWaypoint,
+  type DeleteOptions,
+  deleteWaypoints,
+  type GenerateOptions,
+  generateWaypoint,
+  type ListOptions,
+  listWaypoints,
+  type StatusOptions,
+  TRAFFIC_TYPES,
+  waypointStatus,
+} from "./waypoint.js";
 
 export type Verb = (parent: Command, name: string, description: string, shown: readonly string[]) => Command;
 export type Act = (
@@ -45,4 +57,72 @@ export function addCluster(program: Command, verb: Verb, act: Act): void {
     .option("--nodes-only", "leave accounts, roles and configuration, as Helm removes them itself")
     .option("--timeout <DURATION>", "how long to wait for the nodes", "2m")
     .action(act(({ out, kube }, command) => uninstall(out, kube(), command.opts<UninstallOptions>())));
+  const waypoint = verb(
+    program,
+    "waypoint",
+    "waypoints of the cluster, with the flags of istioctl waypoint",
+    ["waypoint apply -n shop --enroll-namespace --wait", "waypoint list -A"],
+  );
+  addWaypoint(waypoint, verb, act);
+}
+
+const WHERE = "-n, --namespace <NAMESPACE>";
+const OF_CONTEXT = "where it is (default: the kubeconfig's)";
+const EVERYWHERE = ["-A, --all-namespaces", "in every namespace"] as const;
+const PATIENCE = ["--waypoint-timeout <DURATION>", "how long to wait", "90s"] as const;
+
+function addWaypoint(waypoint: Command, verb: Verb, act: Act): void {
+  const described = (name: string, description: string, shown: readonly string[]) =>
+    verb(waypoint, name, description, shown)
+      .option(WHERE, OF_CONTEXT)
+      .option("--name <NAME>", "of the waypoint", "waypoint")
+      .addOption(
+        new Option("--for <TRAFFIC>", "what goes through it (default: service)").choices(TRAFFIC_TYPES),
+      )
+      .option("-r, --revision <REVISION>", "of istiod that is to serve it");
+  described("generate", "write a waypoint's Gateway, and ask no cluster", [
+    "waypoint generate -n shop --for all > waypoint.yaml",
+  ]).action(act((context, command) => generateWaypoint(context, command.opts<GenerateOptions>())));
+  described("apply", "make or change a waypoint", ["waypoint apply -n shop --enroll-namespace --wait"])
+    .option("--enroll-namespace", "label the namespace to use it")
+    .option("--overwrite", "also where the namespace uses another")
+    .option("-w, --wait", "until it is programmed")
+    .option(...PATIENCE)
+    .action(act((context, command) => applyWaypoint(context, command.opts<ApplyOptions>())));
+  verb(waypoint, "list", "waypoints, and whether they are programmed", ["waypoint list -A"])
+    .option(WHERE, OF_CONTEXT)
+    .option(...EVERYWHERE)
+    .action(act((context, command) => listWaypoints(context, command.opts<ListOptions>())));
+  verb(waypoint, "status", "waits until waypoints are programmed, and says what keeps them", [
+    "waypoint status -n shop",
+    "waypoint status -A --wait=false",
+  ])
+    .option(WHERE, OF_CONTEXT)
+    .option(...EVERYWHERE)
+    .addOption(
+      new Option("-w, --wait [BOOL]", "until they are programmed")
+        .argParser(yesOrNo)
+        .default(true)
+        .preset(true),
+    )
+    .option(...PATIENCE)
+    .action(act((context, command) => waypointStatus(context, command.opts<StatusOptions>())));
+  verb(waypoint, "delete", "delete waypoints", [
+    "waypoint delete waypoint -n shop",
+    "waypoint delete --all -n shop",
+  ])
+    .argument("[NAME...]", "waypoints")
+    .option(WHERE, OF_CONTEXT)
+    .option("--all", "every one of the namespace")
+    .option("-r, --revision <REVISION>", "every one of this revision in the namespace")
+    .action(
+      act((context, command) =>
+        deleteWaypoints(context, command.processedArgs[0] as string[], command.opts<DeleteOptions>()),
+      ),
+    );
+}
+
+function yesOrNo(value: string): boolean {
+  if (value === "true" || value === "false") return value === "true";
+  throw new InvalidArgumentError("Allowed choices are true, false.");
 }

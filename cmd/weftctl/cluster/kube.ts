@@ -54,6 +54,13 @@ export class Kube {
     this.#checked("PATCH", path, await this.#ask("PATCH", path, JSON.stringify(object), type));
   }
 
+  /** Merges `change` into it (RFC 7386). */
+  async merge(object: KubeName, change: unknown): Promise<void> {
+    const path = pathOf(object);
+    const type = { "content-type": "application/merge-patch+json" };
+    this.#checked("PATCH", path, await this.#ask("PATCH", path, JSON.stringify(change), type));
+  }
+
   /** Whether it was there. What it owns is deleted after it. */
   async delete(object: KubeName): Promise<boolean> {
     const path = `${pathOf(object)}?propagationPolicy=Background`;

@@ -21,6 +21,8 @@ export interface Connection {
   readonly token?: string | undefined;
   readonly serverName?: string | undefined;
   readonly isUnchecked: boolean;
+  /** What a verb means that is told no namespace: the context's or the pod's, else `default`. */
+  readonly namespace: string;
 }
 
 export interface ClusterChoice {
@@ -61,7 +63,11 @@ const user = z.object({
 });
 
 /** What a context chooses. */
-const chosen = z.object({ cluster: z.string(), user: z.string().default("") });
+const chosen = z.object({
+  cluster: z.string(),
+  user: z.string().default(""),
+  namespace: z.string().min(1).default("default"),
+});
 
 const named = <T extends z.ZodType>(key: string, value: T) =>
   z.array(z.object({ name: z.string(), [key]: value })).nullish();
@@ -152,6 +158,7 @@ function fromFiles(files: readonly Read[], wanted: string | undefined): Connecti
       (tokenFile === undefined ? undefined : readFileSync(resolve(who.folder, tokenFile), "utf8").trim()),
     serverName: at["tls-server-name"],
     isUnchecked: at["insecure-skip-tls-verify"],
+    namespace: names.namespace,
   };
 }
 
@@ -203,5 +210,6 @@ function fromAccount(env: Environment): Connection | undefined {
     ca: readFileSync(join(ACCOUNT, "ca.crt")),
     token: readFileSync(join(ACCOUNT, "token"), "utf8").trim(),
     isUnchecked: false,
+    namespace: readFileSync(join(ACCOUNT, "namespace"), "utf8").trim(),
   };
 }
