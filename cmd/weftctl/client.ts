@@ -18,15 +18,18 @@ export interface Given<C extends Call> {
 /** Talks to one daemon. Every method throws CommandFailure: with the daemon's own reason, or why there is none. */
 export class AdminClient {
   readonly #base: () => Promise<string>;
+  readonly #signal: AbortSignal | undefined;
 
-  /** A URL, or the way to one, which is looked for at the first request. */
-  constructor(base: string | (() => Promise<string>)) {
+  /** A URL, or the way to one, which is looked for at the first request; `signal` ends every call. */
+  constructor(base: string | (() => Promise<string>), signal?: AbortSignal) {
+    this.#signal = signal;
     this.#base = typeof base === "string" ? () => Promise.resolve(base) : base;
   }
 
   /** The answer, when it is one: fields that this weftctl does not know are left in it. */
   async call<C extends Call>(call: C, given: Given<C> = {}): Promise<AnswerOf<C>> {
-    const { response, url } = await this.#send(call, given, AbortSignal.timeout(TIMEOUT_MS));
+    const signal = this.#signal ?? AbortSignal.timeout(TIMEOUT_MS);
+    const { response, url } = await this.#send(call, given, signal);
     const body = await this.#json(response, url);
     if (!response.ok) throw this.#refused(response, body, url);
     const { success, error } = call.answer.safeParse(body);

@@ -1,6 +1,9 @@
 // Owns shell completion: the scripts, and the candidates that they ask for. Must not know any verb by name.
 
-import type { Command } from "commander";
+import type { Command, Option } from "commander";
+import type { Terminal } from "./context.js";
+import { type Wanted, wantedBy } from "./named.js";
+import { type Given, namesOf } from "./names.js";
 
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof SHELLS)[number];
@@ -13,6 +16,7 @@ const SCRIPTS: Readonly<Record<Shell, (name: string) => string>> = {
 _${name}() {
   local IFS=$'\\n'
   COMPREPLY=($(${name} ${COMPLETE_COMMAND} -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  [[ \${COMPREPLY[0]} != *[/:] ]] || compopt -o nospace 2>/dev/null
 }
 complete -o default -F _${name} ${name}
 `,
@@ -21,7 +25,9 @@ complete -o default -F _${name} ${name}
 _${name}() {
   local -a candidates
   candidates=("\${(@f)$(${name} ${COMPLETE_COMMAND} -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
-  compadd -a candidates
+  local -a unfinished=("\${(@M)candidates:#*[/:]}") finished=("\${(@)candidates:#*[/:]}")
+  compadd -S '' -a unfinished
+  compadd -a finished
 }
 compdef _${name} ${name}
 `,
@@ -39,16 +45,40 @@ export function completionScript(shell: Shell, name: string): string {
 }
 
 /** What can stand in place of the last of `words` (those after the program's name). */
-export function candidates(program: Command, words: readonly string[]): string[] {
+export async function candidates(
+  program: Command,
+  words: readonly string[],
+  terminal: Pick<Terminal, "env">,
+): Promise<string[]> {
   const last = words.at(-1) ?? "";
+  const { fixed, wanted, given } = placeAfter(program, words.slice(0, -1), last);
+  const names = wanted === undefined ? [] : await namesOf(wanted, last, given, terminal);
+  return [...fixed, ...names].filter((candidate) => candidate.startsWith(last)).sort();
+}
+
+/** What is expected at a place of the command line. */
+interface Place {
+  readonly fixed: readonly string[];
+  /** Of what kind names are that it takes; undefined: it takes none. */
+  readonly wanted: Wanted | undefined;
+  readonly given: Given;
+}
+
+function placeAfter(program: Command, words: readonly string[], last: string): Place {
   let command = program;
   let positionals = 0;
-  let pending: string[] | undefined;
-  for (const word of words.slice(0, -1)) {
+  let pending: Option | undefined;
+  const given = new Map<string, string>();
+  for (const word of words) {
     if (pending !== undefined) {
+      given.set(pending.attributeName(), word);
       pending = undefined;
     } else if (word.startsWith("-")) {
-      pending = valuesOf(command, word);
+      const [flag = "", ...value] = word.split("=");
+      pending = optionThatTakes(command, flag);
+      if (pending === undefined || value.length === 0) continue;
+      given.set(pending.attributeName(), value.join("="));
+      pending = undefined;
     } else {
       const next = visible(command).find((candidate) => candidate.name() === word);
       if (next === undefined) positionals++;
@@ -58,29 +88,25 @@ export function candidates(program: Command, words: readonly string[]): string[]
       }
     }
   }
-  return all(command, last, positionals, pending)
-    .filter((candidate) => candidate.startsWith(last))
-    .sort();
-}
-
-function all(command: Command, last: string, positionals: number, pending: string[] | undefined): string[] {
-  if (pending !== undefined) return pending;
-  if (last.startsWith("-")) {
-    const flags = lineage(command).flatMap((each) => each.options.filter((option) => !option.hidden));
-    return [...flags.flatMap((option) => option.long ?? []), "--help"];
-  }
+  if (pending !== undefined) return { fixed: pending.argChoices ?? [], wanted: wantedBy(pending), given };
+  if (last.startsWith("-")) return { fixed: flagsOf(command), wanted: undefined, given };
   const known = command.registeredArguments;
   const argument = known[positionals] ?? (known.at(-1)?.variadic ? known.at(-1) : undefined);
-  return [...visible(command).map((each) => each.name()), ...(argument?.argChoices ?? [])];
+  const fixed = [...visible(command).map((each) => each.name()), ...(argument?.argChoices ?? [])];
+  return { fixed, wanted: wantedBy(argument), given };
 }
 
-/** Choices of an option that takes a value; undefined when the next word is not its value. */
-function valuesOf(command: Command, flag: string): string[] | undefined {
+function flagsOf(command: Command): string[] {
+  const flags = lineage(command).flatMap((each) => each.options.filter((option) => !option.hidden));
+  return [...flags.flatMap((option) => option.long ?? []), "--help"];
+}
+
+/** undefined when the next word is not its value. */
+function optionThatTakes(command: Command, flag: string): Option | undefined {
   const option = lineage(command)
     .flatMap((each) => each.options)
     .find((each) => each.long === flag || each.short === flag);
-  if (option === undefined || !(option.required || option.optional)) return undefined;
-  return option.argChoices ?? [];
+  return option?.required || option?.optional ? option : undefined;
 }
 
 function visible(command: Command): Command[] {

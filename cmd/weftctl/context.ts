@@ -8,6 +8,7 @@ import { connectionOf } from "./cluster/kubeconfig.js";
 import { NAMESPACE } from "./cluster/manifests.js";
 import { reachNode } from "./cluster/nodes.js";
 import { CommandFailure, ExitCode } from "./failure.js";
+import { named } from "./named.js";
 import { OUTPUT_FORMATS, Output, type OutputFormat } from "./output.js";
 
 /** The outside world, so that a spec can stand in for it. */
@@ -37,14 +38,24 @@ export interface Context {
 
 const DEFAULT_ADMIN = "http://127.0.0.1:15200";
 
-interface GlobalOptions {
+interface ReachOptions {
   readonly admin?: string;
-  readonly output: OutputFormat;
   readonly kubeconfig?: string;
   readonly context?: string;
-  readonly weftNamespace: string;
+  readonly weftNamespace?: string;
   readonly node?: string;
   readonly pod?: string;
+}
+
+interface GlobalOptions extends ReachOptions {
+  readonly output: OutputFormat;
+  readonly weftNamespace: string;
+}
+
+/** How long somebody waits, and what says that he does not any more. */
+export interface Patience {
+  readonly milliseconds: number;
+  readonly signal: AbortSignal;
 }
 
 /** A command with the options that all verbs share. */
@@ -63,21 +74,27 @@ export function addGlobalOptions(command: Command): Command {
       ),
     )
     .addOption(new Option("--context <NAME>", "of the kubeconfig (default: its current one)"))
-    .addOption(new Option("--node <NAME>", "ask the weftd of this node of the cluster"))
-    .addOption(new Option("--pod <NAMESPACE/NAME>", "ask the weftd of the node that this pod runs on"))
-    .addOption(new Option("--weft-namespace <NAMESPACE>", "where weft is installed").default(NAMESPACE));
+    .addOption(named(new Option("--node <NAME>", "ask the weftd of this node of the cluster"), "node"))
+    .addOption(
+      named(
+        new Option("--pod <NAMESPACE/NAME>", "ask the weftd of the node that this pod runs on"),
+        "cluster pod",
+      ),
+    )
+    .addOption(
+      named(
+        new Option("--weft-namespace <NAMESPACE>", "where weft is installed").default(NAMESPACE),
+        "cluster namespace",
+      ),
+    );
 }
 
 /** Reads the shared options of the verb that runs. */
 export function contextOf(command: Command, terminal: Terminal): Context {
   const options = command.optsWithGlobals<GlobalOptions>();
   const colour = terminal.stdout.isTTY === true && !terminal.env.NO_COLOR;
-  const kube = () => new Kube(connectionOf(options, terminal.env));
-  const { client, close } = clientOf(options, kube, terminal.env.WEFT_ADMIN);
   return {
-    client,
-    close,
-    kube,
+    ...reach(options, terminal.env),
     weftNamespace: options.weftNamespace,
     out: new Output(options.output, colour, terminal.stdout, terminal.stderr),
     stdin: terminal.stdin,
@@ -86,15 +103,29 @@ export function contextOf(command: Command, terminal: Terminal): Context {
   };
 }
 
+/** Whom a command line asks. */
+export type Reached = Pick<Context, "client" | "kube" | "close">;
+
+/** The ways that the shared options name, opened at the first question. `patience` ends whatever takes longer. */
+export function reach(options: ReachOptions, env: Terminal["env"], patience?: Patience): Reached {
+  const { milliseconds: patienceMs, signal } = patience ?? {};
+  const kube = () => new Kube(connectionOf({ ...options, patienceMs }, env), signal);
+  return { kube, ...clientOf(options, kube, env.WEFT_ADMIN, signal) };
+}
+
 /** Of this machine's weftd, or of a node's through the cluster, to which the way is opened at the first question. */
-function clientOf(options: GlobalOptions, kube: () => Kube, adminOfEnvironment: string | undefined) {
-  const { admin, node, pod, weftNamespace: namespace } = options;
+function clientOf(
+  { admin, node, pod, weftNamespace: namespace = NAMESPACE }: ReachOptions,
+  kube: () => Kube,
+  adminOfEnvironment: string | undefined,
+  signal: AbortSignal | undefined,
+) {
   if ([admin, node, pod].filter((way) => way !== undefined).length > 1)
     throw new CommandFailure("one of --admin, --node and --pod says whom to ask", ExitCode.usage);
   if (node === undefined && pod === undefined) {
     // Set and empty is as good as not set, for weftd too.
     const url = parseAdminUrl(admin ?? (adminOfEnvironment || DEFAULT_ADMIN));
-    return { client: new AdminClient(url), close: async () => undefined };
+    return { client: new AdminClient(url, signal), close: async () => undefined };
   }
   let way: ReturnType<typeof reachNode> | undefined;
   const base = async () => {
@@ -108,5 +139,5 @@ function clientOf(options: GlobalOptions, kube: () => Kube, adminOfEnvironment: 
       () => undefined,
     );
   };
-  return { client: new AdminClient(base), close };
+  return { client: new AdminClient(base, signal), close };
 }

@@ -234,7 +234,7 @@ describe("usage", () => {
 
 describe("completion", () => {
   const complete = async (...words: string[]) =>
-    (await weftctl(["__complete", "--", ...words])).out.trim().split("\n");
+    (await runWeftctl(["__complete", "--", ...words], { env: { WEFT_ADMIN: base } })).out.trim().split("\n");
 
   it("knows verbs, flags, choices and map names", async () => {
     expect(await complete("sta")).toEqual(["status"]);
@@ -258,6 +258,23 @@ describe("completion", () => {
     expect(await complete("nothing", "")).not.toContain("__complete");
   });
 
+  it("knows the daemon's names where an argument expects them", async () => {
+    expect(await complete("dump", "workload", "-n", "")).toEqual(["default"]);
+    expect(await complete("authz", "show", "default/")).toEqual(["default/web"]);
+    expect(await complete("unenroll", "default/web", "d")).toEqual(["default/web"]);
+    expect(await complete("explain", "authz", "--from", "def")).toEqual(["default/web"]);
+    expect(await complete("explain", "authz", "--to", "def")).toEqual(["default/web:"]);
+    expect(await complete("explain", "route", "--from=default/web", "--to", "")).toEqual(["default/web:80"]);
+    expect(await complete("authz", "try", "--remove", "")).toEqual(["default/no-web"]);
+    expect(await complete("authz", "show", "other")).toEqual([""]);
+  });
+
+  it("is silent when nobody answers", async () => {
+    await stopServing();
+    const ran = await runWeftctl(["__complete", "--", "--admin", base, "authz", "show", ""]);
+    expect(ran).toEqual({ code: ExitCode.ok, out: "", err: "" });
+  });
+
   it.each(SHELLS)("writes a script for %s that names the hidden command", async (shell) => {
     const { code, out } = await weftctl(["completion", shell]);
     expect(code).toBe(ExitCode.ok);
@@ -274,5 +291,10 @@ _weftctl
 printf '%s\\n' "\${COMPREPLY[@]}"`;
     const { stdout, status } = spawnSync("bash", ["-c", script], { encoding: "utf8" });
     expect([status, stdout]).toEqual([0, "asked:dump\nasked:bpf\nasked:fr\n"]);
+  });
+
+  it("asks the daemon that the words name", async () => {
+    const { out } = await runWeftctl(["__complete", "--", "--admin", base, "authz", "show", ""]);
+    expect(out).toBe("default/web\n");
   });
 });

@@ -18,6 +18,7 @@ import { enroll, unenroll } from "./enroll.js";
 import { type EventsOptions, events } from "./events.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { log } from "./log.js";
+import { type NameKind, named } from "./named.js";
 import { explainRoute, type RouteOptions } from "./route.js";
 import { status } from "./status.js";
 import { SORTS, type TopOptions, top } from "./top.js";
@@ -103,7 +104,9 @@ function buildProgram(terminal: Terminal): Command {
   ])
     .addArgument(new Argument("<KIND>", "what to show").choices(DUMP_KINDS))
     .addArgument(new Argument("[MAP]", "with bpf: this map only").choices(LISTED_MAPS))
-    .option("-n, --namespace <NAMESPACE>", "only resources of this namespace")
+    .addOption(
+      named(new Option("-n, --namespace <NAMESPACE>", "only resources of this namespace"), "namespace"),
+    )
     .action(
       act((context, command) => {
         const [kind, map] = command.processedArgs as [DumpKind, string | undefined];
@@ -149,23 +152,29 @@ function buildProgram(terminal: Terminal): Command {
     "explain authz --from shop/cart --to shop/db:5432",
     "explain authz --from 10.244.0.17 --to [fd00:10::5]:8080 -o json",
   ])
-    .requiredOption("--from <POD|ADDRESS>", "who connects: NAMESPACE/NAME or an address")
-    .requiredOption("--to <POD:PORT>", "an enrolled pod with a port of its own, or ADDRESS:PORT")
+    .addOption(must("--from <POD|ADDRESS>", "who connects: NAMESPACE/NAME or an address", "workload"))
+    .addOption(must("--to <POD:PORT>", "an enrolled pod with a port of its own, or ADDRESS:PORT", "pod", ":"))
     .action(act((context, command) => explainAuthz(context, command.opts<ExplainOptions>())));
   verb(explain, "route", "where the kernel leads a connection of a pod of this node, and why", [
     "explain route --from shop/cart --to reviews:9080",
     "explain route --from shop/cart --to 10.96.0.20:9080 -o json",
     "explain route --from shop/cart --to kube-system/kube-dns:53 --udp",
   ])
-    .requiredOption("--from <POD>", "who connects: NAMESPACE/NAME of an enrolled pod")
-    .requiredOption("--to <HOST:PORT>", "a service as the pod names it, NAMESPACE/HOST:PORT, or ADDRESS:PORT")
+    .addOption(must("--from <POD>", "who connects: NAMESPACE/NAME of an enrolled pod", "pod"))
+    .addOption(
+      must(
+        "--to <HOST:PORT>",
+        "a service as the pod names it, NAMESPACE/HOST:PORT, or ADDRESS:PORT",
+        "service",
+      ),
+    )
     .option("--udp", "ask for a datagram, not for a TCP connection")
     .action(act((context, command) => explainRoute(context, command.opts<RouteOptions>())));
   verb(program, "enroll", "put pods under the mesh", ["enroll default/web=/run/netns/web"])
     .argument("<NAMESPACE/NAME=NETNS...>", "pods and the paths of their network namespaces")
     .action(act((context, command) => enroll(context, command.processedArgs[0] as string[])));
   verb(program, "unenroll", "take pods out of the mesh", ["unenroll default/web"])
-    .argument("<NAMESPACE/NAME...>", "pods")
+    .addArgument(named(new Argument("<NAMESPACE/NAME...>", "pods"), "pod"))
     .action(act((context, command) => unenroll(context, command.processedArgs[0] as string[])));
   verb(program, "completion", "script that completes weftctl in a shell", [
     "completion bash > /etc/bash_completion.d/weftctl",
@@ -176,8 +185,9 @@ function buildProgram(terminal: Terminal): Command {
     .command(COMPLETE_COMMAND, { hidden: true })
     .argument("[WORDS...]")
     .allowUnknownOption()
-    .action((words: string[]) => {
-      for (const candidate of candidates(program, words)) terminal.stdout.write(`${candidate}\n`);
+    .action(async (words: string[]) => {
+      for (const candidate of await candidates(program, words, terminal))
+        terminal.stdout.write(`${printable(candidate)}\n`);
     });
   return program;
 }
@@ -192,7 +202,12 @@ function addEvents(parent: Command, verb: Verb, act: Act): void {
   ])
     .option("--once", "one answer: sums since counting began, or the rates of one --interval")
     .option("--interval <DURATION>", "between two looks (default: 2s)")
-    .option("-n, --namespace <NAMESPACE>", "only where source or destination is of this namespace")
+    .addOption(
+      named(
+        new Option("-n, --namespace <NAMESPACE>", "only where source or destination is of this namespace"),
+        "namespace",
+      ),
+    )
     .addOption(new Option("--sort <BY>", "the most first").choices(SORTS).default("connections"))
     .option("--limit <ROWS>", "rows at most", "40")
     .action(act((context, command) => top(context, command.opts<TopOptions>())));
@@ -259,7 +274,7 @@ function addAuthz(parent: Command, verb: Verb, act: Act): void {
     "authz show default/web",
     "authz show default/web -o yaml",
   ])
-    .argument("<NAMESPACE/NAME>", "an enrolled pod")
+    .addArgument(named(new Argument("<NAMESPACE/NAME>", "an enrolled pod"), "pod"))
     .action(act((context, command) => showAuthz(context, command.processedArgs[0] as string)));
   const names = (value: string, before: string[] | undefined) => [...(before ?? []), value];
   verb(
@@ -278,15 +293,20 @@ function addAuthz(parent: Command, verb: Verb, act: Act): void {
       "Istio AuthorizationPolicies or policies of a mesh file, YAML or JSON; -: standard input",
     )
     .addOption(
-      new Option(
-        "--workload <NAMESPACE/NAME>",
-        "whom a policy with a selector means, which xDS does not tell",
+      named(
+        new Option(
+          "--workload <NAMESPACE/NAME>",
+          "whom a policy with a selector means, which xDS does not tell",
+        ),
+        "workload",
       )
         .argParser(names)
         .default([], "those that name the policy now"),
     )
     .addOption(
-      new Option("--remove <NAMESPACE/NAME>", "a policy to do without").argParser(names).default([], "none"),
+      named(new Option("--remove <NAMESPACE/NAME>", "a policy to do without"), "policy")
+        .argParser(names)
+        .default([], "none"),
     )
     .option("--exit-code", "exit 1 when a verdict would change")
     .action(
@@ -294,6 +314,11 @@ function addAuthz(parent: Command, verb: Verb, act: Act): void {
         tryAuthz(context, command.processedArgs[0] as string | undefined, command.opts<TryOptions>()),
       ),
     );
+}
+
+/** An option without which the verb does not run, and whose value is a name. */
+function must(flags: string, description: string, kind: NameKind, suffix = ""): Option {
+  return named(new Option(flags, description), kind, suffix).makeOptionMandatory();
 }
 
 function examples(lines: readonly string[]): string {

@@ -11,6 +11,10 @@ export type Frozen<T> = T extends readonly (infer E)[]
     : T;
 export type Of<S extends z.ZodType> = Frozen<z.output<S>>;
 
+/** Of what the daemon tells names. */
+export const NAME_KINDS = ["namespace", "pod", "policy", "service", "workload"] as const;
+export type NameKind = (typeof NAME_KINDS)[number];
+
 export const text = (description: string) => z.string().describe(description);
 const count = (description: string) => z.int().describe(description);
 export const list = z.array(z.string());

@@ -68,6 +68,7 @@ describe("what is answered", () => {
       setLogger: ["", post({ name: "xds", level: "info" })],
       switchAccessLog: ["?enable=false", { method: "POST" }],
       switchAuthz: ["?enable=false", { method: "POST" }],
+      names: ["?kind=service"],
       explainAuthz: ["?from=shop/cart&to=default/web:8080"],
       explainRoute: ["?from=shop/cart&to=10.96.0.1:80"],
       tryAuthz: ["", post({ policies: [{ name: "p", rules: [{}] }] })],

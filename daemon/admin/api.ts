@@ -151,6 +151,16 @@ export const api = {
       "What the daemon believes against what the kernel holds, as soon as nothing waits to be deleted.",
     answer: z.object({ differences: z.array(answers.difference) }),
   },
+  names: {
+    method: "GET",
+    path: "/debug/names",
+    summary: "Names of a kind, in order and 500 at most, for whoever completes what an operator types.",
+    query: z.strictObject({
+      kind: z.enum(answers.NAME_KINDS, { error: `use one of ${answers.NAME_KINDS.join(", ")}` }),
+      prefix: z.string().optional().describe("how they begin"),
+    }),
+    answer: z.object({ names: z.array(z.string()) }),
+  },
   loggers: {
     method: "GET",
     path: "/debug/loggers",

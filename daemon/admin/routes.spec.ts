@@ -48,6 +48,23 @@ describe("reading", () => {
     expect((await ask("/debug/config_dump/dual-engine")).body).toEqual(body);
   });
 
+  it("tells names of a kind that begin as asked, and no more than somebody reads", async () => {
+    const names = async (query: string) => (await ask(`/debug/names?${query}`)).body;
+    expect(await names("kind=service")).toEqual({ names: ["default/web:80"] });
+    expect(await names("kind=policy&prefix=default/n")).toEqual({ names: ["default/no-web"] });
+    expect(await names("kind=pod&prefix=x")).toEqual({ names: [] });
+    const [web] = [...view.workloads()];
+    if (web === undefined) throw new Error("no workload");
+    const many = Array.from({ length: 1000 }, (_, n) => ({ ...web, namespace: `n${n}` }));
+    view.workloads = () => many.values();
+    expect(((await names("kind=workload&prefix=n")) as { names: string[] }).names).toHaveLength(500);
+    expect(await names("kind=namespace&prefix=n77")).toMatchObject({ names: { length: 11 } });
+    expect(await ask("/debug/names?kind=cat")).toMatchObject({
+      status: 400,
+      body: { reason: expect.stringContaining("namespace, pod, policy, service, workload") },
+    });
+  });
+
   it("dumps the configuration in the layout of ztunnel", async () => {
     const { status, body } = await ask("/config_dump");
     expect(status).toBe(200);

@@ -17,6 +17,7 @@ import { type Answered, type Asked, apiRoutes, type CallHandlers } from "./api-r
 import { diffMap } from "./diff.js";
 import { dumpPolicy, dumpService, dumpWorkload } from "./dump-config.js";
 import { decodeEntries, isListedMap } from "./dump-maps.js";
+import { namesOf } from "./names.js";
 import type { OperatorView } from "./operator-view.js";
 import { badRequest, type Reply, type Route, refuse } from "./server.js";
 import { arrayText, gather, jsonOfArrays, lines, objectText } from "./streams.js";
@@ -40,6 +41,7 @@ export function adminRoutes(view: OperatorView, log: Logger, page: Page): Route[
     ztunnelDump: () => ({ pieces: dumpAsZtunnel(view) }),
     bpfDump: ({ query }) => dumpBpf(view, query.map),
     diff: ({ signal }) => diffAll(view, signal),
+    names: ({ query }) => ({ json: { names: namesOf(view, query.kind, query.prefix ?? "") } }),
     loggers: ({ query }) => loggersOf(view, query.name),
     setLogger: ({ body }) => {
       const result = view.setLogLevel(body.name, body.level);

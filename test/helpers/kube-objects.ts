@@ -15,6 +15,8 @@ export class KubeObjects {
   readonly lists = new Map<string, () => Json>();
   /** What becomes of an object that is asked for. */
   seen: (path: string, object: Json) => Json = (_path, object) => object;
+  /** Is shown the headers of each request. */
+  seenHeaders: (headers: IncomingMessage["headers"]) => void = () => undefined;
   /** Whom it lets in; undefined: everybody. */
   token: string | undefined;
   readonly #server = createServer((request, response) => void this.#answer(request, response));
@@ -33,6 +35,7 @@ export class KubeObjects {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = new URL(request.url ?? "/", "http://api");
     this.requests.push(`${request.method} ${pathname}`);
+    this.seenHeaders(request.headers);
     const say = (code: number, body: Json) => response.writeHead(code).end(JSON.stringify(body));
     if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`)
       return void say(401, { kind: "Status", message: "Unauthorized" });

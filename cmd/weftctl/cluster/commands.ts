@@ -1,7 +1,8 @@
 // Owns the verbs that ask the cluster, with their arguments and help. Must not know how they do their work.
 
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import type { Context } from "../context.js";
+import { named } from "../named.js";
 import { type InstallOptions, install } from "./install.js";
 import { NAMESPACE } from "./manifests.js";
 import { type UninstallOptions, uninstall } from "./uninstall.js";
@@ -24,7 +25,11 @@ export type Act = (
   action: (context: Context, command: Command) => Promise<void>,
 ) => (...given: unknown[]) => Promise<void>;
 
-const IN_NAMESPACE = ["-n, --namespace <NAMESPACE>", "where weft is installed", NAMESPACE] as const;
+const inNamespace = () =>
+  named(
+    new Option("-n, --namespace <NAMESPACE>", "where weft is installed").default(NAMESPACE),
+    "cluster namespace",
+  );
 
 export function addCluster(program: Command, verb: Verb, act: Act): void {
   const each = (value: string, before: string[] | undefined) => [...(before ?? []), value];
@@ -33,7 +38,7 @@ export function addCluster(program: Command, verb: Verb, act: Act): void {
     "install --image registry.example/weft:0.1.0 --set access-log=true",
     "install --print > weft.yaml",
   ])
-    .option(...IN_NAMESPACE)
+    .addOption(inNamespace())
     .option("--image <IMAGE>", "weft's image (default: the one of this version)")
     .addOption(
       new Option("--image-pull-policy <POLICY>", "of it").choices(["Always", "IfNotPresent", "Never"]),
@@ -53,7 +58,7 @@ export function addCluster(program: Command, verb: Verb, act: Act): void {
     "uninstall",
     "uninstall -n istio-system --timeout 5m",
   ])
-    .option(...IN_NAMESPACE)
+    .addOption(inNamespace())
     .option("--nodes-only", "leave accounts, roles and configuration, as Helm removes them itself")
     .option("--timeout <DURATION>", "how long to wait for the nodes", "2m")
     .action(act(({ out, kube }, command) => uninstall(out, kube(), command.opts<UninstallOptions>())));
@@ -66,16 +71,19 @@ export function addCluster(program: Command, verb: Verb, act: Act): void {
   addWaypoint(waypoint, verb, act);
 }
 
-const WHERE = "-n, --namespace <NAMESPACE>";
-const OF_CONTEXT = "where it is (default: the kubeconfig's)";
+const inOwn = () =>
+  named(
+    new Option("-n, --namespace <NAMESPACE>", "where it is (default: the kubeconfig's)"),
+    "cluster namespace",
+  );
 const EVERYWHERE = ["-A, --all-namespaces", "in every namespace"] as const;
 const PATIENCE = ["--waypoint-timeout <DURATION>", "how long to wait", "90s"] as const;
 
 function addWaypoint(waypoint: Command, verb: Verb, act: Act): void {
   const described = (name: string, description: string, shown: readonly string[]) =>
     verb(waypoint, name, description, shown)
-      .option(WHERE, OF_CONTEXT)
-      .option("--name <NAME>", "of the waypoint", "waypoint")
+      .addOption(inOwn())
+      .addOption(named(new Option("--name <NAME>", "of the waypoint").default("waypoint"), "waypoint"))
       .addOption(
         new Option("--for <TRAFFIC>", "what goes through it (default: service)").choices(TRAFFIC_TYPES),
       )
@@ -90,14 +98,14 @@ function addWaypoint(waypoint: Command, verb: Verb, act: Act): void {
     .option(...PATIENCE)
     .action(act((context, command) => applyWaypoint(context, command.opts<ApplyOptions>())));
   verb(waypoint, "list", "waypoints, and whether they are programmed", ["waypoint list -A"])
-    .option(WHERE, OF_CONTEXT)
+    .addOption(inOwn())
     .option(...EVERYWHERE)
     .action(act((context, command) => listWaypoints(context, command.opts<ListOptions>())));
   verb(waypoint, "status", "waits until waypoints are programmed, and says what keeps them", [
     "waypoint status -n shop",
     "waypoint status -A --wait=false",
   ])
-    .option(WHERE, OF_CONTEXT)
+    .addOption(inOwn())
     .option(...EVERYWHERE)
     .addOption(
       new Option("-w, --wait [BOOL]", "until they are programmed")
@@ -111,8 +119,8 @@ function addWaypoint(waypoint: Command, verb: Verb, act: Act): void {
     "waypoint delete waypoint -n shop",
     "waypoint delete --all -n shop",
   ])
-    .argument("[NAME...]", "waypoints")
-    .option(WHERE, OF_CONTEXT)
+    .addArgument(named(new Argument("[NAME...]", "waypoints"), "waypoint"))
+    .addOption(inOwn())
     .option("--all", "every one of the namespace")
     .option("-r, --revision <REVISION>", "every one of this revision in the namespace")
     .action(

@@ -38,11 +38,15 @@ interface Answer {
 
 /** Every method throws CommandFailure: with what the API server says, or that it does not answer. */
 export class Kube {
-  constructor(readonly connection: Connection) {}
+  /** `signal` ends every request. */
+  constructor(
+    readonly connection: Connection,
+    readonly signal?: AbortSignal | undefined,
+  ) {}
 
   /** `path` as pathOf() gives it, or of a list; undefined: there is none. */
-  async get<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
-    const answer = await this.#ask("GET", path);
+  async get<T>(path: string, schema: z.ZodType<T>, accept = "application/json"): Promise<T | undefined> {
+    const answer = await this.#ask("GET", path, undefined, { accept });
     if (answer.status === 404) return undefined;
     return this.#read(path, this.#checked("GET", path, answer), schema);
   }
@@ -98,7 +102,7 @@ export class Kube {
         );
       const options = {
         method,
-        signal: AbortSignal.timeout(ANSWER_MS),
+        signal: inTime(ANSWER_MS, this.signal),
         ...tlsOf(this.connection),
         headers: { accept: "application/json", ...headers, ...authorizationOf(this.connection) },
       };
@@ -109,6 +113,11 @@ export class Kube {
       sent.end(body);
     });
   }
+}
+
+function inTime(milliseconds: number, signal: AbortSignal | undefined): AbortSignal {
+  const limit = AbortSignal.timeout(milliseconds);
+  return signal === undefined ? limit : AbortSignal.any([limit, signal]);
 }
 
 export function tlsOf({ ca, cert, key, serverName, isUnchecked }: Connection) {

@@ -30,6 +30,8 @@ export interface ClusterChoice {
   readonly kubeconfig?: string | undefined;
   /** As --context names it. */
   readonly context?: string | undefined;
+  /** Milliseconds that logging in may take, silently; unless given it takes its time. */
+  readonly patienceMs?: number | undefined;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -95,9 +97,10 @@ interface Read {
 }
 
 /** @throws CommandFailure that says what is missing. */
-export function connectionOf({ kubeconfig: path, context }: ClusterChoice, env: Environment): Connection {
+export function connectionOf(choice: ClusterChoice, env: Environment): Connection {
+  const { kubeconfig: path } = choice;
   const files = filesOf(path, env);
-  if (files.length > 0) return fromFiles(files.map(read), context);
+  if (files.length > 0) return fromFiles(files.map(read), choice);
   const inPod = fromAccount(env);
   if (inPod !== undefined) return inPod;
   throw new CommandFailure(
@@ -127,7 +130,7 @@ function read(path: string): Read {
 }
 
 /** As kubectl has it: of several files the first that names a thing counts. */
-function fromFiles(files: readonly Read[], wanted: string | undefined): Connection {
+function fromFiles(files: readonly Read[], { context: wanted, patienceMs }: ClusterChoice): Connection {
   const context = wanted ?? files.map(({ content }) => content["current-context"]).find(Boolean);
   if (!context)
     throw new CommandFailure(
@@ -142,7 +145,8 @@ function fromFiles(files: readonly Read[], wanted: string | undefined): Connecti
     if (data !== undefined) return Buffer.from(data, "base64");
     return path === undefined ? undefined : readFileSync(resolve(base, path));
   };
-  const plugin = who.value.exec === undefined ? undefined : askPlugin(who.value.exec, who.folder);
+  const { exec } = who.value;
+  const plugin = exec === undefined ? undefined : askPlugin(exec, who.folder, patienceMs);
   const { tokenFile } = who.value;
   return {
     url: at.server,
@@ -181,7 +185,7 @@ function entry<T>(
 }
 
 /** Runs what the kubeconfig names to log in, as clouds have it. */
-function askPlugin(plugin: z.output<typeof exec>, folder: string) {
+function askPlugin(plugin: z.output<typeof exec>, folder: string, patienceMs: number | undefined) {
   const { apiVersion, command, args, env } = plugin;
   const info = { apiVersion, kind: "ExecCredential", spec: { interactive: false } };
   const own = Object.fromEntries((env ?? []).map(({ name, value }) => [name, value]));
@@ -191,7 +195,8 @@ function askPlugin(plugin: z.output<typeof exec>, folder: string) {
     const printed = execFileSync(program, args ?? [], {
       encoding: "utf8",
       env: { ...process.env, ...own, KUBERNETES_EXEC_INFO: JSON.stringify(info) },
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", patienceMs === undefined ? "inherit" : "ignore"],
+      timeout: patienceMs,
     });
     return credential.parse(JSON.parse(printed)).status;
   } catch (error) {
