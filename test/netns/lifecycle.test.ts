@@ -34,14 +34,6 @@ async function expectGoverned(): Promise<void> {
   expect(denied).toMatchObject({ replies: {}, errors: { ECONNREFUSED: 20 } });
 }
 
-test("a second signal ends weftd before its stop is done, and the kernel goes on enforcing", async () => {
-  const { daemon } = world.mesh;
-  // It stands still meanwhile, so that it finds both.
-  for (const signal of ["SIGSTOP", "SIGINT", "SIGTERM", "SIGCONT"] as const) daemon.kill(signal);
-  expect(await daemon.exited).toBe(1);
-  await expectGoverned();
-});
-
 test.each([
   ["SIGKILL", -1],
   ["SIGTERM", 0],
