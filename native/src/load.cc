@@ -11,6 +11,7 @@
 #include "arguments.h"
 #include "map.h"
 #include "program.h"
+#include "signals.h"
 
 namespace {
 
@@ -120,6 +121,7 @@ Fd Load(const Request &request, char *log) {
   options.log_buf = log;
   options.log_size = log == nullptr ? 0 : kLogBytes;
   options.log_level = log == nullptr ? 0 : 1;
+  SignalsHeld held;
   return Fd(bpf_prog_load(static_cast<bpf_prog_type>(request.type), request.name.c_str(),
                           "Dual BSD/GPL", request.instructions.data(), request.instructions.size(),
                           &options));

@@ -8,6 +8,7 @@
 #include "map.h"
 #include "print.h"
 #include "program.h"
+#include "signals.h"
 
 namespace {
 
@@ -164,6 +165,7 @@ Napi::Value Object::Load(const Napi::CallbackInfo &info) {
   if (!RequireOpen(env, "load"))
     return Napi::Value();
   PrintCapture printed;
+  SignalsHeld held;
   int result = bpf_object__load(state_.object.get());
   if (result == 0)
     return env.Undefined();

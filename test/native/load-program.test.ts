@@ -1,12 +1,20 @@
 // Owns the proof that bare instructions load, reach their maps, and that programs can be put into arrays and called.
 
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createLab, type Lab } from "../../lab/lab.js";
 import { AttachType, type RawProgram } from "../../native/index.js";
-import { loadObject, native, pack, thrownBy } from "./support.js";
+import { loadObject, native, pack, runScript, thrownBy } from "./support.js";
 
 const hooks = loadObject("hooks");
 const mains = hooks.map("mains");
-afterAll(() => hooks.close());
+let lab: Lab;
+beforeAll(async () => {
+  lab = await createLab();
+});
+afterAll(() => {
+  hooks.close();
+  lab.remove();
+});
 
 const skLookup = 30;
 const drop = 0;
@@ -88,6 +96,20 @@ describe("bare instructions", () => {
     expect(error.code).toBe("EACCES");
     expect(error.verifierLog).toContain("R0 !read_ok");
     expect(Object.keys(error)).not.toContain("verifierLog");
+  });
+
+  it("load while signals come faster than the verifier is done with them", async () => {
+    // A profiler's: five thousand a second to this thread.
+    const noise = ["--cpu-prof", "--cpu-prof-interval", "200", "--cpu-prof-dir", lab.directory];
+    const { stderr, code } = await runScript(
+      `const step = Buffer.from("b700000000000000", "hex"); // r0 = 0
+       const steps = Buffer.concat([...Array(200_000).fill(step), Buffer.from("9500000000000000", "hex")]);
+       const slow = { type: ${skLookup}, attachType: ${AttachType.skLookup}, name: "slow", instructions: steps };
+       for (let i = 0; i < 5; i++) native.loadProgram(slow).close();
+       for (let i = 0; i < 20; i++) load("hooks").close();`,
+      noise,
+    );
+    expect({ stderr, code }).toEqual({ stderr: "", code: 0 });
   });
 
   it("of a kind that the kernel does not know are refused without one", () => {
