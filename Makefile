@@ -27,7 +27,7 @@ KUBE_PACKAGES := containerd runc containernetworking-plugins
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui ui-picture test-load test-kernels test-istiod image test-image manifests test-chart test-kube fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui ui-picture test-load test-kernels test-istiod image test-image go-programs manifests test-chart test-kube fuzz faults chaos bench \
         bench-sync bench-restart bench-authz bench-route bench-l7 bench-telemetry lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -145,6 +145,9 @@ build/helm: test/chart/helm/go.mod test/chart/helm/go.sum
 	@command -v $(GO) >/dev/null || { echo "building Helm needs Go 1.26 or newer: install it, or name it with GO=" >&2; exit 1; }
 	@mkdir -p build
 	cd test/chart/helm && GOFLAGS="-p=2 -buildvcs=false" nice $(GO) build -trimpath -ldflags "-s -w" -o ../../../$@ helm.sh/helm/v4/cmd/helm
+
+go-programs: build/helm ## Helm and istiod for the tests (needs Go 1.26; 15 minutes once)
+	@$(MAKE) -C test/istiod
 
 manifests: build/helm node_modules/.package-lock.json ## write deploy/manifests, which weftctl installs, and the chart's goldens anew
 	@$(VITEST) --project deploy test/chart --update
