@@ -121,6 +121,7 @@ module.exports = {
     packageRule("@grpc/grpc-js", ["daemon/xds/", "cmd/weft-xds", "proto/gen/"]),
     packageRule("pino", ["daemon/base/log\\.ts"]),
     packageRule("prom-client", ["daemon/telemetry/"]),
+    packageRule("@opentelemetry", ["daemon/telemetry/otlp/"]),
     packageRule("@kubernetes/client-node", ["daemon/kube/"]),
     {
       name: "nothing-imports-tests",

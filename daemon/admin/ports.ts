@@ -8,14 +8,14 @@ import { formatHostPort, type HostPort } from "../base/parse.js";
 import type { OperatorView } from "./operator-view.js";
 import { adminRoutes, metricsRoutes, readyRoutes } from "./routes.js";
 import { type ListenOptions, listen, type Route } from "./server.js";
-import { sharedPage } from "./streams.js";
 
 export interface PortsOptions {
   readonly adminAddress: HostPort;
   readonly metricsAddress: HostPort;
   readonly readyAddress: HostPort;
   readonly view: OperatorView;
-  readonly metrics: { render(): AsyncIterable<string> };
+  /** The page of metrics: one is made at a time, and given to all who ask meanwhile. */
+  readonly page: () => AsyncIterable<string>;
   readonly log: Logger;
   /** Where each port is noted once it is open. */
   readonly open: OpenParts;
@@ -36,8 +36,7 @@ const READY_LIMITS = { maxConnections: 64, answerWithin: 10_000 } as const;
 
 /** Opens all three; gives HOST:PORT of each, as bound. When one fails those before it are open. */
 export async function openPorts(options: PortsOptions): Promise<Result<Partial<Record<PortName, string>>>> {
-  const { view, metrics, log, open } = options;
-  const page = sharedPage(() => metrics.render());
+  const { view, page, log, open } = options;
   const ports: readonly Port[] = [
     {
       name: "admin",

@@ -1,6 +1,7 @@
 // Owns who talks to whom, as the page of metrics has it: its traffic families, summed by source and destination.
 // Must not know how the counters are kept, nor HTTP.
 
+import { labelsIn } from "../telemetry/exposition.js";
 import type { PairResponse } from "./traffic-answers.js";
 
 type Count = "opened" | "closed" | "failed" | "sent" | "received";
@@ -34,7 +35,7 @@ function addLine(pairs: Map<string, Writable<PairResponse>>, line: string): void
   const end = line.lastIndexOf("} ");
   const count = FAMILIES[line.slice(0, brace)];
   if (count === undefined || end < brace) return;
-  const labels = labelsOf(line.slice(brace + 1, end));
+  const labels = labelsIn(line.slice(brace + 1, end));
   const value = Number(line.slice(end + 2));
   if (!Number.isFinite(value)) return;
   const pair = pairFor(pairs, labels);
@@ -62,18 +63,4 @@ function pairFor(
   const made = { reporter, source: from, destination: to, service, ...nothing };
   pairs.set(key, made);
   return made;
-}
-
-const ESCAPES: Readonly<Record<string, string>> = { "\\\\": "\\", '\\"': '"', "\\n": "\n" };
-
-/** The labels of a sample, unescaped. */
-function labelsOf(text: string): Map<string, string> {
-  const labels = new Map<string, string>();
-  for (const [, name = "", value = ""] of text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
-    labels.set(
-      name,
-      value.includes("\\") ? value.replace(/\\[\\"n]/g, (found) => ESCAPES[found] ?? found) : value,
-    );
-  }
-  return labels;
 }

@@ -49,6 +49,26 @@ describe("loadConfig", () => {
     expect(config.nodeName).not.toBe("");
   });
 
+  it("takes OpenTelemetry's variables where its own and flags say nothing", () => {
+    const env = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://standard:4318",
+      OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+    };
+    expect(load({})).toMatchObject({ otlpProtocol: "http/protobuf" });
+    expect(load({}).otlpEndpoint).toBeUndefined();
+    expect(load({ env })).toMatchObject({ otlpEndpoint: "http://standard:4318", otlpProtocol: "grpc" });
+    const own = { ...env, WEFT_OTLP_ENDPOINT: "http://own:4318" };
+    expect(load({ env: own }).otlpEndpoint).toBe("http://own:4318");
+    const args = ["--otlp-endpoint", "http://flag:4318"];
+    expect(load({ env: own, args }).otlpEndpoint).toBe("http://flag:4318");
+    expect(errorsOf({ env: { OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: "collector:4317" } })).toEqual([
+      "otlp-logs-endpoint in environment OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: expected a URL, http:// or https://",
+    ]);
+    expect(errorsOf({ env: { OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" } })).toEqual([
+      "otlp-protocol in environment OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf or grpc",
+    ]);
+  });
+
   it("leaves TLS and names that follow from others to whoever uses them", () => {
     const config = load({});
     expect([config.xdsTls, config.xdsServerName, config.podName, config.podAddress]).toEqual(

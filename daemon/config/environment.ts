@@ -1,6 +1,6 @@
 // Owns the environment variables that set keys. Must not know other sources.
 
-import { envName, helpOf, KEYS, type Key } from "./schema.js";
+import { envName, helpOf, KEYS, type Key, variablesOf } from "./schema.js";
 import type { Given } from "./source.js";
 import { didYouMean } from "./spelling.js";
 
@@ -8,10 +8,14 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What a variable says of a key; an empty one says nothing. */
 export function envValue(key: Key, env: Environment): Given | undefined {
-  const text = env[envName(key)];
-  if (text === undefined || text === "") return undefined;
-  const value = helpOf(key).repeatable ? text.split(",").map((item) => item.trim()) : text;
-  return { value, source: `environment ${envName(key)}` };
+  const { repeatable } = helpOf(key);
+  for (const name of variablesOf(key)) {
+    const text = env[name];
+    if (text === undefined || text === "") continue;
+    const value = repeatable ? text.split(",").map((item) => item.trim()) : text;
+    return { value, source: `environment ${name}` };
+  }
+  return undefined;
 }
 
 /** Kubernetes puts WEFT_PORT and the like into the environment, so an unknown name is a warning, and only if near. */

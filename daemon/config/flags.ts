@@ -1,7 +1,7 @@
 // Owns the flags of a command line that set keys. Must not know other sources.
 
 import { type Command, Option } from "commander";
-import { defaultText, envName, helpOf, KEYS, type Key, kebab } from "./schema.js";
+import { defaultText, helpOf, KEYS, type Key, kebab, variablesOf } from "./schema.js";
 import type { Given } from "./source.js";
 
 /** Adds --config and one option for every key to a command; their values are read by loadConfig. */
@@ -11,7 +11,7 @@ export function addConfigOptions(command: Command): Command {
     const { argument, text, repeatable, shownDefault } = helpOf(key);
     const isBoolean = argument === "BOOL";
     const shown = shownDefault ?? defaultText(key);
-    const notes = [shown === undefined ? [] : [`default: ${shown}`], `env: ${envName(key)}`]
+    const notes = [shown === undefined ? [] : [`default: ${shown}`], `env: ${variablesOf(key).join(", ")}`]
       .flat()
       .join(", ");
     const flag = `--${kebab(key)} ${isBoolean ? `[${argument}]` : `<${argument}>`}`;

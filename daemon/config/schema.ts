@@ -12,6 +12,8 @@ export interface Help {
   readonly text: string;
   /** May be given several times (a list in YAML, commas in the environment). */
   readonly repeatable?: true;
+  /** A variable of OpenTelemetry's that says the same; weftd's own counts more. */
+  readonly standardVariable?: string;
   /** What --help shows as default where the schema's own says too little. */
   readonly shownDefault?: string;
 }
@@ -21,6 +23,7 @@ const help = z.registry<Help>();
 const boolean = z.union([z.boolean(), z.stringbool()], { error: "expected true or false" });
 const path = z.string({ error: "expected a path" }).startsWith("/", "expected an absolute path");
 const text = z.string({ error: "expected text" });
+const httpUrl = z.url({ error: "expected a URL, http:// or https://", protocol: /^https?$/ });
 /** Parts of the node's id, which `~` joins. */
 const name = text.regex(/^[^~\s]+$/, "expected a name without blanks and ~");
 const address = text.refine((value) => isIP(value) !== 0, "expected an IP address");
@@ -91,14 +94,11 @@ export const schema = z.object({
     argument: "BOOL",
     text: "govern this node's pods that are labelled istio.io/dataplane-mode=ambient, as the API server lists them",
   }),
-  kubernetesApi: z
-    .url({ error: "expected a URL", protocol: /^https?$/ })
-    .default(apiServerOfPod)
-    .register(help, {
-      argument: "URL",
-      text: "with --kubernetes: the API server",
-      shownDefault: "the cluster's own, as every pod is told it",
-    }),
+  kubernetesApi: httpUrl.default(apiServerOfPod).register(help, {
+    argument: "URL",
+    text: "with --kubernetes: the API server",
+    shownDefault: "the cluster's own, as every pod is told it",
+  }),
   serviceAccountDir: path.default("/var/run/secrets/kubernetes.io/serviceaccount").register(help, {
     argument: "PATH",
     text: "with --kubernetes: directory of ca.crt and token",
@@ -262,6 +262,32 @@ export const schema = z.object({
     argument: "BOOL",
     text: "also publish kmesh_tcp_conntections_failed_total, spelt as in Kmesh",
   }),
+  otlpEndpoint: httpUrl.optional().register(help, {
+    argument: "URL",
+    text: "export metrics and access log by OTLP to this collector, such as http://collector:4318",
+    shownDefault: "nothing is exported",
+    standardVariable: "OTEL_EXPORTER_OTLP_ENDPOINT",
+  }),
+  otlpMetricsEndpoint: httpUrl.optional().register(help, {
+    argument: "URL",
+    text: "export metrics to this URL, as it stands",
+    shownDefault: "that of --otlp-endpoint, at v1/metrics",
+    standardVariable: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+  }),
+  otlpLogsEndpoint: httpUrl.optional().register(help, {
+    argument: "URL",
+    text: "export the access log to this URL, as it stands",
+    shownDefault: "that of --otlp-endpoint, at v1/logs",
+    standardVariable: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+  }),
+  otlpProtocol: z
+    .enum(["http/protobuf", "grpc"], { error: "expected http/protobuf or grpc" })
+    .default("http/protobuf")
+    .register(help, {
+      argument: "PROTOCOL",
+      text: "how OTLP is spoken: http/protobuf or grpc",
+      standardVariable: "OTEL_EXPORTER_OTLP_PROTOCOL",
+    }),
   logLevel: parsed(readLogLevels)
     .prefault("info")
     .register(help, { argument: "LEVELS", text: "such as info, or warn,xds:debug,bpf:trace" }),
@@ -299,6 +325,12 @@ export function kebab(key: Key): string {
 /** The key as in the environment. */
 export function envName(key: Key): string {
   return `WEFT_${kebab(key).replaceAll("-", "_").toUpperCase()}`;
+}
+
+/** The variables that set the key, the one that counts most first. */
+export function variablesOf(key: Key): readonly string[] {
+  const { standardVariable } = helpOf(key);
+  return [envName(key), ...(standardVariable === undefined ? [] : [standardVariable])];
 }
 
 /** As the kubelet tells every container; by its name where there is none. */

@@ -86,6 +86,8 @@ describe("AccessLog", () => {
       },
     });
     log.start();
+    const elsewhere: string[] = [];
+    log.alsoTo(({ event }) => elsewhere.push(event));
     const filter = parseFilter("");
     if (!filter.ok) throw new Error(filter.reason);
     let tailed = 0;
@@ -109,6 +111,7 @@ describe("AccessLog", () => {
       expect(denials).toHaveLength(3);
       expect(denials.at(-1)).toMatch(/, policy=istio-system\/p-\d, suppressed=47$/);
     }
+    expect(elsewhere).toHaveLength(lines.length);
     expect(log.suppressed).toBe(3 * 47);
     expect(tailed).toBe(4 * 50);
   });

@@ -50,6 +50,7 @@ export class AccessLog {
   readonly #options: AccessLogOptions;
   readonly #tails = new Set<Tail>();
   readonly #limit: LineLimit<AccessRecord>;
+  #also: ((record: AccessRecord) => void) | undefined;
   #enabled: boolean;
 
   constructor(options: AccessLogOptions) {
@@ -92,6 +93,11 @@ export class AccessLog {
     });
   }
 
+  /** Hands every record that is written to somebody else too, from now on. */
+  alsoTo(take: (record: AccessRecord) => void): void {
+    this.#also = take;
+  }
+
   /** Asks for records as the state at the start wants it. */
   start(): void {
     this.#ask();
@@ -128,6 +134,7 @@ export class AccessLog {
 
   #write(record: AccessRecord): void {
     this.#options.writer.write(lineOf(record, this.#options.format));
+    this.#also?.(record);
   }
 
   /** Hands over every matching line until the returned function is called. */

@@ -26,3 +26,17 @@ export function seconds(ns: bigint): string {
 function escapeValue(value: string): string {
   return value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
 }
+
+const ESCAPES: Readonly<Record<string, string>> = { "\\\\": "\\", '\\"': '"', "\\n": "\n" };
+
+/** The labels of a sample, between its braces, unescaped. */
+export function labelsIn(text: string): Map<string, string> {
+  const labels = new Map<string, string>();
+  for (const [, name = "", value = ""] of text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
+    labels.set(
+      name,
+      value.includes("\\") ? value.replace(/\\[\\"n]/g, (found) => ESCAPES[found] ?? found) : value,
+    );
+  }
+  return labels;
+}
