@@ -34,6 +34,7 @@ LAYOUT_STRUCT(authz_question);
 LAYOUT_STRUCT(connection_event);
 LAYOUT_STRUCT(endpoint_event);
 LAYOUT_STRUCT(inbound_connection);
+LAYOUT_STRUCT(open_connection);
 LAYOUT_STRUCT(route_question);
 LAYOUT_STRUCT(kick);
 LAYOUT_STRUCT(swept_socket);

@@ -33,6 +33,8 @@ static __always_inline void set_marks(struct bpf_sock_ops *ctx, int marks)
 	if (former && sk) {
 		bpf_sk_storage_delete(&ended, sk);
 		bpf_sk_storage_delete(&counted_bytes, sk);
+		bpf_sk_storage_delete(&counted_losses, sk);
+		bpf_sk_storage_delete(&watched, sk);
 	}
 	if (former || marks)
 		bpf_sock_ops_cb_flags_set(ctx, marks);
@@ -51,9 +53,14 @@ static __always_inline int established(const struct tcp_sock *tcp, int mark)
 	return mark | MARK_FOLLOWED;
 }
 
-static __always_inline void count_opened(const struct talk *parties)
+/* The socket bears its marks. */
+static __always_inline void count_opened(struct bpf_sock_ops *ctx, const struct talk *parties)
 {
+	struct bpf_sock *sk = ctx->sk;
+
 	count_talk(parties, COUNT_OPENED, 0, 0);
+	if (sk)
+		watch_connection(sk, parties);
 }
 
 /* A SYN is about to leave. The connect hook has remembered what cannot be found again. */
@@ -100,12 +107,12 @@ static __always_inline int on_active_established(struct bpf_sock_ops *ctx)
 			return DONE;
 		}
 		recall_parties(&connection, &parties);
-		count_opened(&parties);
+		count_opened(ctx, &parties);
 		note_success(tcp, &connection);
 		return DONE;
 	}
 	if (find_parties(tcp, DIRECTION_OUTBOUND, &parties))
-		count_opened(&parties);
+		count_opened(ctx, &parties);
 	return DONE;
 }
 
@@ -120,7 +127,6 @@ static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 		set_marks(ctx, 0);
 		return DONE;
 	}
-	count_opened(&parties);
 	/* The node's own socket may be gone, and with it who it was, before this one is closed. */
 	if (parties.source == WORKLOAD_NODE || access_log_enabled()) {
 		connection.source = parties.source;
@@ -132,6 +138,7 @@ static __always_inline int on_passive_established(struct bpf_sock_ops *ctx)
 			mark |= MARK_REMEMBERED;
 	}
 	set_marks(ctx, established(tcp, mark));
+	count_opened(ctx, &parties);
 	return DONE;
 }
 

@@ -14,6 +14,7 @@ import { createLogs, type Logger, type Logs, logVerifier } from "./base/log.js";
 import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
+import { tellTime } from "./bpf/clock.js";
 import { Dataplane } from "./bpf/dataplane.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
 import { EventFeed } from "./bpf/event-feed.js";
@@ -25,11 +26,12 @@ import { createEnforcement, type Enforcement, type EnforcementOptions } from "./
 import { WaypointKicks } from "./enforce/waypoint-kicks.js";
 import type { TellEvent } from "./events/event.js";
 import { lookUp } from "./names/lookup.js";
+import { openCounting } from "./operator/counting.js";
 import { DaemonView } from "./operator/daemon-view.js";
-import { keptNumbers, presentLabels } from "./operator/metric-sources.js";
+import { keptNumbers } from "./operator/metric-sources.js";
 import { metricsPage } from "./operator/metrics-page.js";
 import { neighbourWarnings } from "./operator/neighbours.js";
-import { earlyOf, outlierLimits, PROTOCOLS, unusedOptions } from "./start/choices.js";
+import { earlyOf, outlierLimits, switchesOf, unusedOptions } from "./start/choices.js";
 import { controlPlaneOf } from "./start/control-plane.js";
 import { startHousekeeping } from "./start/housekeeping.js";
 import { openJournal, planeEvents } from "./start/journal.js";
@@ -44,7 +46,6 @@ import { openSnapshot } from "./start/snapshot.js";
 import { describeVersion } from "./start/version.js";
 import { AccessLog } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
-import { CounterKeeper } from "./telemetry/counter-keeper.js";
 import { Instruments } from "./telemetry/instruments.js";
 import { LabelBook } from "./telemetry/label-book.js";
 import { startExport } from "./telemetry/otlp/start-export.js";
@@ -91,11 +92,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const version = describeVersion(config.nodeName, native);
   const book = new LabelBook(dataplane.labels);
   const compiler = createCompiler({ ...compilerOptions(config), kept: keptNumbers(book) });
-  const keeper = new CounterKeeper({
-    ...{ counters: dataplane.counters, book, present: presentLabels(compiler) },
-    retention: config.metricsRetention,
-    now: () => process.hrtime.bigint(),
-  });
+  const { keeper, connectionMetrics } = openCounting(config, dataplane, compiler, book);
   const written = openAccessLog(config, compiler, dataplane, open);
   if (!written.ok) return written;
   const { accessLog, writer, seen, feed } = written.value;
@@ -116,7 +113,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   for (const warning of startWarnings) log.error(warning);
   const kubernetes = await governByKubernetes(config, enforcement, logs.logger("kube"), open);
 
-  const asked = { neighbours, xds, accessLog, seen, journal, kubernetes };
+  const asked = { neighbours, xds, accessLog, connectionMetrics, seen, journal, kubernetes };
   const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, ...asked };
   const view = new DaemonView({
     ...parts,
@@ -136,7 +133,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));
   open.add(watchStart(config, dataplane, xds, logs));
   open.add(watchRecords(dataplane, feed));
-  open.add(countOpenBytes(dataplane, logs.logger("bpf")));
+  open.add(countOpenBytes(dataplane, (seen) => connectionMetrics.see(seen), logs.logger("bpf")));
   open.add(kickWaypoints(compiler, dataplane, logs));
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   open.add(tellServiceManager(native, process.env, () => view.components(), log));
@@ -224,12 +221,8 @@ async function openKernel(config: Config, log: Logger, open: OpenParts): Promise
   for (const text of neighbourWarnings(neighbours.value, dataplane.value.hooks())) log.warn(text);
   const node = nodeSettings(native, config, findCgroup2(readFileSync("/proc/self/mountinfo", "utf8")));
   if (!node.ok) return node;
-  dataplane.value.changeSettings({
-    ...node.value,
-    countAllowed: Number(config.policyMetrics),
-    xdpReset: config.xdpDeny === "reset" ? 1 : 0,
-    waypointProtocol: PROTOCOLS[config.waypointProtocol],
-  });
+  dataplane.value.changeSettings({ ...node.value, ...switchesOf(config) });
+  tellTime(dataplane.value);
   const opened = { native, neighbours: neighbours.value };
   return ok({ ...opened, dataplane: dataplane.value, environment: environment.value });
 }

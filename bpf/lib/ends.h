@@ -172,6 +172,54 @@ static __always_inline void count_ending(void *sk, struct ending *ending)
 	count_talk(&ending->parties, COUNT_FAILED, 0, 0);
 }
 
+/* Counts what of a connection was sent again or lost since the last time, where that is counted.
+ * `goes_on`: it has not ended. Where there is no memory for the note, it is counted at the end. */
+static __always_inline void count_new_losses(void *sk, const struct tcp_sock *tcp,
+					     const struct talk *talk, bool goes_on)
+{
+	__u32 retransmits = tcp->total_retrans, lost = tcp->lost;
+	struct counted_losses *counted;
+
+	if (!(retransmits | lost) || !counts_pods())
+		return;
+	counted =
+	    bpf_sk_storage_get(&counted_losses, sk, 0, goes_on ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (counted) {
+		retransmits -= counted->retransmits;
+		lost -= counted->lost;
+		counted->retransmits += retransmits;
+		counted->lost += lost;
+	}
+	if ((counted || !goes_on) && (retransmits | lost))
+		count_losses(talk, retransmits, lost);
+}
+
+/* As party_of. A global function: verified once. */
+__attribute__((noinline)) __u32 find_party(__u32 workload)
+{
+	return party_of(&workload);
+}
+
+/* Notes who a connection is counted for, as of now, while open ones are told of one by one. */
+static __always_inline struct watched *watch_connection(void *sk, const struct talk *talk)
+{
+	const struct settings *current = get_settings();
+	struct watched *note;
+
+	if (!current || !current->connection_metrics)
+		return NULL;
+	note = bpf_sk_storage_get(&watched, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!note || note->opened_ns)
+		return note;
+	note->opened_ns = bpf_ktime_get_ns();
+	note->started_ns = note->opened_ns + current->clock_offset;
+	note->source_party = find_party(talk->source);
+	note->destination_party = find_party(talk->destination);
+	note->service = talk->service;
+	note->pod = talk->destination;
+	return note;
+}
+
 /* The connection that a socket's marks speak of has ended: closed if it was ever established,
  * failed if not. What was remembered of it is forgotten. `state` is that of the socket before, 0
  * when nobody knows; only established ones end so. sk is the program's own pointer to the socket.
@@ -187,6 +235,7 @@ static __always_inline void end_connection(void *sk, const struct tcp_sock *tcp,
 	    (state == BPF_TCP_SYN_SENT || state == BPF_TCP_SYN_RECV))
 		ending.reason = failure_of(tcp);
 	count_ending(sk, &ending);
+	count_new_losses(sk, tcp, &ending.parties, false);
 	if (access_log_enabled())
 		record_ending(tcp, &ending);
 }

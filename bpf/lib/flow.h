@@ -84,53 +84,144 @@ struct talk {
 /* What of a connection is counted. */
 enum counted { COUNT_OPENED, COUNT_CLOSED, COUNT_FAILED, COUNT_BYTES };
 
-/* Counts for who talks to whom; without room for another series in those of the overflow, which is
- * counted too. Bytes are those not counted before. A global function: verified once. Numbers and no
- * struct: the callers have no stack to spare. */
+/* Whether connections are counted by the destination's pod, too. */
+static __always_inline bool counts_pods(void)
+{
+	const struct settings *current = get_settings();
+
+	return current && current->workload_metrics;
+}
+
+/* The counters of a key in a map of them. NULL: there is no room for another series. */
+static __always_inline void *open_series(void *map, const void *key)
+{
+	void *counters = bpf_map_lookup_elem(map, key), *zero;
+	__u32 first = 0;
+
+	if (counters)
+		return counters;
+	zero = bpf_map_lookup_elem(&no_traffic, &first);
+	if (zero)
+		bpf_map_update_elem(map, key, zero, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, key);
+}
+
+/* Whom a series is of. */
+struct ends {
+	__u32 source; /* parties */
+	__u32 destination;
+};
+
+static __always_inline void find_ends(const struct talk *talk, struct ends *ends)
+{
+	ends->source = talk->source;
+	ends->source = party_of(&ends->source);
+	ends->destination = talk->destination;
+	ends->destination = party_of(&ends->destination);
+}
+
+/* Without room for another series those of the overflow, which is counted, too. */
+static __always_inline struct traffic *traffic_of(const struct talk *talk, const struct ends *ends)
+{
+	struct traffic_key key = {};
+	struct traffic *counters;
+
+	key.source_party = ends->source;
+	key.destination_party = ends->destination;
+	key.service = talk->service;
+	key.direction = talk->direction;
+	key.outcome = talk->outcome;
+	counters = open_series(&traffic, &key);
+	if (counters)
+		return counters;
+	count_reason(REASON_TRAFFIC_FULL);
+	key.source_party = PARTY_OVERFLOW;
+	key.destination_party = PARTY_OVERFLOW;
+	key.service = 0;
+	return bpf_map_lookup_elem(&traffic, &key);
+}
+
+/* As traffic_of. */
+static __always_inline struct pod_traffic *pod_traffic_of(const struct talk *talk,
+							  const struct ends *ends)
+{
+	struct pod_traffic_key key = {};
+	struct pod_traffic *counters;
+
+	key.source_party = ends->source;
+	key.destination_party = ends->destination;
+	key.pod = talk->destination;
+	key.direction = talk->direction;
+	key.outcome = talk->outcome;
+	counters = open_series(&pod_traffic, &key);
+	if (counters)
+		return counters;
+	count_reason(REASON_TRAFFIC_FULL);
+	key.source_party = PARTY_OVERFLOW;
+	key.destination_party = PARTY_OVERFLOW;
+	key.pod = 0;
+	return bpf_map_lookup_elem(&pod_traffic, &key);
+}
+
+static __always_inline void add_traffic(struct traffic *counters, __u32 what, __u64 sent,
+					__u64 received)
+{
+	counters->used_ns = bpf_ktime_get_ns();
+	if (what == COUNT_OPENED) {
+		__sync_fetch_and_add(&counters->opened, 1);
+		return;
+	}
+	if (what == COUNT_FAILED) {
+		__sync_fetch_and_add(&counters->failed, 1);
+		return;
+	}
+	if (what == COUNT_CLOSED)
+		__sync_fetch_and_add(&counters->closed, 1);
+	__sync_fetch_and_add(&counters->sent_bytes, sent);
+	__sync_fetch_and_add(&counters->received_bytes, received);
+}
+
+/* Counts for who talks to whom. Bytes are those not counted before. A global function: verified
+ * once. Numbers and no struct: the callers have no stack to spare. */
 __attribute__((noinline)) int count_talk(const struct talk *talk, __u32 what, __u64 sent,
 					 __u64 received)
 {
-	struct traffic *counters, *zero;
-	struct traffic_key key = {};
-	__u32 first = 0;
+	struct pod_traffic *of_pod;
+	struct traffic *counters;
+	struct ends ends;
 
 	/* Never so: the verifier asks. */
 	if (!talk)
 		return 0;
-	key.source_party = talk->source;
-	key.source_party = party_of(&key.source_party);
-	key.destination_party = talk->destination;
-	key.destination_party = party_of(&key.destination_party);
-	key.service = talk->service;
-	key.direction = talk->direction;
-	key.outcome = talk->outcome;
-	counters = bpf_map_lookup_elem(&traffic, &key);
-	if (!counters) {
-		zero = bpf_map_lookup_elem(&no_traffic, &first);
-		if (zero)
-			bpf_map_update_elem(&traffic, &key, zero, BPF_NOEXIST);
-		counters = bpf_map_lookup_elem(&traffic, &key);
-	}
-	if (!counters) {
-		count_reason(REASON_TRAFFIC_FULL);
-		key.source_party = PARTY_OVERFLOW;
-		key.destination_party = PARTY_OVERFLOW;
-		key.service = 0;
-		counters = bpf_map_lookup_elem(&traffic, &key);
-	}
+	find_ends(talk, &ends);
+	counters = traffic_of(talk, &ends);
+	if (counters)
+		add_traffic(counters, what, sent, received);
+	if (!counts_pods())
+		return 0;
+	of_pod = pod_traffic_of(talk, &ends);
+	if (of_pod)
+		add_traffic(&of_pod->traffic, what, sent, received);
+	return 0;
+}
+
+/* Counts, by the destination's pod, segments that were sent again or lost and not counted before.
+ * A global function, as count_talk. */
+__attribute__((noinline)) int count_losses(const struct talk *talk, __u32 retransmits, __u32 lost)
+{
+	struct pod_traffic *counters;
+	struct ends ends;
+
+	/* Never so: the verifier asks. */
+	if (!talk)
+		return 0;
+	find_ends(talk, &ends);
+	counters = pod_traffic_of(talk, &ends);
 	if (!counters)
 		return 0;
-	counters->used_ns = bpf_ktime_get_ns();
-	if (what == COUNT_OPENED) {
-		__sync_fetch_and_add(&counters->opened, 1);
-	} else if (what == COUNT_FAILED) {
-		__sync_fetch_and_add(&counters->failed, 1);
-	} else {
-		if (what == COUNT_CLOSED)
-			__sync_fetch_and_add(&counters->closed, 1);
-		__sync_fetch_and_add(&counters->sent_bytes, sent);
-		__sync_fetch_and_add(&counters->received_bytes, received);
-	}
+	counters->traffic.used_ns = bpf_ktime_get_ns();
+	__sync_fetch_and_add(&counters->retransmits, retransmits);
+	__sync_fetch_and_add(&counters->lost, lost);
 	return 0;
 }
 

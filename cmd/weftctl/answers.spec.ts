@@ -45,6 +45,7 @@ const verbs = [
   ["diff"],
   ["log"],
   ["accesslog"],
+  ["monitoring"],
   ["enroll", "default/db=/run/netns/db"],
   ["unenroll", "default/db"],
 ];

@@ -140,6 +140,21 @@ describe("switches", () => {
     expect(JSON.parse((await weftctl(["accesslog", "disable", "-o", "json"])).out).enabled).toBe(false);
   });
 
+  it("switches and shows what is counted in detail", async () => {
+    expect(await weftctl(["monitoring"])).toMatchObject({
+      code: ExitCode.ok,
+      out: "access log disabled\nworkload metrics disabled\nconnection metrics disabled\n",
+    });
+    const turned = ["--all", "enable", "--access-log", "disable", "-o", "json"];
+    expect(JSON.parse((await weftctl(["monitoring", ...turned])).out)).toEqual({
+      ...{ accessLog: false, workloadMetrics: true, connectionMetrics: true },
+    });
+    expect((await weftctl(["monitoring", "--workload-metrics", "disable"])).out).toContain(
+      "workload metrics disabled\nconnection metrics enabled",
+    );
+    expect(await weftctl(["monitoring", "--workload-metrics", "on"])).toMatchObject({ code: ExitCode.usage });
+  });
+
   it("follows the access log until interrupted", async () => {
     const interrupt = new AbortController();
     const running = weftctl(["accesslog", "tail", "--filter", "event=denied"], {

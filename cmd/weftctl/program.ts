@@ -18,6 +18,7 @@ import { enroll, unenroll } from "./enroll.js";
 import { type EventsOptions, events } from "./events.js";
 import { CommandFailure, ExitCode } from "./failure.js";
 import { log } from "./log.js";
+import { type MonitoringOptions, monitoring, SWITCH } from "./monitoring.js";
 import { type NameKind, named } from "./named.js";
 import { explainRoute, type RouteOptions } from "./route.js";
 import { status } from "./status.js";
@@ -143,6 +144,7 @@ function buildProgram(terminal: Terminal): Command {
     verb,
     act,
   );
+  addMonitoring(program, verb, act);
   addAuthz(verb(program, "authz", "authorization: state, switch, a pod's policies", ["authz"]), verb, act);
   const explain = verb(program, "explain", "why a connection goes as it goes", [
     "explain authz --from shop/cart --to shop/db:5432",
@@ -259,6 +261,20 @@ function addAccessLog(parent: Command, verb: Verb, act: Act): void {
   ])
     .option("--filter <EXPR>", "FIELD=TEXT or FIELD!=TEXT, * for any text; all must hold", "")
     .action(act((context, command) => tailAccessLog(context, command.opts<{ filter: string }>().filter)));
+}
+
+function addMonitoring(parent: Command, verb: Verb, act: Act): void {
+  const option = (flag: string, what: string) => new Option(`${flag} <SWITCH>`, what).choices(SWITCH);
+  verb(parent, "monitoring", "what is counted and logged in detail: state, switches", [
+    "monitoring",
+    "monitoring --workload-metrics enable",
+    "monitoring --all disable --access-log enable",
+  ])
+    .addOption(option("--workload-metrics", "by the destination's pod, with retransmissions and losses"))
+    .addOption(option("--connection-metrics", "of each connection that is open for more than 5s"))
+    .addOption(option("--access-log", "a line for every connection"))
+    .addOption(option("--all", "all three, before the others are looked at"))
+    .action(act((context, command) => monitoring(context, command.opts<MonitoringOptions>())));
 }
 
 function addAuthz(parent: Command, verb: Verb, act: Act): void {

@@ -10,7 +10,7 @@ import { policyWords } from "../model/policy-words.js";
 import * as answers from "./answers.js";
 import { event, events } from "./event-answers.js";
 import { routeExplanation } from "./route-answers.js";
-import { traffic, ungoverned } from "./traffic-answers.js";
+import { connectionMetrics, monitoring, traffic, ungoverned, workloadMetrics } from "./traffic-answers.js";
 
 export type Method = "GET" | "POST" | "DELETE";
 
@@ -82,6 +82,10 @@ export const trialRequest = z.strictObject({
   removed: z.array(policyName).max(1000).default([]).describe("namespace/name of policies to do without"),
 });
 export type TrialRequest = answers.Frozen<z.output<typeof trialRequest>>;
+
+const switchQuery = z.strictObject({
+  enable: z.enum(["true", "false"], { error: "use ?enable=true or ?enable=false" }),
+});
 
 const chosenEvents = z.strictObject({
   since: z
@@ -186,9 +190,7 @@ export const api = {
     method: "POST",
     path: "/accesslog",
     summary: "Turns the access log on or off; this outlives a restart.",
-    query: z.strictObject({
-      enable: z.enum(["true", "false"], { error: "use ?enable=true or ?enable=false" }),
-    }),
+    query: switchQuery,
     answer: answers.accessLog,
   },
   tailAccessLog: {
@@ -218,6 +220,45 @@ export const api = {
     answer: event,
     isEndless: true,
   },
+  workloadMetrics: {
+    method: "GET",
+    path: "/workload_metrics",
+    summary: "Whether connections are counted by the destination's pod, too.",
+    answer: workloadMetrics,
+  },
+  switchWorkloadMetrics: {
+    method: "POST",
+    path: "/workload_metrics",
+    summary: "Turns `kmesh_tcp_workload_*`, retransmissions and losses on or off; this outlives a restart.",
+    query: switchQuery,
+    answer: workloadMetrics,
+  },
+  connectionMetrics: {
+    method: "GET",
+    path: "/connection_metrics",
+    summary: "Whether connections that are open for more than 5 s have series of their own.",
+    answer: connectionMetrics,
+  },
+  switchConnectionMetrics: {
+    method: "POST",
+    path: "/connection_metrics",
+    summary: "Turns `kmesh_tcp_connection_*` on or off; this outlives a restart.",
+    query: switchQuery,
+    answer: connectionMetrics,
+  },
+  monitoring: {
+    method: "GET",
+    path: "/monitoring",
+    summary: "What is counted and logged in detail. Connections are always counted.",
+    answer: monitoring,
+  },
+  switchMonitoring: {
+    method: "POST",
+    path: "/monitoring",
+    summary: "Turns access log, workload metrics and connection metrics on or off, all of them.",
+    query: switchQuery,
+    answer: monitoring,
+  },
   authz: {
     method: "GET",
     path: "/authz",
@@ -228,9 +269,7 @@ export const api = {
     method: "POST",
     path: "/authz",
     summary: "Enforces verdicts or stops enforcing them on this node; this outlives a restart.",
-    query: z.strictObject({
-      enable: z.enum(["true", "false"], { error: "use ?enable=true or ?enable=false" }),
-    }),
+    query: switchQuery,
     answer: answers.authzStatus,
   },
   authzOf: {

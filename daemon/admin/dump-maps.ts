@@ -48,6 +48,7 @@ const RESOURCE_FIELDS: Readonly<Record<string, "workload" | "service" | "policy"
   source: "workload",
   destination: "workload",
   workload: "workload",
+  pod: "workload",
   service: "service",
   policy: "policy",
 };

@@ -23,7 +23,7 @@ import type {
 } from "./answers.js";
 import type { EnrollRequest, RouteRequest, TrialRequest } from "./api.js";
 import type { RouteExplanation } from "./route-answers.js";
-import type { UngovernedPod } from "./traffic-answers.js";
+import type { ConnectionMetricsStatus, MonitoringStatus, UngovernedPod } from "./traffic-answers.js";
 
 /** A kernel map as read: `count` keys and values laid end to end (native's Entries). */
 export interface RawMap {
@@ -79,6 +79,11 @@ export interface OperatorView {
   setAccessLog(enabled: boolean): Result<void>;
   /** Hands over lines until the returned function is called. */
   tailAccessLog(options: TailOptions, onLine: (line: string) => void): () => void;
+
+  /** What is counted and logged in detail. */
+  monitoring(): MonitoringStatus;
+  connectionMetrics(): ConnectionMetricsStatus;
+  setDetail(detail: Exclude<keyof MonitoringStatus, "accessLog">, enabled: boolean): void;
 
   /** What changed, the oldest first. */
   events(choice: EventChoice): NodeEvent[];

@@ -219,6 +219,24 @@ describe("switches", () => {
     }
   });
 
+  it("switches what is counted in detail, one by one and all at once", async () => {
+    const turn = (path: string, enable: string) => ask(`${path}?enable=${enable}`, { method: "POST" });
+    const states = async () => (await ask("/monitoring")).body;
+    expect((await turn("/workload_metrics", "true")).body).toEqual({ enabled: true });
+    expect((await ask("/workload_metrics")).body).toEqual({ enabled: true });
+    expect(await states()).toEqual({ accessLog: false, workloadMetrics: true, connectionMetrics: false });
+    const connections = { enabled: true, shown: 2, omitted: 1 };
+    expect((await turn("/connection_metrics", "true")).body).toEqual(connections);
+    expect((await turn("/monitoring", "false")).body).toEqual({
+      ...{ accessLog: false, workloadMetrics: false, connectionMetrics: false },
+    });
+    expect((await turn("/monitoring", "true")).body).toEqual({
+      ...{ accessLog: true, workloadMetrics: true, connectionMetrics: true },
+    });
+    for (const path of ["/workload_metrics", "/connection_metrics", "/monitoring"])
+      expect((await turn(path, "perhaps")).status).toBe(400);
+  });
+
   it("enrolls and unenrolls", async () => {
     const spec = { namespace: "default", name: "db", netns: "/run/netns/db" };
     expect(await ask("/pods", post(spec))).toMatchObject({ status: 201, body: { ...spec, workload: null } });

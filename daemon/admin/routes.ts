@@ -55,6 +55,7 @@ export function adminRoutes(view: OperatorView, log: Logger, page: Page): Route[
     tailAccessLog: (asked) => tail(view, asked),
     events: ({ query }) => ({ pieces: jsonOfArrays({ events: view.events(choiceOf(query)) }) }),
     followEvents: (asked) => followEvents(view, asked),
+    ...monitoringHandlers(view),
     authz: () => ({ json: view.authz() }),
     switchAuthz: ({ query }) => {
       view.setAuthz(query.enable === "true");
@@ -77,6 +78,40 @@ export function adminRoutes(view: OperatorView, log: Logger, page: Page): Route[
     },
   };
   return [...apiRoutes(handlers, log), ...uiRoutes()];
+}
+
+type MonitoringCall =
+  | "workloadMetrics"
+  | "switchWorkloadMetrics"
+  | "connectionMetrics"
+  | "switchConnectionMetrics"
+  | "monitoring"
+  | "switchMonitoring";
+
+function monitoringHandlers(view: OperatorView): CallHandlers<MonitoringCall> {
+  const workloads = () => ({ json: { enabled: view.monitoring().workloadMetrics } });
+  const connections = () => ({ json: view.connectionMetrics() });
+  return {
+    workloadMetrics: workloads,
+    switchWorkloadMetrics({ query }) {
+      view.setDetail("workloadMetrics", query.enable === "true");
+      return workloads();
+    },
+    connectionMetrics: connections,
+    switchConnectionMetrics({ query }) {
+      view.setDetail("connectionMetrics", query.enable === "true");
+      return connections();
+    },
+    monitoring: () => ({ json: view.monitoring() }),
+    switchMonitoring({ query }) {
+      const enabled = query.enable === "true";
+      const result = view.setAccessLog(enabled);
+      if (!result.ok) return refused(500, result.error);
+      view.setDetail("workloadMetrics", enabled);
+      view.setDetail("connectionMetrics", enabled);
+      return { json: view.monitoring() };
+    },
+  };
 }
 
 /** Listener of --metrics-address. */

@@ -245,6 +245,7 @@ export function testView(): TestView {
   const tails = new Map<(line: string) => void, TailOptions>();
   const followers = new Set<(event: NodeEvent) => void>();
   let enabled = false;
+  const details = { workloadMetrics: false, connectionMetrics: false };
   let enforced = true;
   const tried: TrialRequest[] = [];
   let pods = [webPod];
@@ -306,6 +307,11 @@ export function testView(): TestView {
     tailAccessLog(options, onLine) {
       tails.set(onLine, options);
       return () => tails.delete(onLine);
+    },
+    monitoring: () => ({ accessLog: enabled, ...details }),
+    connectionMetrics: () => ({ enabled: details.connectionMetrics, shown: 2, omitted: 1 }),
+    setDetail(detail, now) {
+      details[detail] = now;
     },
     events: ({ since, types }) =>
       happened.filter(({ at, type }) => Date.parse(at) >= since && (types === undefined || types.has(type))),

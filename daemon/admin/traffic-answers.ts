@@ -38,3 +38,19 @@ export const ungoverned = z.object({
   governed: z.int().describe("pods of which nothing is wrong"),
   pods: z.array(ungovernedPod).describe("not governed, or not wholly, and why"),
 });
+
+export const workloadMetrics = z.object({ enabled: z.boolean() });
+
+export const connectionMetrics = z.object({
+  enabled: z.boolean(),
+  shown: z.int().describe("open connections that have series of their own"),
+  omitted: z.int().describe("those that there is no room for under `metrics-max-series`"),
+});
+export type ConnectionMetricsStatus = Of<typeof connectionMetrics>;
+
+export const monitoring = z.object({
+  accessLog: z.boolean(),
+  workloadMetrics: z.boolean(),
+  connectionMetrics: z.boolean(),
+});
+export type MonitoringStatus = Of<typeof monitoring>;

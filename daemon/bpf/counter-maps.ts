@@ -17,18 +17,19 @@ import type { StateMaps } from "./state.js";
 
 /** Keys of what is counted when there is no room for another series: there from the start. */
 const OVERFLOW: Readonly<Record<CounterName, readonly Uint8Array[]>> = {
-  traffic: Object.values(Direction).flatMap((direction) =>
-    Object.values(Outcome).map((outcome) =>
-      maps.traffic.key.encode({
-        ...{ sourceParty: Party.OVERFLOW, destinationParty: Party.OVERFLOW, service: 0 },
-        ...{ direction, outcome },
-      }),
-    ),
-  ),
+  traffic: overflowEnds().map((ends) => maps.traffic.key.encode({ ...ends, service: 0 })),
+  pod_traffic: overflowEnds().map((ends) => maps.pod_traffic.key.encode({ ...ends, pod: 0 })),
   policy_hits: Object.values(HitKind).map((kind) =>
     maps.policy_hits.key.encode({ policy: PolicyId.OVERFLOW, destinationParty: Party.OVERFLOW, kind }),
   ),
 };
+
+function overflowEnds() {
+  const parties = { sourceParty: Party.OVERFLOW, destinationParty: Party.OVERFLOW };
+  return Object.values(Direction).flatMap((direction) =>
+    Object.values(Outcome).map((outcome) => ({ ...parties, direction, outcome })),
+  );
+}
 
 /** Elements that a map of counters needs for so many series. */
 export function elementsFor(name: CounterName, series: number): number {

@@ -6,7 +6,7 @@ import { ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
-import { countBytes } from "./byte-count.js";
+import { type ByteCount, countBytes, NOTHING_COUNTED } from "./byte-count.js";
 import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits, planCapacities } from "./capacity.js";
 import { CounterMaps, elementsFor } from "./counter-maps.js";
 import { type ProgramRuns, readProgramRuns } from "./counters.js";
@@ -351,10 +351,10 @@ export class Dataplane {
     );
   }
 
-  /** Counts what the pods' open connections have sent and received; gives what went wrong. */
-  async countBytes(): Promise<WeftError[]> {
+  /** Counts what the pods' open connections have sent and received; gives what is told of them, and what went wrong. */
+  async countBytes(): Promise<ByteCount> {
     const program = this.#generation?.programs.get(BYTE_COUNT);
-    if (program === undefined) return [];
+    if (program === undefined) return NOTHING_COUNTED;
     return await countBytes({ native: this.#native, program, pods: this.enrollments() });
   }
 

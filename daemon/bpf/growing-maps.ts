@@ -10,7 +10,7 @@ import type { StateMapName } from "./pins.js";
 import type { StateMaps } from "./state.js";
 
 /** Counters: what one map has counted stays in it, pinned beside the larger one, and is read with it. */
-export const COUNTERS = ["traffic", "policy_hits"] as const satisfies readonly StateMapName[];
+export const COUNTERS = ["traffic", "pod_traffic", "policy_hits"] as const satisfies readonly StateMapName[];
 
 export type CounterName = (typeof COUNTERS)[number];
 export type GrowingName =
@@ -42,6 +42,7 @@ const hash = (name: GrowingName): GrowingMap => ({ ...counter(name), copy: copyE
 /** Long-lived maps that fill by use. Of the others, one grows by itself (pod_info), and the rest cannot fill. */
 export const growingMaps: Readonly<Record<GrowingName, GrowingMap>> = {
   traffic: counter("traffic"),
+  pod_traffic: counter("pod_traffic"),
   policy_hits: counter("policy_hits"),
   labels: hash("labels"),
   connections: { elementsPerEntry: PLACES, count: countConnections, copy: copyTable },

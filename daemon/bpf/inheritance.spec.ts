@@ -84,7 +84,12 @@ it("counters stay where they are and are read; only those of a layout that canno
     key: [{ name: "policy", offset: 0, size: key.size }],
     value: plain(value.size),
   });
-  const parts = inheritance.parts({ reasons: map("reasons"), policy_hits, traffic: map("traffic") });
+  const parts = inheritance.parts({
+    reasons: map("reasons"),
+    policy_hits,
+    traffic: map("traffic"),
+    pod_traffic: map("pod_traffic"),
+  });
   expect(parts.map(({ name }) => name)).toEqual(["reasons"]);
   const paths = ["reasons", "policy_hits"].map((name) => join(bpffs, "weft", "state", `${name}-01234567`));
   expect(paths.map((path) => inheritance.isRead(path))).toEqual([true, false]);

@@ -34,6 +34,7 @@ const LOST: Readonly<Partial<Record<StateName, string>>> = {
   connected_pods: "connected UDP sockets are not closed when their endpoint leaves",
   labels: "what was counted for those who are gone is not shown any more",
   traffic: "connections are counted from 0",
+  pod_traffic: "connections are counted from 0 by pod",
   policy_hits: "verdicts are counted from 0",
   reasons: "reasons are counted from 0",
   events: "access log records that nobody has read are lost",
@@ -41,6 +42,8 @@ const LOST: Readonly<Partial<Record<StateName, string>>> = {
   flows: "UDP sockets choose their endpoint anew",
   ended: "the ends of a few connections may be counted twice",
   counted_bytes: "bytes of open connections may be counted twice",
+  counted_losses: "what open connections sent again may be counted twice",
+  watched: "metrics of open connections begin anew",
   originals: "connections that owe a waypoint their header are cut off",
 };
 

@@ -184,6 +184,7 @@ export const LabelKind = {
   SERVICE: 2,
   POLICY: 3,
   WORKLOAD: 4,
+  POD: 5,
 } as const;
 export type LabelKind = (typeof LabelKind)[keyof typeof LabelKind];
 /** `LabelKind` in lower case, for labels and logs. */
@@ -192,6 +193,7 @@ export const labelKindNames: Readonly<Record<number, string>> = {
   2: "service",
   3: "policy",
   4: "workload",
+  5: "pod",
 };
 
 /** enum connected */
@@ -713,6 +715,92 @@ export const InboundConnection: Codec<InboundConnection> = {
   },
 };
 
+/** struct connection_identity, 64 bytes */
+export interface ConnectionIdentity {
+  readonly startedNs: bigint;
+  readonly sourceAddress: Uint8Array;
+  readonly destinationAddress: Uint8Array;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly sourceParty: number;
+  readonly destinationParty: number;
+  readonly service: number;
+  readonly pod: number;
+  readonly direction: number;
+}
+export const ConnectionIdentity: Codec<ConnectionIdentity> = {
+  size: 64,
+  encode(value) {
+    const view = Buffer.allocUnsafe(64);
+    ConnectionIdentity.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.startedNs, offset);
+    putBytes(view, offset + 8, value.sourceAddress, 16, "connection_identity.source_address");
+    putBytes(view, offset + 24, value.destinationAddress, 16, "connection_identity.destination_address");
+    view.writeUInt16BE(value.sourcePort, offset + 40);
+    view.writeUInt16BE(value.destinationPort, offset + 42);
+    view.writeUInt32LE(value.sourceParty, offset + 44);
+    view.writeUInt32LE(value.destinationParty, offset + 48);
+    view.writeUInt32LE(value.service, offset + 52);
+    view.writeUInt32LE(value.pod, offset + 56);
+    view.writeUInt8(value.direction, offset + 60);
+    view[offset + 61] = 0;
+    view[offset + 62] = 0;
+    view[offset + 63] = 0;
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 64);
+    return {
+      startedNs: view.readBigUInt64LE(offset),
+      sourceAddress: takeBytes(view, offset + 8, offset + 24),
+      destinationAddress: takeBytes(view, offset + 24, offset + 40),
+      sourcePort: view.readUInt16BE(offset + 40),
+      destinationPort: view.readUInt16BE(offset + 42),
+      sourceParty: view.readUInt32LE(offset + 44),
+      destinationParty: view.readUInt32LE(offset + 48),
+      service: view.readUInt32LE(offset + 52),
+      pod: view.readUInt32LE(offset + 56),
+      direction: view.readUInt8(offset + 60),
+    };
+  },
+};
+
+/** struct open_connection, 88 bytes */
+export interface OpenConnection {
+  readonly identity: ConnectionIdentity;
+  readonly sentBytes: bigint;
+  readonly receivedBytes: bigint;
+  readonly retransmits: number;
+  readonly lost: number;
+}
+export const OpenConnection: Codec<OpenConnection> = {
+  size: 88,
+  encode(value) {
+    const view = Buffer.allocUnsafe(88);
+    OpenConnection.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    ConnectionIdentity.encodeInto(value.identity, view, offset);
+    view.writeBigUInt64LE(value.sentBytes, offset + 64);
+    view.writeBigUInt64LE(value.receivedBytes, offset + 72);
+    view.writeUInt32LE(value.retransmits, offset + 80);
+    view.writeUInt32LE(value.lost, offset + 84);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 88);
+    return {
+      identity: ConnectionIdentity.decode(view, offset),
+      sentBytes: view.readBigUInt64LE(offset + 64),
+      receivedBytes: view.readBigUInt64LE(offset + 72),
+      retransmits: view.readUInt32LE(offset + 80),
+      lost: view.readUInt32LE(offset + 84),
+    };
+  },
+};
+
 /** struct route_question, 88 bytes */
 export interface RouteQuestion {
   readonly pod: bigint;
@@ -1047,7 +1135,7 @@ export const PodInfo: Codec<PodInfo> = {
   },
 };
 
-/** struct settings, 56 bytes */
+/** struct settings, 72 bytes */
 export interface Settings {
   readonly accessLog: number;
   readonly authzOff: number;
@@ -1059,13 +1147,16 @@ export interface Settings {
   readonly countAllowed: number;
   readonly outliers: number;
   readonly waypointProtocol: number;
+  readonly workloadMetrics: number;
+  readonly connectionMetrics: number;
   readonly hostNetns: bigint;
   readonly podsCgroup: bigint;
+  readonly clockOffset: bigint;
 }
 export const Settings: Codec<Settings> = {
-  size: 56,
+  size: 72,
   encode(value) {
-    const view = Buffer.allocUnsafe(56);
+    const view = Buffer.allocUnsafe(72);
     Settings.encodeInto(value, view, 0);
     return view;
   },
@@ -1080,11 +1171,14 @@ export const Settings: Codec<Settings> = {
     view.writeUInt32LE(value.countAllowed, offset + 28);
     view.writeUInt32LE(value.outliers, offset + 32);
     view.writeUInt32LE(value.waypointProtocol, offset + 36);
-    view.writeBigUInt64LE(value.hostNetns, offset + 40);
-    view.writeBigUInt64LE(value.podsCgroup, offset + 48);
+    view.writeUInt32LE(value.workloadMetrics, offset + 40);
+    view.writeUInt32LE(value.connectionMetrics, offset + 44);
+    view.writeBigUInt64LE(value.hostNetns, offset + 48);
+    view.writeBigUInt64LE(value.podsCgroup, offset + 56);
+    view.writeBigUInt64LE(value.clockOffset, offset + 64);
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 56);
+    const view = viewOf(bytes, offset, 72);
     return {
       accessLog: view.readUInt32LE(offset),
       authzOff: view.readUInt32LE(offset + 4),
@@ -1096,8 +1190,11 @@ export const Settings: Codec<Settings> = {
       countAllowed: view.readUInt32LE(offset + 28),
       outliers: view.readUInt32LE(offset + 32),
       waypointProtocol: view.readUInt32LE(offset + 36),
-      hostNetns: view.readBigUInt64LE(offset + 40),
-      podsCgroup: view.readBigUInt64LE(offset + 48),
+      workloadMetrics: view.readUInt32LE(offset + 40),
+      connectionMetrics: view.readUInt32LE(offset + 44),
+      hostNetns: view.readBigUInt64LE(offset + 48),
+      podsCgroup: view.readBigUInt64LE(offset + 56),
+      clockOffset: view.readBigUInt64LE(offset + 64),
     };
   },
 };
@@ -1782,6 +1879,70 @@ export const Traffic: Codec<Traffic> = {
   },
 };
 
+/** struct pod_traffic_key, 16 bytes */
+export interface PodTrafficKey {
+  readonly sourceParty: number;
+  readonly destinationParty: number;
+  readonly pod: number;
+  readonly direction: number;
+  readonly outcome: number;
+}
+export const PodTrafficKey: Codec<PodTrafficKey> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    PodTrafficKey.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.sourceParty, offset);
+    view.writeUInt32LE(value.destinationParty, offset + 4);
+    view.writeUInt32LE(value.pod, offset + 8);
+    view.writeUInt8(value.direction, offset + 12);
+    view.writeUInt8(value.outcome, offset + 13);
+    view[offset + 14] = 0;
+    view[offset + 15] = 0;
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      sourceParty: view.readUInt32LE(offset),
+      destinationParty: view.readUInt32LE(offset + 4),
+      pod: view.readUInt32LE(offset + 8),
+      direction: view.readUInt8(offset + 12),
+      outcome: view.readUInt8(offset + 13),
+    };
+  },
+};
+
+/** struct pod_traffic, 64 bytes */
+export interface PodTraffic {
+  readonly traffic: Traffic;
+  readonly retransmits: bigint;
+  readonly lost: bigint;
+}
+export const PodTraffic: Codec<PodTraffic> = {
+  size: 64,
+  encode(value) {
+    const view = Buffer.allocUnsafe(64);
+    PodTraffic.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    Traffic.encodeInto(value.traffic, view, offset);
+    view.writeBigUInt64LE(value.retransmits, offset + 48);
+    view.writeBigUInt64LE(value.lost, offset + 56);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 64);
+    return {
+      traffic: Traffic.decode(view, offset),
+      retransmits: view.readBigUInt64LE(offset + 48),
+      lost: view.readBigUInt64LE(offset + 56),
+    };
+  },
+};
+
 /** struct policy_hit_key, 16 bytes */
 export interface PolicyHitKey {
   readonly policy: number;
@@ -2091,7 +2252,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "29faff77",
+    layout: "bc5024e9",
   },
   disabled: {
     name: "disabled",
@@ -2264,14 +2425,23 @@ export const maps = {
     flags: 1,
     layout: "406edc52",
   },
+  pod_traffic: {
+    name: "pod_traffic",
+    type: "HASH",
+    key: PodTrafficKey,
+    value: PodTraffic,
+    maxEntries: 8192,
+    flags: 1,
+    layout: "15644a97",
+  },
   no_traffic: {
     name: "no_traffic",
     type: "ARRAY",
     key: U32,
-    value: Traffic,
+    value: PodTraffic,
     maxEntries: 1,
     flags: 0,
-    layout: "4a82945a",
+    layout: "20739e27",
   },
   policy_hits: {
     name: "policy_hits",
@@ -2368,8 +2538,8 @@ export type MapName = keyof typeof maps;
 
 /** Every ring buffer; `size` in bytes, `layout` a hash of it and of every struct that is in no map. */
 export const ringBuffers = {
-  events: { name: "events", size: 2097152, layout: "e1be02cc" },
-  endpoint_events: { name: "endpoint_events", size: 65536, layout: "151bacd5" },
+  events: { name: "events", size: 2097152, layout: "4c1e26d3" },
+  endpoint_events: { name: "endpoint_events", size: 65536, layout: "a107b4dc" },
 } as const;
 export type RingBufferName = keyof typeof ringBuffers;
 
@@ -2378,6 +2548,8 @@ export const socketStorages = {
   flows: { name: "flows", layout: "6c5335bc" },
   ended: { name: "ended", layout: "de845062" },
   counted_bytes: { name: "counted_bytes", layout: "102eb17f" },
+  counted_losses: { name: "counted_losses", layout: "7a364451" },
+  watched: { name: "watched", layout: "bbd27b9b" },
   originals: { name: "originals", layout: "d28ca3c3" },
 } as const;
 export type SocketStorageName = keyof typeof socketStorages;

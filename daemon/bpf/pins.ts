@@ -28,6 +28,7 @@ export const STATE_MAPS = [
   "connections",
   "connection_fill",
   "traffic",
+  "pod_traffic",
   "policy_hits",
   "labels",
   "reasons",
@@ -41,7 +42,7 @@ export const STATE_MAPS = [
 ] as const;
 
 /** Counters: what was counted in a map of another layout, or in a smaller one, is read with what is counted now. */
-export const COUNTING_MAPS = ["traffic", "policy_hits", "reasons"] as const;
+export const COUNTING_MAPS = ["traffic", "pod_traffic", "policy_hits", "reasons"] as const;
 
 export type CountingName = (typeof COUNTING_MAPS)[number];
 
@@ -65,7 +66,14 @@ export const STATE_RINGS = ["events", "endpoint_events"] as const;
 export type StateRing = (typeof STATE_RINGS)[number];
 
 /** So do the storages of sockets: their flows go on, what has ended stays so, and a header that is owed is owed. */
-export const STATE_STORAGES = ["flows", "ended", "counted_bytes", "originals"] as const;
+export const STATE_STORAGES = [
+  "flows",
+  "ended",
+  "counted_bytes",
+  "counted_losses",
+  "watched",
+  "originals",
+] as const;
 
 export type StateMapName = (typeof STATE_MAPS)[number];
 

@@ -258,6 +258,16 @@ export const schema = z.object({
     argument: "DURATION",
     text: "how long a series stays that nothing is counted in any more",
   }),
+  workloadMetrics: boolean.optional().register(help, {
+    argument: "BOOL",
+    text: "count connections by the destination's pod too, with retransmissions and losses",
+    shownDefault: "as it was last left, false at first",
+  }),
+  connectionMetrics: boolean.optional().register(help, {
+    argument: "BOOL",
+    text: "give connections that are open for more than 5s series of their own",
+    shownDefault: "as it was last left, false at first",
+  }),
   legacyMetricNames: boolean.default(false).register(help, {
     argument: "BOOL",
     text: "also publish kmesh_tcp_conntections_failed_total, spelt as in Kmesh",

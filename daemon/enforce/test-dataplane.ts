@@ -25,8 +25,11 @@ export class TestDataplane {
     countAllowed: 0,
     outliers: 0,
     waypointProtocol: 0,
+    workloadMetrics: 0,
+    connectionMetrics: 0,
     hostNetns: 1n,
     podsCgroup: 0n,
+    clockOffset: 0n,
   };
   /** Locks seen when a generation was full and not yet in force. */
   readonly locksAtSwap: number[] = [];

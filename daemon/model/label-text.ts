@@ -39,6 +39,24 @@ export function partyOf(text: string): Party {
   return { namespace, workload, canonicalName, canonicalRevision, trustDomain, serviceAccount, cluster };
 }
 
+/** A workload as the pod that a connection reaches. */
+export interface PodLabels {
+  readonly namespace: string;
+  readonly name: string;
+  /** "" where it has none of its own. */
+  readonly address: string;
+}
+
+export function podText(workload: Workload, most: number): string {
+  const { namespace, name, addresses } = workload;
+  return fitting([namespace, name, addresses[0] ?? ""], most);
+}
+
+export function podOf(text: string): PodLabels {
+  const [namespace = "", name = "", address = ""] = text.split("\0");
+  return { namespace, name, address };
+}
+
 export function serviceText({ namespace, hostname, name }: Service, most: number): string {
   return fitting([namespace, hostname, name], most);
 }

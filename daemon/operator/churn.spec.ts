@@ -2,7 +2,7 @@
 
 import { expect, it } from "vitest";
 import type { CounterRows } from "../bpf/counters.js";
-import { Direction, Hits, maps, Outcome, PolicyHitKey, Traffic, TrafficKey } from "../bpf/maps.gen.js";
+import { Direction, maps, Outcome, Traffic, TrafficKey } from "../bpf/maps.gen.js";
 import { createCompiler } from "../compile/compiler.js";
 import { TestMaps } from "../compile/test-maps.js";
 import { createStore } from "../model/store.js";
@@ -11,8 +11,9 @@ import type { Workload } from "../model/workload.js";
 import { CounterKeeper } from "../telemetry/counter-keeper.js";
 import { LabelBook } from "../telemetry/label-book.js";
 import { Labeller } from "../telemetry/labels.js";
+import type { SeriesMap } from "../telemetry/sources.js";
 import { rowsOf, TestLabelStore } from "../telemetry/test-series.js";
-import { TrafficMetrics } from "../telemetry/traffic-metrics.js";
+import { trafficMetrics } from "../telemetry/traffic-metrics.js";
 import { keptNumbers, presentLabels } from "./metric-sources.js";
 
 const RESTARTS = 50;
@@ -38,12 +39,11 @@ class Kernel {
     this.traffic.set(text, { key, value: { ...value, ...counted } });
   }
 
-  rows(map: "traffic" | "policy_hits"): CounterRows[] {
-    if (map === "traffic") return [rowsOf(TrafficKey, Traffic, [...this.traffic.values()])];
-    return [rowsOf(PolicyHitKey, Hits, [])];
+  rows(map: SeriesMap): CounterRows[] {
+    return map === "traffic" ? [rowsOf(TrafficKey, Traffic, [...this.traffic.values()])] : [];
   }
 
-  drop(_: "traffic" | "policy_hits", keys: readonly Uint8Array[]): void {
+  drop(_: SeriesMap, keys: readonly Uint8Array[]): void {
     for (const key of keys) this.traffic.delete(Buffer.from(key).toString("hex"));
   }
 }
@@ -59,8 +59,15 @@ function startDaemon(kernel: Kernel, workloads: readonly Workload[]) {
   push({ workloads, workloadsSynced: true });
   const present = presentLabels(compiler);
   const now = () => kernel.now;
-  const keeper = new CounterKeeper({ counters: kernel, book, present, retention: DAY_MS, now });
-  const metrics = new TrafficMetrics(new Labeller(book), { legacyNames: false });
+  const keeper = new CounterKeeper({
+    counters: kernel,
+    book,
+    present,
+    retention: DAY_MS,
+    now,
+    alsoUsed: () => [],
+  });
+  const metrics = trafficMetrics(new Labeller(book), { legacyNames: false });
   return {
     push,
     keeper,

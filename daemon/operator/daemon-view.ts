@@ -15,6 +15,7 @@ import type {
 import type { EnrollRequest, RouteRequest, TrialRequest } from "../admin/api.js";
 import type { ExpectedEntry, KernelNames, OperatorView, RawMap } from "../admin/operator-view.js";
 import type { RouteExplanation } from "../admin/route-answers.js";
+import type { ConnectionMetricsStatus, MonitoringStatus } from "../admin/traffic-answers.js";
 import { warningsByKey } from "../admin/warnings.js";
 import { failed, ok, type Result } from "../base/errors.js";
 import { exhausted } from "../base/exhausted.js";
@@ -27,6 +28,7 @@ import { podsOfKubernetes } from "../kube/kubernetes.js";
 import { authzOf, type Ends, explainAuthz } from "./explain.js";
 import { explainRoute } from "./explain-route.js";
 import { kernelNames } from "./kernel-names.js";
+import { detailsOf } from "./metric-sources.js";
 import type { Parts } from "./parts.js";
 import { componentsOf } from "./readiness.js";
 import { RecentGains } from "./recent-gains.js";
@@ -147,6 +149,25 @@ export class DaemonView implements OperatorView {
     this.#tellSwitch("access-log", enabled, `the access log was turned ${enabled ? "on" : "off"}`);
     this.#parts.accessLog.setEnabled(enabled);
     return ok(undefined);
+  }
+
+  monitoring(): MonitoringStatus {
+    const { workloads, connections } = detailsOf(this.#parts.dataplane);
+    const accessLog = this.#parts.accessLog.enabled;
+    return { accessLog, workloadMetrics: workloads, connectionMetrics: connections };
+  }
+
+  connectionMetrics(): ConnectionMetricsStatus {
+    const enabled = this.monitoring().connectionMetrics;
+    const { shown, omitted } = this.#parts.connectionMetrics.counts;
+    return { enabled, shown: enabled ? shown : 0, omitted: enabled ? omitted : 0 };
+  }
+
+  setDetail(...[detail, enabled]: Parameters<OperatorView["setDetail"]>): void {
+    if (enabled === this.monitoring()[detail]) return;
+    this.#parts.dataplane.changeSettings({ [detail]: Number(enabled) });
+    const what = detail === "workloadMetrics" ? "workload" : "connection";
+    this.#tellSwitch(`${what}-metrics`, enabled, `${what} metrics were turned ${enabled ? "on" : "off"}`);
   }
 
   tailAccessLog(...[options, onLine]: Parameters<OperatorView["tailAccessLog"]>): () => void {

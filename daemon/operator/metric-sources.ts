@@ -3,11 +3,11 @@
 import { LABEL_TEXT_BYTES, LabelKind, Switched } from "../bpf/maps.gen.js";
 import type { Compiler, CompilerOptions } from "../compile/compiler.js";
 import type { PodState } from "../enforce/pods.js";
-import { policyOf, policyText, serviceOf, serviceText } from "../model/label-text.js";
+import { podText, policyOf, policyText, serviceOf, serviceText } from "../model/label-text.js";
 import { policyKey } from "../model/policy.js";
 import { serviceKey } from "../model/service.js";
 import type { LabelBook } from "../telemetry/label-book.js";
-import type { CounterSource, PresentLabels, StateSource } from "../telemetry/sources.js";
+import type { CounterSource, Details, PresentLabels, StateSource } from "../telemetry/sources.js";
 import { blindSpots } from "./blind-spots.js";
 import { limitShares } from "./limits.js";
 import { mapFills, type Parts, unnamedPods } from "./parts.js";
@@ -22,6 +22,12 @@ export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): Cou
   };
 }
 
+/** What the operator wants to see beside. */
+export function detailsOf(dataplane: Pick<Parts["dataplane"], "settings">): Details {
+  const { workloadMetrics, connectionMetrics } = dataplane.settings;
+  return { workloads: workloadMetrics !== 0, connections: connectionMetrics !== 0 };
+}
+
 /** Who has which number now. */
 export function presentLabels(compiler: Compiler): PresentLabels {
   const { names, parties } = compiler;
@@ -29,6 +35,7 @@ export function presentLabels(compiler: Compiler): PresentLabels {
     text(kind, id) {
       if (kind === LabelKind.PARTY) return parties.textOf(id);
       if (kind === LabelKind.SERVICE) return textOf(names.service(id), serviceText);
+      if (kind === LabelKind.POD) return textOf(names.workload(id), podText);
       return kind === LabelKind.POLICY ? textOf(names.policy(id), policyText) : names.workload(id)?.uid;
     },
     isPresent: (party) => parties.isPresent(party),

@@ -2,7 +2,7 @@
 
 import { sharedPage } from "../admin/streams.js";
 import { createMetrics, type MetricsOptions } from "../telemetry/metrics.js";
-import { counterSource, stateSource } from "./metric-sources.js";
+import { counterSource, detailsOf, stateSource } from "./metric-sources.js";
 import type { Parts } from "./parts.js";
 
 type AskedParts = Omit<Parts, "accessLogWriter" | "started" | "startWarnings" | "closesBy">;
@@ -17,6 +17,8 @@ export function metricsPage(
     ...counted,
     counters: counterSource(parts),
     state: stateSource(parts),
+    details: () => detailsOf(parts.dataplane),
+    connections: parts.connectionMetrics,
     accessLog,
     log: logs.lines,
     build: version,

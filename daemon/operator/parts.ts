@@ -15,6 +15,7 @@ import type { Enforcement } from "../enforce/enforcement.js";
 import type { Journal } from "../events/journal.js";
 import type { Kubernetes } from "../kube/kubernetes.js";
 import type { AccessLog } from "../telemetry/access-log.js";
+import type { ConnectionMetrics } from "../telemetry/connection-metrics.js";
 import type { SeenConnections } from "../telemetry/seen-connections.js";
 import type { MapFill } from "../telemetry/sources.js";
 import type { XdsClient } from "../xds/client.js";
@@ -30,6 +31,7 @@ export interface Parts extends Enforcement {
   readonly xds: XdsClient;
   readonly accessLog: AccessLog;
   readonly accessLogWriter: LineWriter;
+  readonly connectionMetrics: ConnectionMetrics;
   readonly seen: SeenConnections;
   readonly journal: Journal;
   /** RFC 3339. */

@@ -1,11 +1,23 @@
 // Owns what the configuration's words mean for the parts: hooks, waypoints, endpoints that fail. Must not know the parts.
 
 import type { EarlyOptions } from "../bpf/early-hooks.js";
-import { WaypointProtocol } from "../bpf/maps.gen.js";
+import { type Settings, WaypointProtocol } from "../bpf/maps.gen.js";
 import type { Config } from "../config/schema.js";
 import type { OutlierLimits } from "../enforce/outlier-detector.js";
 
-export const PROTOCOLS = { "proxy-v2": WaypointProtocol.PROXY_V2, kmesh: WaypointProtocol.KMESH } as const;
+const PROTOCOLS = { "proxy-v2": WaypointProtocol.PROXY_V2, kmesh: WaypointProtocol.KMESH } as const;
+
+/** Of switches that outlive the daemon those that the configuration says something of; the others are as last left. */
+export function switchesOf(config: Config): Partial<Settings> {
+  const { workloadMetrics, connectionMetrics } = config;
+  return {
+    countAllowed: Number(config.policyMetrics),
+    xdpReset: config.xdpDeny === "reset" ? 1 : 0,
+    waypointProtocol: PROTOCOLS[config.waypointProtocol],
+    ...(workloadMetrics === undefined ? {} : { workloadMetrics: Number(workloadMetrics) }),
+    ...(connectionMetrics === undefined ? {} : { connectionMetrics: Number(connectionMetrics) }),
+  };
+}
 
 /** The hook that is to judge before the guard. */
 export function earlyOf({ authzHook, xdpInterface, xdpDeny, hostNetns }: Config): EarlyOptions {

@@ -11,16 +11,20 @@ let takes = 0;
 let fails: WeftError[] = [];
 let begun: number[] = [];
 let lines: string[] = [];
+let told: bigint[] = [];
+let seen: Buffer[] = [];
 beforeEach(() => {
   vi.useFakeTimers({ now: 0 });
-  [takes, fails, begun, lines] = [0, [], [], []];
+  [takes, fails, begun, lines, told, seen] = [0, [], [], [], [], []];
   const log = { error: (_: object, text: string) => lines.push(text) } as never;
   const countBytes = async () => {
     begun.push(Date.now());
     await new Promise((resolve) => setTimeout(resolve, takes));
-    return fails;
+    return { failures: fails, connections: [Buffer.from([begun.length])] };
   };
-  stop = countOpenBytes({ countBytes }, log);
+  const changeSettings = ({ clockOffset = 0n }) => void told.push(clockOffset);
+  const kernel = { countBytes, settings: { clockOffset: -(10n ** 18n) } as never, changeSettings };
+  stop = countOpenBytes(kernel, (connections) => seen.push(...connections), log);
 });
 afterEach(() => {
   stop();
@@ -43,6 +47,12 @@ it("says once what it cannot look at, and goes on", async () => {
   fails = [bpfAttachFailed("bytes", "/run/netns/a", new Error("ENOMEM"))];
   await vi.advanceTimersByTimeAsync(12_500);
   expect([begun.length, lines.length]).toEqual([3, 1]);
+});
+
+it("tells the time before each, and afterwards what is open", async () => {
+  await vi.advanceTimersByTimeAsync(8_500);
+  expect(seen).toEqual([Buffer.from([1]), Buffer.from([2])]);
+  expect(told).toHaveLength(2);
 });
 
 it("ends", async () => {

@@ -2,6 +2,7 @@
 
 import { describe } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
+import { tellTime } from "../bpf/clock.js";
 import type { Dataplane } from "../bpf/dataplane.js";
 
 /** Milliseconds from one count to the next: a byte is seen within five seconds. */
@@ -10,13 +11,20 @@ const PERIOD_MS = 4_000;
 /** Counting rests this many times as long as it took, so that it never takes more than a tenth of a core. */
 const REST = 9;
 
-/** Counts now and then until the returned function is called. */
-export function countOpenBytes(kernel: Pick<Dataplane, "countBytes">, log: Logger): () => void {
+/** Counts now and then until the returned function is called; `see` hears of what is open, as Dataplane tells it. */
+export function countOpenBytes(
+  kernel: Pick<Dataplane, "countBytes" | "settings" | "changeSettings">,
+  see: (connections: readonly Buffer[]) => void,
+  log: Logger,
+): () => void {
   let isStopped = false;
   let said: string | undefined;
   const count = async () => {
     const began = performance.now();
-    const [failure] = await kernel.countBytes();
+    tellTime(kernel);
+    const { connections, failures } = await kernel.countBytes();
+    const [failure] = failures;
+    see(connections);
     if (failure !== undefined && failure.message !== said) log.error({ err: failure }, describe(failure));
     said = failure?.message;
     const took = performance.now() - began;

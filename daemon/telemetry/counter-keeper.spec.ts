@@ -7,6 +7,8 @@ import {
   LabelKind,
   Outcome,
   Party,
+  PodTraffic,
+  PodTrafficKey,
   PolicyHitKey,
   Traffic,
   TrafficKey,
@@ -16,7 +18,7 @@ import { LabelBook } from "./label-book.js";
 import { Labeller } from "./labels.js";
 import type { CounterStore, PresentLabels } from "./sources.js";
 import { rowsOf, TestLabelStore } from "./test-series.js";
-import { TrafficMetrics } from "./traffic-metrics.js";
+import { trafficMetrics, workloadMetrics } from "./traffic-metrics.js";
 
 const SECOND = 1_000_000_000n;
 
@@ -25,17 +27,21 @@ class TestNode {
   readonly store = new TestLabelStore();
   readonly series: { key: TrafficKey; value: Traffic }[] = [];
   readonly hits: { key: PolicyHitKey; value: Hits }[] = [];
+  readonly pods: { key: PodTrafficKey; value: PodTraffic }[] = [];
+  readonly alsoUsed: (readonly [LabelKind, number])[] = [];
   readonly present = new Map<number, string>();
   readonly members = new Set<number>();
   now = 1_000_000n * SECOND;
   readonly #counters: CounterStore = {
-    rows: (map): CounterRows[] =>
-      map === "traffic"
-        ? [rowsOf(TrafficKey, Traffic, this.series)]
-        : [rowsOf(PolicyHitKey, Hits, this.hits)],
+    rows: (map): CounterRows[] => {
+      if (map === "traffic") return [rowsOf(TrafficKey, Traffic, this.series)];
+      if (map === "pod_traffic") return [rowsOf(PodTrafficKey, PodTraffic, this.pods)];
+      return [rowsOf(PolicyHitKey, Hits, this.hits)];
+    },
     drop: (map, keys) => {
       const isDropped = (bytes: Uint8Array) => keys.some((key) => Buffer.from(key).equals(bytes));
       if (map === "traffic") remove(this.series, ({ key }) => isDropped(TrafficKey.encode(key)));
+      else if (map === "pod_traffic") remove(this.pods, ({ key }) => isDropped(PodTrafficKey.encode(key)));
       else remove(this.hits, ({ key }) => isDropped(PolicyHitKey.encode(key)));
     },
   };
@@ -49,11 +55,16 @@ class TestNode {
       hasWorkload: () => false,
       collidedWorkloads: () => [],
     };
-    const options = { counters: this.#counters, book, present, retention: 60_000, now: () => this.now };
-    const keeper = new CounterKeeper(options);
-    const metrics = new TrafficMetrics(new Labeller(book), { legacyNames: false });
+    const keeper = new CounterKeeper({
+      ...{ counters: this.#counters, book, present, retention: 60_000 },
+      alsoUsed: () => this.alsoUsed,
+      now: () => this.now,
+    });
+    const metrics = trafficMetrics(new Labeller(book), { legacyNames: false });
     const page = () => [...metrics.render(keeper.read().traffic)].join("");
-    return { book, keeper, opened: () => openedOf(page()) };
+    const workloads = workloadMetrics(new Labeller(book), { legacyNames: false });
+    const pods = () => openedOf([...workloads.render(keeper.read().pod_traffic)].join(""), "pod_address");
+    return { book, keeper, opened: () => openedOf(page()), pods };
   }
 
   count(sourceParty: number, fields: Partial<Traffic>): void {
@@ -68,10 +79,10 @@ function remove<T>(list: T[], isGone: (item: T) => boolean): void {
   list.splice(0, list.length, ...list.filter((item) => !isGone(item)));
 }
 
-/** Connections opened, by the source's name. */
-function openedOf(page: string): Record<string, number> {
+/** Connections opened, by the source's name or by another label. */
+function openedOf(page: string, label = "source_workload"): Record<string, number> {
   const lines = page.matchAll(
-    /^kmesh_tcp_connections_opened_total\{.*source_workload="([^"]*)".*\} (\d+)$/gm,
+    new RegExp(`^kmesh_tcp_(?:workload_)?connections_opened_total\\{.*${label}="([^"]*)".*\\} (\\d+)$`, "gm"),
   );
   return Object.fromEntries([...lines].map(([, name = "", count]) => [name, Number(count)]));
 }
@@ -157,6 +168,37 @@ describe("series", () => {
     node.members.delete(1);
     keeper.look(true);
     expect(node.series).toEqual([]);
+  });
+
+  it("end when their pod is made anew with another address, and begin under that", () => {
+    const node = nodeOf();
+    const ends = { sourceParty: 1, destinationParty: 2, direction: Direction.INBOUND, outcome: Outcome.OK };
+    const count = (opened: bigint) => {
+      const nothing = { closed: 0n, failed: 0n, sentBytes: 0n, receivedBytes: 0n };
+      const traffic = { ...nothing, opened, usedNs: node.now };
+      node.pods.push({ key: { ...ends, pod: 70 }, value: { traffic, retransmits: 0n, lost: 0n } });
+    };
+    const { keeper, pods } = node.daemon();
+    node.present.set(70, "shop\0db-0\x0010.0.0.7");
+    count(5n);
+    expect(pods()).toEqual({ "10.0.0.7": 5 });
+    node.present.set(70, "shop\0db-0\x0010.0.0.8");
+    keeper.look(true);
+    count(2n);
+    expect(pods()).toEqual({ "10.0.0.8": 2 });
+    // Without a word of it they stay, as every series does.
+    node.present.delete(70);
+    keeper.look(true);
+    expect(pods()).toEqual({ "10.0.0.8": 2 });
+  });
+
+  it("have their names kept where nothing is counted under them", () => {
+    const node = nodeOf();
+    node.present.set(70, "shop\0db-0\x0010.0.0.7");
+    node.alsoUsed.push([LabelKind.POD, 70]);
+    node.daemon().keeper.look(false);
+    node.present.clear();
+    expect(node.daemon().book.text(LabelKind.POD, 70)).toBe("shop\0db-0\x0010.0.0.7");
   });
 
   it("leave what the overflow is counted in", () => {

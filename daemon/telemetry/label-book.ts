@@ -11,6 +11,7 @@ export class LabelBook {
   );
   /** Labels that the store has no room for: known to this daemon only. */
   #unstored = 0;
+  #renewals = 0;
 
   /** With all that earlier daemons have kept. */
   constructor(store: LabelStore) {
@@ -21,6 +22,11 @@ export class LabelBook {
   /** Labels that no later daemon will know, for want of room. */
   get unstored(): number {
     return this.#unstored;
+  }
+
+  /** How often a number came to stand for something else. */
+  get renewals(): number {
+    return this.#renewals;
   }
 
   text(kind: LabelKind, id: number): string | undefined {
@@ -42,6 +48,12 @@ export class LabelBook {
   /** Nothing is counted under it any more. */
   drop(kind: LabelKind, id: number): void {
     if (this.#of(kind).delete(id)) this.#store.delete({ kind, id });
+  }
+
+  /** What was counted under it is gone, and something else is to be. */
+  renew(kind: LabelKind, id: number): void {
+    this.drop(kind, id);
+    this.#renewals++;
   }
 
   #of(kind: number): Map<number, string> {

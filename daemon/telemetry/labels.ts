@@ -1,19 +1,23 @@
 // Owns the label sets of the traffic metrics, from numbers to text. Must not know the counters.
 
+import { formatHostPort } from "../base/parse.js";
 import {
+  type ConnectionIdentity,
   Direction,
   LabelKind,
   Outcome,
   Party,
+  type PodTrafficKey,
   PolicyId,
   type TrafficKey,
   WorkloadId,
 } from "../bpf/maps.gen.js";
-import { type Party as Labels, partyOf, policyOf, serviceOf } from "../model/label-text.js";
+import { addressFromKeyBytes } from "../model/address.js";
+import { type Party as Labels, partyOf, podOf, policyOf, serviceOf } from "../model/label-text.js";
 import { policyKey } from "../model/policy.js";
 import { label } from "./exposition.js";
 import type { LabelBook } from "./label-book.js";
-import { NODE_NAME, UNKNOWN_POLICY } from "./record.js";
+import { NODE_NAME, UNKNOWN_POLICY, utc } from "./record.js";
 
 /** What stands for an absent value: `-` in Kmesh's metrics, `unknown` in Istio's (Kiali looks for it). */
 export type Absent = "-" | "unknown";
@@ -42,6 +46,26 @@ const RESERVED_POLICIES: ReadonlyMap<number, string> = new Map([
   [PolicyId.OVERFLOW, OVERFLOW_NAME],
 ]);
 
+type Ends = Pick<TrafficKey, "sourceParty" | "destinationParty" | "direction" | "outcome">;
+
+/** What a series of connections has names for. */
+export function labelsIn({
+  sourceParty,
+  destinationParty,
+  service,
+  pod,
+}: Pick<Ends, "sourceParty" | "destinationParty"> & {
+  readonly service?: number;
+  readonly pod?: number;
+}): readonly (readonly [LabelKind, number])[] {
+  return [
+    [LabelKind.PARTY, sourceParty],
+    [LabelKind.PARTY, destinationParty],
+    [LabelKind.SERVICE, service ?? 0],
+    [LabelKind.POD, pod ?? 0],
+  ];
+}
+
 /** Labels by number. What nobody knows yet is undefined: it is not shown until somebody does. */
 export class Labeller {
   readonly #book: LabelBook;
@@ -50,19 +74,37 @@ export class Labeller {
     this.#book = book;
   }
 
+  /** When it changes, labels that were read before may be others'. */
+  get renewals(): number {
+    return this.#book.renewals;
+  }
+
   /** Labels of SRC, SVC and DST in the words of the operator's surface, joined by commas. */
   traffic(key: TrafficKey, absent: Absent): string | undefined {
-    const source = this.party(key.sourceParty);
-    const destination = this.party(key.destinationParty);
-    const service = this.#service(key.service);
-    if (source === undefined || destination === undefined || service === undefined) return undefined;
-    const reporter = key.direction === Direction.INBOUND ? "destination" : "source";
-    const flags = RESPONSE_FLAGS[key.outcome] ?? "-";
-    return (
-      `reporter="${reporter}",${partyLabels("source", source, absent)},${serviceLabels(service, absent)},` +
-      `${partyLabels("destination", destination, absent)},request_protocol="tcp",` +
-      `response_flags="${flags}",connection_security_policy="none"`
+    return joined(
+      this.#source(key, absent),
+      this.#service(key.service, absent),
+      this.#destination(key, absent),
     );
+  }
+
+  /** Of SRC, POD and DST. */
+  podTraffic(key: PodTrafficKey): string | undefined {
+    return joined(this.#source(key, "-"), this.#pod(key.pod), this.#destination(key, "-"));
+  }
+
+  /** Of SRC, POD, SVC and DST, and those of the connection alone. */
+  connection(identity: ConnectionIdentity): string | undefined {
+    const key = { ...identity, outcome: Outcome.OK };
+    const { date, time, nanoseconds } = utc(identity.startedNs);
+    const { sourceAddress, sourcePort, destinationAddress, destinationPort } = identity;
+    const own = [
+      label("start_time", `${date} ${time}.${nanoseconds} +0000 UTC`),
+      label("source_address", socketText(sourceAddress, sourcePort)),
+      label("destination_address", socketText(destinationAddress, destinationPort)),
+    ];
+    const [pod, service] = [this.#pod(identity.pod), this.#service(identity.service, "-")];
+    return joined(this.#source(key, "-"), pod, service, this.#destination(key, "-"), ...own);
   }
 
   /** Labels of who a policy judged. */
@@ -89,10 +131,46 @@ export class Labeller {
     return text === undefined ? undefined : policyKey(policyOf(text));
   }
 
-  #service(id: number): ReturnType<typeof serviceOf> | undefined {
-    const text = id === 0 ? "" : this.#book.text(LabelKind.SERVICE, id);
-    return text === undefined ? undefined : serviceOf(text);
+  #source({ sourceParty, direction }: Ends, absent: Absent): string | undefined {
+    const party = this.party(sourceParty);
+    const reporter = direction === Direction.INBOUND ? "destination" : "source";
+    return party && `reporter="${reporter}",${partyLabels("source", party, absent)}`;
   }
+
+  #destination({ destinationParty, outcome }: Ends, absent: Absent): string | undefined {
+    const party = this.party(destinationParty);
+    const flags = RESPONSE_FLAGS[outcome] ?? "-";
+    return (
+      party &&
+      `${partyLabels("destination", party, absent)},request_protocol="tcp",` +
+        `response_flags="${flags}",connection_security_policy="none"`
+    );
+  }
+
+  #service(id: number, absent: Absent): string | undefined {
+    const text = id === 0 ? "" : this.#book.text(LabelKind.SERVICE, id);
+    return text === undefined ? undefined : serviceLabels(serviceOf(text), absent);
+  }
+
+  #pod(id: number): string | undefined {
+    const text = RESERVED_PARTIES.has(id) ? "" : this.#book.text(LabelKind.POD, id);
+    if (text === undefined) return undefined;
+    const { namespace, name, address } = podOf(text);
+    return [
+      label("destination_pod_address", address || "-"),
+      label("destination_pod_namespace", namespace || "-"),
+      label("destination_pod_name", name || "-"),
+    ].join(",");
+  }
+}
+
+/** undefined where one of them is. */
+function joined(...parts: readonly (string | undefined)[]): string | undefined {
+  return parts.includes(undefined) ? undefined : parts.join(",");
+}
+
+function socketText(address: Uint8Array, port: number): string {
+  return formatHostPort({ host: addressFromKeyBytes(address), port });
 }
 
 function partyLabels(side: "source" | "destination", party: Labels, absent: Absent): string {

@@ -7,13 +7,15 @@ import {
   LabelKind,
   Outcome,
   Party,
+  PodTraffic,
+  PodTrafficKey,
   PolicyHitKey,
   PolicyId,
   Reason,
   Traffic,
   TrafficKey,
 } from "../bpf/maps.gen.js";
-import { partyText, policyText, serviceText } from "../model/label-text.js";
+import { partyText, podText, policyText, serviceText } from "../model/label-text.js";
 import { pod, service } from "../model/test-samples.js";
 import { Instruments } from "./instruments.js";
 import { createMetrics, type MetricsOptions } from "./metrics.js";
@@ -38,6 +40,7 @@ const LABELS = [
     9,
     serviceText(service("reviews", { hostname: "reviews.default.svc.cluster.local" }), MOST),
   ],
+  [LabelKind.POD, 70, podText(pod("reviews-a", { addresses: ["10.0.0.7"] }), MOST)],
   [LabelKind.POLICY, 5, policyText({ namespace: "default", name: "no-ratings" }, MOST)],
   [LabelKind.POLICY, 6, policyText({ namespace: "default", name: "ratings" }, MOST)],
 ] as const;
@@ -74,14 +77,41 @@ const HITS = [
   { policy: 5, destinationParty: 2, kind: HitKind.ALLOWED, count: 128n },
 ];
 
+/** What is counted by the destination's pod, with --workload-metrics. */
+const PODS = [
+  {
+    key: { sourceParty: 1, destinationParty: 2, pod: 70, direction: Direction.OUTBOUND, outcome: Outcome.OK },
+    value: {
+      traffic: traffic({ opened: 3n, closed: 2n, sentBytes: 100n, receivedBytes: 2000n }),
+      retransmits: 9n,
+      lost: 8n,
+    },
+  },
+  {
+    key: {
+      sourceParty: 1,
+      destinationParty: 2,
+      pod: 0,
+      direction: Direction.OUTBOUND,
+      outcome: Outcome.DENY,
+    },
+    value: { traffic: traffic({ failed: 4n }), retransmits: 0n, lost: 0n },
+  },
+];
+
 async function scrape(counts: readonly Row[], changes: Partial<MetricsOptions> = {}) {
   const instruments = new Instruments();
   const traffic = [rowsOf(TrafficKey, Traffic, counts)];
+  const pods = [rowsOf(PodTrafficKey, PodTraffic, PODS)];
   const hits = HITS.map(({ count, ...key }) => ({ key, value: { count, usedNs: 1n } }));
   const metrics = createMetrics({
     instruments,
     book: bookOf(LABELS),
-    keeper: { read: () => ({ traffic, hits: [rowsOf(PolicyHitKey, Hits, hits)] }) },
+    keeper: {
+      read: () => ({ traffic, pod_traffic: pods, policy_hits: [rowsOf(PolicyHitKey, Hits, hits)] }),
+    },
+    details: () => ({ workloads: false, connections: false }),
+    connections: { counts: { shown: 2, omitted: 1 }, render: () => [].values() as never },
     counters: {
       reasons: () => [
         { reason: Reason.ROUTED, count: 7n },
@@ -228,6 +258,59 @@ describe("traffic metrics", () => {
     }
     expect(samplesOf(page, "kmesh_tcp_connections_opened_total")).toEqual([]);
     expect(page.has("istio_tcp_conntections_failed_total")).toBe(false);
+  });
+
+  it("counts by pod, with what was sent again and lost, only where that is asked for", async () => {
+    const names = ["connections_opened", "connections_closed", "received_bytes", "sent_bytes"];
+    const families = [
+      ...[...names, "connections_failed"].map((name) => `kmesh_tcp_workload_${name}_total`),
+      ...["kmesh_tcp_retrans_total", "kmesh_tcp_packet_loss_total"],
+    ];
+    const without = await scrape([]);
+    expect(families.filter((name) => without.has(name))).toEqual([]);
+    const details = () => ({ workloads: true, connections: false });
+    const page = await scrape([], { details, legacyNames: true });
+    const pod = {
+      destination_pod_address: "10.0.0.7",
+      destination_pod_namespace: "default",
+      destination_pod_name: "reviews-a",
+    };
+    const nobody = {
+      destination_pod_address: "-",
+      destination_pod_namespace: "-",
+      destination_pod_name: "-",
+    };
+    const shown = families.map((name) => samplesOf(page, name));
+    expect(shown.map(([first]) => first?.value)).toEqual([3, 2, 100, 2000, 4, 9, 8]);
+    for (const samples of shown) expect(samples).toHaveLength(1);
+    expect(shown[0]?.[0]?.labels).toMatchObject({
+      ...pod,
+      reporter: "source",
+      source_workload: "productpage",
+    });
+    expect(shown[0]?.[0]?.labels).not.toHaveProperty("destination_service");
+    expect(shown[4]?.[0]?.labels).toMatchObject({ ...nobody, response_flags: "DENY" });
+    expect(page.has("kmesh_tcp_workload_conntections_failed_total")).toBe(true);
+  });
+
+  it("asks for connections one by one, and says for how many there was no room, where that is asked for", async () => {
+    const connections = {
+      counts: { shown: 2, omitted: 1 },
+      *render() {
+        yield "# HELP kmesh_tcp_connection_retrans_total x\n# TYPE kmesh_tcp_connection_retrans_total counter\n";
+      },
+    };
+    const counts = (page: Awaited<ReturnType<typeof scrape>>) =>
+      samplesOf(page, "weft_connection_series").map(({ labels, value }) => [labels.state, value]);
+    const without = await scrape([], { connections });
+    expect([without.has("kmesh_tcp_connection_retrans_total"), counts(without)]).toEqual([false, []]);
+    const details = () => ({ workloads: false, connections: true });
+    const page = await scrape([], { connections, details });
+    expect(page.has("kmesh_tcp_connection_retrans_total")).toBe(true);
+    expect(counts(page)).toEqual([
+      ["shown", 2],
+      ["omitted", 1],
+    ]);
   });
 
   it("is a valid page whatever names the control plane sends", async () => {

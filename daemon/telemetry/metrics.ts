@@ -2,16 +2,17 @@
 // Must not know HTTP.
 
 import { Counter, Gauge, type Registry } from "prom-client";
-import type { CounterRows } from "../bpf/counters.js";
-import { HitKind, Hits, PolicyHitKey, Reason, reasonNames } from "../bpf/maps.gen.js";
+import { Reason, reasonNames } from "../bpf/maps.gen.js";
+import type { ConnectionMetrics } from "./connection-metrics.js";
 import type { CounterKeeper } from "./counter-keeper.js";
 import { collectProcessMetrics } from "./event-loop.js";
 import { familyHead, label, sample, seconds } from "./exposition.js";
 import type { Instruments } from "./instruments.js";
 import type { LabelBook } from "./label-book.js";
 import { Labeller } from "./labels.js";
-import type { ControlPlaneCounters, CounterSource, StateSource } from "./sources.js";
-import { TrafficMetrics } from "./traffic-metrics.js";
+import { policyMetrics } from "./policy-metrics.js";
+import type { ControlPlaneCounters, CounterSource, Details, StateSource } from "./sources.js";
+import { trafficMetrics, workloadMetrics } from "./traffic-metrics.js";
 
 export interface MetricsOptions {
   readonly instruments: Instruments;
@@ -19,6 +20,8 @@ export interface MetricsOptions {
   readonly keeper: Pick<CounterKeeper, "read">;
   readonly counters: CounterSource;
   readonly state: StateSource;
+  readonly details: () => Details;
+  readonly connections: Pick<ConnectionMetrics, "counts" | "render">;
   readonly accessLog: LineCounts;
   /** The daemon's own log. */
   readonly log: LineCounts;
@@ -51,16 +54,21 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addOutliers(registry, options.state);
   addBlindSpots(registry, options.state);
   addAuthz(registry, options.state);
+  addConnections(registry, options);
   addXds(registry, () => options.state.xds());
   addLines(registry, "weft_access_log_lines_total", "Access log lines", options.accessLog);
   addLines(registry, "weft_log_lines_total", "Lines of the daemon's own log", options.log);
   const labeller = new Labeller(options.book);
-  const traffic = new TrafficMetrics(labeller, options);
+  const traffic = trafficMetrics(labeller, options);
+  const workloads = workloadMetrics(labeller, options);
   return {
     async *render() {
       const rows = options.keeper.read();
+      const details = options.details();
       yield* traffic.render(rows.traffic);
-      yield* policyMetrics(rows.hits, labeller);
+      if (details.workloads) yield* workloads.render(rows.pod_traffic);
+      if (details.connections) yield* options.connections.render();
+      yield* policyMetrics(rows.policy_hits, labeller);
       yield* kernelMetrics(options.counters);
       yield await registry.metrics();
     },
@@ -117,6 +125,20 @@ function addBlindSpots(registry: Registry, state: StateSource): void {
     registers: [registry],
     collect() {
       for (const [kind, count] of Object.entries(state.blindSpots())) this.set({ kind }, count);
+    },
+  });
+}
+
+function addConnections(registry: Registry, { details, connections }: MetricsOptions): void {
+  new Gauge({
+    name: "weft_connection_series",
+    help: "With --connection-metrics: connections that have series of their own (shown), and those that there is no room for (omitted)",
+    labelNames: ["state"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      if (!details().connections) return;
+      for (const [state, count] of Object.entries(connections.counts)) this.set({ state }, count);
     },
   });
 }
@@ -322,68 +344,4 @@ function* kernelMetrics(counters: CounterSource): Generator<string> {
   for (const { name, runTimeNs } of programs) {
     yield sample("weft_bpf_program_run_seconds_total", label("program", name), seconds(runTimeNs));
   }
-}
-
-interface HitFamily {
-  readonly name: string;
-  readonly help: string;
-  /** Kinds of hits, and what each adds to the labels. */
-  readonly kinds: Readonly<Partial<Record<HitKind, string>>>;
-}
-
-const HIT_FAMILIES: readonly HitFamily[] = [
-  {
-    name: "weft_policy_denials_total",
-    help: "Connections denied, by policy; -: ALLOW policies apply and none matched",
-    kinds: { [HitKind.DENIED]: "" },
-  },
-  {
-    name: "weft_policy_allows_total",
-    help: "Connections allowed, by policy, with --policy-metrics; -: no ALLOW policy applies",
-    kinds: { [HitKind.ALLOWED]: "" },
-  },
-  {
-    name: "weft_policy_dry_run_matches_total",
-    help: "Connections that a dry-run policy matched, by what it would have done: would_deny, would_allow",
-    kinds: {
-      [HitKind.WOULD_DENY]: label("verdict", "would_deny"),
-      [HitKind.WOULD_ALLOW]: label("verdict", "would_allow"),
-    },
-  },
-  {
-    name: "weft_policy_early_denials_total",
-    help: "SYNs that hook tc or XDP denied, by policy; each try of a client that is not answered counts, and so do SYNs with a wrong checksum",
-    kinds: { [HitKind.EARLY]: "" },
-  },
-];
-
-function* policyMetrics(rows: readonly CounterRows[], labeller: Labeller): Generator<string> {
-  const sums = hitsByLabels(rows, labeller);
-  for (const { name, help, kinds } of HIT_FAMILIES) {
-    yield familyHead(name, "counter", help);
-    for (const [kind, more] of Object.entries(kinds)) {
-      for (const [labels, count] of sums.get(Number(kind)) ?? [])
-        yield sample(name, more === "" ? labels : `${labels},${more}`, count);
-    }
-  }
-}
-
-/** By enum hit_kind and labels. */
-function hitsByLabels(
-  rows: readonly CounterRows[],
-  labeller: Labeller,
-): ReadonlyMap<number, ReadonlyMap<string, bigint>> {
-  const sums = new Map<number, Map<string, bigint>>();
-  for (const { count, keys, values } of rows) {
-    for (let index = 0; index < count; index++) {
-      const { policy, destinationParty, kind } = PolicyHitKey.decode(keys, index * PolicyHitKey.size);
-      const hits = Hits.decode(values, index * Hits.size);
-      const labels = hits.usedNs === 0n ? undefined : labeller.hit(policy, destinationParty);
-      if (labels === undefined) continue;
-      const ofKind = sums.get(kind) ?? new Map<string, bigint>();
-      ofKind.set(labels, (ofKind.get(labels) ?? 0n) + hits.count);
-      sums.set(kind, ofKind);
-    }
-  }
-  return sums;
 }

@@ -266,7 +266,8 @@ function milliseconds(ns: bigint): string {
   return rest === 0n ? `${whole}` : `${whole}.${rest.toString().padStart(6, "0").replace(/0+$/, "")}`;
 }
 
-function utc(ns: bigint): { date: string; time: string; nanoseconds: string } {
+/** Nanoseconds since 1970 as the parts of a text. */
+export function utc(ns: bigint): { date: string; time: string; nanoseconds: string } {
   const iso = new Date(Number(ns / 1_000_000n)).toISOString();
   const nanoseconds = (ns % 1_000_000_000n).toString().padStart(9, "0");
   return { date: iso.slice(0, 10), time: iso.slice(11, 19), nanoseconds };

@@ -10,11 +10,22 @@ export interface MapFill {
   readonly capacity: number;
 }
 
+/** What the kernel counts in series. */
+export type SeriesMap = "traffic" | "pod_traffic" | "policy_hits";
+
 /** The kernel's maps of counters. */
 export interface CounterStore {
   /** All rows now; a key may come several times, and what is counted under it is their sum. */
-  rows(map: "traffic" | "policy_hits"): CounterRows[];
-  drop(map: "traffic" | "policy_hits", keys: readonly Uint8Array[]): void;
+  rows(map: SeriesMap): CounterRows[];
+  drop(map: SeriesMap, keys: readonly Uint8Array[]): void;
+}
+
+/** What is counted or told of on demand, as the operator has it now. */
+export interface Details {
+  /** By the destination's pod. */
+  readonly workloads: boolean;
+  /** Open connections, one by one. */
+  readonly connections: boolean;
 }
 
 /** Labels (daemon/model/label-text.ts) that outlive the daemon. */

@@ -160,8 +160,11 @@ export function settings(value: Partial<Settings>): Entry {
     countAllowed: 0,
     outliers: 0,
     waypointProtocol: 0,
+    workloadMetrics: 0,
+    connectionMetrics: 0,
     hostNetns: 0n,
     podsCgroup: 0n,
+    clockOffset: 0n,
     ...value,
   });
 }

@@ -119,6 +119,8 @@ enum label_kind {
 	/* A workload: uid; of those only whose number is not the hash of it, or is that of
 	 * another's too. */
 	LABEL_WORKLOAD = 4,
+	/* A workload as a destination's pod: namespace, name, address. */
+	LABEL_POD = 5,
 };
 
 /* Values of the map `connected_pods`: what a namespace has, or had, of datagram sockets. */

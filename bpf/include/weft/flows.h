@@ -71,4 +71,20 @@ struct counted_bytes {
 	__u64 received;
 };
 
+/* Segments of an open connection that `pod_traffic` has already. */
+struct counted_losses {
+	__u32 retransmits;
+	__u32 lost;
+};
+
+/* An established connection while open ones are told of one by one: who it is counted for. */
+struct watched {
+	__u64 opened_ns; /* CLOCK_MONOTONIC when it was established, or first looked at; 0: empty */
+	__u64 started_ns; /* the same since 1970, UTC */
+	__u32 source_party;
+	__u32 destination_party;
+	__u32 service;
+	__u32 pod;
+};
+
 #endif

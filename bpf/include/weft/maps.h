@@ -292,12 +292,23 @@ struct {
 	__type(value, struct traffic);
 } traffic SEC(".maps");
 
-/* 0 -> what a new series begins with: nobody writes it. Hooks that count have no stack to spare. */
+/* (source, destination, destination's pod, direction, outcome) -> counters, where settings say so
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pod_traffic_key);
+	__type(value, struct pod_traffic);
+} pod_traffic SEC(".maps");
+
+/* 0 -> what a new series of either begins with: nobody writes it. Hooks that count have no stack to
+ * spare. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct traffic);
+	__type(value, struct pod_traffic);
 } no_traffic SEC(".maps");
 
 /* (policy, destination, kind) -> denials, dry-run matches, admissions */
@@ -368,6 +379,22 @@ struct {
 	__type(key, int);
 	__type(value, struct counted_bytes);
 } counted_bytes SEC(".maps");
+
+/* TCP socket -> what of its segments was counted while its connection was open */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct counted_losses);
+} counted_losses SEC(".maps");
+
+/* TCP socket -> its connection, as it is told of */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct watched);
+} watched SEC(".maps");
 
 /* number -> where the endpoints of a waypoint are: index into `targets`. What is behind it names
  * the number, so that a change of the endpoints is one write here. Nobody writes element 0. Tag of

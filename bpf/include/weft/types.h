@@ -49,9 +49,12 @@ struct settings {
 	__u32 xdp_reset;     /* 1: hook XDP answers what it denies with RST, and does not drop it */
 	__u32 count_allowed; /* 1: admissions are counted by policy */
 	__u32 outliers;	     /* 1: it is told which endpoints fail */
-	__u32 waypoint_protocol; /* enum waypoint_protocol */
-	__u64 host_netns;	 /* cookie of the node's own network namespace, 0: not known */
-	__u64 pods_cgroup;	 /* id of the cgroup that all pods are below, 0: none known */
+	__u32 waypoint_protocol;  /* enum waypoint_protocol */
+	__u32 workload_metrics;	  /* 1: connections are counted by the destination's pod, too */
+	__u32 connection_metrics; /* 1: open connections are told of one by one */
+	__u64 host_netns;	  /* cookie of the node's own network namespace, 0: not known */
+	__u64 pods_cgroup;	  /* id of the cgroup that all pods are below, 0: none known */
+	__u64 clock_offset;	  /* CLOCK_REALTIME less CLOCK_MONOTONIC in ns, as last told */
 };
 
 /* The pod that the verdict hook, or XDP, is asked for: from its stub to the program, on one CPU. */
@@ -263,6 +266,23 @@ struct traffic {
 	__u64 received_bytes;
 };
 
+/* As traffic_key, by the destination's pod and not by a service. */
+struct pod_traffic_key {
+	__u32 source_party;
+	__u32 destination_party;
+	__u32 pod;	/* workload id, 0: unknown */
+	__u8 direction; /* enum direction */
+	__u8 outcome;	/* enum outcome */
+	__u16 pad;
+};
+
+/* Added to atomically. Segments are those of the reporter's own socket. */
+struct pod_traffic {
+	struct traffic traffic;
+	__u64 retransmits; /* segments that were sent again */
+	__u64 lost;
+};
+
 struct policy_hit_key {
 	__u32 policy; /* id, 0: no ALLOW matched, or enum policy_id */
 	__u32 destination_party;
@@ -400,6 +420,30 @@ struct inbound_connection {
 	__be32 destination_address[4];
 	__be16 port;
 	__u16 by_node; /* 1: the node itself has opened it */
+};
+
+/* What never changes about an open connection. */
+struct connection_identity {
+	__u64 started_ns; /* since 1970, UTC */
+	__be32 source_address[4];
+	__be32 destination_address[4]; /* after translation */
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 source_party; /* as in struct traffic_key, when it was established */
+	__u32 destination_party;
+	__u32 service;
+	__u32 pod;	/* workload id of the destination, 0: unknown */
+	__u8 direction; /* enum direction */
+	__u8 pad[3];
+};
+
+/* What the count of bytes writes of each connection that is open for long. */
+struct open_connection {
+	struct connection_identity identity;
+	__u64 sent_bytes; /* payload so far, seen from the reporter */
+	__u64 received_bytes;
+	__u32 retransmits; /* segments that were sent again so far */
+	__u32 lost;
 };
 
 /* ---- waypoints: long-lived ---- */
