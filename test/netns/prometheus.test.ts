@@ -26,7 +26,8 @@ const deny = {
 let world: World;
 let url: string;
 beforeAll(async () => {
-  world = await createWorld();
+  // With every family that there is.
+  world = await createWorld({}, { flags: ["--workload-metrics", "--connection-metrics"] });
   const { lab, mesh } = world;
   await world.push({ policies: [deny] }, "the denial", async () => {
     return !(await world.peers.other.call("ask", { host: vip.web.ipv4, port: webPort })).ok;
