@@ -14,15 +14,18 @@ import { loadNative } from "../../native/index.js";
  * Other work of the machine is not in it, which /proc/stat could not tell apart.
  */
 export function cpuSeconds(cgroups: readonly string[]): number {
-  const used = cgroups.map((cgroup) => {
-    const [, microseconds] = /^usage_usec (\d+)$/m.exec(readFileSync(join(cgroup, "cpu.stat"), "utf8")) ?? [];
-    return Number(microseconds) / 1e6;
-  });
+  const used = cgroups.map(cgroupSeconds);
   const threads = softirqThreads.map((pid) => {
     const [nanoseconds] = readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ");
     return Number(nanoseconds) / 1e9;
   });
   return [...used, ...threads].reduce((sum, seconds) => sum + seconds, countsIrqTimeApart ? irqSeconds() : 0);
+}
+
+/** CPU seconds so far of a cgroup's processes and threads, those that ended included. */
+export function cgroupSeconds(cgroup: string): number {
+  const [, microseconds] = /^usage_usec (\d+)$/m.exec(readFileSync(join(cgroup, "cpu.stat"), "utf8")) ?? [];
+  return Number(microseconds) / 1e6;
 }
 
 /** CPU seconds of all threads of a process so far, and how often they went to sleep and were woken. */
