@@ -5,6 +5,7 @@ import { failed, listenTwice, ok, type Result } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { OpenParts } from "../base/open-parts.js";
 import { formatHostPort, type HostPort } from "../base/parse.js";
+import type { Piece } from "../telemetry/exposition.js";
 import type { OperatorView } from "./operator-view.js";
 import { adminRoutes, metricsRoutes, readyRoutes } from "./routes.js";
 import { type ListenOptions, listen, type Route } from "./server.js";
@@ -15,7 +16,7 @@ export interface PortsOptions {
   readonly readyAddress: HostPort;
   readonly view: OperatorView;
   /** The page of metrics: one is made at a time, and given to all who ask meanwhile. */
-  readonly page: () => AsyncIterable<string>;
+  readonly page: () => AsyncIterable<Piece>;
   readonly log: Logger;
   /** Where each port is noted once it is open. */
   readonly open: OpenParts;

@@ -9,7 +9,7 @@ import { parseSince } from "../events/choice.js";
 import { parseTypes } from "../events/event.js";
 import type { EventChoice } from "../events/journal.js";
 import { serviceKey } from "../model/service.js";
-import { EXPOSITION_TYPE } from "../telemetry/exposition.js";
+import { EXPOSITION_TYPE, type Piece } from "../telemetry/exposition.js";
 import { parseFilter } from "../telemetry/record.js";
 import type { ComponentStatus, ConfigDumpResponse, Difference, ErrorResponse } from "./answers.js";
 import { type api, type CallName, LISTED_MAPS } from "./api.js";
@@ -29,7 +29,7 @@ import { ztunnelPolicy, ztunnelService, ztunnelWorkload } from "./ztunnel-dump.j
 type Api = typeof api;
 
 /** The page of metrics, which those share who ask while it is rendered. */
-export type Page = () => AsyncIterable<string>;
+export type Page = () => AsyncIterable<Piece>;
 
 /** Listener of --admin-address. `log` gets a line for each request that may change something. */
 export function adminRoutes(view: OperatorView, log: Logger, page: Page): Route[] {

@@ -10,6 +10,7 @@ import { constants, createGzip } from "node:zlib";
 import { failed, listenFailed, messageOf, ok, type Result } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { formatHostPort, type HostPort } from "../base/parse.js";
+import type { Piece } from "../telemetry/exposition.js";
 import type { ErrorResponse } from "./answers.js";
 import type { Method } from "./api.js";
 
@@ -40,7 +41,7 @@ export type Reply<Json = unknown> =
       readonly status: number;
       readonly type: string;
       readonly headers?: Readonly<Record<string, string>>;
-      readonly pieces: Iterable<string> | AsyncIterable<string>;
+      readonly pieces: Iterable<Piece> | AsyncIterable<Piece>;
       /** Large and repetitive: compressed for whoever takes gzip. */
       readonly isRepetitive?: boolean;
     };
@@ -309,10 +310,10 @@ async function write(
   await whole;
 }
 
-async function writePieces(pieces: Iterable<string> | AsyncIterable<string>, to: Writable): Promise<void> {
+async function writePieces(pieces: Iterable<Piece> | AsyncIterable<Piece>, to: Writable): Promise<void> {
   for await (const piece of pieces) {
     if (to.destroyed) return;
-    if (piece !== "" && !to.write(piece)) await drained(to);
+    if (piece.length > 0 && !to.write(piece)) await drained(to);
     // Between pieces the daemon's real work has its turn.
     else await new Promise((resolve) => setImmediate(resolve));
   }

@@ -2,6 +2,7 @@
 // Must not know HTTP.
 
 import { setImmediate as turn } from "node:timers/promises";
+import type { Piece } from "../telemetry/exposition.js";
 
 const PIECE_LENGTH = 32_768;
 
@@ -54,7 +55,7 @@ export function* gather(pieces: Iterable<string>): Generator<string> {
  * Pages of `render`, one at a time: each is shared by all who ask while it is rendered, so that many readers cost no
  * more than one. Who asks when it is whole gets a new one.
  */
-export function sharedPage(render: () => AsyncIterable<string>): () => AsyncGenerator<string> {
+export function sharedPage(render: () => AsyncIterable<Piece>): () => AsyncGenerator<Piece> {
   let current: Page | undefined;
   return async function* () {
     if (current === undefined) {
@@ -72,16 +73,16 @@ export function sharedPage(render: () => AsyncIterable<string>): () => AsyncGene
 class Page {
   /** Resolves when no piece follows any more; never rejects: those who read meet the failure. */
   readonly whole: Promise<void>;
-  readonly #pieces: string[] = [];
+  readonly #pieces: Piece[] = [];
   #isWhole = false;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void)[] = [];
 
-  constructor(source: AsyncIterable<string>) {
+  constructor(source: AsyncIterable<Piece>) {
     this.whole = this.#render(source);
   }
 
-  async *read(): AsyncGenerator<string> {
+  async *read(): AsyncGenerator<Piece> {
     for (let index = 0; ; index++) {
       while (index >= this.#pieces.length && !this.#isWhole) {
         await new Promise<void>((resolve) => this.#wake.push(resolve));
@@ -93,7 +94,7 @@ class Page {
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 
-  async #render(source: AsyncIterable<string>): Promise<void> {
+  async #render(source: AsyncIterable<Piece>): Promise<void> {
     try {
       for await (const piece of source) {
         this.#pieces.push(piece);

@@ -1,7 +1,7 @@
 // Owns who talks to whom, as the page of metrics has it: its traffic families, summed by source and destination.
 // Must not know how the counters are kept, nor HTTP.
 
-import { labelsIn } from "../telemetry/exposition.js";
+import { labelsIn, type Piece } from "../telemetry/exposition.js";
 import type { PairResponse } from "./traffic-answers.js";
 
 type Count = "opened" | "closed" | "failed" | "sent" | "received";
@@ -19,11 +19,11 @@ const PREFIX = "kmesh_tcp_";
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Sums a page in the text format, given in pieces that may end anywhere; in the order of their first appearance. */
-export async function pairsOf(page: AsyncIterable<string> | Iterable<string>): Promise<PairResponse[]> {
+export async function pairsOf(page: AsyncIterable<Piece> | Iterable<Piece>): Promise<PairResponse[]> {
   const pairs = new Map<string, Writable<PairResponse>>();
   let rest = "";
   for await (const piece of page) {
-    const lines = (rest + piece).split("\n");
+    const lines = (rest + piece.toString()).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) if (line.startsWith(PREFIX)) addLine(pairs, line);
   }

@@ -1,6 +1,7 @@
 // Owns the page of metrics of this daemon, for all who ask: what is on it comes from its parts. Must not know who asks.
 
 import { sharedPage } from "../admin/streams.js";
+import type { Piece } from "../telemetry/exposition.js";
 import { createMetrics, type MetricsOptions } from "../telemetry/metrics.js";
 import { counterSource, detailsOf, stateSource } from "./metric-sources.js";
 import type { Parts } from "./parts.js";
@@ -11,7 +12,7 @@ type AskedParts = Omit<Parts, "accessLogWriter" | "started" | "startWarnings" | 
 export function metricsPage(
   parts: AskedParts,
   counted: Pick<MetricsOptions, "instruments" | "book" | "keeper">,
-): () => AsyncGenerator<string> {
+): () => AsyncGenerator<Piece> {
   const { accessLog, config, logs, version } = parts;
   const metrics = createMetrics({
     ...counted,

@@ -11,7 +11,7 @@ import {
   Traffic,
   TrafficKey,
 } from "../bpf/maps.gen.js";
-import { familyHead, sample } from "./exposition.js";
+import { familyHead, type Piece, SampleBytes } from "./exposition.js";
 import type { Labeller } from "./labels.js";
 
 interface TrafficMetric {
@@ -81,7 +81,6 @@ const LEGACY_NAMES: Readonly<Record<string, string>> = {
 };
 
 const ROWS_A_PIECE = 1024;
-const PIECE_CHARACTERS = 65_536;
 
 /** One set of labels and what is counted under it, however many rows that stands in. */
 interface Series {
@@ -170,10 +169,10 @@ function familiesOf(prefix: string, labels: number, legacyNames: boolean): Famil
 
 export interface TrafficMetrics {
   /**
-   * Yields the text of all families in pieces of some ten kilobytes; empty ones are places where the daemon may do
+   * Yields all families in pieces of some hundred kilobytes; empty ones are places where the daemon may do
    * something else. One at a time.
    */
-  render(rows: readonly CounterRows[]): Generator<string>;
+  render(rows: readonly CounterRows[]): Generator<Piece>;
 }
 
 class SeriesMetrics<Key extends { readonly direction: number; readonly outcome: number }, Value>
@@ -190,13 +189,14 @@ class SeriesMetrics<Key extends { readonly direction: number; readonly outcome: 
     this.#counting = counting;
   }
 
-  *render(rows: readonly CounterRows[]): Generator<string> {
+  *render(rows: readonly CounterRows[]): Generator<Piece> {
     this.#round++;
     this.#renew();
     yield* this.#take(rows);
     this.#forget();
     const all = [...this.#byLabels.values()];
-    for (const each of this.#counting.families) yield* family(each, all);
+    const bytes = new SampleBytes();
+    for (const each of this.#counting.families) yield* family(each, all, bytes);
   }
 
   *#take(rows: readonly CounterRows[]): Generator<string> {
@@ -263,17 +263,20 @@ class SeriesMetrics<Key extends { readonly direction: number; readonly outcome: 
   }
 }
 
-function* family({ name, help, value, of, labels }: Family, all: readonly Series[]): Generator<string> {
-  let text = familyHead(name, "counter", help);
+function* family(
+  { name, help, value, of, labels }: Family,
+  all: readonly Series[],
+  bytes: SampleBytes,
+): Generator<Piece> {
+  yield familyHead(name, "counter", help);
   for (const series of all) {
     const count = value(series);
     // Nothing that there was no room for begins at 0: without it there is no series.
     if (count === 0n && series.isGood !== (of === "established")) continue;
-    text += sample(name, series.labels[labels] ?? "", count);
-    if (text.length > PIECE_CHARACTERS) {
-      yield text;
-      text = "";
-    }
+    const text = series.labels[labels] ?? "";
+    const full = bytes.makeRoom(name, text);
+    if (full !== undefined) yield full;
+    bytes.add(name, text, count);
   }
-  yield text;
+  yield bytes.take();
 }

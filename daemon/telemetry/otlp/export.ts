@@ -7,6 +7,7 @@ import { Counter, type Registry } from "prom-client";
 import { messageOf } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { packageRoot } from "../../base/package-root.js";
+import type { Piece } from "../exposition.js";
 import type { AccessRecord } from "../record.js";
 import type { FromThread, Signal, ThreadData, ToThread } from "./messages.js";
 
@@ -35,7 +36,7 @@ export interface Thread {
 export interface OtlpExportOptions {
   readonly thread: Thread;
   /** The page that Prometheus would be given. */
-  readonly page: () => AsyncIterable<string>;
+  readonly page: () => AsyncIterable<Piece>;
   /** Whether records go anywhere. */
   readonly takesRecords: boolean;
   readonly log: Logger;
@@ -149,7 +150,8 @@ export class OtlpExport {
   async #givePage(): Promise<void> {
     const { thread, page, log } = this.#options;
     try {
-      for await (const text of page()) if (text !== "") thread.postMessage({ kind: "piece", text });
+      for await (const piece of page())
+        if (piece.length > 0) thread.postMessage({ kind: "piece", text: piece.toString() });
     } catch (error) {
       log.error(`the page of metrics could not be exported: ${messageOf(error)}`);
     }

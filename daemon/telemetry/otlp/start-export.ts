@@ -3,6 +3,7 @@
 import type { Registry } from "prom-client";
 import type { Logger } from "../../base/log.js";
 import type { AccessLog } from "../access-log.js";
+import type { Piece } from "../exposition.js";
 import { OtlpExport, startThread } from "./export.js";
 import { type OtlpKeys, planExport } from "./plan.js";
 
@@ -10,7 +11,7 @@ export interface ExportOptions {
   readonly config: OtlpKeys & { readonly nodeName: string; readonly clusterId: string };
   readonly version: { readonly version: string };
   /** The page of metrics, as Prometheus is given it. */
-  readonly page: () => AsyncIterable<string>;
+  readonly page: () => AsyncIterable<Piece>;
   readonly accessLog: Pick<AccessLog, "alsoTo">;
   /** Where it is counted what was exported. */
   readonly registry: Registry;
