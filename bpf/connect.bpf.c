@@ -7,6 +7,7 @@
  * route. A socket that cannot tell a waypoint where it was going is refused.
  */
 #include "lib/datagram.h"
+#include "lib/dns.h"
 #include "lib/ends.h"
 #include "lib/hook.h"
 #include "lib/waypoint.h"
@@ -202,6 +203,9 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 
 	if (!find_caller(ctx, &pod))
 		return HOOK_ACCEPT;
+	/* From here on the proxy is where it is going. */
+	if (!v6)
+		ask_proxy(ctx);
 	if (ctx->protocol == IPPROTO_TCP)
 		return connect_stream(ctx, v6, &pod);
 	if (ctx->protocol == IPPROTO_UDP)

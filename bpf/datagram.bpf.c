@@ -8,6 +8,7 @@
  */
 #include "lib/connections.h"
 #include "lib/datagram.h"
+#include "lib/dns.h"
 #include "lib/hook.h"
 #include <bpf/bpf_core_read.h>
 
@@ -98,6 +99,9 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 
 	if (!find_caller(ctx, &pod))
 		return HOOK_ACCEPT;
+	/* From here on the proxy is where it is going. */
+	if (!v6)
+		ask_proxy(ctx);
 	read_address(ctx, v6, &destination);
 	target = find_frontend(&destination, pod.namespace, &find);
 	if (!target) {
@@ -135,6 +139,8 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, bool v6)
 	struct flow *flow;
 
 	if (!find_pod(ctx, &pod))
+		return HOOK_ACCEPT;
+	if (!v6 && show_resolver(ctx))
 		return HOOK_ACCEPT;
 	read_address(ctx, v6, &source);
 	own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
@@ -180,6 +186,8 @@ static __always_inline int on_getpeername(struct bpf_sock_addr *ctx, bool v6)
 	struct flow *flow;
 	__u64 socket;
 
+	if (!v6 && show_resolver(ctx))
+		return HOOK_ACCEPT;
 	if (ctx->protocol == IPPROTO_UDP) {
 		read_address(ctx, v6, &peer);
 		own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);

@@ -21,6 +21,7 @@ import { EventFeed } from "./bpf/event-feed.js";
 import { takeLock, takeLockOver } from "./bpf/lock.js";
 import { checkProgramTypes, closingMeans } from "./bpf/program-types.js";
 import { type Compiler, type CompilerOptions, createCompiler } from "./compile/compiler.js";
+import { isLocalNetwork } from "./compile/node.js";
 import type { Config } from "./config/schema.js";
 import { createEnforcement, type Enforcement, type EnforcementOptions } from "./enforce/enforcement.js";
 import { WaypointKicks } from "./enforce/waypoint-kicks.js";
@@ -33,6 +34,7 @@ import { metricsPage } from "./operator/metrics-page.js";
 import { neighbourWarnings } from "./operator/neighbours.js";
 import { earlyOf, outlierLimits, switchesOf, unusedOptions } from "./start/choices.js";
 import { controlPlaneOf } from "./start/control-plane.js";
+import { proxyDns } from "./start/dns.js";
 import { startHousekeeping } from "./start/housekeeping.js";
 import { openJournal, planeEvents } from "./start/journal.js";
 import { governByKubernetes } from "./start/kubernetes.js";
@@ -46,6 +48,7 @@ import { openSnapshot } from "./start/snapshot.js";
 import { describeVersion } from "./start/version.js";
 import { AccessLog } from "./telemetry/access-log.js";
 import { createWallClock } from "./telemetry/clock.js";
+import type { ConnectionMetrics } from "./telemetry/connection-metrics.js";
 import { Instruments } from "./telemetry/instruments.js";
 import { LabelBook } from "./telemetry/label-book.js";
 import { startExport } from "./telemetry/otlp/start-export.js";
@@ -132,12 +135,26 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const keepCounters = (mayEnd: boolean) => keeper.look(mayEnd && dataplane.installed);
   open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));
   open.add(watchStart(config, dataplane, xds, logs));
-  open.add(watchRecords(dataplane, feed));
-  open.add(countOpenBytes(dataplane, (seen) => connectionMetrics.see(seen), logs.logger("bpf")));
-  open.add(kickWaypoints(compiler, dataplane, logs));
+  startRounds(config, { ...ground.value, ...enforcement, compiler, feed, connectionMetrics }, logs, open);
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   open.add(tellServiceManager(native, process.env, () => view.components(), log));
   return ok(daemonOf(open, log, writer, failure));
+}
+
+interface RoundParts extends Kernel, Enforcement {
+  readonly compiler: Compiler;
+  readonly feed: EventFeed;
+  readonly connectionMetrics: ConnectionMetrics;
+}
+
+/** What goes on beside the stream of updates. */
+function startRounds(config: Config, parts: RoundParts, logs: Logs, open: OpenParts): void {
+  const { compiler, connectionMetrics, dataplane, feed } = parts;
+  open.add(watchRecords(dataplane, feed));
+  open.add(countOpenBytes(dataplane, (seen) => connectionMetrics.see(seen), logs.logger("bpf")));
+  open.add(kickWaypoints(compiler, dataplane, logs));
+  const isLocal = (network: string) => isLocalNetwork(network, compiler.node);
+  proxyDns(config, { ...parts, isLocal }, logs.logger("main"), open);
 }
 
 interface ToldOf {

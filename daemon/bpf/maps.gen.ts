@@ -34,6 +34,10 @@ export const FRONTEND_SHIFT = 2;
 
 export const KICK_MAGIC = 1801677687;
 
+export const DNS_PROXY = 2134179893;
+
+export const DNS_PROXY_PORT = 15053;
+
 export const CHUNK_WORDS = 4;
 
 export const CHUNK_TERMS = 256;
@@ -1135,7 +1139,7 @@ export const PodInfo: Codec<PodInfo> = {
   },
 };
 
-/** struct settings, 72 bytes */
+/** struct settings, 80 bytes */
 export interface Settings {
   readonly accessLog: number;
   readonly authzOff: number;
@@ -1152,11 +1156,12 @@ export interface Settings {
   readonly hostNetns: bigint;
   readonly podsCgroup: bigint;
   readonly clockOffset: bigint;
+  readonly dnsResolver: number;
 }
 export const Settings: Codec<Settings> = {
-  size: 72,
+  size: 80,
   encode(value) {
-    const view = Buffer.allocUnsafe(72);
+    const view = Buffer.allocUnsafe(80);
     Settings.encodeInto(value, view, 0);
     return view;
   },
@@ -1176,9 +1181,14 @@ export const Settings: Codec<Settings> = {
     view.writeBigUInt64LE(value.hostNetns, offset + 48);
     view.writeBigUInt64LE(value.podsCgroup, offset + 56);
     view.writeBigUInt64LE(value.clockOffset, offset + 64);
+    view.writeUInt32LE(value.dnsResolver, offset + 72);
+    view[offset + 76] = 0;
+    view[offset + 77] = 0;
+    view[offset + 78] = 0;
+    view[offset + 79] = 0;
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 72);
+    const view = viewOf(bytes, offset, 80);
     return {
       accessLog: view.readUInt32LE(offset),
       authzOff: view.readUInt32LE(offset + 4),
@@ -1195,6 +1205,7 @@ export const Settings: Codec<Settings> = {
       hostNetns: view.readBigUInt64LE(offset + 48),
       podsCgroup: view.readBigUInt64LE(offset + 56),
       clockOffset: view.readBigUInt64LE(offset + 64),
+      dnsResolver: view.readUInt32LE(offset + 72),
     };
   },
 };
@@ -2252,7 +2263,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "bc5024e9",
+    layout: "0b7eb3b8",
   },
   disabled: {
     name: "disabled",

@@ -4,8 +4,8 @@
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { z } from "zod";
-import { parseLogLevels } from "../base/log-levels.js";
-import { type HostPort, type Parsed, parseDuration, parseHostPort, parsePod } from "../base/parse.js";
+import { type Parsed, parseDuration, parseHostPort, parsePod } from "../base/parse.js";
+import { apiServerOfPod, parseLoopback, readLogLevels, readOutlierTime, wholeNumber } from "./values.js";
 
 export interface Help {
   readonly argument: string;
@@ -221,6 +221,14 @@ export const schema = z.object({
     text: "port on which every waypoint is dialled",
     shownDefault: "as the control plane says, 15019 with kmesh",
   }),
+  dnsProxy: text
+    .refine((value) => isIP(value) === 4, "expected an IPv4 address")
+    .optional()
+    .register(help, {
+      argument: "ADDRESS",
+      text: "answer pods that ask this resolver, such as 10.96.0.10, for names of the mesh that it does not know",
+      shownDefault: "names are the resolver's alone",
+    }),
   hostNetns: path.default("/proc/self/ns/net").register(help, {
     argument: "PATH",
     text: "network namespace of the node: what its processes open is the node's own",
@@ -341,47 +349,6 @@ export function envName(key: Key): string {
 export function variablesOf(key: Key): readonly string[] {
   const { standardVariable } = helpOf(key);
   return [envName(key), ...(standardVariable === undefined ? [] : [standardVariable])];
-}
-
-/** As the kubelet tells every container; by its name where there is none. */
-function apiServerOfPod(): string {
-  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = "443" } = process.env;
-  if (host === undefined) return "https://kubernetes.default.svc";
-  return `https://${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
-}
-
-/** Reads a whole number from 1 to `most`. */
-function wholeNumber(most: number): (text: string) => Parsed<number> {
-  return (text) => {
-    const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= 1 && value <= most) return { ok: true, value };
-    return { ok: false, reason: `"${text}" is no whole number from 1 to ${most}` };
-  };
-}
-
-/** Longer than that the kernel would not look for a success. */
-const OUTLIER_TIME_MS = 5 * 60_000;
-
-function readOutlierTime(text: string): Parsed<number> {
-  const result = parseDuration(text);
-  if (!result.ok || result.value <= OUTLIER_TIME_MS) return result;
-  return { ok: false, reason: `"${text}" is longer than 5m` };
-}
-
-function parseLoopback(text: string): Parsed<HostPort> {
-  const result = parseHostPort(text);
-  if (!result.ok) return result;
-  const { host } = result.value;
-  if (host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host)) return result;
-  return {
-    ok: false,
-    reason: `"${host}" is not loopback: the admin port has no authentication, use 127.0.0.1 or [::1]`,
-  };
-}
-
-function readLogLevels(text: string) {
-  const result = parseLogLevels(text);
-  return result.ok ? { ok: true as const, value: result.levels } : result;
 }
 
 /** A schema that reads text with `parse`, whose reason becomes the error's message. */

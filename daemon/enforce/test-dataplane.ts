@@ -30,6 +30,7 @@ export class TestDataplane {
     hostNetns: 1n,
     podsCgroup: 0n,
     clockOffset: 0n,
+    dnsResolver: 0,
   };
   /** Locks seen when a generation was full and not yet in force. */
   readonly locksAtSwap: number[] = [];

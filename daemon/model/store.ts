@@ -36,6 +36,8 @@ export interface ReadableStore {
   ownerOf(address: string): Workload | undefined;
   /** Services with this virtual address or block, whatever its network, by key. */
   servicesAt(address: string, prefixLength: number): readonly Service[];
+  /** Services of this host name, in lower case, or with this wildcard (`*.example.org`), by key. */
+  servicesNamed(hostname: string): readonly Service[];
   /** Host names that have to be resolved. */
   wantedNames(): Iterable<string>;
   /** The pod's workload in each cluster that has one, by uid. */
@@ -72,6 +74,8 @@ class MemoryStore implements Store {
   readonly #names = new NameIndex();
   /** Virtual address to service keys. */
   readonly #virtual = new Map<string, readonly string[]>();
+  /** Host name in lower case to service keys. */
+  readonly #hosts = new Map<string, readonly string[]>();
   /** Clusters that pods come from, with the number of those: how a pod is found by namespace and name. */
   readonly #clusters = new Map<string, number>();
 
@@ -97,6 +101,11 @@ class MemoryStore implements Store {
 
   servicesAt(address: string, prefixLength: number): readonly Service[] {
     const keys = this.#virtual.get(virtualAddressKey({ address, prefixLength })) ?? [];
+    return keys.map((key) => this.services.get(key)).filter((service) => service !== undefined);
+  }
+
+  servicesNamed(hostname: string): readonly Service[] {
+    const keys = this.#hosts.get(hostname) ?? [];
     return keys.map((key) => this.services.get(key)).filter((service) => service !== undefined);
   }
 
@@ -171,21 +180,23 @@ class MemoryStore implements Store {
   }
 
   #indexService(before: Service | undefined, after: Service | undefined): void {
-    if (before !== undefined) {
-      for (const address of before.addresses) this.#claimVirtual(address, serviceKey(before), false);
-    }
-    if (after !== undefined) {
-      for (const address of after.addresses) this.#claimVirtual(address, serviceKey(after), true);
-    }
+    if (before !== undefined) this.#claimNames(before, false);
+    if (after !== undefined) this.#claimNames(after, true);
   }
 
-  #claimVirtual(address: VirtualAddress, key: string, claim: boolean): void {
-    const at = virtualAddressKey(address);
-    const keys = (this.#virtual.get(at) ?? []).filter((other) => other !== key);
-    if (claim) keys.push(key);
-    if (keys.length === 0) this.#virtual.delete(at);
-    else this.#virtual.set(at, keys.sort());
+  #claimNames(service: Service, claim: boolean): void {
+    const key = serviceKey(service);
+    for (const address of service.addresses) setClaim(this.#virtual, virtualAddressKey(address), key, claim);
+    setClaim(this.#hosts, service.hostname.toLowerCase(), key, claim);
   }
+}
+
+/** `key` has, or has not any more, what the index calls `at`. */
+function setClaim(index: Map<string, readonly string[]>, at: string, key: string, claim: boolean): void {
+  const keys = (index.get(at) ?? []).filter((other) => other !== key);
+  if (claim) keys.push(key);
+  if (keys.length === 0) index.delete(at);
+  else index.set(at, keys.sort());
 }
 
 /** Changes of one kind of resource during one apply(): what each touched key was before the first of them. */

@@ -30,6 +30,9 @@ public:
   int get() const { return fd_; }
   bool valid() const { return fd_ >= 0; }
 
+  /** The descriptor, which is the caller's from now on. */
+  int Release() { return std::exchange(fd_, -1); }
+
   /** Idempotent. */
   void Close() {
     if (fd_ >= 0)

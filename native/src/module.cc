@@ -14,6 +14,7 @@
 #include "map.h"
 #include "map_socket.h"
 #include "netns.h"
+#include "netns_sockets.h"
 #include "netns_state.h"
 #include "notify.h"
 #include "object.h"
@@ -90,6 +91,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<ReadIterator>(exports, "readIterator");
   Export<DestroySockets>(exports, "destroySockets");
   Export<RingBuffer::Open>(exports, "openRingBuffer");
+  Export<OpenNetnsSockets>(exports, "openNetnsSockets");
   Export<ReadNetns>(exports, "readNetns");
   Export<NetnsCookie>(exports, "netnsCookie");
   Export<DirectoryLock::Take>(exports, "lockDirectory");

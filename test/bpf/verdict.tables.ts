@@ -165,6 +165,7 @@ export function settings(value: Partial<Settings>): Entry {
     hostNetns: 0n,
     podsCgroup: 0n,
     clockOffset: 0n,
+    dnsResolver: 0,
     ...value,
   });
 }

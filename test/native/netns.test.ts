@@ -1,6 +1,6 @@
 // Owns the proof of what is read of a network namespace, and of the hook at the entrance of its interfaces.
 
-import { readFileSync } from "node:fs";
+import { closeSync, readFileSync, readlinkSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createLab, type Lab, type Pod } from "../../lab/lab.js";
 import { sysctl } from "../../lab/netns.js";
@@ -55,6 +55,28 @@ it("reads the programs of sk_lookup", async () => {
   link.close();
   program.close();
   expect((await native.readNetns(pod.path)).lookupPrograms).toEqual([]);
+});
+
+it("binds sockets there, and again for whoever asks too", async () => {
+  const seen = async (protocol: "-u" | "-t") => {
+    const argv = ["nsenter", `--net=${pod.path}`, "--", "ss", "-Han", protocol];
+    return (await check(argv)).split("\n").filter((line) => line.includes("127.9.9.9:1234")).length;
+  };
+  const first = await native.openNetnsSockets(pod.path, "127.9.9.9", 1234);
+  const second = await native.openNetnsSockets(pod.path, "127.9.9.9", 1234);
+  expect(await seen("-u")).toBe(2);
+  for (const fd of Object.values(first)) expect(readlinkSync(`/proc/self/fd/${fd}`)).toMatch(/^socket:/);
+  for (const fd of [...Object.values(first), ...Object.values(second)]) closeSync(fd);
+  expect([await seen("-u"), await seen("-t")]).toEqual([0, 0]);
+});
+
+it("says why sockets cannot be bound there", async () => {
+  const open = native.openNetnsSockets;
+  await expect(open("/nowhere", "127.9.9.9", 1)).rejects.toMatchObject({ code: "ENOENT" });
+  // Nobody has that address.
+  await expect(open(pod.path, "192.0.2.1", 1)).rejects.toMatchObject({ code: "EADDRNOTAVAIL" });
+  expect(() => open(pod.path, "::1", 1)).toThrow(RangeError);
+  expect(() => open(pod.path, "127.9.9.9", 65_536)).toThrow(RangeError);
 });
 
 it("reads the current namespace when none is named, and says why it cannot", async () => {

@@ -55,6 +55,11 @@ enum waypoint_protocol {
 	WAYPOINT_KMESH = 2,
 };
 
+/* Where the DNS proxy listens in each pod's network namespace: 127.53.0.53, of loopback and nobody
+ * else's. */
+#define DNS_PROXY      0x7f350035
+#define DNS_PROXY_PORT 15053
+
 /* First word of struct kick. */
 #define KICK_MAGIC 0x6b636b77
 
