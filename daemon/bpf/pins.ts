@@ -138,6 +138,11 @@ export class Pins {
     return this.#path(`generation-${number}`, name);
   }
 
+  /** Files of what outlives generations, of links, and of one generation. */
+  present(generation: number): ReadonlySet<string> {
+    return new Set(["state", "links", `generation-${generation}`].flatMap((name) => this.#list(name)));
+  }
+
   makeGeneration(number: number): void {
     rmSync(this.#path(`generation-${number}`), { recursive: true, force: true });
     mkdirSync(this.#path(`generation-${number}`));
