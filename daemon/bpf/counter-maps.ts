@@ -4,6 +4,7 @@
 import { type BpfMap, type Native, UpdateFlag } from "../../native/index.js";
 import {
   type CounterRows,
+  hasOpen,
   type ReasonCount,
   readReasons,
   readTraffic,
@@ -76,6 +77,14 @@ export class CounterMaps {
 
   traffic(): TrafficCount[] {
     return this.rows("traffic").flatMap(readTraffic);
+  }
+
+  /**
+   * False only where no counted connection is open (what was opened in one map may be closed in the next). To look for
+   * them in one pod the kernel walks every socket of the node.
+   */
+  mayBeOpen(): boolean {
+    return this.rows("traffic").some(hasOpen);
   }
 
   reasons(): ReasonCount[] {

@@ -18,6 +18,15 @@ export function readTraffic({ count, keys, values }: CounterRows): TrafficCount[
   }));
 }
 
+/** Whether a series has opened more connections than it closed. */
+export function hasOpen({ count, values }: CounterRows): boolean {
+  for (let index = 0; index < count; index++) {
+    const { opened, closed } = Traffic.decode(values, index * Traffic.size);
+    if (opened > closed) return true;
+  }
+  return false;
+}
+
 export interface ReasonCount {
   /** enum reason */
   readonly reason: number;

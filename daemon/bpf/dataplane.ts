@@ -353,7 +353,7 @@ export class Dataplane {
 
   /** Counts what the pods' open connections have sent and received; gives what is told of them, and what went wrong. */
   async countBytes(): Promise<ByteCount> {
-    const program = this.#generation?.programs.get(BYTE_COUNT);
+    const program = this.counters.mayBeOpen() ? this.#generation?.programs.get(BYTE_COUNT) : undefined;
     if (program === undefined) return NOTHING_COUNTED;
     return await countBytes({ native: this.#native, program, pods: this.enrollments() });
   }
