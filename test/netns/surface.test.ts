@@ -227,6 +227,7 @@ describe("the metrics", () => {
 
   beforeAll(async () => {
     const { client, other } = world.peers;
+    await turn("/monitoring", "true");
     const id = await client.call("hold", { host: vip.web.ipv4, port: webPort });
     await client.call("say", { id });
     await client.call("askMany", { host: vip.web.ipv4, port: webPort, count: 4 });
