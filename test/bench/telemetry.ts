@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab, type Pod } from "../../lab/lab.js";
 import { type LabMesh, startMesh } from "../../lab/mesh.js";
+import { sysctl } from "../../lab/netns.js";
 import { Hopeless, sleep, until } from "../../lab/wait.js";
 import { cgroupSeconds } from "./kernel-usage.js";
 import { type Budget, type Measurement, report } from "./report.js";
@@ -79,12 +80,14 @@ function row(name: string, unit: string, values: readonly number[], bound?: Omit
   };
 }
 
-/** A pod that is governed and serves, and one outside of the mesh. */
+/** A pod that is governed and serves, and one outside of the mesh that never runs out of ports. */
 async function makePods(lab: Lab): Promise<{ client: Pod; server: Pod }> {
-  return {
-    client: await lab.pod("mesh/client", { ipv4: CLIENT, enrolled: false }),
-    server: await lab.pod("mesh/server", { ipv4: SERVER }),
-  };
+  const client = await lab.pod("mesh/client", { ipv4: CLIENT, enrolled: false });
+  await sysctl(client.netns, {
+    "net.ipv4.ip_local_port_range": "1024 65535",
+    "net.ipv4.tcp_max_tw_buckets": 4096,
+  });
+  return { client, server: await lab.pod("mesh/server", { ipv4: SERVER }) };
 }
 
 /** Seconds of CPU that weftd takes while `work` is done; the control plane beside it does nothing. */
