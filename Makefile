@@ -21,7 +21,7 @@ PROXY_PACKAGES := haproxy python3-pip
 # Other kernels and the compilers to build for them: test/kernels.
 GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils clang-14 clang-19 clang-22
 
-# A node as pods see it: test/kube.
+# Nodes of a cluster: test/kube.
 KUBE_PACKAGES := containerd runc containernetworking-plugins
 
 STAMPS := build/stamps
@@ -235,12 +235,20 @@ test-image: image ## the image: that it is whole, made alike twice, and starts
 test-chart: build/helm node_modules/.package-lock.json ## the Helm chart: what it renders, what it refuses (needs Go 1.26; compiles Helm once)
 	$(call suite,chart,--project deploy test/chart)
 
-test-kube: image $(STAMPS)/kube-packages ## the image on a node of its own: real containerd, CNI chain and cgroups, an API server of the test's
+# What a cluster of tests is made of.
+.PHONY: cluster kube
+cluster: image packages $(STAMPS)/kube-packages
+	@$(MAKE) -C test/istiod cluster GO=$(GO)
 	@$(MAKE) -C test/kube
+
+test-kube: cluster ## the image on a node with a real containerd; a whole cluster of two nodes (needs Go 1.26; 15 minutes of building once)
 	$(call suite,kube,--project kube)
 
+kube: cluster ## that cluster, to look around in until Ctrl-C
+	@$(SUDO) npx --no-install tsx test/kube/main.ts
+
 test-istiod: build packages $(STAMPS)/envoy ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)
-	@$(MAKE) -C test/istiod
+	@$(MAKE) -C test/istiod GO=$(GO)
 	$(call suite,istiod,--project istiod)
 
 fuzz: build $(STAMPS)/fuzz-packages ## look for inputs that decoders, compiler and parsers do not stand (SECONDS=60; TARGET=NAME INPUT=FILE repeats one)

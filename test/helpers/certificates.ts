@@ -14,6 +14,8 @@ export interface KeyPair {
 export interface IssueOptions {
   /** Subject alternative names as openssl spells them, default `DNS:localhost,IP:127.0.0.1`. */
   readonly names?: string;
+  /** As openssl spells it, default one of its own. */
+  readonly subject?: string;
   /** Days from now until it expires, default 1; negative: it has expired. */
   readonly days?: number;
 }
@@ -31,19 +33,20 @@ export class Authority {
   constructor(directory: string, name: string, { days = 1 }: { readonly days?: number } = {}) {
     this.#directory = directory;
     this.#name = name;
-    this.root = this.#sign(name, "basicConstraints=critical,CA:TRUE", days, ["-signkey", `${name}.key`]);
+    const extension = "basicConstraints=critical,CA:TRUE";
+    this.root = this.#sign(name, `/O=${name}`, extension, days, ["-signkey", `${name}.key`]);
   }
 
   /** Signs a certificate for a new key. */
-  issue({ names = "DNS:localhost,IP:127.0.0.1", days = 1 }: IssueOptions = {}): KeyPair {
+  issue({ names = "DNS:localhost,IP:127.0.0.1", days = 1, subject }: IssueOptions = {}): KeyPair {
     const name = `${this.#name}-${++this.#issued}`;
     const signer = ["-CA", this.root, "-CAkey", `${this.#name}.key`, "-set_serial", String(this.#issued)];
-    const certificate = this.#sign(name, `subjectAltName=${names}`, days, signer);
+    const certificate = this.#sign(name, subject ?? `/O=${name}`, `subjectAltName=${names}`, days, signer);
     return { certificate, key: join(this.#directory, `${name}.key`) };
   }
 
   /** Makes a key and a certificate for it; gives the certificate's path. */
-  #sign(name: string, extension: string, days: number, signer: readonly string[]): string {
+  #sign(name: string, subject: string, extension: string, days: number, signer: readonly string[]): string {
     const certificate = join(this.#directory, `${name}.pem`);
     writeFileSync(join(this.#directory, `${name}.ext`), `${extension}\n`);
     this.#openssl(
@@ -51,7 +54,7 @@ export class Authority {
       "-new",
       ...NEW_KEY,
       "-subj",
-      `/O=${name}`,
+      subject,
       "-keyout",
       `${name}.key`,
       "-out",

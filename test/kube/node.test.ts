@@ -9,11 +9,14 @@ import { stringify } from "yaml";
 import { messageOf } from "../../daemon/base/errors.js";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { readBuild } from "../../daemon/base/version.js";
+import { createNode } from "../../lab/netns.js";
 import { RunningProcess } from "../../lab/process.js";
 import { Hopeless, until } from "../../lab/wait.js";
 import { KubeApi } from "../helpers/kube-api.js";
 import { ContainerRuntime, type PodSpec, type RunningPod } from "./cri.js";
-import { startNode, type TestNode } from "./node.js";
+import { TestNode } from "./node.js";
+import { CONTAINERD, podNetwork } from "./programs.js";
+import { claimState, ID, removeState, STATE } from "./state.js";
 
 const root = packageRoot();
 const WEFT = `docker.io/library/weft:${readBuild(root).version}`;
@@ -33,7 +36,15 @@ const pods = new Map<string, RunningPod>();
 const children: RunningProcess[] = [];
 
 beforeAll(async () => {
-  node = await startNode([join(root, "build", "kube", "pause.tar"), join(root, "build", "weft-image.tar")]);
+  claimState();
+  const wire = { netns: `${ID}-wire`, ipv4: "10.250.0.1", ipv6: "fd00:250::1" };
+  await createNode(wire.netns, wire);
+  node = new TestNode(`${ID}-n1`, join(STATE, "n1"), {
+    ...{ name: "node", ipv4: "10.250.0.11", containerd: CONTAINERD, programs: {} },
+    images: ["kube/pause.tar", "weft-image.tar"].map((file) => join(root, "build", file)),
+    etc: { "cni/net.d/10-pods.conflist": podNetwork(0) },
+  });
+  await node.start(wire, {});
   runtime = new ContainerRuntime(node.path("/run/containerd/containerd.sock"));
   const socket = join(node.state, "api.sock");
   await api.listenAt(socket);
@@ -54,7 +65,7 @@ afterAll(() => {
   for (const child of children) child.kill("SIGKILL");
   runtime?.close();
   api.close();
-  node?.remove();
+  removeState();
 });
 
 function start(argv: readonly string[]): void {

@@ -1,60 +1,38 @@
-// Owns a node of a cluster as far as pods see it: a real containerd, CNI and cgroups in namespaces of its own, and its
-// removal on every way out. Must not know weft or Kubernetes.
+// Owns a machine of a cluster: namespaces and cgroups, a real containerd with its images, and the programs that it is
+// told to run. Must not know Kubernetes or weft.
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { cgroupRoot, removeCgroup } from "../../lab/cgroup.js";
-import { listNetns, removeNetns } from "../../lab/netns.js";
+import { createPodNetns, removeNetns } from "../../lab/netns.js";
 import { check, RunningProcess, type RunOptions } from "../../lab/process.js";
-import { until } from "../../lab/wait.js";
+import { Hopeless, until } from "../../lab/wait.js";
 
-/** Not below /run: overlays of containers need a file system of the disk. */
-const STATE_ROOT = "/var/tmp";
-const NAME = /^weft-kube-(\d+)$/;
+/** What a node is told once, when it is made. */
+export interface NodePlan {
+  /** Its hostname. */
+  readonly name: string;
+  readonly ipv4: string;
+  /** Image archives that its containerd imports. */
+  readonly images: readonly string[];
+  readonly containerd: string;
+  /** Path below /etc: content. They are there as if somebody had set the node up with them; others may change them. */
+  readonly etc: Readonly<Record<string, string>>;
+  /** Name: command line, words without spaces. Logs are `/var/log/NAME.log` of the node. */
+  readonly programs: Readonly<Record<string, readonly string[]>>;
+}
 
-/** Mount points on the machine that a node needs; those that were not there, and so are empty, go away with it. */
-const MOUNT_POINTS = ["/etc/cni/net.d", "/etc/cni", "/opt/cni/bin", "/opt/cni", "/var/lib/cni"];
+/** The namespace of the wire between nodes, as lab/netns makes it. */
+export interface Wire {
+  readonly netns: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+}
 
 /** The hierarchies of cgroup v1, and that of v2, on a hybrid machine. */
 function hierarchies(): string[] {
   const parent = join(cgroupRoot(), "..");
   return readdirSync(parent).map((name) => join(parent, name));
-}
-
-/**
- * Starts a node that has imported these image archives. It ends with this process in any way but SIGKILL; what that
- * leaves the next start removes.
- */
-export async function startNode(images: readonly string[]): Promise<TestNode> {
-  for (const name of readdirSync(STATE_ROOT)) {
-    const owner = NAME.exec(name)?.[1];
-    if (owner !== undefined && !existsSync(`/proc/${owner}`)) removeNode(name);
-  }
-  const node = new TestNode(`weft-kube-${process.pid}`);
-  process.on("exit", () => node.remove());
-  for (const [signal, code] of [
-    ["SIGINT", 130],
-    ["SIGTERM", 143],
-    ["SIGHUP", 129],
-  ] as const)
-    process.once(signal, () => process.exit(code));
-  await node.start(images);
-  return node;
-}
-
-/** Blocks. */
-function removeNode(name: string): void {
-  removeCgroup(join(cgroupRoot(), name));
-  for (const hierarchy of hierarchies()) removeEmptyTree(join(hierarchy, name));
-  removeNetns(listNetns().filter((netns) => netns === name));
-  rmSync(join(STATE_ROOT, name), { recursive: true, force: true });
-  for (const directory of MOUNT_POINTS) {
-    try {
-      rmdirSync(directory);
-    } catch {
-      // Somebody else's, or not there.
-    }
-  }
 }
 
 /** A cgroup without processes, and those below it. */
@@ -65,30 +43,71 @@ function removeEmptyTree(directory: string): void {
   rmdirSync(directory);
 }
 
-export class TestNode {
-  /** Seen under the same path from the node. */
-  readonly state: string;
+/** Ends every process of the node of that name, and its network and cgroups: what a cut of the power does. Blocks. */
+export function cutOff(id: string): void {
+  removeCgroup(join(cgroupRoot(), id));
+  for (const hierarchy of hierarchies()) removeEmptyTree(join(hierarchy, id));
+  removeNetns([id]);
+}
 
-  constructor(readonly name: string) {
-    this.state = join(STATE_ROOT, name);
+export class TestNode {
+  readonly name: string;
+  readonly ipv4: string;
+
+  /**
+   * `id` names its network namespace and cgroups on this machine; `state` is its directory, of a file system that
+   * overlays can be on, seen under the same path from the node.
+   */
+  constructor(
+    readonly id: string,
+    readonly state: string,
+    readonly plan: NodePlan,
+  ) {
+    this.name = plan.name;
+    this.ipv4 = plan.ipv4;
   }
 
-  /** Called by startNode. */
-  async start(images: readonly string[]): Promise<void> {
+  /** For the first time, or again after cutOff(). `routes`: destination: gateway. */
+  async start(wire: Wire, routes: Readonly<Record<string, string>>): Promise<void> {
     if (cgroupRoot() === "/sys/fs/cgroup")
       throw new Error(
         "a test node is laid out for a machine with cgroup v1 beside v2, as test/kube/node.sh mounts them",
       );
-    mkdirSync(this.state, { recursive: true });
-    await check(["ip", "netns", "add", this.name]);
-    await check(["ip", "-n", this.name, "link", "set", "lo", "up"]);
-    const argv = [join(import.meta.dirname, "start-node.sh"), this.name, this.state, ...images];
-    new RunningProcess(argv, { cwd: "/", logFile: join(this.state, "node.log") }).unref();
-    const ready = join(this.state, "ready");
-    await until(`the node to be ready: see ${this.state}/node.log`, () => existsSync(ready), {
+    this.#writePlan();
+    await createPodNetns(this.id, wire, this.name, { ipv4: this.ipv4 });
+    for (const [to, via] of Object.entries(routes))
+      await check(["ip", "-n", this.id, "route", "add", to, "via", via]);
+    const argv = [join(import.meta.dirname, "start-node.sh"), this.id, this.state, this.name];
+    const child = new RunningProcess(argv, { cwd: "/", logFile: join(this.state, "node.log") });
+    child.unref();
+    const isReady = () => {
+      if (!child.running) throw new Hopeless(`node ${this.name} ended: ${this.#log()}`);
+      return existsSync(join(this.state, "ready"));
+    };
+    await until(`node ${this.name} to run its programs: see ${this.state}/node.log`, isReady, {
       timeoutMs: 180_000,
       everyMs: 100,
     });
+  }
+
+  #log(): string {
+    return readFileSync(join(this.state, "node.log"), "utf8").split("\n").slice(-5).join("\n");
+  }
+
+  #writePlan(): void {
+    for (const file of ["ready", "pid"]) rmSync(join(this.state, file), { force: true });
+    const { containerd, images, etc, programs } = this.plan;
+    const lines = Object.entries(programs).map(([name, argv]) => `${[name, ...argv].join(" ")}\n`);
+    const files = {
+      ...{ "containerd.toml": containerd, images: images.map((image) => `${image}\n`).join("") },
+      programs: lines.join(""),
+      ...Object.fromEntries(Object.entries(etc).map(([path, text]) => [join("etc", path), text])),
+    };
+    for (const [path, text] of Object.entries(files)) {
+      const file = join(this.state, "boot", path);
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, text);
+    }
   }
 
   /** Its process 1, as this machine numbers it. */
@@ -109,10 +128,5 @@ export class TestNode {
   /** Runs a command in the node; gives its standard output. */
   run(argv: readonly string[], options: RunOptions = {}): Promise<string> {
     return check(this.command(argv), options);
-  }
-
-  /** Ends every process in it, then removes its namespaces, cgroups and files. Blocks. */
-  remove(): void {
-    removeNode(this.name);
   }
 }

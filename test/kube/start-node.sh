@@ -2,7 +2,7 @@
 # Owns the way into a node: its cgroups, its namespaces, and the file that tells the number of its process 1.
 # Must not know what a node consists of.
 #
-#   start-node.sh NAME STATE IMAGE...
+#   start-node.sh NAME STATE HOSTNAME
 set -eu
 name=$1 state=$2
 shift
@@ -19,5 +19,6 @@ nsenter --net="/run/netns/$name" unshare --mount --pid --ipc --uts --cgroup --fo
 	"$here/node.sh" "$@" &
 # Process 1 of the node is the only child of unshare, which nsenter has become.
 until child=$(pgrep -P $!); do sleep 0.05; done
-echo "$child" > "$state/pid"
+echo "$child" > "$state/pid.new"
+mv "$state/pid.new" "$state/pid"
 wait

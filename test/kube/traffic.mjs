@@ -4,7 +4,8 @@
 //   serve PORT                    answers each line with this pod's name, an HTTP request too; asks nobody
 //   first HOST PORT               one connection before anything else, then serves 8080
 //   ask HOST PORT [TIMES]         that many connections one after the other
-//   load HOST PORT RATE LONG      RATE short connections a second and LONG ones that stay, until standard input ends
+//   load HOST PORT RATE LONG      RATE short connections a second and LONG ones that stay, until standard input ends;
+//                                 prints a line when the first one has ended
 //
 // Clients print a tally as JSON: how often each answer and each error came.
 
@@ -67,11 +68,13 @@ async function load(host, port, rate, long) {
   const open = new Set();
   const started = performance.now();
   let begun = 0;
+  let ended = 0;
   const timer = setInterval(() => {
     for (; begun < ((performance.now() - started) * Number(rate)) / 1_000; begun++) {
       const asked = ask(host, port).then((answer) => {
         count(answer);
         open.delete(asked);
+        if (ended++ === 0) process.stdout.write("begun\n");
       });
       open.add(asked);
     }

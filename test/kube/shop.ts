@@ -1,0 +1,170 @@
+// Owns the namespace of the tests: who is in it, and how its pods are asked and put under load. Must not know
+// what weft does to them.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../../daemon/base/package-root.js";
+import { readBuild } from "../../daemon/base/version.js";
+import { until } from "../../lab/wait.js";
+import { type Cluster, type KubeObject, type NodeName, startCluster } from "./cluster.js";
+
+const SHOP = "shop";
+const PORT = 8080;
+/** Of the Services `web` and `edge`, port 80. */
+export const WEB = "10.96.0.20";
+export const EDGE = "10.96.0.21";
+
+/** What became of a client's connections: replies and errors by their text, and long connections that ended. */
+export interface Tally {
+  readonly replies: Readonly<Record<string, number>>;
+  readonly errors: Readonly<Record<string, number>>;
+  readonly lost: number;
+}
+
+export interface Pod extends KubeObject {
+  readonly spec: { readonly nodeName?: string };
+  readonly status: {
+    readonly podIP?: string;
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+    readonly containerStatuses?: readonly { readonly restartCount: number }[];
+  };
+}
+
+export const isReady = ({ metadata, status }: Pod) =>
+  !("deletionTimestamp" in metadata) &&
+  (status.conditions ?? []).some((each) => each.type === "Ready" && each.status === "True");
+
+const metadata = (name: string) => ({ name, namespace: SHOP });
+
+interface PodOptions {
+  readonly args?: readonly string[];
+  readonly node?: NodeName;
+  readonly more?: object;
+  readonly port?: number;
+}
+
+function podSpec(account: string, image: string, options: PodOptions): object {
+  const { port = PORT, args = ["serve", String(port)], node, more } = options;
+  const probe = { httpGet: { path: "/", port }, periodSeconds: 1 };
+  return {
+    ...{ serviceAccountName: account, terminationGracePeriodSeconds: 1, automountServiceAccountToken: false },
+    ...(node === undefined ? {} : { nodeSelector: { "kubernetes.io/hostname": node } }),
+    containers: [
+      {
+        ...{ name: "app", image, imagePullPolicy: "Never", readinessProbe: probe },
+        livenessProbe: { ...probe, timeoutSeconds: 5, failureThreshold: 3, initialDelaySeconds: 5 },
+        command: ["/usr/bin/node", "/traffic/traffic.mjs", ...args],
+        volumeMounts: [{ name: "traffic", mountPath: "/traffic" }],
+      },
+    ],
+    volumes: [{ name: "traffic", configMap: { name: "traffic" } }],
+    ...more,
+  };
+}
+
+function service(name: string, clusterIP: string, targetPort: number): object {
+  const spec = { clusterIP, selector: { app: name }, ports: [{ port: 80, targetPort }] };
+  return { apiVersion: "v1", kind: "Service", metadata: metadata(name), spec };
+}
+
+/** A cluster, and the namespace in it. */
+export async function openTestCluster(): Promise<Shop> {
+  const build = join(packageRoot(), "build");
+  const cluster = await startCluster({
+    onBoth: [join(build, "kube", "pause.tar"), join(build, "weft-image.tar")],
+    onFirst: [],
+  });
+  const shop = new Shop(cluster, `docker.io/library/weft:${readBuild(packageRoot()).version}`);
+  await shop.open();
+  return shop;
+}
+
+export class Shop {
+  /** `image` has Node as /usr/bin/node. */
+  constructor(
+    readonly cluster: Cluster,
+    readonly image: string,
+  ) {}
+
+  /** `web` on both nodes, `edge` on node 2's network, and clients: one on node 1, two on node 2. */
+  async open(): Promise<void> {
+    const accounts = ["web", "edge", "client", "buyer", "other"];
+    const traffic = readFileSync(join(import.meta.dirname, "traffic.mjs"), "utf8");
+    await this.cluster.apply(
+      { apiVersion: "v1", kind: "Namespace", metadata: { name: SHOP } },
+      {
+        apiVersion: "v1",
+        kind: "ConfigMap",
+        metadata: metadata("traffic"),
+        data: { "traffic.mjs": traffic },
+      },
+      ...accounts.map((name) => ({ apiVersion: "v1", kind: "ServiceAccount", metadata: metadata(name) })),
+      service("web", WEB, PORT),
+      service("edge", EDGE, 8090),
+      this.#web(),
+      this.#pod("edge", { node: "n2", port: 8090, more: { hostNetwork: true } }),
+      ...[this.#pod("client", { node: "n1" }), this.#pod("buyer", { node: "n2" })],
+      this.#pod("other", { node: "n2" }),
+    );
+    await this.ready(6);
+  }
+
+  /** Two pods, one a node. */
+  #web(): object {
+    const labels = { app: "web" };
+    const spread = {
+      ...{ maxSkew: 1, topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "DoNotSchedule" },
+      ...{ labelSelector: { matchLabels: labels }, matchLabelKeys: ["pod-template-hash"] },
+    };
+    const spec = podSpec("web", this.image, { more: { topologySpreadConstraints: [spread] } });
+    return {
+      ...{ apiVersion: "apps/v1", kind: "Deployment", metadata: metadata("web") },
+      spec: { replicas: 2, selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
+    };
+  }
+
+  #pod(name: string, options: PodOptions): object {
+    const labels = { app: name };
+    return {
+      ...{ apiVersion: "v1", kind: "Pod", metadata: { ...metadata(name), labels } },
+      spec: podSpec(name, this.image, options),
+    };
+  }
+
+  pods(...args: readonly string[]): Promise<Pod[]> {
+    return this.cluster.list<Pod>("pods", "-n", SHOP, ...args);
+  }
+
+  /** Resolves with all pods once there are `number`, each of them ready. */
+  ready(number: number): Promise<readonly Pod[]> {
+    const look = async () => {
+      const pods = await this.pods();
+      return pods.length === number && pods.every(isReady) && pods;
+    };
+    return until(`${number} ready pods`, look, { timeoutMs: 120_000, everyMs: 500 });
+  }
+
+  /** How often each container of a node's pods was started again. */
+  async restartsOn(node: NodeName): Promise<ReadonlyMap<string, number>> {
+    const pods = await this.pods("--field-selector", `spec.nodeName=${node}`);
+    return new Map(
+      pods.map(({ metadata, status }) => [metadata.name, status.containerStatuses?.[0]?.restartCount ?? 0]),
+    );
+  }
+
+  /** Resolves once each of these pods was started again after `before`, and is ready. */
+  async restarted(node: NodeName, before: ReadonlyMap<string, number>): Promise<void> {
+    const look = async () => {
+      const now = await this.restartsOn(node);
+      const isAnew = [...before].every(([name, times]) => (now.get(name) ?? -1) > times);
+      return isAnew && (await this.pods()).every(isReady);
+    };
+    await until(`${node}'s pods to run again`, look, { timeoutMs: 180_000, everyMs: 500 });
+  }
+
+  /** Lets a pod connect to an address, `times` times one after the other. */
+  async ask(pod: string, host: string, port = 80, times = 1): Promise<Tally> {
+    const ask = ["/usr/bin/node", "/traffic/traffic.mjs", "ask", host, String(port), String(times)];
+    return JSON.parse(await this.cluster.kubectl("exec", "-n", SHOP, pod, "--", ...ask)) as Tally;
+  }
+}
