@@ -241,10 +241,10 @@ cluster: image packages $(STAMPS)/kube-packages
 	@$(MAKE) -C test/istiod cluster GO=$(GO)
 	@$(MAKE) -C test/kube
 
-test-kube: cluster ## the image on a node with a real containerd; a whole cluster of two nodes (needs Go 1.26; 15 minutes of building once)
+test-kube: cluster ## a cluster of two nodes with istiod: install, upgrade, failures, uninstall under traffic (needs Go 1.26; 15 minutes of building once)
 	$(call suite,kube,--project kube)
 
-kube: cluster ## that cluster, to look around in until Ctrl-C
+kube: cluster ## that cluster without weft, to look around in until Ctrl-C
 	@$(SUDO) npx --no-install tsx test/kube/main.ts
 
 test-istiod: build packages $(STAMPS)/envoy ## against a real istiod, step by step and soaked (needs Go 1.26; 10 minutes of building once)

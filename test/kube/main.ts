@@ -1,4 +1,4 @@
-// Owns `make kube`: the cluster of the tests, with their namespace, to look around in until Ctrl-C.
+// Owns `make kube`: the cluster of the tests with istiod and the tests' namespace, to look around in until Ctrl-C.
 // Must not know weft: it is installed by whoever looks.
 
 import { writeFileSync } from "node:fs";

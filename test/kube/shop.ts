@@ -4,12 +4,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
-import { readBuild } from "../../daemon/base/version.js";
+import { RunningProcess } from "../../lab/process.js";
 import { until } from "../../lab/wait.js";
 import { type Cluster, type KubeObject, type NodeName, startCluster } from "./cluster.js";
+import { KUBERNETES } from "./programs.js";
+import { imageOf, VERSION } from "./weft.js";
 
-const SHOP = "shop";
-const PORT = 8080;
+export const SHOP = "shop";
+export const PORT = 8080;
 /** Of the Services `web` and `edge`, port 80. */
 export const WEB = "10.96.0.20";
 export const EDGE = "10.96.0.21";
@@ -20,6 +22,9 @@ export interface Tally {
   readonly errors: Readonly<Record<string, number>>;
   readonly lost: number;
 }
+
+export const count = (of: Readonly<Record<string, number>>) =>
+  Object.values(of).reduce((sum, times) => sum + times, 0);
 
 export interface Pod extends KubeObject {
   readonly spec: { readonly nodeName?: string };
@@ -67,15 +72,18 @@ function service(name: string, clusterIP: string, targetPort: number): object {
   return { apiVersion: "v1", kind: "Service", metadata: metadata(name), spec };
 }
 
-/** A cluster, and the namespace in it. */
+/** A cluster with istiod, and the namespace in it: no weft yet, but its image on both nodes. */
 export async function openTestCluster(): Promise<Shop> {
   const build = join(packageRoot(), "build");
   const cluster = await startCluster({
     onBoth: [join(build, "kube", "pause.tar"), join(build, "weft-image.tar")],
-    onFirst: [],
+    onFirst: [join(build, "kube", "istiod.tar")],
   });
-  const shop = new Shop(cluster, `docker.io/library/weft:${readBuild(packageRoot()).version}`);
+  await cluster.kubectl("apply", "--server-side", "-f", join(build, "istio-crds.yaml"));
+  await cluster.kubectl("apply", "-f", join(import.meta.dirname, "istiod.yaml"));
+  const shop = new Shop(cluster, imageOf(VERSION));
   await shop.open();
+  await cluster.rolledOut("istio-system", "deployment/istiod");
   return shop;
 }
 
@@ -131,6 +139,15 @@ export class Shop {
     };
   }
 
+  /** A pod under `account` whose first process connects to `to` before it serves, and prints what became of it. */
+  async make(name: string, account: string, node: NodeName, to: string): Promise<void> {
+    const spec = podSpec(account, this.image, { node, args: ["first", to, "80"] });
+    await this.cluster.apply({
+      ...{ apiVersion: "v1", kind: "Pod", metadata: { ...metadata(name), labels: { app: name } } },
+      spec,
+    });
+  }
+
   pods(...args: readonly string[]): Promise<Pod[]> {
     return this.cluster.list<Pod>("pods", "-n", SHOP, ...args);
   }
@@ -166,5 +183,34 @@ export class Shop {
   async ask(pod: string, host: string, port = 80, times = 1): Promise<Tally> {
     const ask = ["/usr/bin/node", "/traffic/traffic.mjs", "ask", host, String(port), String(times)];
     return JSON.parse(await this.cluster.kubectl("exec", "-n", SHOP, pod, "--", ...ask)) as Tally;
+  }
+
+  /** What a pod made by make() printed first. */
+  async firstOf(name: string): Promise<Tally> {
+    const look = async () => /\{.*\}/.exec(await this.cluster.kubectl("logs", "-n", SHOP, name))?.[0];
+    return JSON.parse(await until(`the first word of ${name}`, look, { everyMs: 500 })) as Tally;
+  }
+
+  /** Resolves once the first connection of the load has ended. `rate` short connections a second, `long` that stay. */
+  async load(pod: string, host: string, rate: number, long: number): Promise<Load> {
+    const load = ["/usr/bin/node", "/traffic/traffic.mjs", "load", host, "80", String(rate), String(long)];
+    const argv = [KUBERNETES, "kubectl", "exec", "-i", "-n", SHOP, pod, "--", ...load];
+    const child = new RunningProcess(this.cluster.n1.command(argv), { env: this.cluster.env });
+    await until(`load of ${pod}`, () => child.stdout.includes("begun"));
+    return new Load(pod, child);
+  }
+}
+
+/** Connections that a pod makes until the end. */
+export class Load {
+  constructor(
+    readonly pod: string,
+    readonly child: RunningProcess,
+  ) {}
+
+  async end(): Promise<Tally> {
+    this.child.stdin.end();
+    if ((await this.child.exited) !== 0) throw new Error(`load of ${this.pod}: ${this.child.stderr}`);
+    return JSON.parse(this.child.stdout.split("\n").at(-2) ?? "") as Tally;
   }
 }
