@@ -76,13 +76,14 @@ and the events below --state-dir, WEFT_STATE_DIR or the file's state-dir go too,
     const { uninstallFrom } = await import("../daemon/bpf/uninstall.js");
     const { removeJournal } = await import("../daemon/events/journal.js");
     const { removeSnapshot } = await import("../daemon/xds/snapshot.js");
-    // First: a pod that starts meanwhile would wait for a daemon that does not come.
-    if (binDir !== undefined && confDir !== undefined) {
-      const { removeCni } = await import("../daemon/kube/cni-install.js");
-      removeCni({ binDir, confDir });
-    }
-    if (config.kubernetes) await leaveCluster(config);
-    const uninstalled = await uninstallFrom(bpffs);
+    const uninstalled = await uninstallFrom(bpffs, async () => {
+      // First: a pod that starts meanwhile would wait for a daemon that does not come.
+      if (binDir !== undefined && confDir !== undefined) {
+        const { removeCni } = await import("../daemon/kube/cni-install.js");
+        removeCni({ binDir, confDir });
+      }
+      if (config.kubernetes) await leaveCluster(config);
+    });
     if (!uninstalled.ok) return fail(uninstalled.error, EXIT.failure);
     if (stateDir !== undefined) {
       removeJournal(stateDir);

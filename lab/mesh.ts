@@ -151,8 +151,8 @@ export class LabMesh {
   }
 
   /** `weftd uninstall` on the lab's bpffs. */
-  uninstall(): Promise<RunResult> {
-    return run([...program("weftd"), "uninstall", "--bpffs", this.lab.bpffs]);
+  uninstall(...args: readonly string[]): Promise<RunResult> {
+    return run([...program("weftd"), "uninstall", "--bpffs", this.lab.bpffs, ...args]);
   }
 
   /** Runs weftctl against this daemon. */

@@ -28,13 +28,19 @@ export interface Uninstalled {
 /** What leads connections to waypoints. */
 const LEADING_HOOKS = ["connect4", "connect6"];
 
-/** Takes every hook and pin below a BPF file system away. Refuses while a daemon runs on it. */
-export async function uninstallFrom(bpffs: string): Promise<Result<Uninstalled>> {
+/**
+ * Takes every hook and pin below a BPF file system away, after `first` is done. Refuses while a daemon runs on it, and
+ * keeps others from starting until the end: one would put back what `first` takes away.
+ */
+export async function uninstallFrom(bpffs: string, first: () => Promise<void>): Promise<Result<Uninstalled>> {
   const access = checkAccess(bpffs);
   if (!access.ok) return access;
   const pins = new Pins(bpffs);
   const { root } = pins;
-  if (!existsSync(root)) return ok({ root, links: undefined, silent: 0, unanswered: 0 });
+  if (!existsSync(root)) {
+    await first();
+    return ok({ root, links: undefined, silent: 0, unanswered: 0 });
+  }
   const addon = loadAddon(packageRoot());
   if (!addon.ok) return addon;
   const native = addon.value;
@@ -42,6 +48,7 @@ export async function uninstallFrom(bpffs: string): Promise<Result<Uninstalled>>
     const lock = takeLock(native, bpffs);
     if (!lock.ok) return lock;
     try {
+      await first();
       return ok({ root, ...(await uninstall(native, pins)) });
     } finally {
       lock.value.close();

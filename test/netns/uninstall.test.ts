@@ -1,4 +1,5 @@
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { check, run } from "../../lab/process.js";
 import { until } from "../../lab/wait.js";
@@ -25,14 +26,27 @@ async function links(): Promise<KernelLink[]> {
   return all.filter((link) => link.cgroup_id === cgroup || namespaces.has(link.netns_ino ?? 0));
 }
 
+/** Where a node would have its CNI plugins. */
+const cni = () => ["--cni-bin-dir", world.lab.directory, "--cni-conf-dir", world.lab.directory];
+
+/** A list with weft's plugin in it, which only this test has put there: no daemon keeps it. Gives its path. */
+function plantPlugin(): string {
+  const list = join(world.lab.directory, "10-pods.conflist");
+  const plugins = [{ type: "bridge" }, { type: "weft-cni", socket: "/run/weft/cni.sock", failOpen: false }];
+  writeFileSync(list, JSON.stringify({ cniVersion: "1.0.0", name: "pods", plugins }));
+  return list;
+}
+
 const exists = async (kind: "prog" | "map", id: number) =>
   (await run(["bpftool", kind, "show", "id", String(id)])).code === 0;
 
-test("a daemon that runs is not taken away from under itself", async () => {
-  const refused = await world.mesh.uninstall();
+test("a daemon that runs is not taken away from under itself, nor the CNI plugin that it would put back", async () => {
+  const list = plantPlugin();
+  const refused = await world.mesh.uninstall(...cni());
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain("ALREADY_RUNNING");
   expect(await links()).toHaveLength(9 + 5);
+  expect(readFileSync(list, "utf8")).toContain("weft-cni");
 });
 
 test("links, programs, maps and pins are all gone, and again is no error", async () => {
@@ -49,7 +63,9 @@ test("links, programs, maps and pins are all gone, and again is no error", async
   expect(programs).toHaveLength(9 + 5);
   expect(maps.size).toBeGreaterThan(15);
 
-  const uninstalled = await world.mesh.uninstall();
+  const list = plantPlugin();
+  const uninstalled = await world.mesh.uninstall(...cni());
+  expect(readFileSync(list, "utf8")).not.toContain("weft-cni");
   expect(uninstalled, uninstalled.stderr).toMatchObject({ code: 0, stderr: "" });
   expect(uninstalled.stdout).toContain("17 hooks detached");
   expect(await links()).toEqual([]);
