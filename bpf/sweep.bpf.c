@@ -115,11 +115,16 @@ int weft_sweep_udp(struct bpf_iter__udp *ctx)
 	struct sock_common *socket = (struct sock_common *)ctx->udp_sk, *again;
 	struct flows *own;
 
-	if (!socket || socket->skc_state != TCP_ESTABLISHED)
+	if (!socket)
 		return 0;
 	own = bpf_sk_storage_get(&flows, socket, 0, 0);
 	if (!own || !(own->flow[0].flags & FLOW_PEER))
 		return 0;
+	/* Its connect has passed the hook and is not done: what the hook has noted counts. */
+	if (socket->skc_state != TCP_ESTABLISHED) {
+		note_connected(socket->skc_net.net->net_cookie);
+		return 0;
+	}
 	if (goes_on(&own->flow[0], socket->skc_net.net->net_cookie)) {
 		note_connected(socket->skc_net.net->net_cookie);
 		return 0;

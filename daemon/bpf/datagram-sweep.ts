@@ -20,19 +20,22 @@ export interface DatagramSweepTools {
 }
 
 /**
- * Looks through the enrolled pods that may have connected datagram sockets; `refusedOnly`: through those that have
- * connected to a service without endpoints since the last sweep.
+ * Enrolled pods to look through: those that have connected to a service without endpoints since the last sweep, those
+ * that may have connected datagram sockets, or all, where a daemon may have ended in the middle of a sweep.
  */
-export async function sweepDatagrams(tools: DatagramSweepTools, refusedOnly: boolean): Promise<Swept> {
-  const noted = notedPods(tools.connectedPods(), refusedOnly);
-  if (noted.size === 0) return NOTHING_SWEPT;
+export type Concerned = "refused" | "noted" | "all";
+
+/** One sweep. */
+export async function sweepDatagrams(tools: DatagramSweepTools, concerned: Concerned): Promise<Swept> {
+  const noted = notedPods(tools.connectedPods(), concerned === "refused");
+  if (noted.size === 0 && concerned !== "all") return NOTHING_SWEPT;
   const begin = (cookie: bigint) => {
     if (tools.isInterrupted()) return false;
     // The iterator notes the pod again when it leaves such a socket alone.
     tools.connectedPods().delete(Cookie.encode(cookie));
     return true;
   };
-  const pods = tools.pods().filter(({ cookie }) => noted.has(cookie));
+  const pods = tools.pods().filter(({ cookie }) => concerned === "all" || noted.has(cookie));
   const swept = await sweepSockets({ ...tools, pods, begin });
   for (const cookie of swept.unfinished)
     tools.connectedPods().update(Cookie.encode(cookie), State.encode(noted.get(cookie) ?? Connected.ROUTED));

@@ -10,7 +10,7 @@ import { type ByteCount, countBytes, NOTHING_COUNTED } from "./byte-count.js";
 import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits, planCapacities } from "./capacity.js";
 import { CounterMaps, elementsFor } from "./counter-maps.js";
 import { type ProgramRuns, readProgramRuns } from "./counters.js";
-import { sweepDatagrams } from "./datagram-sweep.js";
+import { type Concerned, sweepDatagrams } from "./datagram-sweep.js";
 import { denyPods } from "./denial.js";
 import { readSwitch } from "./disabled.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
@@ -332,11 +332,8 @@ export class Dataplane {
     return await sweepSockets({ native: this.#native, program, pods: concerned });
   }
 
-  /**
-   * See sweepDatagrams(). Stops where a generation comes meanwhile: ask again when it is finished. `refusedOnly`: in
-   * pods that have connected to a service without endpoints since.
-   */
-  async sweepDatagrams(refusedOnly = false): Promise<Swept> {
+  /** See sweepDatagrams(). Stops where a generation comes meanwhile: ask again when it is finished. */
+  async sweepDatagrams(concerned: Concerned): Promise<Swept> {
     const program = this.#generation?.programs.get(DATAGRAM_SWEEP);
     if (program === undefined) return NOTHING_SWEPT;
     return await sweepDatagrams(
@@ -347,7 +344,7 @@ export class Dataplane {
         connectedPods: () => this.#state.connected_pods,
         isInterrupted: () => this.#growth !== undefined,
       },
-      refusedOnly,
+      concerned,
     );
   }
 

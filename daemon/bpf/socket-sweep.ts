@@ -91,7 +91,10 @@ class SocketSweep {
     const { cookie, netns } = pod;
     try {
       await visitPod(native, pod, async (path) => {
-        if (begin?.(cookie) === false) return;
+        if (begin?.(cookie) === false) {
+          this.result.unfinished.add(cookie);
+          return;
+        }
         const found = await native.readIterator(this.#link, path);
         await this.#close(cookie, path, socketsOf(found));
       });

@@ -3,6 +3,7 @@
 import { expect, it } from "vitest";
 import { bpfAttachFailed } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
+import type { Concerned } from "../bpf/datagram-sweep.js";
 import { NOTHING_SWEPT } from "../bpf/socket-sweep.js";
 import { DatagramSweep } from "./datagram-sweep.js";
 
@@ -16,8 +17,8 @@ function world() {
   const say = (level: string) => (_: unknown, text: string) => void lines.push(`${level} ${text}`);
   const log = { info: say("info"), warn: say("warn"), error: say("error") } as unknown as Logger;
   const kernel = {
-    sweepDatagrams: (refusedOnly = false) => {
-      asked.push(refusedOnly ? "refused" : "all");
+    sweepDatagrams: (concerned: Concerned) => {
+      asked.push(concerned);
       return new Promise<Swept>((resolve) => ends.push(resolve));
     },
   };
@@ -51,7 +52,16 @@ it("looks through all once more when a backend is lost during a look, however na
   sweep.start();
   await end();
   await end();
-  expect(asked).toEqual(["refused", "all", "all"]);
+  expect(asked).toEqual(["refused", "all", "noted"]);
+});
+
+it("looks through every pod until that was done once: a daemon that ended meanwhile may have forgotten some", async () => {
+  const { asked, end, sweep } = world();
+  for (const unfinished of [[1n], [], []]) {
+    sweep.start();
+    await end({ unfinished: new Set(unfinished) });
+  }
+  expect(asked).toEqual(["all", "all", "noted"]);
 });
 
 it("says what was closed, what could not be, and what failed; a narrow look does not forget what is kept", async () => {

@@ -14,6 +14,8 @@ export class DatagramSweep {
   readonly #options: DatagramSweepOptions;
   #state: "idle" | "sweeping" | "again" = "idle";
   #kept = 0;
+  /** Until then a former daemon may have forgotten pods, because it ended between a look's beginning and its end. */
+  #isComplete = false;
 
   constructor(options: DatagramSweepOptions) {
     this.#options = options;
@@ -43,7 +45,8 @@ export class DatagramSweep {
     do {
       const isNarrow = refusedOnly && !this.#again;
       this.#state = "sweeping";
-      const swept = await kernel.sweepDatagrams(isNarrow);
+      const swept = await kernel.sweepDatagrams(isNarrow ? "refused" : this.#isComplete ? "noted" : "all");
+      if (!isNarrow && swept.unfinished.size === 0) this.#isComplete = true;
       if (!isNarrow || swept.kept > 0) this.#kept = swept.kept;
       if (swept.closed > 0)
         log.info(
