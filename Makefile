@@ -155,8 +155,8 @@ build/helm: test/chart/helm/go.mod test/chart/helm/go.sum
 	@mkdir -p build
 	cd test/chart/helm && GOFLAGS="-p=2 -buildvcs=false" nice $(GO) build -trimpath -ldflags "-s -w" -o ../../../$@ helm.sh/helm/v4/cmd/helm
 
-go-programs: build/helm ## Helm and istiod for the tests (needs Go 1.26; 15 minutes once)
-	@$(MAKE) -C test/istiod
+go-programs: build/helm ## Helm, istiod and Kubernetes for the tests (needs Go 1.26; 20 minutes once)
+	@$(MAKE) -C test/istiod all cluster GO=$(GO)
 
 manifests: build/helm node_modules/.package-lock.json ## write deploy/manifests, which weftctl installs, and the chart's goldens anew
 	@$(VITEST) --project deploy test/chart --update
