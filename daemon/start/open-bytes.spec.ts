@@ -9,16 +9,19 @@ let stop: () => void;
 /** What every count takes in milliseconds, when each began, and what was logged. */
 let takes = 0;
 let fails: WeftError[] = [];
+let throws: Error | undefined;
 let begun: number[] = [];
 let lines: string[] = [];
 let told: bigint[] = [];
 let seen: Buffer[] = [];
 beforeEach(() => {
   vi.useFakeTimers({ now: 0 });
+  throws = undefined;
   [takes, fails, begun, lines, told, seen] = [0, [], [], [], [], []];
   const log = { error: (_: object, text: string) => lines.push(text) } as never;
   const countBytes = async () => {
     begun.push(Date.now());
+    if (throws !== undefined) throw throws;
     await new Promise((resolve) => setTimeout(resolve, takes));
     return { failures: fails, connections: [Buffer.from([begun.length])] };
   };
@@ -60,4 +63,10 @@ it("ends", async () => {
   stop();
   await vi.advanceTimersByTimeAsync(20_000);
   expect(begun).toEqual([4_000]);
+});
+
+it("goes on when there was no memory for it", async () => {
+  throws = new Error("ENOMEM");
+  await vi.advanceTimersByTimeAsync(12_500);
+  expect([begun.length, lines.length]).toEqual([3, 1]);
 });

@@ -1,6 +1,6 @@
 // Owns when the bytes of open connections are counted, and what is said of it. Must not know how.
 
-import { describe } from "../base/errors.js";
+import { bpfAttachFailed, describe } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { tellTime } from "../bpf/clock.js";
 import type { Dataplane } from "../bpf/dataplane.js";
@@ -22,7 +22,10 @@ export function countOpenBytes(
   const count = async () => {
     const began = performance.now();
     tellTime(kernel);
-    const { connections, failures } = await kernel.countBytes();
+    const { connections, failures } = await kernel.countBytes().catch((error: unknown) => ({
+      connections: [],
+      failures: [bpfAttachFailed("bytes", "the counters", error)],
+    }));
     const [failure] = failures;
     see(connections);
     if (failure !== undefined && failure.message !== said) log.error({ err: failure }, describe(failure));

@@ -128,7 +128,8 @@ export const disturbances: Readonly<Record<string, Disturbance>> = {
     const { world, random } = surroundings;
     const { daemon } = world.mesh;
     await check(["prlimit", "--pid", String(daemon.pid), `--as=${1 << 20}`]);
-    world.mesh.edit(meshOf(surroundings, 2_000 + random(2_000)));
+    // Nothing that maps would have to grow for: where that fails everything denies, and connections would fail.
+    world.mesh.edit(meshOf(surroundings));
     await Promise.race([daemon.exited, sleep(1_000 + random(1_000))]);
     if (daemon.running) await world.mesh.endDaemon("SIGKILL");
     world.mesh.edit(meshOf(surroundings));
