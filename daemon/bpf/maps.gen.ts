@@ -962,6 +962,272 @@ export const Word: Codec<Word> = {
   },
 };
 
+/** struct label_key, 8 bytes */
+export interface LabelKey {
+  readonly kind: number;
+  readonly id: number;
+}
+export const LabelKey: Codec<LabelKey> = {
+  size: 8,
+  encode(value) {
+    const view = Buffer.allocUnsafe(8);
+    LabelKey.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.kind, offset);
+    view.writeUInt32LE(value.id, offset + 4);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 8);
+    return {
+      kind: view.readUInt32LE(offset),
+      id: view.readUInt32LE(offset + 4),
+    };
+  },
+};
+
+/** struct label_text, 960 bytes */
+export interface LabelText {
+  readonly bytes: number;
+  readonly text: Uint8Array;
+}
+export const LabelText: Codec<LabelText> = {
+  size: 960,
+  encode(value) {
+    const view = Buffer.allocUnsafe(960);
+    LabelText.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.bytes, offset);
+    putBytes(view, offset + 4, value.text, 956, "label_text.text");
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 960);
+    return {
+      bytes: view.readUInt32LE(offset),
+      text: takeBytes(view, offset + 4, offset + 960),
+    };
+  },
+};
+
+/** struct traffic_key, 16 bytes */
+export interface TrafficKey {
+  readonly sourceParty: number;
+  readonly destinationParty: number;
+  readonly service: number;
+  readonly direction: number;
+  readonly outcome: number;
+}
+export const TrafficKey: Codec<TrafficKey> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    TrafficKey.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.sourceParty, offset);
+    view.writeUInt32LE(value.destinationParty, offset + 4);
+    view.writeUInt32LE(value.service, offset + 8);
+    view.writeUInt8(value.direction, offset + 12);
+    view.writeUInt8(value.outcome, offset + 13);
+    view[offset + 14] = 0;
+    view[offset + 15] = 0;
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      sourceParty: view.readUInt32LE(offset),
+      destinationParty: view.readUInt32LE(offset + 4),
+      service: view.readUInt32LE(offset + 8),
+      direction: view.readUInt8(offset + 12),
+      outcome: view.readUInt8(offset + 13),
+    };
+  },
+};
+
+/** struct traffic, 48 bytes */
+export interface Traffic {
+  readonly usedNs: bigint;
+  readonly opened: bigint;
+  readonly closed: bigint;
+  readonly failed: bigint;
+  readonly sentBytes: bigint;
+  readonly receivedBytes: bigint;
+}
+export const Traffic: Codec<Traffic> = {
+  size: 48,
+  encode(value) {
+    const view = Buffer.allocUnsafe(48);
+    Traffic.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.usedNs, offset);
+    view.writeBigUInt64LE(value.opened, offset + 8);
+    view.writeBigUInt64LE(value.closed, offset + 16);
+    view.writeBigUInt64LE(value.failed, offset + 24);
+    view.writeBigUInt64LE(value.sentBytes, offset + 32);
+    view.writeBigUInt64LE(value.receivedBytes, offset + 40);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 48);
+    return {
+      usedNs: view.readBigUInt64LE(offset),
+      opened: view.readBigUInt64LE(offset + 8),
+      closed: view.readBigUInt64LE(offset + 16),
+      failed: view.readBigUInt64LE(offset + 24),
+      sentBytes: view.readBigUInt64LE(offset + 32),
+      receivedBytes: view.readBigUInt64LE(offset + 40),
+    };
+  },
+};
+
+/** struct pod_traffic_key, 16 bytes */
+export interface PodTrafficKey {
+  readonly sourceParty: number;
+  readonly destinationParty: number;
+  readonly pod: number;
+  readonly direction: number;
+  readonly outcome: number;
+}
+export const PodTrafficKey: Codec<PodTrafficKey> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    PodTrafficKey.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.sourceParty, offset);
+    view.writeUInt32LE(value.destinationParty, offset + 4);
+    view.writeUInt32LE(value.pod, offset + 8);
+    view.writeUInt8(value.direction, offset + 12);
+    view.writeUInt8(value.outcome, offset + 13);
+    view[offset + 14] = 0;
+    view[offset + 15] = 0;
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      sourceParty: view.readUInt32LE(offset),
+      destinationParty: view.readUInt32LE(offset + 4),
+      pod: view.readUInt32LE(offset + 8),
+      direction: view.readUInt8(offset + 12),
+      outcome: view.readUInt8(offset + 13),
+    };
+  },
+};
+
+/** struct pod_traffic, 64 bytes */
+export interface PodTraffic {
+  readonly traffic: Traffic;
+  readonly retransmits: bigint;
+  readonly lost: bigint;
+}
+export const PodTraffic: Codec<PodTraffic> = {
+  size: 64,
+  encode(value) {
+    const view = Buffer.allocUnsafe(64);
+    PodTraffic.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    Traffic.encodeInto(value.traffic, view, offset);
+    view.writeBigUInt64LE(value.retransmits, offset + 48);
+    view.writeBigUInt64LE(value.lost, offset + 56);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 64);
+    return {
+      traffic: Traffic.decode(view, offset),
+      retransmits: view.readBigUInt64LE(offset + 48),
+      lost: view.readBigUInt64LE(offset + 56),
+    };
+  },
+};
+
+/** struct policy_hit_key, 16 bytes */
+export interface PolicyHitKey {
+  readonly policy: number;
+  readonly destinationParty: number;
+  readonly kind: number;
+}
+export const PolicyHitKey: Codec<PolicyHitKey> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    PolicyHitKey.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeUInt32LE(value.policy, offset);
+    view.writeUInt32LE(value.destinationParty, offset + 4);
+    view.writeUInt32LE(value.kind, offset + 8);
+    view[offset + 12] = 0;
+    view[offset + 13] = 0;
+    view[offset + 14] = 0;
+    view[offset + 15] = 0;
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      policy: view.readUInt32LE(offset),
+      destinationParty: view.readUInt32LE(offset + 4),
+      kind: view.readUInt32LE(offset + 8),
+    };
+  },
+};
+
+/** struct hits, 16 bytes */
+export interface Hits {
+  readonly count: bigint;
+  readonly usedNs: bigint;
+}
+export const Hits: Codec<Hits> = {
+  size: 16,
+  encode(value) {
+    const view = Buffer.allocUnsafe(16);
+    Hits.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.count, offset);
+    view.writeBigUInt64LE(value.usedNs, offset + 8);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 16);
+    return {
+      count: view.readBigUInt64LE(offset),
+      usedNs: view.readBigUInt64LE(offset + 8),
+    };
+  },
+};
+
+/** struct counter, 8 bytes */
+export interface Counter {
+  readonly count: bigint;
+}
+export const Counter: Codec<Counter> = {
+  size: 8,
+  encode(value) {
+    const view = Buffer.allocUnsafe(8);
+    Counter.encodeInto(value, view, 0);
+    return view;
+  },
+  encodeInto(value, view, offset) {
+    view.writeBigUInt64LE(value.count, offset);
+  },
+  decode(bytes, offset = 0) {
+    const view = viewOf(bytes, offset, 8);
+    return {
+      count: view.readBigUInt64LE(offset),
+    };
+  },
+};
+
 /** struct pod, 40 bytes */
 export interface Pod {
   readonly guard: Word;
@@ -1745,272 +2011,6 @@ export const Connection: Codec<Connection> = {
   },
 };
 
-/** struct counter, 8 bytes */
-export interface Counter {
-  readonly count: bigint;
-}
-export const Counter: Codec<Counter> = {
-  size: 8,
-  encode(value) {
-    const view = Buffer.allocUnsafe(8);
-    Counter.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeBigUInt64LE(value.count, offset);
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 8);
-    return {
-      count: view.readBigUInt64LE(offset),
-    };
-  },
-};
-
-/** struct label_key, 8 bytes */
-export interface LabelKey {
-  readonly kind: number;
-  readonly id: number;
-}
-export const LabelKey: Codec<LabelKey> = {
-  size: 8,
-  encode(value) {
-    const view = Buffer.allocUnsafe(8);
-    LabelKey.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeUInt32LE(value.kind, offset);
-    view.writeUInt32LE(value.id, offset + 4);
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 8);
-    return {
-      kind: view.readUInt32LE(offset),
-      id: view.readUInt32LE(offset + 4),
-    };
-  },
-};
-
-/** struct label_text, 960 bytes */
-export interface LabelText {
-  readonly bytes: number;
-  readonly text: Uint8Array;
-}
-export const LabelText: Codec<LabelText> = {
-  size: 960,
-  encode(value) {
-    const view = Buffer.allocUnsafe(960);
-    LabelText.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeUInt32LE(value.bytes, offset);
-    putBytes(view, offset + 4, value.text, 956, "label_text.text");
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 960);
-    return {
-      bytes: view.readUInt32LE(offset),
-      text: takeBytes(view, offset + 4, offset + 960),
-    };
-  },
-};
-
-/** struct traffic_key, 16 bytes */
-export interface TrafficKey {
-  readonly sourceParty: number;
-  readonly destinationParty: number;
-  readonly service: number;
-  readonly direction: number;
-  readonly outcome: number;
-}
-export const TrafficKey: Codec<TrafficKey> = {
-  size: 16,
-  encode(value) {
-    const view = Buffer.allocUnsafe(16);
-    TrafficKey.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeUInt32LE(value.sourceParty, offset);
-    view.writeUInt32LE(value.destinationParty, offset + 4);
-    view.writeUInt32LE(value.service, offset + 8);
-    view.writeUInt8(value.direction, offset + 12);
-    view.writeUInt8(value.outcome, offset + 13);
-    view[offset + 14] = 0;
-    view[offset + 15] = 0;
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 16);
-    return {
-      sourceParty: view.readUInt32LE(offset),
-      destinationParty: view.readUInt32LE(offset + 4),
-      service: view.readUInt32LE(offset + 8),
-      direction: view.readUInt8(offset + 12),
-      outcome: view.readUInt8(offset + 13),
-    };
-  },
-};
-
-/** struct traffic, 48 bytes */
-export interface Traffic {
-  readonly usedNs: bigint;
-  readonly opened: bigint;
-  readonly closed: bigint;
-  readonly failed: bigint;
-  readonly sentBytes: bigint;
-  readonly receivedBytes: bigint;
-}
-export const Traffic: Codec<Traffic> = {
-  size: 48,
-  encode(value) {
-    const view = Buffer.allocUnsafe(48);
-    Traffic.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeBigUInt64LE(value.usedNs, offset);
-    view.writeBigUInt64LE(value.opened, offset + 8);
-    view.writeBigUInt64LE(value.closed, offset + 16);
-    view.writeBigUInt64LE(value.failed, offset + 24);
-    view.writeBigUInt64LE(value.sentBytes, offset + 32);
-    view.writeBigUInt64LE(value.receivedBytes, offset + 40);
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 48);
-    return {
-      usedNs: view.readBigUInt64LE(offset),
-      opened: view.readBigUInt64LE(offset + 8),
-      closed: view.readBigUInt64LE(offset + 16),
-      failed: view.readBigUInt64LE(offset + 24),
-      sentBytes: view.readBigUInt64LE(offset + 32),
-      receivedBytes: view.readBigUInt64LE(offset + 40),
-    };
-  },
-};
-
-/** struct pod_traffic_key, 16 bytes */
-export interface PodTrafficKey {
-  readonly sourceParty: number;
-  readonly destinationParty: number;
-  readonly pod: number;
-  readonly direction: number;
-  readonly outcome: number;
-}
-export const PodTrafficKey: Codec<PodTrafficKey> = {
-  size: 16,
-  encode(value) {
-    const view = Buffer.allocUnsafe(16);
-    PodTrafficKey.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeUInt32LE(value.sourceParty, offset);
-    view.writeUInt32LE(value.destinationParty, offset + 4);
-    view.writeUInt32LE(value.pod, offset + 8);
-    view.writeUInt8(value.direction, offset + 12);
-    view.writeUInt8(value.outcome, offset + 13);
-    view[offset + 14] = 0;
-    view[offset + 15] = 0;
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 16);
-    return {
-      sourceParty: view.readUInt32LE(offset),
-      destinationParty: view.readUInt32LE(offset + 4),
-      pod: view.readUInt32LE(offset + 8),
-      direction: view.readUInt8(offset + 12),
-      outcome: view.readUInt8(offset + 13),
-    };
-  },
-};
-
-/** struct pod_traffic, 64 bytes */
-export interface PodTraffic {
-  readonly traffic: Traffic;
-  readonly retransmits: bigint;
-  readonly lost: bigint;
-}
-export const PodTraffic: Codec<PodTraffic> = {
-  size: 64,
-  encode(value) {
-    const view = Buffer.allocUnsafe(64);
-    PodTraffic.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    Traffic.encodeInto(value.traffic, view, offset);
-    view.writeBigUInt64LE(value.retransmits, offset + 48);
-    view.writeBigUInt64LE(value.lost, offset + 56);
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 64);
-    return {
-      traffic: Traffic.decode(view, offset),
-      retransmits: view.readBigUInt64LE(offset + 48),
-      lost: view.readBigUInt64LE(offset + 56),
-    };
-  },
-};
-
-/** struct policy_hit_key, 16 bytes */
-export interface PolicyHitKey {
-  readonly policy: number;
-  readonly destinationParty: number;
-  readonly kind: number;
-}
-export const PolicyHitKey: Codec<PolicyHitKey> = {
-  size: 16,
-  encode(value) {
-    const view = Buffer.allocUnsafe(16);
-    PolicyHitKey.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeUInt32LE(value.policy, offset);
-    view.writeUInt32LE(value.destinationParty, offset + 4);
-    view.writeUInt32LE(value.kind, offset + 8);
-    view[offset + 12] = 0;
-    view[offset + 13] = 0;
-    view[offset + 14] = 0;
-    view[offset + 15] = 0;
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 16);
-    return {
-      policy: view.readUInt32LE(offset),
-      destinationParty: view.readUInt32LE(offset + 4),
-      kind: view.readUInt32LE(offset + 8),
-    };
-  },
-};
-
-/** struct hits, 16 bytes */
-export interface Hits {
-  readonly count: bigint;
-  readonly usedNs: bigint;
-}
-export const Hits: Codec<Hits> = {
-  size: 16,
-  encode(value) {
-    const view = Buffer.allocUnsafe(16);
-    Hits.encodeInto(value, view, 0);
-    return view;
-  },
-  encodeInto(value, view, offset) {
-    view.writeBigUInt64LE(value.count, offset);
-    view.writeBigUInt64LE(value.usedNs, offset + 8);
-  },
-  decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 16);
-    return {
-      count: view.readBigUInt64LE(offset),
-      usedNs: view.readBigUInt64LE(offset + 8),
-    };
-  },
-};
-
 /** struct failing_endpoint, 24 bytes */
 export interface FailingEndpoint {
   readonly first: bigint;
@@ -2148,6 +2148,69 @@ export interface MapDescription {
 
 /** Every map with keys and values, by its name in the kernel. */
 export const maps = {
+  parties: {
+    name: "parties",
+    type: "HASH",
+    key: U32,
+    value: Word,
+    maxEntries: 4096,
+    flags: 1,
+    layout: "700558c1",
+  },
+  labels: {
+    name: "labels",
+    type: "HASH",
+    key: LabelKey,
+    value: LabelText,
+    maxEntries: 8192,
+    flags: 1,
+    layout: "55f46688",
+  },
+  traffic: {
+    name: "traffic",
+    type: "HASH",
+    key: TrafficKey,
+    value: Traffic,
+    maxEntries: 8192,
+    flags: 1,
+    layout: "406edc52",
+  },
+  pod_traffic: {
+    name: "pod_traffic",
+    type: "HASH",
+    key: PodTrafficKey,
+    value: PodTraffic,
+    maxEntries: 8192,
+    flags: 1,
+    layout: "15644a97",
+  },
+  no_traffic: {
+    name: "no_traffic",
+    type: "ARRAY",
+    key: U32,
+    value: PodTraffic,
+    maxEntries: 1,
+    flags: 0,
+    layout: "20739e27",
+  },
+  policy_hits: {
+    name: "policy_hits",
+    type: "HASH",
+    key: PolicyHitKey,
+    value: Hits,
+    maxEntries: 4096,
+    flags: 1,
+    layout: "410c49eb",
+  },
+  reasons: {
+    name: "reasons",
+    type: "ARRAY",
+    key: U32,
+    value: Counter,
+    maxEntries: 48,
+    flags: 0,
+    layout: "25f71320",
+  },
   pods: {
     name: "pods",
     type: "HASH",
@@ -2408,69 +2471,6 @@ export const maps = {
     maxEntries: 1,
     flags: 0,
     layout: "c2c69632",
-  },
-  parties: {
-    name: "parties",
-    type: "HASH",
-    key: U32,
-    value: Word,
-    maxEntries: 4096,
-    flags: 1,
-    layout: "700558c1",
-  },
-  labels: {
-    name: "labels",
-    type: "HASH",
-    key: LabelKey,
-    value: LabelText,
-    maxEntries: 8192,
-    flags: 1,
-    layout: "55f46688",
-  },
-  traffic: {
-    name: "traffic",
-    type: "HASH",
-    key: TrafficKey,
-    value: Traffic,
-    maxEntries: 8192,
-    flags: 1,
-    layout: "406edc52",
-  },
-  pod_traffic: {
-    name: "pod_traffic",
-    type: "HASH",
-    key: PodTrafficKey,
-    value: PodTraffic,
-    maxEntries: 8192,
-    flags: 1,
-    layout: "15644a97",
-  },
-  no_traffic: {
-    name: "no_traffic",
-    type: "ARRAY",
-    key: U32,
-    value: PodTraffic,
-    maxEntries: 1,
-    flags: 0,
-    layout: "20739e27",
-  },
-  policy_hits: {
-    name: "policy_hits",
-    type: "HASH",
-    key: PolicyHitKey,
-    value: Hits,
-    maxEntries: 4096,
-    flags: 1,
-    layout: "410c49eb",
-  },
-  reasons: {
-    name: "reasons",
-    type: "ARRAY",
-    key: U32,
-    value: Counter,
-    maxEntries: 48,
-    flags: 0,
-    layout: "25f71320",
   },
   failing: {
     name: "failing",
