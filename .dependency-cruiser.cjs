@@ -63,6 +63,7 @@ module.exports = {
     rule("kube", "daemon/kube/", [BASE]),
     rule("dns", "daemon/dns/", [
       BASE,
+      "daemon/compile/views\\.ts",
       "daemon/model/",
       "daemon/bpf/enrollment\\.ts",
       "daemon/bpf/netns\\.ts",

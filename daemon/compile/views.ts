@@ -65,6 +65,11 @@ export function standingsOf(
   });
 }
 
+/** Of services with one name, that which clients of a namespace see; undefined: none. */
+export function seenFrom(namespace: string, services: readonly Service[]): Service | undefined {
+  return standingsOf([services], namespace).find(({ standing }) => standing === "seen")?.service;
+}
+
 /** The services that have this address on the node's network. */
 export function servicesHere(
   { address, prefixLength }: Pick<VirtualAddress, "address" | "prefixLength">,

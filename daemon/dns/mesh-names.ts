@@ -1,7 +1,8 @@
 // Owns what a host name of the mesh stands for, as a client of a namespace sees it. Must not know DNS.
 
+import { seenFrom } from "../compile/views.js";
 import { isIpv4Text } from "../model/address.js";
-import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
+import { isSingle, serviceKey } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 
 /** Canonical texts. */
@@ -26,7 +27,7 @@ export function addressesOf(
   namespace: string,
 ): Addresses | undefined {
   const service = namesOf(hostname)
-    .map((name) => chosen(store.servicesNamed(name), namespace))
+    .map((name) => seenFrom(namespace, store.servicesNamed(name)))
     .find((found) => found !== undefined);
   if (service === undefined) return undefined;
   const own = service.addresses.filter((each) => isLocal(each.network) && isSingle(each));
@@ -46,17 +47,4 @@ export function addressesOf(
 function namesOf(hostname: string): string[] {
   const labels = hostname.toLowerCase().replace(/\.$/, "").split(".");
   return [labels.join("."), ...labels.slice(1).map((_, n) => ["*", ...labels.slice(n + 1)].join("."))];
-}
-
-/** The client's own namespace's first, then the canonical one, then the smallest key. */
-function chosen(services: readonly Service[], namespace: string): Service | undefined {
-  const rank = (service: Service) => (service.namespace === namespace ? 0 : service.canonical ? 1 : 2);
-  return services
-    .filter((service) => service.namespace === namespace || service.visibility === "PUBLIC")
-    .sort((a, b) => rank(a) - rank(b))[0];
-}
-
-/** An address, and no block. */
-function isSingle({ address, prefixLength }: VirtualAddress): boolean {
-  return prefixLength === (isIpv4Text(address) ? 32 : 128);
 }

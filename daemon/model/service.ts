@@ -1,5 +1,6 @@
 // Owns what weft knows of one service. Pure data: must not know where it came from or what is made of it.
 
+import { isIpv4Text } from "./address.js";
 import type { GatewayAddress, Port } from "./workload.js";
 
 export type RoutingScope = "REGION" | "ZONE" | "SUBZONE" | "NODE" | "CLUSTER" | "NETWORK";
@@ -14,6 +15,11 @@ export interface VirtualAddress {
   /** Canonical text, host bits cleared. */
   readonly address: string;
   readonly prefixLength: number;
+}
+
+/** One address, and no block. */
+export function isSingle({ address, prefixLength }: VirtualAddress): boolean {
+  return prefixLength === (isIpv4Text(address) ? 32 : 128);
 }
 
 /** istio.workload.Service with defaults filled in. */

@@ -4,9 +4,9 @@
 import { connectionUnclear, failed, ok, type Result } from "../base/errors.js";
 import { parseHostPort } from "../base/parse.js";
 import { isLocalNetwork, type NodeContext } from "../compile/node.js";
-import { standingsOf } from "../compile/views.js";
-import { canonicalAddress, isIpv4Text } from "../model/address.js";
-import { type Service, serviceKey } from "../model/service.js";
+import { seenFrom } from "../compile/views.js";
+import { canonicalAddress } from "../model/address.js";
+import { isSingle, type Service, serviceKey } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 
 export interface Destination {
@@ -34,7 +34,7 @@ export function destinationOf(
   const address = canonicalAddress(host);
   if (address !== undefined) return ok({ name: null, addresses: [address], port });
   const meant = meantBy(store, host, namespace);
-  const seen = standingsOf([meant], namespace).find(({ standing }) => standing === "seen")?.service;
+  const seen = seenFrom(namespace, meant);
   if (seen !== undefined) return ofService(store, node, seen, port);
   if (meant.length > 0)
     return unclear(`service ${meant.map(serviceKey).join(", ")} is not visible from namespace ${namespace}`);
@@ -55,9 +55,7 @@ function ofService(
 ): Result<Destination> {
   const key = serviceKey(service);
   const local = service.addresses.filter(({ network }) => isLocalNetwork(network, node));
-  const addresses = local
-    .filter(({ address, prefixLength }) => prefixLength === (isIpv4Text(address) ? 32 : 128))
-    .map(({ address }) => address);
+  const addresses = local.filter(isSingle).map(({ address }) => address);
   if (addresses.length > 0) return ok({ name: key, addresses: [...new Set(addresses)], port });
   const [block] = local;
   if (block !== undefined)

@@ -4,7 +4,7 @@
 import { textOfBytes } from "../base/byte-text.js";
 import { ConnectionIdentity, Direction, type LabelKind, OpenConnection } from "../bpf/maps.gen.js";
 import { familyHead, sample } from "./exposition.js";
-import { type Labeller, labelsIn } from "./labels.js";
+import { type Labeller, numbersIn } from "./labels.js";
 
 /** Samples of one piece of text. */
 const SAMPLES_A_PIECE = 64;
@@ -90,7 +90,7 @@ export class ConnectionMetrics {
 
   /** Numbers whose names are asked for. */
   *used(): Generator<readonly [LabelKind, number]> {
-    for (const { identity } of this.#shown.values()) yield* labelsIn(identity);
+    for (const { identity } of this.#shown.values()) yield* numbersIn(identity);
   }
 
   /** Yields the text of all families in pieces. */

@@ -17,7 +17,7 @@ import {
   WorkloadId,
 } from "../bpf/maps.gen.js";
 import type { LabelBook } from "./label-book.js";
-import { labelsIn } from "./labels.js";
+import { numbersIn } from "./labels.js";
 import type { CounterStore, PresentLabels, SeriesMap } from "./sources.js";
 
 export interface CounterKeeperOptions {
@@ -61,8 +61,8 @@ interface Series {
 }
 
 const SERIES: Readonly<Record<SeriesMap, Series>> = {
-  traffic: series(TrafficKey, Traffic, labelsIn, livingTraffic),
-  pod_traffic: series(PodTrafficKey, PodTraffic, labelsIn, ({ traffic }) => livingTraffic(traffic)),
+  traffic: series(TrafficKey, Traffic, numbersIn, livingTraffic),
+  pod_traffic: series(PodTrafficKey, PodTraffic, numbersIn, ({ traffic }) => livingTraffic(traffic)),
   policy_hits: series(PolicyHitKey, Hits, labelsOfHit, ({ usedNs }) => ({ used: usedNs, open: 0n })),
 };
 const SERIES_MAPS = Object.keys(SERIES) as SeriesMap[];

@@ -48,8 +48,8 @@ const RESERVED_POLICIES: ReadonlyMap<number, string> = new Map([
 
 type Ends = Pick<TrafficKey, "sourceParty" | "destinationParty" | "direction" | "outcome">;
 
-/** What a series of connections has names for. */
-export function labelsIn({
+/** The numbers in a key of a series of connections that labels are made of. */
+export function numbersIn({
   sourceParty,
   destinationParty,
   service,
