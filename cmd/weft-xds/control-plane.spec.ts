@@ -140,7 +140,7 @@ describe("a mesh file over gRPC", () => {
       writeFileSync(file, MESH.replace("10.0.0.2", "10.0.0.7"));
       const began = performance.now();
       await until(() => running.store.ownerOf("10.0.0.7") !== undefined);
-      expect(performance.now() - began).toBeLessThan(1000);
+      expect(performance.now() - began).toBeLessThan(5_000);
     } finally {
       clearInterval(busy);
     }

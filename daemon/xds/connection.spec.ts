@@ -199,12 +199,16 @@ describe("waits", () => {
       calls.at(-1)?.end();
     }
     await running.connected(8);
-    await sleep(1100);
-    const began = performance.now();
-    calls.at(-1)?.end();
-    await running.connected(9);
-    // Without that the wait would be 640 ms at least.
-    expect(performance.now() - began).toBeLessThan(500);
+    const waits: number[] = [];
+    for (let stream = 9; stream <= 11; stream++) {
+      await sleep(1100);
+      const began = performance.now();
+      calls.at(-1)?.end();
+      await running.connected(stream);
+      waits.push(performance.now() - began);
+    }
+    // Without that each wait would be 640 ms at least; one of them may meet a machine that stands still.
+    expect(Math.min(...waits)).toBeLessThan(500);
   });
 });
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 #include "arguments.h"
+#include "signals.h"
 
 namespace {
 
@@ -143,8 +144,15 @@ Napi::Value Program::TestRun(const Napi::CallbackInfo &info) {
   options.ctx_size_in = static_cast<uint32_t>(context_in.size());
   options.ctx_out = context_out.data();
   options.ctx_size_out = static_cast<uint32_t>(context_out.size());
-  if (bpf_prog_test_run_opts(fd, &options) != 0)
-    return ThrowBpfError(env, errno, Describe() + ": testRun");
+  // The kernel leaves a loop of runs with EINTR as soon as a signal is pending, and the runs until
+  // then have had their effect: trying again would do it twice.
+  int failed;
+  {
+    SignalsHeld held;
+    failed = bpf_prog_test_run_opts(fd, &options) == 0 ? 0 : errno;
+  }
+  if (failed != 0)
+    return ThrowBpfError(env, failed, Describe() + ": testRun");
 
   size_t data_size = std::min<size_t>(options.data_size_out, data_out.size());
   size_t context_size = std::min<size_t>(options.ctx_size_out, context_out.size());

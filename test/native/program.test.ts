@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { descriptors, loadObject, native, pack, thrownBy } from "./support.js";
+import { descriptors, loadObject, native, pack, runScript, thrownBy } from "./support.js";
 
 const hooks = loadObject("hooks");
 let lab: Lab;
@@ -53,6 +53,18 @@ describe("a program", () => {
     const result = hooks.program("xdp_count").testRun({ data: Buffer.alloc(64), context });
     expect(result.returnValue).toBe(xdpPass);
     expect(result.context.length).toBe(24);
+  });
+
+  it("runs as often as asked while signals come, which would end the loop early", async () => {
+    // A profiler's: five thousand a second to this thread.
+    const noise = ["--cpu-prof", "--cpu-prof-interval", "200", "--cpu-prof-dir", lab.directory];
+    const { stdout, stderr, code } = await runScript(
+      `const hooks = load("hooks");
+       hooks.program("xdp_count").testRun({ data: Buffer.alloc(64), repeat: 3_000_000 });
+       console.log(hooks.map("packets").lookup(Buffer.alloc(4)).readBigUInt64LE());`,
+      noise,
+    );
+    expect({ stdout, stderr, code }).toEqual({ stdout: "3000000n\n", stderr: "", code: 0 });
   });
 
   it("runs as often as asked and says how long a run took", () => {

