@@ -6,11 +6,9 @@ import { ok, type Result, type WeftError } from "../base/errors.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
-import { type ByteCount, countBytes, NOTHING_COUNTED } from "./byte-count.js";
 import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits, planCapacities } from "./capacity.js";
 import { CounterMaps, elementsFor } from "./counter-maps.js";
 import { type ProgramRuns, readProgramRuns } from "./counters.js";
-import { type Concerned, sweepDatagrams } from "./datagram-sweep.js";
 import { denyPods } from "./denial.js";
 import { readSwitch } from "./disabled.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
@@ -35,14 +33,7 @@ import {
 } from "./growing-maps.js";
 import { Growth } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
-import {
-  BYTE_COUNT,
-  CONNECTION_SWEEP,
-  DATAGRAM_SWEEP,
-  EXPLAIN_AUTHZ,
-  EXPLAIN_ROUTE,
-  TRACE_HOOKS,
-} from "./hooks.js";
+import { EXPLAIN_AUTHZ, EXPLAIN_ROUTE, TRACE_HOOKS } from "./hooks.js";
 import { Inheritance, type InheritanceNote } from "./inheritance.js";
 import { LabelMap } from "./label-map.js";
 import { AuthzQuestion, type MapName, maps, RouteQuestion, type Settings } from "./maps.gen.js";
@@ -53,9 +44,9 @@ import { rememberPod } from "./pod-names.js";
 import { ask } from "./questions.js";
 import { type Repaired, repair } from "./repair.js";
 import { listConnections, type OpenConnections, Scratch } from "./scratch.js";
-import { NOTHING_SWEPT, type Swept, sweepSockets } from "./socket-sweep.js";
 import { openState, type StateMaps } from "./state.js";
 import { swapIn } from "./swap.js";
+import { Sweeps } from "./sweeps.js";
 import { WaypointSockets } from "./waypoint-sockets.js";
 
 const FIRST = maps.settings.key.encode(0);
@@ -79,6 +70,8 @@ export class Dataplane {
   readonly early: EarlyHooks;
   /** Connections that owe a waypoint a header. */
   readonly waypointSockets: WaypointSockets;
+  /** Through the sockets that are open in the pods. */
+  readonly sweeps: Sweeps;
   /** To look after each enrolment, and now and then. */
   readonly survey: NamespaceSurvey;
 
@@ -102,6 +95,14 @@ export class Dataplane {
     this.labels = new LabelMap(() => this.#state.labels);
     this.early = new EarlyHooks(native, pins, early);
     this.waypointSockets = new WaypointSockets(native, () => this.#state);
+    this.sweeps = new Sweeps({
+      native,
+      program: (name) => this.#generation?.programs.get(name),
+      pods: () => this.enrollments(),
+      connectedPods: () => this.#state.connected_pods,
+      mayBeOpen: () => this.counters.mayBeOpen(),
+      isInterrupted: () => this.#growth !== undefined,
+    });
     this.survey = new NamespaceSurvey({
       ...{ native, pins, early: this.early },
       pods: () => this.enrollments(),
@@ -319,41 +320,6 @@ export class Dataplane {
 
   /** Inode of what is at a path. */
   readonly inodeAt = inodeAt;
-
-  /**
-   * Judges the inbound connections of these pods again and closes what is denied by now; handshakes too. Of sockets
-   * that bear no mark nobody knows whose they are: they stay.
-   */
-  async sweepConnections(pods: ReadonlySet<bigint> | "all"): Promise<Swept> {
-    const program = this.#generation?.programs.get(CONNECTION_SWEEP);
-    const enrolled = this.enrollments();
-    const concerned = pods === "all" ? enrolled : enrolled.filter(({ cookie }) => pods.has(cookie));
-    if (program === undefined || concerned.length === 0) return NOTHING_SWEPT;
-    return await sweepSockets({ native: this.#native, program, pods: concerned });
-  }
-
-  /** See sweepDatagrams(). Stops where a generation comes meanwhile: ask again when it is finished. */
-  async sweepDatagrams(concerned: Concerned): Promise<Swept> {
-    const program = this.#generation?.programs.get(DATAGRAM_SWEEP);
-    if (program === undefined) return NOTHING_SWEPT;
-    return await sweepDatagrams(
-      {
-        native: this.#native,
-        program,
-        pods: () => this.enrollments(),
-        connectedPods: () => this.#state.connected_pods,
-        isInterrupted: () => this.#growth !== undefined,
-      },
-      concerned,
-    );
-  }
-
-  /** Counts what the pods' open connections have sent and received; gives what is told of them, and what went wrong. */
-  async countBytes(): Promise<ByteCount> {
-    const program = this.counters.mayBeOpen() ? this.#generation?.programs.get(BYTE_COUNT) : undefined;
-    if (program === undefined) return NOTHING_COUNTED;
-    return await countBytes({ native: this.#native, program, pods: this.enrollments() });
-  }
 
   // ---- switches ----
 

@@ -15,9 +15,11 @@ function world() {
   const say = (level: string) => (_: unknown, text: string) => void lines.push(`${level} ${text}`);
   const log = { info: say("info"), warn: say("warn"), error: say("error") } as unknown as Logger;
   const kernel = {
-    sweepConnections: (pods: Narrowed) => {
-      asked.push(pods);
-      return new Promise<Swept>((resolve) => ends.push(resolve));
+    sweeps: {
+      connections: (pods: Narrowed) => {
+        asked.push(pods);
+        return new Promise<Swept>((resolve) => ends.push(resolve));
+      },
     },
   };
   const end = async (swept: Partial<Swept> = {}) => {

@@ -3,14 +3,14 @@
 
 import { describe } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
-import type { Dataplane } from "../bpf/dataplane.js";
+import type { Sweeps } from "../bpf/sweeps.js";
 import type { Narrowed } from "./kernel.js";
 
 /** Milliseconds until pods are looked through again in which not everything could be done. */
 const AGAIN_MS = 100;
 
 export interface ConnectionSweepOptions {
-  readonly kernel: Pick<Dataplane, "sweepConnections">;
+  readonly kernel: { readonly sweeps: Pick<Sweeps, "connections"> };
   readonly log: Logger;
 }
 
@@ -45,7 +45,7 @@ export class ConnectionSweep {
 
   async #sweep(pods: Narrowed): Promise<void> {
     const { kernel, log } = this.#options;
-    const { closed, handshakes, kept, unfinished, failures } = await kernel.sweepConnections(pods);
+    const { closed, handshakes, kept, unfinished, failures } = await kernel.sweeps.connections(pods);
     if (closed + handshakes > 0)
       log.info({ connections: closed, handshakes }, "connections closed: their verdict has turned to deny");
     if (kept > 0)

@@ -7,7 +7,8 @@ import type { Concerned } from "../bpf/datagram-sweep.js";
 import { NOTHING_SWEPT } from "../bpf/socket-sweep.js";
 import { DatagramSweep } from "./datagram-sweep.js";
 
-type Swept = Awaited<ReturnType<ConstructorParameters<typeof DatagramSweep>[0]["kernel"]["sweepDatagrams"]>>;
+type Kernel = ConstructorParameters<typeof DatagramSweep>[0]["kernel"];
+type Swept = Awaited<ReturnType<Kernel["sweeps"]["datagrams"]>>;
 
 /** A kernel whose sweeps end when the spec says so, and what was said of them. */
 function world() {
@@ -17,9 +18,11 @@ function world() {
   const say = (level: string) => (_: unknown, text: string) => void lines.push(`${level} ${text}`);
   const log = { info: say("info"), warn: say("warn"), error: say("error") } as unknown as Logger;
   const kernel = {
-    sweepDatagrams: (concerned: Concerned) => {
-      asked.push(concerned);
-      return new Promise<Swept>((resolve) => ends.push(resolve));
+    sweeps: {
+      datagrams: (concerned: Concerned) => {
+        asked.push(concerned);
+        return new Promise<Swept>((resolve) => ends.push(resolve));
+      },
     },
   };
   const end = async (swept: Partial<Swept> = {}) => {

@@ -3,10 +3,10 @@
 
 import { describe } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
-import type { Dataplane } from "../bpf/dataplane.js";
+import type { Sweeps } from "../bpf/sweeps.js";
 
 export interface DatagramSweepOptions {
-  readonly kernel: Pick<Dataplane, "sweepDatagrams">;
+  readonly kernel: { readonly sweeps: Pick<Sweeps, "datagrams"> };
   readonly log: Logger;
 }
 
@@ -45,7 +45,7 @@ export class DatagramSweep {
     do {
       const isNarrow = refusedOnly && !this.#again;
       this.#state = "sweeping";
-      const swept = await kernel.sweepDatagrams(isNarrow ? "refused" : this.#isComplete ? "noted" : "all");
+      const swept = await kernel.sweeps.datagrams(isNarrow ? "refused" : this.#isComplete ? "noted" : "all");
       if (!isNarrow && swept.unfinished.size === 0) this.#isComplete = true;
       if (!isNarrow || swept.kept > 0) this.#kept = swept.kept;
       if (swept.closed > 0)

@@ -19,14 +19,14 @@ beforeEach(() => {
   throws = undefined;
   [takes, fails, begun, lines, told, seen] = [0, [], [], [], [], []];
   const log = { error: (_: object, text: string) => lines.push(text) } as never;
-  const countBytes = async () => {
+  const bytes = async () => {
     begun.push(Date.now());
     if (throws !== undefined) throw throws;
     await new Promise((resolve) => setTimeout(resolve, takes));
     return { failures: fails, connections: [Buffer.from([begun.length])] };
   };
   const changeSettings = ({ clockOffset = 0n }) => void told.push(clockOffset);
-  const kernel = { countBytes, settings: { clockOffset: -(10n ** 18n) } as never, changeSettings };
+  const kernel = { sweeps: { bytes }, settings: { clockOffset: -(10n ** 18n) } as never, changeSettings };
   stop = countOpenBytes(kernel, (connections) => seen.push(...connections), log);
 });
 afterEach(() => {

@@ -4,6 +4,7 @@ import { bpfAttachFailed, describe } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { tellTime } from "../bpf/clock.js";
 import type { Dataplane } from "../bpf/dataplane.js";
+import type { Sweeps } from "../bpf/sweeps.js";
 
 /** Milliseconds from one count to the next: a byte is seen within five seconds. */
 const PERIOD_MS = 4_000;
@@ -13,7 +14,7 @@ const REST = 9;
 
 /** Counts now and then until the returned function is called; `see` hears of what is open, as Dataplane tells it. */
 export function countOpenBytes(
-  kernel: Pick<Dataplane, "countBytes" | "settings" | "changeSettings">,
+  kernel: Pick<Dataplane, "settings" | "changeSettings"> & { readonly sweeps: Pick<Sweeps, "bytes"> },
   see: (connections: readonly Buffer[]) => void,
   log: Logger,
 ): () => void {
@@ -22,7 +23,7 @@ export function countOpenBytes(
   const count = async () => {
     const began = performance.now();
     tellTime(kernel);
-    const { connections, failures } = await kernel.countBytes().catch((error: unknown) => ({
+    const { connections, failures } = await kernel.sweeps.bytes().catch((error: unknown) => ({
       connections: [],
       failures: [bpfAttachFailed("bytes", "the counters", error)],
     }));

@@ -3,20 +3,15 @@
  * Knows nothing of weft. Each run ends by itself; results are one JSON object on stdout.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/tcp.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "latency.h"
+#include "options.h"
 
 #define MESSAGE_BYTES 64
 #define MAX_WORKERS   16384
@@ -25,17 +20,6 @@
 #define MAX_OPENING 256
 /* Failures in a row after which a client gives up: nothing is there to be measured. */
 #define MAX_FAILURES 1000
-
-struct options {
-	struct sockaddr_storage address;
-	socklen_t address_length;
-	double seconds;
-	double warmup;
-	unsigned int workers;
-	unsigned int
-	    spread; /* addresses from the given one on, of which each connection takes one */
-	bool keep;  /* one connection for all requests of a worker, instead of one each */
-};
 
 struct worker {
 	int fd;
@@ -349,69 +333,13 @@ static const char usage[] =
     "  --warmup S    not measured, before (default 0.2)\n"
     "  --spread N    each connection to one of N addresses from that one on (default 1)\n";
 
-static bool parse_address(struct options *options, const char *text, unsigned int port)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)&options->address;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&options->address;
-
-	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons((uint16_t)port);
-		options->address_length = sizeof(*v4);
-		return true;
-	}
-	v6->sin6_family = AF_INET6;
-	v6->sin6_port = htons((uint16_t)port);
-	options->address_length = sizeof(*v6);
-	return inet_pton(AF_INET6, text, &v6->sin6_addr) == 1;
-}
-
-static bool parse(struct options *options, int argc, char **argv)
-{
-	static const struct option names[] = {
-	    {"address", required_argument, NULL, 'a'},
-	    {"port", required_argument, NULL, 'p'},
-	    {"workers", required_argument, NULL, 'w'},
-	    {"seconds", required_argument, NULL, 's'},
-	    {"warmup", required_argument, NULL, 'u'},
-	    {"spread", required_argument, NULL, 'n'},
-	    {NULL, 0, NULL, 0},
-	};
-	const char *address = "::";
-	long port = 9000, workers = 1, spread = 1;
-	int c;
-
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		if (c == 'a')
-			address = optarg;
-		else if (c == 'p')
-			port = strtol(optarg, NULL, 10);
-		else if (c == 'w')
-			workers = strtol(optarg, NULL, 10);
-		else if (c == 's')
-			options->seconds = strtod(optarg, NULL);
-		else if (c == 'u')
-			options->warmup = strtod(optarg, NULL);
-		else if (c == 'n')
-			spread = strtol(optarg, NULL, 10);
-		else
-			return false;
-	}
-	options->workers = (unsigned int)workers;
-	options->spread = (unsigned int)spread;
-	return optind == argc && spread > 0 && spread <= 1 << 24 && port > 0 && port < 65536 &&
-	       workers > 0 && workers <= MAX_WORKERS && options->seconds > 0 &&
-	       options->seconds <= 3600 && options->warmup >= 0 && options->warmup <= 60 &&
-	       parse_address(options, address, (unsigned int)port);
-}
-
 int main(int argc, char **argv)
 {
-	struct options options = {.seconds = 3, .warmup = 0.2};
+	struct options options;
 	static struct result result;
 	const char *mode = argc > 1 ? argv[1] : "";
 
-	if (argc < 2 || !parse(&options, argc - 1, argv + 1)) {
+	if (argc < 2 || !parse_options(&options, argc - 1, argv + 1, "n", 9000, MAX_WORKERS)) {
 		fputs(usage, stderr);
 		return 2;
 	}

@@ -7,32 +7,20 @@
  * who answers late does not make the clients ask less.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/tcp.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "latency.h"
+#include "options.h"
 
 #define MAX_WORKERS 1024
 #define MAX_EVENTS  64
 #define ANSWER_SIZE 4096
 
 static const char request[] = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
-
-struct options {
-	struct sockaddr_in address;
-	double seconds;
-	double warmup;
-	double rate; /* requests a second; 0: as many as there are answers */
-	unsigned int workers;
-};
 
 struct worker {
 	int fd;
@@ -62,9 +50,9 @@ static void open_connection(const struct options *options, int epoll, struct wor
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = worker};
 
-	worker->fd = socket(AF_INET, SOCK_STREAM, 0);
+	worker->fd = socket(options->address.ss_family, SOCK_STREAM, 0);
 	if (worker->fd < 0 || connect(worker->fd, (const struct sockaddr *)&options->address,
-				      sizeof(options->address)) != 0)
+				      options->address_length) != 0)
 		die("connect");
 	if (setsockopt(worker->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) != 0)
 		die("setsockopt");
@@ -171,51 +159,13 @@ static const char usage[] = "usage: requests --address A --port P [options]\n"
 			    "  --rate R      requests a second of all connections together "
 			    "(default: as fast as answers come)\n";
 
-static bool parse(struct options *options, int argc, char **argv)
-{
-	static const struct option names[] = {
-	    {"address", required_argument, NULL, 'a'},
-	    {"port", required_argument, NULL, 'p'},
-	    {"workers", required_argument, NULL, 'w'},
-	    {"seconds", required_argument, NULL, 's'},
-	    {"warmup", required_argument, NULL, 'u'},
-	    {"rate", required_argument, NULL, 'r'},
-	    {NULL, 0, NULL, 0},
-	};
-	long port = 0, count = 1;
-	int c;
-
-	options->address.sin_family = AF_INET;
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		if (c == 'a' && inet_pton(AF_INET, optarg, &options->address.sin_addr) != 1)
-			return false;
-		else if (c == 'p')
-			port = strtol(optarg, NULL, 10);
-		else if (c == 'w')
-			count = strtol(optarg, NULL, 10);
-		else if (c == 's')
-			options->seconds = strtod(optarg, NULL);
-		else if (c == 'u')
-			options->warmup = strtod(optarg, NULL);
-		else if (c == 'r')
-			options->rate = strtod(optarg, NULL);
-		else if (c == '?')
-			return false;
-	}
-	options->address.sin_port = htons((uint16_t)port);
-	options->workers = (unsigned int)count;
-	return optind == argc && port > 0 && port < 65536 && count > 0 && count <= MAX_WORKERS &&
-	       options->seconds > 0 && options->seconds <= 3600 && options->warmup >= 0 &&
-	       options->warmup <= 60 && options->rate >= 0;
-}
-
 int main(int argc, char **argv)
 {
-	struct options options = {.seconds = 3, .warmup = 0.2};
+	struct options options;
 	static struct run run;
 	const struct latencies *latencies = &run.latencies;
 
-	if (!parse(&options, argc, argv)) {
+	if (!parse_options(&options, argc, argv, "r", 0, MAX_WORKERS)) {
 		fputs(usage, stderr);
 		return 2;
 	}

@@ -122,12 +122,12 @@ test("a path that leads to another namespace by now is not looked through in its
   const [path, elsewhere] = [world.peers.client.pod.path, world.peers.other.pod.path];
   await check(["mount", "--bind", elsewhere, path]);
   try {
-    expect(await dataplane.sweepDatagrams("noted")).toEqual(NOTHING_SWEPT);
+    expect(await dataplane.sweeps.datagrams("noted")).toEqual(NOTHING_SWEPT);
   } finally {
     runQuietly(["umount", path]);
   }
   expect(await socket.tell("recv", 0)).toBe("TIMEOUT");
-  expect(await dataplane.sweepDatagrams("noted")).toEqual({ ...NOTHING_SWEPT, closed: 1 });
+  expect(await dataplane.sweeps.datagrams("noted")).toEqual({ ...NOTHING_SWEPT, closed: 1 });
   expect(await reads(socket)).toBe("ECONNABORTED");
 });
 
