@@ -92,6 +92,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const ground = await openKernel(config, log, open);
   if (!ground.ok) return ground;
   const { native, dataplane, environment, neighbours } = ground.value;
+  dataplane.prepare();
   const version = describeVersion(config.nodeName, native);
   const book = new LabelBook(dataplane.labels);
   const compiler = createCompiler({ ...compilerOptions(config), kept: keptNumbers(book) });

@@ -195,6 +195,8 @@ export interface BpfObject {
    * refused, otherwise what libbpf said. After a failure the object is good for nothing but close().
    */
   load(): void;
+  /** As load(), on another thread; rejects as that throws. Until then all but close() throws BpfError EBUSY. */
+  loadAsync(): Promise<void>;
   map(name: string): BpfMap;
   program(name: string): BpfProgram;
   /** Idempotent. Maps and programs already taken stay usable. */

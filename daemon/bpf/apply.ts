@@ -3,6 +3,7 @@
 
 import type { BpfError, BpfMap } from "../../native/index.js";
 import { bpfMapFull, bpfMapWriteFailed, type WeftError } from "../base/errors.js";
+import type { Slices } from "../base/slices.js";
 import {
   type BulkPutOperation,
   type DeleteOperation,
@@ -62,6 +63,19 @@ export function applyOperations(
         refuse,
       );
     start = end;
+  }
+  return failures;
+}
+
+/** As applyOperations(), one list after the other; may be interrupted after each. */
+export function* applyLists(
+  maps: Readonly<Record<MapName, BpfMap>>,
+  lists: Iterable<readonly MapOperation[]>,
+): Slices<ApplyFailure[]> {
+  const failures: ApplyFailure[] = [];
+  for (const operations of lists) {
+    for (const failure of applyOperations(maps, operations)) failures.push(failure);
+    yield;
   }
   return failures;
 }

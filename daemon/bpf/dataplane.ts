@@ -3,14 +3,16 @@
 
 import type { BpfMap, Native, RingBuffer } from "../../native/index.js";
 import { ok, type Result, type WeftError } from "../base/errors.js";
+import { ended, type Slices } from "../base/slices.js";
 import type { MapOperation } from "../compile/operation.js";
-import { type ApplyFailure, applyOperations } from "./apply.js";
+import { type ApplyFailure, applyLists, applyOperations } from "./apply.js";
 import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
-import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits, planCapacities } from "./capacity.js";
+import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits } from "./capacity.js";
 import { CounterMaps, elementsFor } from "./counter-maps.js";
 import { type ProgramRuns, readProgramRuns } from "./counters.js";
 import { denyPods } from "./denial.js";
 import { readSwitch } from "./disabled.js";
+import { Drafts } from "./draft.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
 import {
   type Enrollment,
@@ -21,7 +23,7 @@ import {
   restoreEnrollment,
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
-import { type Generation, loadGeneration, settingsAfter, settingsBefore, tracedBy } from "./generation.js";
+import { type Generation, makeGeneration, settingsAfter, settingsBefore, tracedBy } from "./generation.js";
 import {
   COUNTERS,
   type GrowingName,
@@ -63,6 +65,7 @@ export class Dataplane {
   /** What numbers of counters stand for. */
   readonly labels: LabelMap;
   #generation: Generation | undefined;
+  readonly #drafts: Drafts;
   /** What the last generation made larger, while hooks of the one before may still write to the smaller maps. */
   #growth: Growth | undefined;
   /** Entries of the long-lived maps that fill by use, as last counted. */
@@ -93,6 +96,7 @@ export class Dataplane {
     this.counters = new CounterMaps(native, pins, () => this.#state, inheritance.parts(state));
     CounterMaps.makeOverflow(state);
     this.labels = new LabelMap(() => this.#state.labels);
+    this.#drafts = new Drafts(native, pins, objects, limits.entries);
     this.early = new EarlyHooks(native, pins, early);
     this.waypointSockets = new WaypointSockets(native, () => this.#state);
     this.sweeps = new Sweeps({
@@ -151,17 +155,22 @@ export class Dataplane {
     return [...(this.#generation?.lacks ?? []), ...(this.early.lack === undefined ? [] : [this.early.lack])];
   }
 
+  /** Begins with the first generation before anybody knows what it will hold. Call once. */
+  prepare(): void {
+    this.#drafts.prepare(this.#state);
+  }
+
   /**
-   * Start, restart, upgrade and growth: loads a new generation sized for `needed`, fills it with `lists` of
-   * operations, puts it behind every hook in one step each, and removes the old ones. Until the swap the old one
-   * governs; on failure it goes on doing so. Returns the operations that the kernel refused; `onFilled` hears of
-   * them before the swap. May be interrupted where it yields, after each object and each list.
+   * Start, restart, upgrade and growth: makes a new generation sized for `needed`, fills it with `lists` of operations
+   * while its programs are loaded on another thread, puts it behind every hook in one step each, and removes the old
+   * ones. Until the swap the old one governs; on failure it goes on doing so. Returns the operations that the kernel
+   * refused; `onFilled` hears of them before the swap. May be interrupted where it yields, after each list.
    */
   *install(
     needed: Partial<Record<MapName, number>>,
     lists: Iterable<readonly MapOperation[]>,
     onFilled: (failures: readonly ApplyFailure[]) => void,
-  ): Generator<void, Result<ApplyFailure[]>> {
+  ): Slices<Result<ApplyFailure[]>> {
     const old = this.#pins.generations();
     const limitOf = (name: GrowingName) => this.#limitOf(name);
     const grown = Growth.begin(this.#native, this.#objects, this.#state, needed, limitOf);
@@ -169,24 +178,15 @@ export class Dataplane {
     const growth = grown.value;
     const state = growth.applyTo(this.#state);
     CounterMaps.makeOverflow(state);
-    const loaded = yield* loadGeneration(
-      this.#native,
-      this.#pins,
-      this.#objects,
-      state,
-      (old.at(-1) ?? 0) + 1,
-      planCapacities(needed, this.#limits.entries),
-    );
-    if (!loaded.ok) {
+    const begun = this.#drafts.take(state, needed);
+    const failures = begun.ok ? yield* applyLists(begun.value.maps, lists) : [];
+    const number = (old.at(-1) ?? 0) + 1;
+    const made = begun.ok ? yield* ended(makeGeneration(this.#pins, number, begun.value)) : begun;
+    if (!made.ok) {
       growth.abandon();
-      return loaded;
+      return made;
     }
-    const generation = loaded.value;
-    const failures: ApplyFailure[] = [];
-    for (const operations of lists) {
-      for (const failure of applyOperations(generation.maps, operations)) failures.push(failure);
-      yield;
-    }
+    const generation = made.value;
     growth.copy();
     if (!this.installed) this.#inheritance.copy(state);
     onFilled(failures);

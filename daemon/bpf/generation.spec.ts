@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { BpfObject, BpfProgram, Native } from "../../native/index.js";
-import { atOnce } from "../compile/steps.js";
-import { loadGeneration } from "./generation.js";
+import { Draft } from "./draft.js";
+import { makeGeneration } from "./generation.js";
 import { OBJECTS } from "./hooks.js";
 import { type MapName, maps } from "./maps.gen.js";
 import { Pins } from "./pins.js";
@@ -20,7 +20,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-it("whose program cannot be pinned is a failure that names the pin, and is gone", () => {
+it("whose program cannot be pinned is a failure that names the pin, and is gone", async () => {
   const program = {
     pin: () => {
       throw Object.assign(new Error("no space"), { code: "ENOSPC", errno: 28 });
@@ -34,15 +34,18 @@ it("whose program cannot be pinned is a failure that names the pin, and is gone"
     map: (name: MapName) => Object.assign(new TestMap(name, 1), { pin: () => undefined }),
     programNames: ["weft_connect4"],
     load: () => undefined,
+    loadAsync: async () => undefined,
     program: () => program,
     close: () => undefined,
   } as unknown as BpfObject;
   const native = { openObject: () => object } as unknown as Native;
-  for (const name of OBJECTS) writeFileSync(join(directory, `${name}.o`), "");
+  for (const name of ["layout", ...OBJECTS]) writeFileSync(join(directory, `${name}.o`), "");
   const pins = new Pins(directory);
   pins.prepare();
 
-  const made = atOnce(loadGeneration(native, pins, directory, {} as StateMaps, 3, new Map()));
+  const draft = Draft.begin(native, directory, {} as StateMaps, new Map());
+  if (!draft.ok) throw draft.error;
+  const made = await makeGeneration(pins, 3, draft.value);
 
   const path = pins.generation(3, "weft_connect4");
   expect(made).toMatchObject({ ok: false, error: { code: "BPF_PIN_FAILED" } });

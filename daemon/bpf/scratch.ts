@@ -7,8 +7,8 @@ import { bpfAttachFailed, ok, type Result, type WeftError } from "../base/errors
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyOperations } from "./apply.js";
 import type { Enrollment } from "./enrollment.js";
-import { loadObject } from "./generation.js";
 import { EXPLAIN_AUTHZ, LIST_CONNECTIONS } from "./hooks.js";
+import { loadObject } from "./load-object.js";
 import { AuthzQuestion, type MapName, maps, ringBuffers } from "./maps.gen.js";
 import { visitPod } from "./netns.js";
 import type { StateMaps } from "./state.js";

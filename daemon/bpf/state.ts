@@ -66,10 +66,10 @@ export function openState(
 }
 
 /**
- * Makes the long-lived maps of these names as layout.o describes them, `others` being there already; with room for so
+ * Makes the maps of these names as layout.o describes them, `others` being there already; with room for so
  * many entries where `entriesOf` says how many.
  */
-export function makeMaps<Name extends StateName>(
+export function makeMaps<Name extends StateName | MapName>(
   native: Native,
   objects: string,
   others: Partial<StateMaps>,

@@ -4,14 +4,13 @@
 import type { Result } from "../base/errors.js";
 import { describe, ok } from "../base/errors.js";
 import { type Logger, logVerifier } from "../base/log.js";
-import { inSlices } from "../base/slices.js";
+import { inSlices, type Slices } from "../base/slices.js";
 import type { ApplyFailure } from "../bpf/apply.js";
 import type { GrowingName } from "../bpf/growing-maps.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import { VERDICT_MAPS } from "../compile/authz/contract.js";
 import type { Compiler } from "../compile/compiler.js";
 import { type EntryOperation, type MapOperation, singly } from "../compile/operation.js";
-import type { Steps } from "../compile/steps.js";
 import type { ReadableStore, Store } from "../model/store.js";
 import type { Delta, Rejection, Update } from "../model/update.js";
 import type { GracePeriod } from "./grace-period.js";
@@ -110,7 +109,7 @@ export class Reconciler {
     return this.inTurn(() => this.#makeRoom(names));
   }
 
-  *#makeRoom(names: readonly GrowingName[] | undefined): Steps<void> {
+  *#makeRoom(names: readonly GrowingName[] | undefined): Slices<void> {
     const { kernel, shortage } = this.#options;
     if (!kernel.installed || shortage.isFrozen) return;
     const held = [...kernel.count(names)].map(([map, count]) => [map, count * AHEAD] as const);
@@ -123,7 +122,7 @@ export class Reconciler {
     return this.inTurn(() => this.#repair());
   }
 
-  *#repair(): Steps<void> {
+  *#repair(): Slices<void> {
     const { kernel, log, shortage } = this.#options;
     if (shortage.isFrozen || performance.now() < this.#repairAt) return;
     const { pinned, missing } = kernel.repair();
@@ -177,7 +176,7 @@ export class Reconciler {
   }
 
   /** As betweenUpdates(), for long work: one at a time, in the order of the calls, in slices. */
-  inTurn<T>(steps: () => Steps<T>): Promise<T> {
+  inTurn<T>(steps: () => Slices<T>): Promise<T> {
     const turn = this.#last.then(() => inSlices(steps()));
     const end = () => undefined;
     this.#last = turn.then(end, end);
@@ -186,7 +185,7 @@ export class Reconciler {
 
   // ---- updates ----
 
-  *#take(update: Update): Steps<readonly Rejection[]> {
+  *#take(update: Update): Slices<readonly Rejection[]> {
     const { compiler, kernel, store } = this.#options;
     if (!kernel.installed) return [...this.#note(update), ...(yield* compiler.catchUp(store))];
     const sizes = compiler.sizes();
@@ -234,12 +233,12 @@ export class Reconciler {
   }
 
   // biome-ignore lint/correctness/useYield: it takes a turn as a whole
-  *#noteInTurn(update: Update): Steps<readonly Rejection[]> {
+  *#noteInTurn(update: Update): Slices<readonly Rejection[]> {
     return this.#note(update);
   }
 
   /** `sizes`: what the maps held before. */
-  *#putInForce(operations: readonly MapOperation[], sizes: Entries): Steps<void> {
+  *#putInForce(operations: readonly MapOperation[], sizes: Entries): Slices<void> {
     const { compiler, grace, shortage } = this.#options;
     if (!shortage.isFrozen) {
       const outgrown = shortage.outgrown(this.#held(operations, sizes));
@@ -312,7 +311,7 @@ export class Reconciler {
    * Makes everything held so far govern as a new generation. `atLeast`: entries that its maps must have room for
    * beyond what is held now.
    */
-  *#install(atLeast: Entries = {}): Steps<Result<void>> {
+  *#install(atLeast: Entries = {}): Slices<Result<void>> {
     const { compiler, grace, kernel, log, shortage, store } = this.#options;
     this.#tell(yield* compiler.catchUp(store));
     compiler.compact();
@@ -335,7 +334,7 @@ export class Reconciler {
     return ok(undefined);
   }
 
-  *#renew(atLeast?: Entries): Steps<void> {
+  *#renew(atLeast?: Entries): Slices<void> {
     const { kernel, log, shortage } = this.#options;
     this.#mendAt = performance.now() + MEND_MS;
     const renewed = yield* this.#install(atLeast);
@@ -348,7 +347,7 @@ export class Reconciler {
   }
 
   /** Makes a new generation when the kernel lacks something that one can hold: at once, then from time to time. */
-  *#mend(): Steps<void> {
+  *#mend(): Slices<void> {
     const { shortage } = this.#options;
     if (shortage.canBeMended && performance.now() >= this.#mendAt) yield* this.#renew();
     if (!shortage.canBeMended || this.#mendTimer !== undefined) return;

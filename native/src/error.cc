@@ -34,14 +34,19 @@ Napi::Value ThrowBpfError(Napi::Env env, int error, const std::string &what) {
   return Napi::Value();
 }
 
-Napi::Value ThrowVerifierError(Napi::Env env, int error, const std::string &what,
-                               const std::string &log) {
+Napi::Error MakeVerifierError(Napi::Env env, int error, const std::string &what,
+                              const std::string &log) {
   Napi::Error result =
       MakeBpfError(env, error, what + " refused by the verifier: " + VerifierSummary(log));
   // Not enumerable: a log of megabytes does not belong in every printed error.
   result.Value().DefineProperty(
       Napi::PropertyDescriptor::Value("verifierLog", Napi::String::New(env, log), napi_default));
-  result.ThrowAsJavaScriptException();
+  return result;
+}
+
+Napi::Value ThrowVerifierError(Napi::Env env, int error, const std::string &what,
+                               const std::string &log) {
+  MakeVerifierError(env, error, what, log).ThrowAsJavaScriptException();
   return Napi::Value();
 }
 

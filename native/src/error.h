@@ -17,9 +17,13 @@ Napi::Error MakeBpfError(Napi::Env env, int error, const std::string &what);
 Napi::Value ThrowBpfError(Napi::Env env, int error, const std::string &what);
 
 /**
- * Leaves the error of a program that the verifier refused pending: one line of it in the message,
- * the whole `log` as `verifierLog`. `what` names the program.
+ * The error of a program that the verifier refused: one line of it in the message, the whole `log`
+ * as `verifierLog`. `what` names the program.
  */
+Napi::Error MakeVerifierError(Napi::Env env, int error, const std::string &what,
+                              const std::string &log);
+
+/** Leaves MakeVerifierError pending; returns an empty value. */
 Napi::Value ThrowVerifierError(Napi::Env env, int error, const std::string &what,
                                const std::string &log);
 

@@ -14,12 +14,65 @@ namespace {
 
 /** The error of a failed call of libbpf, with what it warned about meanwhile. */
 Napi::Error LibbpfError(Napi::Env env, int error, const std::string &what,
-                        const PrintCapture &printed) {
-  std::string text = what;
-  if (!printed.warnings().empty())
-    text += ": " + printed.warnings();
-  return MakeBpfError(env, error, text);
+                        const std::string &warnings) {
+  return MakeBpfError(env, error, warnings.empty() ? what : what + ": " + warnings);
 }
+
+/** How a load ended: 0 or an errno, and what libbpf and the verifier said. */
+struct LoadOutcome {
+  int error = 0;
+  std::string warnings;
+  std::string program;
+  std::string verifier_log;
+};
+
+/** bpf_object__load(), on any thread. */
+LoadOutcome LoadNow(bpf_object *object) {
+  PrintCapture printed;
+  SignalsHeld held;
+  int result = bpf_object__load(object);
+  return {-result, printed.warnings(), printed.program(), printed.verifier_log()};
+}
+
+Napi::Error LoadError(Napi::Env env, const std::string &what, const LoadOutcome &outcome) {
+  if (outcome.verifier_log.empty())
+    return LibbpfError(env, outcome.error, what + ": load", outcome.warnings);
+  return MakeVerifierError(env, outcome.error, what + ": program '" + outcome.program + "'",
+                           outcome.verifier_log);
+}
+
+/** One loadAsync(): keeps the handle alive and has its object meanwhile. */
+class LoadWorker : public Napi::AsyncWorker {
+public:
+  LoadWorker(Napi::Env env, Object *handle, OwnedObject object, std::string what)
+      : AsyncWorker(env, "weft.loadWorker"), deferred_(Napi::Promise::Deferred::New(env)),
+        handle_(handle), kept_(Napi::Persistent(handle->Value())), object_(std::move(object)),
+        what_(std::move(what)) {}
+
+  Napi::Promise Start() {
+    Napi::Promise promise = deferred_.Promise();
+    Queue();
+    return promise;
+  }
+
+private:
+  void Execute() final { outcome_ = LoadNow(object_.get()); }
+
+  void OnOK() final {
+    handle_->EndLoad(std::move(object_));
+    if (outcome_.error == 0)
+      deferred_.Resolve(Env().Undefined());
+    else
+      deferred_.Reject(LoadError(Env(), what_, outcome_).Value());
+  }
+
+  Napi::Promise::Deferred deferred_;
+  Object *handle_;
+  Napi::ObjectReference kept_;
+  OwnedObject object_;
+  std::string what_;
+  LoadOutcome outcome_;
+};
 
 Napi::Array MapNames(Napi::Env env, const bpf_object *object) {
   Napi::Array names = Napi::Array::New(env);
@@ -70,6 +123,7 @@ void Object::Define(Napi::Env env) {
                             InstanceMethod<&Object::SetMaxEntries>("setMaxEntries"),
                             InstanceMethod<&Object::ReuseMap>("reuseMap"),
                             InstanceMethod<&Object::Load>("load"),
+                            InstanceMethod<&Object::LoadAsync>("loadAsync"),
                             InstanceMethod<&Object::TakeMap>("map"),
                             InstanceMethod<&Object::TakeProgram>("program"),
                             InstanceMethod<&Object::Close>("close"),
@@ -84,7 +138,7 @@ Napi::Value Object::OpenFile(const Napi::CallbackInfo &info) {
   PrintCapture printed;
   bpf_object *object = bpf_object__open_file(path->c_str(), nullptr);
   if (object == nullptr) {
-    LibbpfError(env, errno, "open " + *path, printed).ThrowAsJavaScriptException();
+    LibbpfError(env, errno, "open " + *path, printed.warnings()).ThrowAsJavaScriptException();
     return Napi::Value();
   }
   ObjectState state;
@@ -106,7 +160,9 @@ std::string Object::Describe() const {
 }
 
 bool Object::RequireOpen(Napi::Env env, const char *action) const {
-  if (!state_.object)
+  if (state_.is_loading)
+    ThrowBpfError(env, EBUSY, Describe() + " is being loaded: " + action);
+  else if (!state_.object)
     ThrowBpfError(env, EBADF, Describe() + " is closed: " + action);
   return state_.object != nullptr;
 }
@@ -164,17 +220,26 @@ Napi::Value Object::Load(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   if (!RequireOpen(env, "load"))
     return Napi::Value();
-  PrintCapture printed;
-  SignalsHeld held;
-  int result = bpf_object__load(state_.object.get());
-  if (result == 0)
-    return env.Undefined();
-  if (printed.verifier_log().empty()) {
-    LibbpfError(env, -result, Describe() + ": load", printed).ThrowAsJavaScriptException();
+  LoadOutcome outcome = LoadNow(state_.object.get());
+  if (outcome.error != 0)
+    LoadError(env, Describe(), outcome).ThrowAsJavaScriptException();
+  return env.Undefined();
+}
+
+Napi::Value Object::LoadAsync(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  if (!RequireOpen(env, "loadAsync"))
     return Napi::Value();
-  }
-  return ThrowVerifierError(env, -result, Describe() + ": program '" + printed.program() + "'",
-                            printed.verifier_log());
+  state_.is_loading = true;
+  auto *worker = new LoadWorker(env, this, std::move(state_.object), Describe());
+  return worker->Start();
+}
+
+void Object::EndLoad(OwnedObject object) {
+  // close() has taken the mark away.
+  if (state_.is_loading)
+    state_.object = std::move(object);
+  state_.is_loading = false;
 }
 
 Napi::Value Object::TakeMap(const Napi::CallbackInfo &info) {
@@ -208,5 +273,6 @@ Napi::Value Object::TakeProgram(const Napi::CallbackInfo &info) {
 
 Napi::Value Object::Close(const Napi::CallbackInfo &info) {
   state_.object.reset();
+  state_.is_loading = false;
   return info.Env().Undefined();
 }

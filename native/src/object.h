@@ -15,9 +15,13 @@ struct BpfObjectCloser {
   void operator()(bpf_object *object) const;
 };
 
+using OwnedObject = std::unique_ptr<bpf_object, BpfObjectCloser>;
+
 struct ObjectState {
-  std::unique_ptr<bpf_object, BpfObjectCloser> object;
+  OwnedObject object;
   std::string name;
+  /** Another thread has the object until EndLoad(). */
+  bool is_loading = false;
 };
 
 class Object : public Handle<Object, ObjectState> {
@@ -32,15 +36,19 @@ public:
 
   explicit Object(const Napi::CallbackInfo &info);
 
+  /** Takes the object back that loadAsync() gave away; it is gone if it was closed meanwhile. */
+  void EndLoad(OwnedObject object);
+
 private:
   Napi::Value SetMaxEntries(const Napi::CallbackInfo &info);
   Napi::Value ReuseMap(const Napi::CallbackInfo &info);
   Napi::Value Load(const Napi::CallbackInfo &info);
+  Napi::Value LoadAsync(const Napi::CallbackInfo &info);
   Napi::Value TakeMap(const Napi::CallbackInfo &info);
   Napi::Value TakeProgram(const Napi::CallbackInfo &info);
   Napi::Value Close(const Napi::CallbackInfo &info);
 
-  /** False with BpfError EBADF pending when closed. */
+  /** False with BpfError pending: EBADF when closed, EBUSY while it is being loaded. */
   bool RequireOpen(Napi::Env env, const char *action) const;
   /** The map that `value` names; null with an exception pending. */
   bpf_map *FindMap(const Napi::Value &value) const;

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
+import { inSlices } from "../../daemon/base/slices.js";
 import { Dataplane } from "../../daemon/bpf/dataplane.js";
-import { atOnce } from "../../daemon/compile/steps.js";
 import { check } from "../../lab/process.js";
 import { loadNative } from "../../native/index.js";
 import { ownBpffs } from "./bpffs.js";
@@ -95,14 +95,14 @@ it("what is no object at all is refused in the same way", () => {
 });
 
 it.each([
-  ["wider", "map slots has keys of 4 and values of"],
+  ["wider", "map 'slots': the map given has value size"],
   ["poorer", "it has no map connected_pods"],
   ["longer", "value size"],
-] as const)("a program's object that is %s leaves no generation", (other, cause) => {
+] as const)("a program's object that is %s leaves no generation", async (other, cause) => {
   const opened = open();
   if (!opened.ok) throw opened.error;
   replace("connect.o", other);
-  const installed = atOnce(opened.value.install({}, [], () => undefined));
+  const installed = await inSlices(opened.value.install({}, [], () => undefined));
   expect(installed).toMatchObject(stale("connect.o", cause));
   expect(readdirSync(pins()).filter((name) => name.startsWith("generation"))).toEqual([]);
 });

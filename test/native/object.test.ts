@@ -4,7 +4,18 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLab, type Lab } from "../../lab/lab.js";
-import { descriptors, loadObject, native, objectPath, pack, runScript, thrownBy } from "./support.js";
+import type { BpfError } from "../../native/index.js";
+import {
+  bpfDescriptors,
+  collectGarbage,
+  descriptors,
+  loadObject,
+  native,
+  objectPath,
+  pack,
+  runScript,
+  thrownBy,
+} from "./support.js";
 
 let lab: Lab;
 beforeAll(async () => {
@@ -142,6 +153,48 @@ describe("an object", () => {
       object.close();
     }
     expect(descriptors()).toEqual(before);
+  });
+
+  it("is loaded on another thread as on this one, and is nobody else's meanwhile", async () => {
+    const object = native.openObject(objectPath("hooks"));
+    const loading = object.loadAsync();
+    for (const action of [() => object.load(), () => object.loadAsync(), () => object.program("lookup_drop")])
+      expect(thrownBy(action)).toMatchObject({ code: "EBUSY" });
+    await loading;
+    expect(object.program("lookup_drop").info.name).toBe("lookup_drop");
+    await expect(object.loadAsync()).rejects.toMatchObject({ code: "EINVAL" });
+    object.close();
+    expect(thrownBy(() => object.loadAsync()).code).toBe("EBADF");
+  });
+
+  it("says on another thread too what the verifier objected to", async () => {
+    const object = native.openObject(objectPath("broken"));
+    const error = await object.loadAsync().then(
+      () => undefined,
+      (rejected: unknown) => rejected as BpfError,
+    );
+    expect(error).toMatchObject({ code: "EACCES", errno: 13 });
+    expect(error?.message).toContain(
+      "program 'unchecked_pointer' refused by the verifier: R0 invalid mem access",
+    );
+    expect((error?.verifierLog ?? "").split("\n").length).toBeGreaterThan(5_000);
+    object.close();
+  });
+
+  it("may be closed, or forgotten, while it is being loaded", async () => {
+    await collectGarbage();
+    const before = bpfDescriptors();
+    const closed = native.openObject(objectPath("hooks"));
+    const loading = closed.loadAsync();
+    closed.close();
+    await loading;
+    expect(thrownBy(() => closed.program("lookup_drop")).code).toBe("EBADF");
+    const outcomes = await Promise.allSettled(
+      ["hooks", "broken", "hooks"].map((name) => native.openObject(objectPath(name)).loadAsync()),
+    );
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    await collectGarbage();
+    expect(bpfDescriptors()).toEqual(before);
   });
 
   it("keeps libbpf off stderr", async () => {

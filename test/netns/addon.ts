@@ -6,13 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 
-/** Changes for withAddon(): the kernel refuses this object of ours, as `load`, a JavaScript function, does. */
-export function refusing(object: string, load = "refuse"): string {
+/** Changes for withAddon(): the kernel refuses this object of ours, as `load`, an async JavaScript function, does. */
+export function refusing(object: string, load = "async () => refuse()"): string {
   return `{ openObject(path) {
     const opened = real.openObject(path);
     if (!path.endsWith("/${object}.o")) return opened;
     const { mapNames } = opened;
-    return { mapNames, setMaxEntries() {}, reuseMap() {}, load: ${load}, close: () => opened.close() };
+    return { mapNames, setMaxEntries() {}, reuseMap() {}, loadAsync: ${load}, close: () => opened.close() };
   } }`;
 }
 

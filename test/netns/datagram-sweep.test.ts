@@ -2,10 +2,10 @@
 // order, and that only those are; and of what an application sees whose service lacks the port.
 
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { inSlices } from "../../daemon/base/slices.js";
 import type { Dataplane } from "../../daemon/bpf/dataplane.js";
 import { maps } from "../../daemon/bpf/maps.gen.js";
 import { NOTHING_SWEPT } from "../../daemon/bpf/socket-sweep.js";
-import { atOnce } from "../../daemon/compile/steps.js";
 import { check, runQuietly } from "../../lab/process.js";
 import { slowness, until } from "../../lab/wait.js";
 import { openSockets, type Sockets, type TestSocket } from "./sockets.js";
@@ -134,7 +134,9 @@ test("a path that leads to another namespace by now is not looked through in its
 /** Lets a generation with these contents govern. */
 async function install(dataplane: Dataplane, { operations, capacities }: ReturnType<typeof contentsOf>) {
   const halves = [...capacities].map(([name, entries]) => [name, entries / 2] as const);
-  const installed = atOnce(dataplane.install(Object.fromEntries(halves), [operations], () => undefined));
+  const installed = await inSlices(
+    dataplane.install(Object.fromEntries(halves), [operations], () => undefined),
+  );
   expect(installed).toMatchObject({ ok: true, value: [] });
   await native.waitForReaders();
   dataplane.finish();

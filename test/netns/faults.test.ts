@@ -62,7 +62,7 @@ function failing(directory: string): string {
       const error = fault(name);
       if (error === undefined) return wrap(call(...given.map(unwrap)));
       if (name.endsWith("Batch")) return { done: 0, error };
-      if (name === "waitForReaders" || name === "destroySockets") return Promise.reject(error);
+      if (["waitForReaders", "destroySockets", "loadAsync"].includes(name)) return Promise.reject(error);
       throw error;
     };
     const wrap = (value) => {

@@ -101,7 +101,7 @@ test("a kernel that refuses the iterators of sockets is governed all the same, a
 });
 
 test("what the verifier said of a program is in the log at level debug, and nothing of it above", async () => {
-  const broken = refusing("sockops", '() => real.openObject(testdata + "/broken.bpf.o").load()');
+  const broken = refusing("sockops", '() => real.openObject(testdata + "/broken.bpf.o").loadAsync()');
   const now = withFlags(["--log-level", "bpf:debug"], await freePort());
   now.edit("workloads: []\n");
   await now.startXds();

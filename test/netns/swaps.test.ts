@@ -4,11 +4,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { applyOperations } from "../../daemon/bpf/apply.js";
-import { type Generation, loadGeneration } from "../../daemon/bpf/generation.js";
+import { Draft } from "../../daemon/bpf/draft.js";
+import { type Generation, makeGeneration } from "../../daemon/bpf/generation.js";
 import { Pins } from "../../daemon/bpf/pins.js";
 import { openState, type StateMaps } from "../../daemon/bpf/state.js";
 import { type SwapOptions, swapIn } from "../../daemon/bpf/swap.js";
-import { atOnce } from "../../daemon/compile/steps.js";
 import { removeNetns } from "../../lab/netns.js";
 import type { Peer } from "../../lab/peer.js";
 import type { SocketAddress } from "../../lab/peer-operations.js";
@@ -42,7 +42,7 @@ beforeAll(async () => {
   if (!opened.ok) throw new Error(opened.error.message);
   state = opened.value;
   const contents = contentsOf(world.lab);
-  generations = [load(2, contents), load(3, contents)];
+  generations = [await load(2, contents), await load(3, contents)];
 }, 90_000 * slowness);
 afterAll(() => {
   for (const generation of generations ?? []) generation.close();
@@ -50,8 +50,10 @@ afterAll(() => {
   world?.remove();
 });
 
-function load(number: number, { operations, capacities }: Contents): Generation {
-  const loaded = atOnce(loadGeneration(native, pins, objects, state, number, capacities));
+async function load(number: number, { operations, capacities }: Contents): Promise<Generation> {
+  const draft = Draft.begin(native, objects, state, capacities);
+  if (!draft.ok) throw new Error(draft.error.message);
+  const loaded = await makeGeneration(pins, number, draft.value);
   if (!loaded.ok) throw new Error(loaded.error.message);
   expect(applyOperations(loaded.value.maps, operations)).toEqual([]);
   return loaded.value;

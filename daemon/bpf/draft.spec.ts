@@ -1,0 +1,118 @@
+// Owns the proof of when what was loaded ahead serves, and that nothing is left of it where it does not.
+// Doubles in place of the kernel: when a load ends is the test's.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import type { BpfMap, BpfObject, BpfProgram, Native } from "../../native/index.js";
+import { Deferred } from "../base/deferred.js";
+import { type Draft, Drafts } from "./draft.js";
+import { OBJECTS } from "./hooks.js";
+import { type MapName, maps } from "./maps.gen.js";
+import { Pins } from "./pins.js";
+import type { StateMaps } from "./state.js";
+import { TestMap } from "./test-map.js";
+
+const LIMIT = 1_000_000;
+
+let directory: string;
+/** Objects whose load has begun. */
+let begun: string[] = [];
+/** Programs that are open. */
+let open = 0;
+/** Drafts that were begun. */
+let made = 0;
+let verified = new Deferred<Error | undefined>();
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "weft-draft-"));
+  for (const name of ["layout", ...OBJECTS]) writeFileSync(join(directory, `${name}.o`), "");
+  [begun, open, verified] = [[], 0, new Deferred()];
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const program = { close: () => open-- } as unknown as BpfProgram;
+const native = {
+  openObject: (path: string) =>
+    ({
+      mapNames: Object.keys(maps),
+      programNames: [path],
+      setMaxEntries: () => undefined,
+      reuseMap: () => undefined,
+      load: () => made++,
+      loadAsync: async () => {
+        begun.push(path);
+        const refused = await verified.promise;
+        if (refused !== undefined) throw refused;
+      },
+      map: (name: MapName) => Object.assign(new TestMap(name, 1), { close: () => undefined }),
+      program: () => {
+        open++;
+        return program;
+      },
+      close: () => undefined,
+    }) as unknown as BpfObject,
+  openPinnedMap: () => ({ info: { maxEntries: 65_536 }, close: () => undefined }) as unknown as BpfMap,
+} as unknown as Native;
+
+const state = { guards: {} as BpfMap } as unknown as StateMaps;
+
+function take(drafts: Drafts, needed: Partial<Record<MapName, number>>, maps = state): Draft {
+  const draft = drafts.take(maps, needed);
+  if (!draft.ok) throw draft.error;
+  return draft.value;
+}
+
+function prepared(): Drafts {
+  made = 0;
+  const drafts = new Drafts(native, new Pins(directory), directory, LIMIT);
+  drafts.prepare(state);
+  return drafts;
+}
+
+/** Whether what was loaded ahead is taken. */
+function serves(needed: Partial<Record<MapName, number>>, maps = state): boolean {
+  take(prepared(), needed, maps);
+  return made === 1;
+}
+
+it("serves a small mesh, and none that needs more room or other long-lived maps", () => {
+  expect(serves({ rewrites: 1, addresses: 2000 })).toBe(true);
+  expect(serves({ addresses: 2049 })).toBe(false);
+  expect(serves({}, { guards: {} as BpfMap } as unknown as StateMaps)).toBe(false);
+});
+
+it("is as large as what an earlier daemon left, and does not serve a mesh that is far smaller", () => {
+  const pins = new Pins(directory);
+  pins.prepare();
+  pins.makeGeneration(3);
+  writeFileSync(pins.generation(3, "addresses"), "");
+  const each = [8_000, 8_193, 32_768, 32_769].map((addresses) => serves({ addresses }));
+  expect(each).toEqual([false, true, true, false]);
+});
+
+it("serves once", () => {
+  const drafts = prepared();
+  expect(take(drafts, {})).not.toBe(take(drafts, {}));
+});
+
+it("does not serve when the kernel has refused a program, which may have been for a moment", async () => {
+  const drafts = prepared();
+  verified.resolve(Object.assign(new Error("no memory"), { code: "ENOMEM" }));
+  await new Promise((resolve) => setImmediate(resolve));
+  verified = new Deferred();
+  verified.resolve(undefined);
+  expect(await take(drafts, {}).loaded).toMatchObject({ ok: true });
+  expect(made).toBe(2);
+});
+
+it("that does not serve loads nothing more, and keeps nothing open", async () => {
+  const drafts = prepared();
+  const draft = take(drafts, { addresses: 5000 });
+  draft.close();
+  verified.resolve(undefined);
+  await draft.loaded;
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(begun).toHaveLength(2);
+  expect(open).toBe(0);
+});
