@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { createLogs } from "../base/log.js";
 import { OpenParts } from "../base/open-parts.js";
 import type { HostPort } from "../base/parse.js";
+import { label, type Part } from "../telemetry/exposition.js";
 import { openPorts } from "./ports.js";
 import { listen } from "./server.js";
 import { sharedPage } from "./streams.js";
@@ -19,7 +20,10 @@ afterEach(async () => {
   open = new OpenParts();
 });
 
-function openOn(addresses: Partial<Record<"admin" | "metrics" | "ready", HostPort>>, render = page) {
+function openOn(
+  addresses: Partial<Record<"admin" | "metrics" | "ready", HostPort>>,
+  render: () => AsyncGenerator<Part> = page,
+) {
   const { admin = free, metrics = free, ready = free } = addresses;
   const where = { adminAddress: admin, metricsAddress: metrics, readyAddress: ready };
   return openPorts({ ...where, view: testView(), page: sharedPage(render), log, open });
@@ -29,7 +33,7 @@ async function* page(): AsyncGenerator<string> {
   yield "a 1\n";
 }
 
-async function opened(render = page) {
+async function opened(render: () => AsyncGenerator<Part> = page) {
   const ports = await openOn({}, render);
   if (!ports.ok) throw ports.error;
   return ports.value;
@@ -87,6 +91,35 @@ describe("the open ports", () => {
     expect(texts[0]?.split("\n")).toHaveLength(21);
     expect(new Set(texts).size).toBe(1);
     expect(rendered).toBe(1);
+  });
+
+  it("lay a large page out for each reader, whether it is slow, compressed, or leaves", async () => {
+    const labels = Array.from({ length: 20_000 }, (_, index) =>
+      Buffer.from(label("a", `${index}`.repeat(50))),
+    );
+    const values = BigUint64Array.from(labels, (_, index) => BigInt(index));
+    const whole = labels.map((text, index) => `b_total{${text}} ${index}\n`).join("");
+    const { metrics } = await opened(async function* () {
+      yield { name: "b_total", labels, values };
+    });
+    const url = `http://${metrics}/metrics`;
+    const left = new AbortController();
+    const leaving = fetch(url, { signal: left.signal })
+      .then((response) => response.text())
+      .catch(() => "");
+    const slowly = async (coding: string) => {
+      const response = await fetch(url, { headers: { "accept-encoding": coding } });
+      let text = "";
+      for await (const piece of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+        text += piece;
+        left.abort();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      return text;
+    };
+    const texts = await Promise.all(["identity", "gzip", "identity"].map(slowly));
+    expect(texts.map((text) => text === whole)).toEqual([true, true, true]);
+    await leaving;
   });
 
   it("render the metrics anew for whoever asks after that", async () => {

@@ -34,6 +34,8 @@ export interface RouteRequest {
   readonly signal: AbortSignal;
 }
 
+type Pieces = Iterable<Piece> | AsyncIterable<Piece>;
+
 export type Reply<Json = unknown> =
   | { readonly status: number; readonly json: Json }
   /** Pieces are written as the client takes them; an empty one only gives others a turn. */
@@ -41,7 +43,7 @@ export type Reply<Json = unknown> =
       readonly status: number;
       readonly type: string;
       readonly headers?: Readonly<Record<string, string>>;
-      readonly pieces: Iterable<Piece> | AsyncIterable<Piece>;
+      readonly pieces: Pieces;
       /** Large and repetitive: compressed for whoever takes gzip. */
       readonly isRepetitive?: boolean;
     };
@@ -310,26 +312,25 @@ async function write(
   await whole;
 }
 
-async function writePieces(pieces: Iterable<Piece> | AsyncIterable<Piece>, to: Writable): Promise<void> {
+async function writePieces(pieces: Pieces, to: Writable): Promise<void> {
   for await (const piece of pieces) {
     if (to.destroyed) return;
-    if (piece.length > 0 && !to.write(piece)) await drained(to);
     // Between pieces the daemon's real work has its turn.
+    if (piece.length > 0) await written(to, piece);
     else await new Promise((resolve) => setImmediate(resolve));
   }
   to.end();
 }
 
-function drained(to: Writable): Promise<void> {
+/** Resolves when nobody looks at the bytes any more. */
+function written(to: Writable, piece: string | Buffer): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
-      to.off("drain", done);
       to.off("close", done);
       resolve();
     };
-    to.on("drain", done);
     to.on("close", done);
-    if (to.destroyed) done();
+    to.write(piece, done);
   });
 }
 

@@ -2,7 +2,7 @@
 // Must not know HTTP.
 
 import { setImmediate as turn } from "node:timers/promises";
-import type { Piece } from "../telemetry/exposition.js";
+import { PageBytes, type Part } from "../telemetry/exposition.js";
 
 const PIECE_LENGTH = 32_768;
 
@@ -55,7 +55,7 @@ export function* gather(pieces: Iterable<string>): Generator<string> {
  * Pages of `render`, one at a time: each is shared by all who ask while it is rendered, so that many readers cost no
  * more than one. Who asks when it is whole gets a new one.
  */
-export function sharedPage(render: () => AsyncIterable<Piece>): () => AsyncGenerator<Piece> {
+export function sharedPage(render: () => AsyncIterable<Part>): () => AsyncGenerator<Buffer> {
   let current: Page | undefined;
   return async function* () {
     if (current === undefined) {
@@ -69,35 +69,37 @@ export function sharedPage(render: () => AsyncIterable<Piece>): () => AsyncGener
   };
 }
 
-/** Pieces of a page as they are rendered, for any number of readers, each at its own pace. */
+/** Parts of a page as they are rendered, for any number of readers, each at its own pace. */
 class Page {
-  /** Resolves when no piece follows any more; never rejects: those who read meet the failure. */
+  /** Resolves when no part follows any more; never rejects: those who read meet the failure. */
   readonly whole: Promise<void>;
-  readonly #pieces: Piece[] = [];
+  readonly #parts: Part[] = [];
   #isWhole = false;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void)[] = [];
 
-  constructor(source: AsyncIterable<Piece>) {
+  constructor(source: AsyncIterable<Part>) {
     this.whole = this.#render(source);
   }
 
-  async *read(): AsyncGenerator<Piece> {
+  async *read(): AsyncGenerator<Buffer> {
+    const bytes = new PageBytes();
     for (let index = 0; ; index++) {
-      while (index >= this.#pieces.length && !this.#isWhole) {
+      while (index >= this.#parts.length && !this.#isWhole) {
         await new Promise<void>((resolve) => this.#wake.push(resolve));
       }
-      const piece = this.#pieces[index];
-      if (piece === undefined) break;
-      yield piece;
+      const part = this.#parts[index];
+      if (part === undefined) break;
+      yield* bytes.add(part);
     }
+    yield bytes.take();
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 
-  async #render(source: AsyncIterable<Piece>): Promise<void> {
+  async #render(source: AsyncIterable<Part>): Promise<void> {
     try {
-      for await (const piece of source) {
-        this.#pieces.push(piece);
+      for await (const part of source) {
+        this.#parts.push(part);
         this.#wakeAll();
         await turn();
       }

@@ -12,6 +12,7 @@ import { CounterKeeper } from "../telemetry/counter-keeper.js";
 import { LabelBook } from "../telemetry/label-book.js";
 import { Labeller } from "../telemetry/labels.js";
 import type { SeriesMap } from "../telemetry/sources.js";
+import { textOf } from "../telemetry/test-exposition.js";
 import { rowsOf, TestLabelStore } from "../telemetry/test-series.js";
 import { trafficMetrics } from "../telemetry/traffic-metrics.js";
 import { keptNumbers, presentLabels } from "./metric-sources.js";
@@ -75,7 +76,7 @@ function startDaemon(kernel: Kernel, workloads: readonly Workload[]) {
     partyOf: (uid: string) => compiler.parties.ofWorkload(uid),
     /** Connections opened by label set. */
     page(): Map<string, number> {
-      const page = [...metrics.render(keeper.read().traffic)].join("");
+      const page = textOf(metrics.render(keeper.read().traffic));
       const lines = page.matchAll(/^kmesh_tcp_connections_opened_total\{(.*)\} (\d+)$/gm);
       return new Map([...lines].map(([, labels = "", count]) => [labels, Number(count)]));
     },

@@ -6,7 +6,7 @@ import { Direction, LabelKind, OpenConnection } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import { ConnectionMetrics } from "./connection-metrics.js";
 import { Labeller } from "./labels.js";
-import { parseExposition, samplesOf } from "./test-exposition.js";
+import { parseExposition, samplesOf, textOf } from "./test-exposition.js";
 import { bookOf } from "./test-series.js";
 
 const party = (workload: string) =>
@@ -33,7 +33,7 @@ function open(sourcePort: number, fields: Partial<OpenConnection> = {}, pod = 70
   return Buffer.from(OpenConnection.encode({ identity, ...nothing, ...fields }));
 }
 
-const pageOf = (shown: ConnectionMetrics) => parseExposition([...shown.render()].join(""));
+const pageOf = (shown: ConnectionMetrics) => parseExposition(textOf(shown.render()));
 const NAMES = ["sent_bytes", "received_bytes", "packet_lost", "retrans"].map(
   (name) => `kmesh_tcp_connection_${name}_total`,
 );

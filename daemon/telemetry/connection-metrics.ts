@@ -3,23 +3,20 @@
 
 import { textOfBytes } from "../base/byte-text.js";
 import { ConnectionIdentity, Direction, type LabelKind, OpenConnection } from "../bpf/maps.gen.js";
-import { familyHead, sample } from "./exposition.js";
+import { familyHead, type Part } from "./exposition.js";
 import { type Labeller, numbersIn } from "./labels.js";
-
-/** Samples of one piece of text. */
-const SAMPLES_A_PIECE = 64;
 
 interface Shown {
   readonly identity: ConnectionIdentity;
-  /** Undefined until all its names are known. */
-  labels: string | undefined;
+  /** In UTF-8; undefined until all its names are known. */
+  labels: Buffer | undefined;
   last: OpenConnection;
 }
 
 interface Metric {
   readonly name: string;
   readonly help: string;
-  readonly value: (last: OpenConnection, isOutbound: boolean) => bigint | number;
+  readonly value: (last: OpenConnection, isOutbound: boolean) => bigint;
 }
 
 /** Bytes by the request's way, as in every other family. */
@@ -37,12 +34,12 @@ const METRICS: readonly Metric[] = [
   {
     name: "kmesh_tcp_connection_packet_lost_total",
     help: "Segments of the reporter that TCP took for lost, on a connection that is open for more than 5 s",
-    value: ({ lost }) => lost,
+    value: ({ lost }) => BigInt(lost),
   },
   {
     name: "kmesh_tcp_connection_retrans_total",
     help: "Segments that the reporter sent again, on a TCP connection that is open for more than 5 s",
-    value: ({ retransmits }) => retransmits,
+    value: ({ retransmits }) => BigInt(retransmits),
   },
 ];
 
@@ -93,21 +90,25 @@ export class ConnectionMetrics {
     for (const { identity } of this.#shown.values()) yield* numbersIn(identity);
   }
 
-  /** Yields the text of all families in pieces. */
-  *render(): Generator<string> {
-    for (const shown of this.#shown.values())
-      shown.labels ??= this.#options.labeller.connection(shown.identity);
+  /** Yields all families. */
+  *render(): Generator<Part> {
+    const known = [...this.#shown.values()].filter((shown) => this.#labelsOf(shown) !== undefined);
+    const labels = known.flatMap(({ labels }) => labels ?? []);
     for (const { name, help, value } of METRICS) {
-      let text = familyHead(name, "counter", help);
-      let samples = 0;
-      for (const { identity, labels, last } of this.#shown.values()) {
-        if (labels === undefined) continue;
-        text += sample(name, labels, value(last, identity.direction === Direction.OUTBOUND));
-        if (++samples % SAMPLES_A_PIECE > 0) continue;
-        yield text;
-        text = "";
-      }
-      yield text;
+      yield familyHead(name, "counter", help);
+      yield {
+        name,
+        labels,
+        values: BigUint64Array.from(known, ({ identity, last }) =>
+          value(last, identity.direction === Direction.OUTBOUND),
+        ),
+      };
     }
+  }
+
+  #labelsOf(shown: Shown): Buffer | undefined {
+    const text = shown.labels === undefined ? this.#options.labeller.connection(shown.identity) : undefined;
+    if (text !== undefined) shown.labels = Buffer.from(text);
+    return shown.labels;
   }
 }

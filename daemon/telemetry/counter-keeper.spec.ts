@@ -17,6 +17,7 @@ import { CounterKeeper } from "./counter-keeper.js";
 import { LabelBook } from "./label-book.js";
 import { Labeller } from "./labels.js";
 import type { CounterStore, PresentLabels } from "./sources.js";
+import { textOf } from "./test-exposition.js";
 import { rowsOf, TestLabelStore } from "./test-series.js";
 import { trafficMetrics, workloadMetrics } from "./traffic-metrics.js";
 
@@ -61,9 +62,9 @@ class TestNode {
       now: () => this.now,
     });
     const metrics = trafficMetrics(new Labeller(book), { legacyNames: false });
-    const page = () => [...metrics.render(keeper.read().traffic)].join("");
+    const page = () => textOf(metrics.render(keeper.read().traffic));
     const workloads = workloadMetrics(new Labeller(book), { legacyNames: false });
-    const pods = () => openedOf([...workloads.render(keeper.read().pod_traffic)].join(""), "pod_address");
+    const pods = () => openedOf(textOf(workloads.render(keeper.read().pod_traffic)), "pod_address");
     return { book, keeper, opened: () => openedOf(page()), pods };
   }
 

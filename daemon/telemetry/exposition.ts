@@ -3,44 +3,86 @@
 /** Media type of what the functions here write. */
 export const EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/** A piece of the page: text, or bytes of it that end with a line. */
+const LINE_FEED = 10;
+
+/** Samples of one family: each label text, as label() joins them, with the number at its index. */
+export interface Samples {
+  readonly name: string;
+  /** UTF-8, made once: the labels of a series never change. */
+  readonly labels: readonly Buffer[];
+  readonly values: BigUint64Array;
+}
+
+/** Of a page: text, or numbers that become text for each who reads it. */
+export type Part = string | Samples;
+
+/** Of what one reader gets; a buffer holds until the next is asked for. */
 export type Piece = string | Buffer;
 
 const PIECE_BYTES = 262_144;
 /** Bytes of a sample beside its name and labels: braces, blank, line end, and 64 bits in decimal. */
 const REST_BYTES = 32;
-/** Bytes that UTF-8 takes for one UTF-16 unit at most. */
-const MOST_BYTES = 3;
 
-/** Gathers samples as bytes: as text, V8 would copy some megabytes about at each scrape. */
-export class SampleBytes {
+/**
+ * The text of a page as one reader gets it, all of it laid out in the same buffer: megabytes that were made anew at
+ * each scrape would keep V8 collecting.
+ */
+export class PageBytes {
   #bytes = Buffer.allocUnsafeSlow(PIECE_BYTES);
-  #begin = 0;
   #end = 0;
 
-  /** Gives what has to go before there is room for this sample; undefined where there is room. */
-  makeRoom(name: string, labels: string): Buffer | undefined {
-    const most = MOST_BYTES * (name.length + labels.length) + REST_BYTES;
-    if (this.#end + most <= this.#bytes.length) return undefined;
-    const full = this.take();
-    this.#bytes = Buffer.allocUnsafeSlow(Math.max(PIECE_BYTES, most));
-    this.#begin = 0;
-    this.#end = 0;
-    return full;
+  /** Gives what has to go before there is room for all of it. */
+  *add(part: Part): Generator<Buffer> {
+    if (typeof part === "string") yield* this.#addText(part);
+    else yield* this.#addSamples(part);
   }
 
-  /** As sample(), where makeRoom() has made room for it; there is a label at least. */
-  add(name: string, labels: string, value: bigint): void {
-    this.#end += this.#bytes.write(name, this.#end, "latin1");
-    this.#end += this.#bytes.write("{", this.#end, "latin1");
-    this.#end += this.#bytes.write(labels, this.#end, "utf8");
-    this.#end += this.#bytes.write(`} ${value}\n`, this.#end, "latin1");
-  }
-
-  /** What was added since the last take. */
+  /** What was added since the last piece; ends with a line, as each piece does. Holds until something is added. */
   take(): Buffer {
-    const taken = this.#bytes.subarray(this.#begin, this.#end);
-    this.#begin = this.#end;
+    const taken = this.#bytes.subarray(0, this.#end);
+    this.#end = 0;
+    return taken;
+  }
+
+  *#addText(text: string): Generator<Buffer> {
+    const most = Buffer.byteLength(text);
+    if (!this.#hasRoom(most)) yield this.#makeRoom(most);
+    this.#end += this.#bytes.write(text, this.#end);
+  }
+
+  *#addSamples({ name, labels, values }: Samples): Generator<Buffer> {
+    const before = Buffer.from(`${name}{`);
+    const between = Buffer.from("} ");
+    let index = 0;
+    for (const text of labels) {
+      const most = before.length + text.length + REST_BYTES;
+      if (!this.#hasRoom(most)) yield this.#makeRoom(most);
+      this.#put(before);
+      this.#put(text);
+      this.#put(between);
+      this.#putLine(String(values[index++]));
+    }
+  }
+
+  #put(bytes: Uint8Array): void {
+    this.#bytes.set(bytes, this.#end);
+    this.#end += bytes.length;
+  }
+
+  /** Of ASCII. */
+  #putLine(text: string): void {
+    for (let index = 0; index < text.length; index++) this.#bytes[this.#end++] = text.charCodeAt(index);
+    this.#bytes[this.#end++] = LINE_FEED;
+  }
+
+  #hasRoom(bytes: number): boolean {
+    return this.#end + bytes <= this.#bytes.length;
+  }
+
+  /** Gives what was there before. */
+  #makeRoom(bytes: number): Buffer {
+    const taken = this.take();
+    if (bytes > this.#bytes.length) this.#bytes = Buffer.allocUnsafeSlow(bytes);
     return taken;
   }
 }

@@ -17,9 +17,10 @@ import {
 } from "../bpf/maps.gen.js";
 import { partyText, podText, policyText, serviceText } from "../model/label-text.js";
 import { pod, service } from "../model/test-samples.js";
+import type { Part } from "./exposition.js";
 import { Instruments } from "./instruments.js";
 import { createMetrics, type MetricsOptions } from "./metrics.js";
-import { parseExposition, samplesOf } from "./test-exposition.js";
+import { parseExposition, samplesOf, textOf } from "./test-exposition.js";
 import { bookOf, rowsOf } from "./test-series.js";
 
 const MOST = 956;
@@ -149,9 +150,9 @@ async function scrape(counts: readonly Row[], changes: Partial<MetricsOptions> =
   });
   instruments.responseToKernel(0.0004);
   instruments.mapWriteFailed("slots");
-  let text = "";
-  for await (const piece of metrics.render()) text += piece;
-  return parseExposition(text);
+  const parts: Part[] = [];
+  for await (const part of metrics.render()) parts.push(part);
+  return parseExposition(textOf(parts));
 }
 
 describe("traffic metrics", () => {

@@ -6,7 +6,7 @@ import { Reason, reasonNames } from "../bpf/maps.gen.js";
 import type { ConnectionMetrics } from "./connection-metrics.js";
 import type { CounterKeeper } from "./counter-keeper.js";
 import { collectProcessMetrics } from "./event-loop.js";
-import { familyHead, label, type Piece, sample, seconds } from "./exposition.js";
+import { familyHead, label, type Part, sample, seconds } from "./exposition.js";
 import type { Instruments } from "./instruments.js";
 import type { LabelBook } from "./label-book.js";
 import { Labeller } from "./labels.js";
@@ -38,8 +38,8 @@ export interface LineCounts {
 }
 
 export interface Metrics {
-  /** The whole page in pieces; reads the kernel's counters as it goes. */
-  render(): AsyncGenerator<Piece>;
+  /** The whole page; reads the kernel's counters as it goes. */
+  render(): AsyncGenerator<Part>;
 }
 
 /** What comes from the kernel is written here, exact in 64 bits; all else is prom-client's, read at each scrape. */

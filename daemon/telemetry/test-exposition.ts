@@ -1,5 +1,15 @@
 // Owns a strict reader of the Prometheus text format for specs. Must not be imported by anything else.
 
+import { PageBytes, type Part } from "./exposition.js";
+
+/** A page, or a part of one, as a reader gets it. */
+export function textOf(parts: Iterable<Part>): string {
+  const bytes = new PageBytes();
+  let text = "";
+  for (const part of parts) for (const piece of bytes.add(part)) text += piece.toString();
+  return text + bytes.take().toString();
+}
+
 export interface Sample {
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;

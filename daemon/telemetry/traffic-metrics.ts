@@ -11,17 +11,30 @@ import {
   Traffic,
   TrafficKey,
 } from "../bpf/maps.gen.js";
-import { familyHead, type Piece, SampleBytes } from "./exposition.js";
+import { familyHead, type Part } from "./exposition.js";
 import type { Labeller } from "./labels.js";
+
+/** Sums of all series, each at its place in every one: numbers in objects would outlive V8's young generation. */
+interface Sums {
+  readonly opened: BigUint64Array;
+  readonly closed: BigUint64Array;
+  readonly failed: BigUint64Array;
+  readonly sent: BigUint64Array;
+  readonly received: BigUint64Array;
+  readonly retransmits: BigUint64Array;
+  readonly lost: BigUint64Array;
+}
 
 interface TrafficMetric {
   readonly name: string;
   readonly help: string;
   /**
-   * Istio defines bytes by the request's way, whoever reports: received are those that the client sent, sent are
-   * those of the response (istio/istio#32399). The kernel counts as seen from the reporter's socket.
+   * What it is of an outbound series. Istio defines bytes by the request's way, whoever reports: received are those that
+   * the client sent, sent are those of the response (istio/istio#32399). The kernel counts as seen from the reporter's
+   * socket.
    */
-  readonly value: (series: Series) => bigint;
+  readonly outbound: keyof Sums;
+  readonly inbound: keyof Sums;
   /** Whether the series of a failed connection or of a good one begins at 0. */
   readonly of: "established" | "failed";
 }
@@ -30,31 +43,36 @@ const METRICS: readonly TrafficMetric[] = [
   {
     name: "connections_opened_total",
     help: "TCP connections established",
-    value: (series) => series.opened,
+    outbound: "opened",
+    inbound: "opened",
     of: "established",
   },
   {
     name: "connections_closed_total",
     help: "Established TCP connections that closed",
-    value: (series) => series.closed,
+    outbound: "closed",
+    inbound: "closed",
     of: "established",
   },
   {
     name: "received_bytes_total",
     help: "Bytes of requests: from the source to the destination, whoever reports",
-    value: (series) => (series.isOutbound ? series.sent : series.received),
+    outbound: "sent",
+    inbound: "received",
     of: "established",
   },
   {
     name: "sent_bytes_total",
     help: "Bytes of responses: from the destination to the source, whoever reports",
-    value: (series) => (series.isOutbound ? series.received : series.sent),
+    outbound: "received",
+    inbound: "sent",
     of: "established",
   },
   {
     name: "connections_failed_total",
     help: "TCP connections denied, refused or without an endpoint",
-    value: (series) => series.failed,
+    outbound: "failed",
+    inbound: "failed",
     of: "failed",
   },
 ];
@@ -64,13 +82,15 @@ const LOSSES: readonly TrafficMetric[] = [
   {
     name: "kmesh_tcp_retrans_total",
     help: "Segments that the reporter sent again",
-    value: (series) => series.retransmits,
+    outbound: "retransmits",
+    inbound: "retransmits",
     of: "established",
   },
   {
     name: "kmesh_tcp_packet_loss_total",
     help: "Segments of the reporter that TCP took for lost",
-    value: (series) => series.lost,
+    outbound: "lost",
+    inbound: "lost",
     of: "established",
   },
 ];
@@ -84,25 +104,14 @@ const ROWS_A_PIECE = 1024;
 
 /** One set of labels and what is counted under it, however many rows that stands in. */
 interface Series {
-  /** One text for each word that stands for an absent value. */
-  readonly labels: readonly string[];
+  /** One text for each word that stands for an absent value, in UTF-8. */
+  readonly labels: readonly Buffer[];
   readonly isOutbound: boolean;
   readonly isGood: boolean;
-  /** The scrape that last found it. */
+  /** The scrape that last found it, and its place in the sums of that. */
   round: number;
-  opened: bigint;
-  closed: bigint;
-  failed: bigint;
-  sent: bigint;
-  received: bigint;
-  retransmits: bigint;
-  lost: bigint;
+  place: number;
 }
-
-const NOTHING = {
-  ...{ opened: 0n, closed: 0n, failed: 0n, sent: 0n, received: 0n },
-  ...{ retransmits: 0n, lost: 0n },
-};
 
 /** A family of the page; `labels` is which of a series' texts it has. */
 interface Family extends TrafficMetric {
@@ -116,7 +125,7 @@ interface Counting<Key, Value> {
   /** The first of them is one for each series; undefined while nobody knows what one of the numbers stands for. */
   readonly labelsOf: (key: Key) => readonly string[] | undefined;
   readonly trafficOf: (value: Value) => Traffic;
-  readonly lossesOf?: (value: Value) => Pick<PodTraffic, "retransmits" | "lost">;
+  readonly lossesOf?: (value: Value) => Losses;
   readonly families: readonly Family[];
   readonly labeller: Labeller;
 }
@@ -169,10 +178,9 @@ function familiesOf(prefix: string, labels: number, legacyNames: boolean): Famil
 
 export interface TrafficMetrics {
   /**
-   * Yields all families in pieces of some hundred kilobytes; empty ones are places where the daemon may do
-   * something else. One at a time.
+   * Yields all families; empty texts are places where the daemon may do something else. One at a time.
    */
-  render(rows: readonly CounterRows[]): Generator<Piece>;
+  render(rows: readonly CounterRows[]): Generator<Part>;
 }
 
 class SeriesMetrics<Key extends { readonly direction: number; readonly outcome: number }, Value>
@@ -189,17 +197,17 @@ class SeriesMetrics<Key extends { readonly direction: number; readonly outcome: 
     this.#counting = counting;
   }
 
-  *render(rows: readonly CounterRows[]): Generator<Piece> {
+  *render(rows: readonly CounterRows[]): Generator<Part> {
     this.#round++;
     this.#renew();
-    yield* this.#take(rows);
-    this.#forget();
-    const all = [...this.#byLabels.values()];
-    const bytes = new SampleBytes();
-    for (const each of this.#counting.families) yield* family(each, all, bytes);
+    const sums = sumsOf(rows.reduce((most, { count }) => most + count, 0));
+    const shown: Series[] = [];
+    yield* this.#add(rows, sums, shown);
+    this.#forget(shown.length);
+    for (const each of this.#counting.families) yield* family(each, shown, sums);
   }
 
-  *#take(rows: readonly CounterRows[]): Generator<string> {
+  *#add(rows: readonly CounterRows[], sums: Sums, shown: Series[]): Generator<string> {
     const { key, value, trafficOf, lossesOf } = this.#counting;
     let taken = 0;
     for (const { count, keys, values } of rows) {
@@ -211,17 +219,9 @@ class SeriesMetrics<Key extends { readonly direction: number; readonly outcome: 
         if (counted.usedNs === 0n) continue;
         const series = this.#seriesOf(keys, index * key.size);
         if (series === undefined) continue;
-        if (series.round !== this.#round) Object.assign(series, NOTHING);
+        if (series.round !== this.#round) series.place = shown.push(series) - 1;
         series.round = this.#round;
-        series.opened += counted.opened;
-        series.closed += counted.closed;
-        series.failed += counted.failed;
-        series.sent += counted.sentBytes;
-        series.received += counted.receivedBytes;
-        if (lossesOf === undefined) continue;
-        const { retransmits, lost } = lossesOf(counters);
-        series.retransmits += retransmits;
-        series.lost += lost;
+        addTo(sums, series.place, counted, lossesOf?.(counters));
       }
     }
   }
@@ -236,11 +236,12 @@ class SeriesMetrics<Key extends { readonly direction: number; readonly outcome: 
     const labels = labelsOf(key);
     const [name] = labels ?? [];
     if (labels === undefined || name === undefined) return undefined;
+    const bytes = Buffer.from(name);
     const series = this.#byLabels.get(name) ?? {
-      ...{ labels, round: 0 },
+      ...{ labels: labels.map((text) => (text === name ? bytes : Buffer.from(text))) },
       isOutbound: key.direction !== Direction.INBOUND,
       isGood: key.outcome === Outcome.OK,
-      ...NOTHING,
+      ...{ round: 0, place: 0 },
     };
     this.#byLabels.set(name, series);
     this.#byKey.set(text, series);
@@ -255,28 +256,54 @@ class SeriesMetrics<Key extends { readonly direction: number; readonly outcome: 
     this.#byLabels.clear();
   }
 
-  /** Series that have ended. */
-  #forget(): void {
+  /** Series that have ended, where not all are shown. */
+  #forget(shown: number): void {
+    if (shown === this.#byLabels.size) return;
     for (const [labels, { round }] of this.#byLabels)
       if (round !== this.#round) this.#byLabels.delete(labels);
     for (const [key, { round }] of this.#byKey) if (round !== this.#round) this.#byKey.delete(key);
   }
 }
 
+function sumsOf(most: number): Sums {
+  const zeros = () => new BigUint64Array(most);
+  return {
+    ...{ opened: zeros(), closed: zeros(), failed: zeros(), sent: zeros(), received: zeros() },
+    ...{ retransmits: zeros(), lost: zeros() },
+  };
+}
+
+type Losses = Pick<PodTraffic, "retransmits" | "lost">;
+
+function addTo(sums: Sums, place: number, counted: Traffic, losses: Losses | undefined): void {
+  const add = (sum: BigUint64Array, count: bigint) => {
+    sum[place] = (sum[place] ?? 0n) + count;
+  };
+  add(sums.opened, counted.opened);
+  add(sums.closed, counted.closed);
+  add(sums.failed, counted.failed);
+  add(sums.sent, counted.sentBytes);
+  add(sums.received, counted.receivedBytes);
+  if (losses === undefined) return;
+  add(sums.retransmits, losses.retransmits);
+  add(sums.lost, losses.lost);
+}
+
 function* family(
-  { name, help, value, of, labels }: Family,
-  all: readonly Series[],
-  bytes: SampleBytes,
-): Generator<Piece> {
+  { name, help, outbound, inbound, of, labels }: Family,
+  shown: readonly Series[],
+  sums: Sums,
+): Generator<Part> {
   yield familyHead(name, "counter", help);
-  for (const series of all) {
-    const count = value(series);
+  const texts: Buffer[] = [];
+  const values = new BigUint64Array(shown.length);
+  for (const { place, isOutbound, isGood, labels: spellings } of shown) {
+    const count = sums[isOutbound ? outbound : inbound][place] ?? 0n;
+    const text = spellings[labels];
     // Nothing that there was no room for begins at 0: without it there is no series.
-    if (count === 0n && series.isGood !== (of === "established")) continue;
-    const text = series.labels[labels] ?? "";
-    const full = bytes.makeRoom(name, text);
-    if (full !== undefined) yield full;
-    bytes.add(name, text, count);
+    if (text === undefined || (count === 0n && isGood !== (of === "established"))) continue;
+    values[texts.length] = count;
+    texts.push(text);
   }
-  yield bytes.take();
+  yield { name, labels: texts, values };
 }
