@@ -204,8 +204,10 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 	if (!find_caller(ctx, &pod))
 		return HOOK_ACCEPT;
 	/* From here on the proxy is where it is going. */
-	if (!v6)
-		ask_proxy(ctx);
+	if (v6)
+		ask_proxy6(ctx);
+	else
+		ask_proxy4(ctx);
 	if (ctx->protocol == IPPROTO_TCP)
 		return connect_stream(ctx, v6, &pod);
 	if (ctx->protocol == IPPROTO_UDP)

@@ -100,8 +100,10 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	if (!find_caller(ctx, &pod))
 		return HOOK_ACCEPT;
 	/* From here on the proxy is where it is going. */
-	if (!v6)
-		ask_proxy(ctx);
+	if (v6)
+		ask_proxy6(ctx);
+	else
+		ask_proxy4(ctx);
 	read_address(ctx, v6, &destination);
 	target = find_frontend(&destination, pod.namespace, &find);
 	if (!target) {
@@ -140,7 +142,7 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, bool v6)
 
 	if (!find_pod(ctx, &pod))
 		return HOOK_ACCEPT;
-	if (!v6 && show_resolver(ctx))
+	if (show_resolver(ctx, v6))
 		return HOOK_ACCEPT;
 	read_address(ctx, v6, &source);
 	own = bpf_sk_storage_get(&flows, ctx->sk, 0, 0);
@@ -186,7 +188,7 @@ static __always_inline int on_getpeername(struct bpf_sock_addr *ctx, bool v6)
 	struct flow *flow;
 	__u64 socket;
 
-	if (!v6 && show_resolver(ctx))
+	if (show_resolver(ctx, v6))
 		return HOOK_ACCEPT;
 	if (ctx->protocol == IPPROTO_UDP) {
 		read_address(ctx, v6, &peer);

@@ -317,8 +317,8 @@ export interface Native {
   /** What is to be seen of the given network namespace (the current one when absent). Rejects with BpfError. */
   readNetns(netnsPath?: string): Promise<NetnsState>;
   /**
-   * Descriptors of two sockets that are bound to an IPv4 address and port in a network namespace, and shared with others
-   * that ask for the same (SO_REUSEPORT): one of UDP, and one of TCP that does not listen yet. The caller closes them.
+   * Descriptors of two sockets that are bound to an address and port in a network namespace, and shared with others that
+   * ask for the same (SO_REUSEPORT): one of UDP, and one of TCP that does not listen yet. The caller closes them.
    * Rejects with BpfError: EADDRINUSE where somebody has the port for himself.
    */
   openNetnsSockets(netnsPath: string, address: string, port: number): Promise<{ udp: number; tcp: number }>;

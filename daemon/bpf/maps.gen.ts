@@ -1405,7 +1405,7 @@ export const PodInfo: Codec<PodInfo> = {
   },
 };
 
-/** struct settings, 80 bytes */
+/** struct settings, 96 bytes */
 export interface Settings {
   readonly accessLog: number;
   readonly authzOff: number;
@@ -1423,11 +1423,12 @@ export interface Settings {
   readonly podsCgroup: bigint;
   readonly clockOffset: bigint;
   readonly dnsResolver: number;
+  readonly dnsResolver6: Uint8Array;
 }
 export const Settings: Codec<Settings> = {
-  size: 80,
+  size: 96,
   encode(value) {
-    const view = Buffer.allocUnsafe(80);
+    const view = Buffer.allocUnsafe(96);
     Settings.encodeInto(value, view, 0);
     return view;
   },
@@ -1447,14 +1448,15 @@ export const Settings: Codec<Settings> = {
     view.writeBigUInt64LE(value.hostNetns, offset + 48);
     view.writeBigUInt64LE(value.podsCgroup, offset + 56);
     view.writeBigUInt64LE(value.clockOffset, offset + 64);
-    view.writeUInt32LE(value.dnsResolver, offset + 72);
-    view[offset + 76] = 0;
-    view[offset + 77] = 0;
-    view[offset + 78] = 0;
-    view[offset + 79] = 0;
+    view.writeUInt32BE(value.dnsResolver, offset + 72);
+    putBytes(view, offset + 76, value.dnsResolver6, 16, "settings.dns_resolver6");
+    view[offset + 92] = 0;
+    view[offset + 93] = 0;
+    view[offset + 94] = 0;
+    view[offset + 95] = 0;
   },
   decode(bytes, offset = 0) {
-    const view = viewOf(bytes, offset, 80);
+    const view = viewOf(bytes, offset, 96);
     return {
       accessLog: view.readUInt32LE(offset),
       authzOff: view.readUInt32LE(offset + 4),
@@ -1471,7 +1473,8 @@ export const Settings: Codec<Settings> = {
       hostNetns: view.readBigUInt64LE(offset + 48),
       podsCgroup: view.readBigUInt64LE(offset + 56),
       clockOffset: view.readBigUInt64LE(offset + 64),
-      dnsResolver: view.readUInt32LE(offset + 72),
+      dnsResolver: view.readUInt32BE(offset + 72),
+      dnsResolver6: takeBytes(view, offset + 76, offset + 92),
     };
   },
 };
@@ -2326,7 +2329,7 @@ export const maps = {
     value: Settings,
     maxEntries: 1,
     flags: 0,
-    layout: "0b7eb3b8",
+    layout: "745dda81",
   },
   disabled: {
     name: "disabled",

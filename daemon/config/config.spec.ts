@@ -123,14 +123,26 @@ describe("loadConfig", () => {
     expect(load({ args: ["--pod", "a/x=/run/netns/x", "--pod", "a/y=/run/netns/y"] }).pod).toEqual(pods);
     expect(load({ env: { WEFT_POD: "a/x=/run/netns/x, a/y=/run/netns/y" } }).pod).toEqual(pods);
     expect(load({ yaml: "pod:\n- a/x=/run/netns/x\n- a/y=/run/netns/y\n" }).pod).toEqual(pods);
+    expect(load({ yaml: "pod: a/x=/run/netns/x,a/y=/run/netns/y\n" }).pod).toEqual(pods);
     expect(load({ args: ["--access-log"] }).accessLog).toBe(true);
     expect(load({ args: ["--authz-node-exempt=false"] }).authzNodeExempt).toBe(false);
     expect(load({ env: { WEFT_ACCESS_LOG: "true" } }).accessLog).toBe(true);
     expect(load({ yaml: "access-log: true" }).accessLog).toBe(true);
   });
 
+  it("takes one resolver of each family", () => {
+    expect(load({ yaml: "dns-proxy: 10.96.0.10" }).dnsProxy).toEqual(["10.96.0.10"]);
+    expect(load({ yaml: "dns-proxy: [fd00::a, 10.96.0.10]" }).dnsProxy).toEqual(["fd00::a", "10.96.0.10"]);
+    expect(errorsOf({ yaml: "dns-proxy: 10.96.0.10,10.96.0.11" })).toEqual([
+      "dns-proxy in /etc/weft.yaml:1: expected one address of each family",
+    ]);
+    expect(errorsOf({ yaml: "dns-proxy: kube-dns" })).toEqual([
+      "dns-proxy in /etc/weft.yaml:1: expected an IP address",
+    ]);
+  });
+
   it("names key and source of each error", () => {
-    const yaml = "# weft\nnode-name: n\nxds-address: nowhere\nsync-timeout: 5\npod: a/b=/c\n";
+    const yaml = "# weft\nnode-name: n\nxds-address: nowhere\nsync-timeout: 5\npod: 7\n";
     expect(errorsOf({ yaml, env: { WEFT_LOG_LEVEL: "loud" }, args: ["--access-log=perhaps"] })).toEqual([
       'xds-address in /etc/weft.yaml:3: "nowhere" is no HOST:PORT such as 127.0.0.1:15010 or [::1]:15010',
       "pod in /etc/weft.yaml:5: expected a list",

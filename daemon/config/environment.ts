@@ -1,6 +1,6 @@
 // Owns the environment variables that set keys. Must not know other sources.
 
-import { envName, helpOf, KEYS, type Key, variablesOf } from "./schema.js";
+import { envName, KEYS, type Key, listed, variablesOf } from "./schema.js";
 import type { Given } from "./source.js";
 import { didYouMean } from "./spelling.js";
 
@@ -8,12 +8,10 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What a variable says of a key; an empty one says nothing. */
 export function envValue(key: Key, env: Environment): Given | undefined {
-  const { repeatable } = helpOf(key);
   for (const name of variablesOf(key)) {
     const text = env[name];
     if (text === undefined || text === "") continue;
-    const value = repeatable ? text.split(",").map((item) => item.trim()) : text;
-    return { value, source: `environment ${name}` };
+    return { value: listed(key, text), source: `environment ${name}` };
   }
   return undefined;
 }

@@ -2,7 +2,7 @@
 
 import { messageOf } from "../base/errors.js";
 import { readYaml } from "../base/yaml-places.js";
-import { KEYS, type Key, kebab } from "./schema.js";
+import { KEYS, type Key, kebab, listed } from "./schema.js";
 import type { Given } from "./source.js";
 import { didYouMean } from "./spelling.js";
 
@@ -35,7 +35,8 @@ export function fileValues(
     const key = KEYS.find((candidate) => kebab(candidate) === name);
     if (key === undefined)
       errors.push(`${name} in ${source}: unknown key${didYouMean(name, KEYS.map(kebab))}`);
-    else if (value !== null) values.set(key, { value, source });
+    else if (value !== null)
+      values.set(key, { value: typeof value === "string" ? listed(key, value) : value, source });
   }
   return values;
 }

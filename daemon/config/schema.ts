@@ -221,12 +221,14 @@ export const schema = z.object({
     text: "port on which every waypoint is dialled",
     shownDefault: "as the control plane says, 15019 with kmesh",
   }),
-  dnsProxy: text
-    .refine((value) => isIP(value) === 4, "expected an IPv4 address")
-    .optional()
+  dnsProxy: z
+    .array(address, { error: "expected a list" })
+    .refine((list) => new Set(list.map(isIP)).size === list.length, "expected one address of each family")
+    .default([])
     .register(help, {
       argument: "ADDRESS",
-      text: "answer pods that ask this resolver, such as 10.96.0.10, for names of the mesh that it does not know",
+      text: "answer pods that ask this resolver, such as 10.96.0.10, for names of the mesh that it does not know; once for IPv4, once for IPv6",
+      repeatable: true,
       shownDefault: "names are the resolver's alone",
     }),
   hostNetns: path.default("/proc/self/ns/net").register(help, {
@@ -333,6 +335,11 @@ export function defaultText(key: Key): string | undefined {
   const def: { readonly type: string; readonly defaultValue?: unknown } = schema.shape[key].def;
   const value = def.defaultValue;
   return value === undefined || Array.isArray(value) ? undefined : String(value);
+}
+
+/** What a text says of a key that may be given several times: its items, which commas part. */
+export function listed(key: Key, text: string): string | string[] {
+  return helpOf(key).repeatable ? text.split(",").map((item) => item.trim()) : text;
 }
 
 /** The key as in flags and YAML. */

@@ -2,7 +2,7 @@
 // however that ends. The hooks lead nobody to where there are none. Must not know what is answered.
 
 import { createSocket, type Socket as Datagrams } from "node:dgram";
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, isIP, type Server, type Socket } from "node:net";
 import type { Native } from "../../native/index.js";
 import { messageOf } from "../base/errors.js";
 import { exhausted } from "../base/exhausted.js";
@@ -10,6 +10,7 @@ import type { Logger } from "../base/log.js";
 import type { Enrollment } from "../bpf/enrollment.js";
 import { DNS_PROXY, DNS_PROXY_PORT } from "../bpf/maps.gen.js";
 import { visitPod } from "../bpf/netns.js";
+import { toAddressBytes } from "../model/address.js";
 import { firstMessage, framed, LENGTH_BYTES } from "./resolver.js";
 
 /** Milliseconds between two looks for pods that have come or gone: until then they ask the cluster's resolver. */
@@ -20,12 +21,28 @@ const MOST_CONNECTIONS = 64;
 const SILENCE_MS = 10_000;
 const MOST_BYTES = 64 * 1024;
 
-const ADDRESS = [24, 16, 8, 0].map((shift) => (DNS_PROXY >>> shift) & 255).join(".");
+/** Addresses of a pod's own on which it asks. */
+export const PROXIES = {
+  IPv4: [24, 16, 8, 0].map((shift) => (DNS_PROXY >>> shift) & 255).join("."),
+  IPv6: "::1",
+} as const;
+
+/** What the hooks are told, of resolvers that are proxied: at most one of each family. Zeros: none. */
+export function resolverSettings(resolvers: readonly string[]) {
+  const [ipv4 = "0.0.0.0"] = resolvers.filter((address) => isIP(address) === 4);
+  const [ipv6 = "::"] = resolvers.filter((address) => isIP(address) === 6);
+  return {
+    dnsResolver: Buffer.from(toAddressBytes(ipv4)).readUInt32BE(),
+    dnsResolver6: toAddressBytes(ipv6),
+  };
+}
 
 type Answer = (message: Buffer, namespace: string, isDatagram: boolean) => Promise<Buffer | undefined>;
 
 export interface ListenersOptions {
   readonly native: Pick<Native, "netnsCookie" | "openNetnsSockets">;
+  /** One of PROXIES. */
+  readonly address: string;
   readonly pods: () => readonly Enrollment[];
   readonly answer: Answer;
   readonly log: Logger;
@@ -74,17 +91,17 @@ export class Listeners {
   }
 
   async #open(pod: Enrollment): Promise<void> {
-    const { native, log } = this.#options;
+    const { native, log, address } = this.#options;
     try {
       const opened = await visitPod(native, pod, (path) =>
-        native.openNetnsSockets(path, ADDRESS, DNS_PROXY_PORT),
+        native.openNetnsSockets(path, address, DNS_PROXY_PORT),
       );
       if (opened !== undefined) await this.#listen(pod, opened);
     } catch (error) {
       if (this.#said.has(pod.cookie)) return;
       this.#said.add(pod.cookie);
       const why = exhausted(error) ?? messageOf(error);
-      log.warn({ pod: `${pod.namespace}/${pod.name}` }, `its DNS is not proxied: ${why}`);
+      log.warn({ pod: `${pod.namespace}/${pod.name}` }, `its DNS is not proxied at ${address}: ${why}`);
     }
   }
 
@@ -92,7 +109,7 @@ export class Listeners {
     { cookie, namespace }: Enrollment,
     { udp, tcp }: { udp: number; tcp: number },
   ): Promise<void> {
-    const datagrams = createSocket("udp4");
+    const datagrams = createSocket(isIP(this.#options.address) === 4 ? "udp4" : "udp6");
     const connections = new Set<Socket>();
     const server = createServer((socket) => this.#serve(socket, namespace, connections));
     this.#held.set(cookie, { datagrams, server, connections });

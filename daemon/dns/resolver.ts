@@ -2,7 +2,7 @@
 // Must not know what a message says.
 
 import { createSocket } from "node:dgram";
-import { connect } from "node:net";
+import { connect, isIP } from "node:net";
 import { answers } from "./messages.js";
 
 const DNS_PORT = 53;
@@ -38,7 +38,7 @@ export function resolverAt(address: string): AskResolver {
 
 function askByDatagram(address: string, question: Buffer): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
-    const socket = createSocket("udp4");
+    const socket = createSocket(isIP(address) === 4 ? "udp4" : "udp6");
     let isOver = false;
     const end = (answer?: Buffer) => {
       if (isOver) return;

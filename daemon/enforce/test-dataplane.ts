@@ -31,6 +31,7 @@ export class TestDataplane {
     podsCgroup: 0n,
     clockOffset: 0n,
     dnsResolver: 0,
+    dnsResolver6: new Uint8Array(16),
   };
   /** Locks seen when a generation was full and not yet in force. */
   readonly locksAtSwap: number[] = [];

@@ -3,8 +3,8 @@
 import type { EarlyOptions } from "../bpf/early-hooks.js";
 import { type Settings, WaypointProtocol } from "../bpf/maps.gen.js";
 import type { Config } from "../config/schema.js";
+import { resolverSettings } from "../dns/listeners.js";
 import type { OutlierLimits } from "../enforce/outlier-detector.js";
-import { resolverSetting } from "./dns.js";
 
 const PROTOCOLS = { "proxy-v2": WaypointProtocol.PROXY_V2, kmesh: WaypointProtocol.KMESH } as const;
 
@@ -15,7 +15,7 @@ export function switchesOf(config: Config): Partial<Settings> {
     countAllowed: Number(config.policyMetrics),
     xdpReset: config.xdpDeny === "reset" ? 1 : 0,
     waypointProtocol: PROTOCOLS[config.waypointProtocol],
-    dnsResolver: resolverSetting(config),
+    ...resolverSettings(config.dnsProxy),
     ...(workloadMetrics === undefined ? {} : { workloadMetrics: Number(workloadMetrics) }),
     ...(connectionMetrics === undefined ? {} : { connectionMetrics: Number(connectionMetrics) }),
   };

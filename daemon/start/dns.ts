@@ -1,10 +1,11 @@
 // Owns the composition of the DNS proxy. Must not decide for any of its parts.
 
+import { isIP } from "node:net";
 import type { Native } from "../../native/index.js";
 import type { Logger } from "../base/log.js";
 import type { OpenParts } from "../base/open-parts.js";
 import type { Config } from "../config/schema.js";
-import { Listeners } from "../dns/listeners.js";
+import { Listeners, PROXIES } from "../dns/listeners.js";
 import { addressesOf } from "../dns/mesh-names.js";
 import { DnsProxy } from "../dns/proxy.js";
 import { resolverAt } from "../dns/resolver.js";
@@ -23,20 +24,16 @@ export function proxyDns(
   log: Logger,
   open: OpenParts,
 ): void {
-  if (dnsProxy === undefined) return;
-  const proxy = new DnsProxy({
-    ask: resolverAt(dnsProxy),
-    addressesOf: (hostname, namespace) => addressesOf({ store, isLocal }, hostname, namespace),
-  });
-  const listeners = new Listeners({
-    ...{ native, log },
-    pods: () => pods.enrolled,
-    answer: (message, namespace, isDatagram) => proxy.answer(message, namespace, isDatagram),
-  });
-  open.add(listeners.start());
-}
-
-/** What the hooks know the resolver by: its address as it lies in memory; 0: none. */
-export function resolverSetting({ dnsProxy }: Pick<Config, "dnsProxy">): number {
-  return dnsProxy === undefined ? 0 : Buffer.from(dnsProxy.split(".").map(Number)).readUInt32LE(0);
+  for (const resolver of dnsProxy) {
+    const proxy = new DnsProxy({
+      ask: resolverAt(resolver),
+      addressesOf: (hostname, namespace) => addressesOf({ store, isLocal }, hostname, namespace),
+    });
+    const listeners = new Listeners({
+      ...{ native, log, address: PROXIES[isIP(resolver) === 4 ? "IPv4" : "IPv6"] },
+      pods: () => pods.enrolled,
+      answer: (message, namespace, isDatagram) => proxy.answer(message, namespace, isDatagram),
+    });
+    open.add(listeners.start());
+  }
 }

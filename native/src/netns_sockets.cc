@@ -12,12 +12,38 @@
 
 namespace {
 
-int Bind(const sockaddr_in &address, int type, Fd *socket_fd) {
-  Fd made(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+union Address {
+  // The largest first: it is the one that {} fills with zeros.
+  sockaddr_in6 v6;
+  sockaddr_in v4;
+  sockaddr any;
+
+  socklen_t size() const { return any.sa_family == AF_INET ? sizeof(v4) : sizeof(v6); }
+};
+
+std::optional<Address> ReadAddress(const std::string &text, uint32_t port) {
+  Address address{};
+  if (port > UINT16_MAX)
+    return std::nullopt;
+  if (inet_pton(AF_INET, text.c_str(), &address.v4.sin_addr) == 1) {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons(static_cast<uint16_t>(port));
+    return address;
+  }
+  address = {};
+  if (inet_pton(AF_INET6, text.c_str(), &address.v6.sin6_addr) != 1)
+    return std::nullopt;
+  address.v6.sin6_family = AF_INET6;
+  address.v6.sin6_port = htons(static_cast<uint16_t>(port));
+  return address;
+}
+
+int Bind(const Address &address, int type, Fd *socket_fd) {
+  Fd made(socket(address.any.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   int on = 1;
   if (!made.valid() || setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
       setsockopt(made.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
-      bind(made.get(), reinterpret_cast<const sockaddr *>(&address), sizeof(address)) != 0)
+      bind(made.get(), &address.any, address.size()) != 0)
     return errno;
   *socket_fd = std::move(made);
   return 0;
@@ -26,7 +52,7 @@ int Bind(const sockaddr_in &address, int type, Fd *socket_fd) {
 /** One openNetnsSockets(). */
 class Opener : public NetnsWorker {
 public:
-  Opener(Napi::Env env, std::string netns, const sockaddr_in &address)
+  Opener(Napi::Env env, std::string netns, const Address &address)
       : NetnsWorker(env, "open sockets", std::move(netns)), address_(address) {}
 
 protected:
@@ -44,7 +70,7 @@ protected:
   }
 
 private:
-  sockaddr_in address_;
+  Address address_;
   Fd udp_;
   Fd tcp_;
 };
@@ -61,10 +87,8 @@ Napi::Value OpenNetnsSockets(const Napi::CallbackInfo &info) {
   std::optional<uint32_t> port = ReadUint32(info[2], "port");
   if (!port)
     return Napi::Value();
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(*port));
-  if (*port > UINT16_MAX || inet_pton(AF_INET, text->c_str(), &address.sin_addr) != 1)
-    return ThrowRangeError(info.Env(), "address and port must be of IPv4");
-  return (new Opener(info.Env(), std::move(*netns), address))->Start();
+  std::optional<Address> address = ReadAddress(*text, *port);
+  if (!address)
+    return ThrowRangeError(info.Env(), "address and port must be of IPv4 or IPv6");
+  return (new Opener(info.Env(), std::move(*netns), *address))->Start();
 }

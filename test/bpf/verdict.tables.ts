@@ -166,6 +166,7 @@ export function settings(value: Partial<Settings>): Entry {
     podsCgroup: 0n,
     clockOffset: 0n,
     dnsResolver: 0,
+    dnsResolver6: new Uint8Array(16),
     ...value,
   });
 }

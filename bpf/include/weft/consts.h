@@ -56,7 +56,7 @@ enum waypoint_protocol {
 };
 
 /* Where the DNS proxy listens in each pod's network namespace: 127.53.0.53, of loopback and nobody
- * else's. */
+ * else's, and ::1, of which there is but one. */
 #define DNS_PROXY      0x7f350035
 #define DNS_PROXY_PORT 15053
 

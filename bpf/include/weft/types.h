@@ -57,7 +57,9 @@ struct settings {
 	__u64 host_netns;	  /* cookie of the node's own network namespace, 0: not known */
 	__u64 pods_cgroup;	  /* id of the cgroup that all pods are below, 0: none known */
 	__u64 clock_offset;	  /* CLOCK_REALTIME less CLOCK_MONOTONIC in ns, as last told */
-	__u32 dns_resolver; /* of pods, in network order, where the daemon proxies it; 0: nowhere */
+	/* Of pods, in network order, where the daemon proxies them; 0: nowhere. */
+	__be32 dns_resolver;
+	__be32 dns_resolver6[4];
 	__u32 pad;
 };
 
