@@ -22,7 +22,7 @@ PROXY_PACKAGES := haproxy python3-pip
 GUEST_PACKAGES := qemu-system-x86 qemu-system-common busybox-static kmod xz-utils clang-14 clang-19 clang-22
 
 # Nodes of a cluster: test/kube.
-KUBE_PACKAGES := containerd runc containernetworking-plugins
+KUBE_PACKAGES := containerd runc containernetworking-plugins clang-19
 
 STAMPS := build/stamps
 
@@ -237,7 +237,7 @@ test-chart: build/helm node_modules/.package-lock.json ## the Helm chart: what i
 
 # What a cluster of tests is made of.
 .PHONY: cluster kube
-cluster: image packages $(STAMPS)/kube-packages
+cluster: image packages $(STAMPS)/kube-packages $(STAMPS)/envoy
 	@$(MAKE) -C test/istiod cluster GO=$(GO)
 	@$(MAKE) -C test/kube
 
@@ -258,8 +258,8 @@ faults: build packages ## let each call into the kernel fail, and kill weftd at 
 	@$(SUDO) env FAULTS=all node node_modules/vitest/vitest.mjs run --project kernel test/netns/faults.test.ts
 
 chaos: build packages $(STAMPS)/guest-packages ## two minutes of kill -9, upgrades, a full disk, no control plane and more under traffic: nobody may notice (MINUTES=60; SEED=N repeats a run)
-	@$(MAKE) -s -C bpf all CLANG=clang-19 BUILD=$(CURDIR)/build/chaos-objects
-	@$(SUDO) npx --no-install tsx test/chaos/main.ts build/chaos-objects
+	@$(MAKE) -s -C bpf all CLANG=clang-19 BUILD=$(CURDIR)/build/other-objects
+	@$(SUDO) npx --no-install tsx test/chaos/main.ts build/other-objects
 
 bench-sync: build packages ## first sync, memory and single changes at 1,000 to 100,000 workloads
 	@$(SUDO) npx --no-install tsx test/bench/main.ts sync

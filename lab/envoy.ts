@@ -45,13 +45,14 @@ export async function startEnvoy(
   const binary = join(packageRoot(), "build", "envoy", "envoy", "_bin", "envoy");
   if (!existsSync(binary)) throw new Error(`${binary} is missing: run make build/stamps/envoy`);
   const file = join(lab.directory, "envoy.json");
-  writeFileSync(file, JSON.stringify(configOf(listeners)));
+  writeFileSync(file, JSON.stringify(envoyConfig(listeners)));
   const flags = ["--disable-hot-restart", "--log-level", "warn", "--file-flush-interval-msec", "100"];
   const argv = [binary, "--config-path", file, "--concurrency", "1", ...flags];
   return lab.spawn(pod, argv, { port: listeners[0].port });
 }
 
-function configOf(listeners: readonly EnvoyListener[]): object {
+/** Of an Envoy that is a waypoint; every file that it reads is in it. */
+export function envoyConfig(listeners: readonly EnvoyListener[]): object {
   const clusters = listeners.flatMap(({ port, http }) => [
     clusterOf(`others-${port}`, http?.others, http),
     ...(http?.v2 === undefined ? [] : [clusterOf(`v2-${port}`, http.v2, http)]),

@@ -1,18 +1,25 @@
 // Owns the proof of weft in a cluster: two nodes with a real control plane, kubelets, container runtimes, CNI and
-// kube-proxies, istiod in a pod with its authority, weft installed by weftctl, and traffic between pods all the while.
+// kube-proxies, istiod in a pod with its authority, cluster DNS, weft installed by its chart, and traffic between pods
+// all the while.
 // Each test goes on from where the one before it has left the cluster.
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { until } from "../../lab/wait.js";
 import type { Cluster } from "./cluster.js";
-import { count, EDGE, isReady, openTestCluster, PORT, SHOP, type Shop, type Tally, WEB } from "./shop.js";
+import { GATE, gateObjects } from "./gate.js";
+import type { TestNode } from "./node.js";
+import { addressOf } from "./programs.js";
+import { count, EDGE, EDGE_PORT, openTestCluster, PORT, SHOP, type Shop, type Tally, WEB } from "./shop.js";
 import { removeState } from "./state.js";
-import { imageOf, VERSION, Weft } from "./weft.js";
+import { NEXT, VERSION, Weft } from "./weft.js";
 
-/** Short connections a second, and long ones, of a client who may; of one who may not. */
-const RATE = 400;
+/** Short connections a second of all who may together, and long ones of each; short ones of one who may not. */
+const RATE = 500;
 const LONG = 8;
 const REFUSED_RATE = 20;
+
+/** Of weft. */
+const CONFIG = ["access-log=true", "dns-proxy=10.96.0.10"];
 
 /** An address that a ServiceEntry gives to the pods of `web`. Nobody but weft knows it. */
 const ONLY_WEFT = "240.240.0.10";
@@ -48,6 +55,29 @@ async function governed(): Promise<string[]> {
   return told.map(({ metadata }) => metadata.labels?.app ?? "").sort();
 }
 
+/** A ServiceEntry NAME.example of MESH_INTERNAL with its port 80. */
+function serviceEntry(name: string, address: string, app: string, targetPort: number): object {
+  return {
+    ...{ apiVersion: "networking.istio.io/v1", kind: "ServiceEntry", metadata: { name, namespace: SHOP } },
+    spec: {
+      ...{ hosts: [`${name}.example`], addresses: [address], location: "MESH_INTERNAL" },
+      ...{ resolution: "STATIC", workloadSelector: { labels: { app } } },
+      ports: [{ number: 80, name: "tcp", protocol: "TCP", targetPort }],
+    },
+  };
+}
+
+/** A machine beside the cluster, with a ServiceEntry for it: the server on node 2's network stands for it. */
+const workloadEntry = (name: string, address: string) => [
+  serviceEntry(name, address, name, EDGE_PORT),
+  {
+    ...{ apiVersion: "networking.istio.io/v1", kind: "WorkloadEntry", metadata: { name, namespace: SHOP } },
+    spec: { address: addressOf(2), labels: { app: name } },
+  },
+];
+
+const gateLog = () => cluster.kubectl("logs", "-n", SHOP, GATE);
+
 const policy = (name: string, spec: object) => ({
   ...{ apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy" },
   ...{ metadata: { name, namespace: SHOP }, spec },
@@ -70,16 +100,21 @@ async function comesTo(is: (tally: Tally) => boolean, pod: string, host: string,
 }
 
 /** `act` while a client of each node keeps connecting, of which none may fail, and one whom no server may admit. */
-async function underLoad(act: () => Promise<void>): Promise<void> {
+async function underLoad(act: () => Promise<void>, rate = RATE): Promise<void> {
   const loads = await Promise.all([
-    shop.load("client", WEB, RATE, LONG),
-    shop.load("buyer", WEB, RATE / 4, LONG),
+    shop.load("client", WEB, rate / 2, LONG),
+    shop.load("buyer", WEB, rate / 2, LONG),
     shop.load("other", WEB, REFUSED_RATE, 0),
   ]);
+  const started = performance.now();
   await act();
   const [client, buyer, other] = await Promise.all(loads.map((load) => load.end()));
-  const made = [client, buyer].map((tally) => count(tally?.replies ?? {}));
-  console.log(`${made[0]} and ${made[1]} connections served, ${count(other?.errors ?? {})} refused`);
+  const seconds = (performance.now() - started) / 1000;
+  const made = [client, buyer].map((tally) => Math.round(count(tally?.replies ?? {}) / seconds));
+  const refused = count(other?.errors ?? {});
+  console.log(
+    `${made[0]} and ${made[1]} connections a second in ${seconds.toFixed(1)} s; ${refused} refused`,
+  );
   for (const tally of [client, buyer]) expect(tally).toMatchObject({ errors: {}, lost: 0 });
   expect(other).toMatchObject({ replies: {} });
   expect(isRefused(other as Tally)).toBe(true);
@@ -96,17 +131,23 @@ test("the cluster is one: pods of both nodes answer behind a Service, a pod on t
   }
 });
 
-test("installed under running pods, weft is ready on both nodes, and nobody notices", async () => {
+test("weftctl installs weft, and takes it away without a trace", async () => {
+  await weft.installByWeftctl();
+  expect(await weft.versions()).toEqual({ n1: VERSION, n2: VERSION });
+  for (const [i, found] of (await traces()).entries()) expect(found).not.toEqual(before[i]);
+  await weft.weftctl("uninstall");
+  expect(await traces()).toEqual(before);
+  expect(await weft.objects()).toEqual([]);
+  await until("the end of weft's namespace", async () =>
+    (await cluster.list("namespaces")).every(({ metadata }) => metadata.name !== "weft-system"),
+  );
+});
+
+test("installed by its chart under running pods, weft is ready on both nodes, and nobody notices", async () => {
   const load = await shop.load("client", WEB, RATE, LONG);
-  await weft.install(VERSION, "access-log=true");
+  await weft.install(VERSION, ...CONFIG);
   expect(await load.end()).toMatchObject({ errors: {}, lost: 0 });
-  const { nodes } = JSON.parse(await weft.weftctl("status", "--all", "-o", "json")) as {
-    readonly nodes: readonly { readonly node: string; readonly trouble: string | null }[];
-  };
-  expect(nodes.map(({ node, trouble }) => [node, trouble])).toEqual([
-    ["n1", null],
-    ["n2", null],
-  ]);
+  expect(await weft.versions()).toEqual({ n1: VERSION, n2: VERSION });
   expect(await governed()).toEqual([]);
 });
 
@@ -126,18 +167,74 @@ test("a label governs running pods, and its end lets go of them, under load", as
 });
 
 test("a ServiceEntry leads governed pods to its address, and nobody else", async () => {
-  await cluster.apply({
-    ...{ apiVersion: "networking.istio.io/v1", kind: "ServiceEntry" },
-    metadata: { name: "legacy", namespace: SHOP },
-    spec: {
-      ...{ hosts: ["legacy.example"], addresses: [ONLY_WEFT], location: "MESH_INTERNAL" },
-      ...{ resolution: "STATIC", workloadSelector: { labels: { app: "web" } } },
-      ports: [{ number: 80, name: "tcp", protocol: "TCP", targetPort: PORT }],
-    },
-  });
+  await cluster.apply(serviceEntry("legacy", ONLY_WEFT, "web", PORT));
   for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, ONLY_WEFT);
   expect(isRefused(await shop.ask("other", ONLY_WEFT))).toBe(true);
   expect(isRefused(await shop.ask("edge", ONLY_WEFT))).toBe(true);
+});
+
+test("its name resolves for governed pods, and every other name as cluster DNS has it", async () => {
+  for (const pod of ["client", "buyer"]) {
+    await comesTo(isServed, pod, "legacy.example");
+    for (const name of ["web", `web.${SHOP}.svc.cluster.local`])
+      expect(isServed(await shop.ask(pod, name))).toBe(true);
+    expect(isRefused(await shop.ask(pod, "nobody.example"))).toBe(true);
+  }
+  expect(isRefused(await shop.ask("other", "legacy.example"))).toBe(true);
+  expect(isRefused(await shop.ask("edge", "legacy.example"))).toBe(true);
+});
+
+test("headless Services, ExternalNames and WorkloadEntries are reached by name from either node", async () => {
+  const service = (name: string, spec: object) => ({
+    ...{ apiVersion: "v1", kind: "Service", metadata: { name, namespace: SHOP }, spec },
+  });
+  await cluster.apply(
+    service("heads", { clusterIP: "None", selector: { app: "web" }, ports: [{ port: PORT }] }),
+    service("alias", { type: "ExternalName", externalName: `web.${SHOP}.svc.cluster.local` }),
+    ...workloadEntry("machine", "240.240.0.11"),
+  );
+  for (const pod of ["client", "buyer"]) {
+    await comesTo(isServed, pod, "heads", PORT);
+    await comesTo(isServed, pod, "alias");
+    await comesTo(isServed, pod, "machine.example");
+    expect(await shop.ask(pod, "machine.example")).toMatchObject({ replies: { n2: 1 } });
+  }
+  for (const [name, port] of [["heads", PORT] as const, ["alias", 80] as const])
+    expect(isRefused(await shop.ask("other", name, port))).toBe(true);
+  // The machine has node 2's address, which would be the mesh's from here on.
+  await cluster.kubectl("delete", "workloadentry", "-n", SHOP, "machine");
+  await comesTo(isRefused, "client", "240.240.0.11");
+});
+
+test("a waypoint of one's own is gone through from either node while the Service has it", async () => {
+  const gate = gateObjects(SHOP, "n2", shop.image);
+  await cluster.apply(...gate);
+  await cluster.kubectl("wait", "-n", SHOP, "--for=condition=Ready", `pod/${GATE}`, "--timeout=120s");
+  await cluster.kubectl("label", "-n", SHOP, "service/web", `istio.io/use-waypoint=${GATE}`);
+  for (const pod of ["client", "buyer"]) {
+    const [found] = await shop.pods("-l", `app=${pod}`);
+    const told = `${WEB}:80 from ${found?.status.podIP} to ${WEB}:80\n`;
+    const isTold = async () => isServed(await shop.ask(pod, WEB)) && (await gateLog()).includes(told);
+    await until(`Envoy telling of ${pod}`, isTold, { timeoutMs: 60_000, everyMs: 250 });
+  }
+  await cluster.kubectl("label", "-n", SHOP, "service/web", "istio.io/use-waypoint-");
+  for (const pod of ["client", "buyer"]) {
+    const ask = [
+      "--pod",
+      `${SHOP}/${pod}`,
+      "explain",
+      "route",
+      "--from",
+      `${SHOP}/${pod}`,
+      "--to",
+      `${WEB}:80`,
+    ];
+    const isDirect = async () => !(await weft.weftctl(...ask)).includes("waypoint");
+    await until(`the way of ${pod} without Envoy`, isDirect, { timeoutMs: 60_000, everyMs: 250 });
+  }
+  await cluster.kubectl("delete", "-n", SHOP, `gateway/${GATE}`, `service/${GATE}`, `pod/${GATE}`);
+  for (const pod of ["client", "buyer"]) expect(isServed(await shop.ask(pod, WEB))).toBe(true);
+  await comesTo(isRefused, "other", WEB);
 });
 
 test("a new pod is governed from its first packet on, on either node", async () => {
@@ -162,18 +259,53 @@ test("a deployment scaled to zero refuses, and serves again when it is back", as
   expect(isRefused(await shop.ask("other", WEB))).toBe(true);
 });
 
-test("the kubelet's probes pass where a policy admits nobody", async () => {
-  await cluster.apply(policy("nobody", {}));
-  for (const pod of ["client", "buyer"]) await comesTo(isRefused, pod, WEB);
+/** Rolls `web` anew, and waits until the kubelets have asked each pod, new or old, three times more; none may fail. */
+async function probesPass(): Promise<void> {
+  const before = await shop.probes();
   await cluster.kubectl("rollout", "restart", "-n", SHOP, "deployment/web");
   await cluster.rolledOut(SHOP, "deployment/web");
+  const times = (of: Awaited<ReturnType<Shop["probes"]>>, pod: string, came: string) =>
+    of.get(pod)?.[came] ?? 0;
+  const after = await until(
+    "three probes of each pod",
+    async () => {
+      const now = await shop.probes();
+      const grown = (pod: string, kind: string) =>
+        times(now, pod, `${kind} successful`) >= times(before, pod, `${kind} successful`) + 3;
+      const names = (await shop.pods()).map(({ metadata }) => metadata.name);
+      return names.every((pod) => grown(pod, "Readiness") && grown(pod, "Liveness")) && now;
+    },
+    { timeoutMs: 60_000, everyMs: 500 },
+  );
+  for (const { metadata } of await shop.ready(6))
+    for (const failed of ["Readiness failed", "Liveness failed"])
+      expect([metadata.name, failed, times(after, metadata.name, failed)]).toEqual([
+        ...[metadata.name, failed, times(before, metadata.name, failed)],
+      ]);
+}
+
+test("the kubelet's probes pass, by HTTP, TCP and a command, under STRICT and where a policy admits nobody", async () => {
+  await cluster.apply({
+    ...{ apiVersion: "security.istio.io/v1", kind: "PeerAuthentication" },
+    ...{ metadata: { name: "strict", namespace: SHOP }, spec: { mtls: { mode: "STRICT" } } },
+  });
+  const onFirst = async () => {
+    const pods = await shop.pods("-l", "app=web", "--field-selector", "spec.nodeName=n1");
+    return pods[0]?.status.podIP ?? "";
+  };
+  // Another node's, and not of the mesh.
+  await comesTo(isRefused, "edge", await onFirst(), PORT);
+  await probesPass();
+  expect(isServed(await shop.ask("client", WEB))).toBe(true);
+  expect(isRefused(await shop.ask("edge", await onFirst(), PORT))).toBe(true);
+  await cluster.apply(policy("nobody", {}));
+  for (const pod of ["client", "buyer"]) await comesTo(isRefused, pod, WEB);
+  await probesPass();
   expect(isRefused(await shop.ask("client", WEB))).toBe(true);
   await cluster.kubectl("delete", "authorizationpolicy", "-n", SHOP, "nobody");
+  await cluster.kubectl("delete", "peerauthentication", "-n", SHOP, "strict");
   for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, WEB);
-  const pods = await shop.ready(6);
-  expect(pods.flatMap(({ status }) => status.containerStatuses?.map((each) => each.restartCount))).toEqual(
-    Array(6).fill(0),
-  );
+  await comesTo(isServed, "edge", await onFirst(), PORT);
 });
 
 test("istiod's restart fails no connection, and what it says afterwards counts", async () => {
@@ -196,37 +328,36 @@ test("weftd killed on a node fails no connection and admits nobody", async () =>
         )
       )[0]?.status.containerStatuses[0]?.restartCount ?? 0;
     const count = await starts();
-    await cluster.n2.run(["pkill", "-KILL", "-f", "dist/cmd/weftd.js"]);
+    expect(await weft.killed(cluster.n2)).toBe(1);
     await until("weftd's next start", async () => (await starts()) > count, { everyMs: 500 });
     await cluster.rolledOut("weft-system", "daemonset/weft");
   });
 });
 
-test("another version rolls over the nodes: no connection fails, nobody is admitted wrongly", async () => {
-  for (const node of cluster.nodes)
-    await node.run(["ctr", "-n", "k8s.io", "images", "tag", imageOf(VERSION), imageOf("next")]);
-  await underLoad(async () => weft.install("next", "access-log=true"));
-  const images = await cluster.kubectl(
-    ...["get", "pods", "-n", "weft-system", "-o", "jsonpath={.items[*].spec.containers[*].image}"],
-  );
-  expect(images).toBe("weft:next weft:next");
+test("weftd killed and gone, policies hold and cluster DNS answers; installed again, all is as it was", async () => {
+  await cluster.kubectl("delete", "daemonset", "-n", "weft-system", "weft", "--cascade=orphan");
+  await cluster.kubectl("delete", "pods", "-n", "weft-system", "--all", "--grace-period=0", "--force");
+  const ended = async (node: TestNode) => (await weft.killed(node)) === 0;
+  for (const node of cluster.nodes) await until("weftd's end", () => ended(node), { everyMs: 500 });
+  for (const pod of ["client", "buyer"]) {
+    expect(isServed(await shop.ask(pod, "web"))).toBe(true);
+    expect(isServed(await shop.ask(pod, ONLY_WEFT))).toBe(true);
+    expect(isRefused(await shop.ask(pod, "legacy.example"))).toBe(true);
+  }
+  expect(isRefused(await shop.ask("other", "web"))).toBe(true);
+  await weft.install(VERSION, ...CONFIG);
+  for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, "legacy.example");
+});
+
+test("another version, of another build, rolls over the nodes: no connection fails, nobody is admitted wrongly", async () => {
+  await underLoad(() => weft.install("next", ...CONFIG), 1_000);
+  expect(await weft.versions()).toEqual({ n1: NEXT, n2: NEXT });
 });
 
 test("a node that loses its power comes back with all its pods governed", async () => {
-  const restarts = (
-    pods: readonly { readonly status: { containerStatuses?: readonly { restartCount: number }[] } }[],
-  ) => pods.map(({ status }) => status.containerStatuses?.[0]?.restartCount ?? 0);
-  const onSecond = () => shop.pods("--field-selector", "spec.nodeName=n2");
-  const counts = restarts(await onSecond());
+  const counts = await shop.restartsOn("n2");
   await cluster.restartSecond();
-  await until(
-    "node 2's pods to run again",
-    async () => {
-      const pods = await onSecond();
-      return restarts(pods).every((times, i) => times > (counts[i] ?? 0)) && pods.every(isReady);
-    },
-    { timeoutMs: 180_000, everyMs: 500 },
-  );
+  await shop.restarted("n2", counts);
   for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, ONLY_WEFT);
   await comesTo(isRefused, "other", ONLY_WEFT);
   for (const { status } of await shop.pods("-l", "app=web")) {
@@ -235,13 +366,11 @@ test("a node that loses its power comes back with all its pods governed", async 
   }
 });
 
-test("uninstalled, weft leaves both nodes and all pods as it found them", async () => {
+test("uninstalled by its chart, weft leaves both nodes, all pods and the cluster as it found them", async () => {
   for (const [i, found] of (await traces()).entries()) expect(found).not.toEqual(before[i]);
   await weft.uninstall();
   expect(await traces()).toEqual(before);
+  expect(await weft.objects()).toEqual([]);
   expect(await governed()).toEqual([]);
   for (const pod of ["client", "buyer", "other"]) await comesTo(isServed, pod, WEB);
-  await until("the end of weft's namespace", async () =>
-    (await cluster.list("namespaces")).every(({ metadata }) => metadata.name !== "weft-system"),
-  );
 });

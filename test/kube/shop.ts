@@ -15,6 +15,8 @@ export const PORT = 8080;
 /** Of the Services `web` and `edge`, port 80. */
 export const WEB = "10.96.0.20";
 export const EDGE = "10.96.0.21";
+/** Of `edge` on its node's network. */
+export const EDGE_PORT = 8090;
 
 /** What became of a client's connections: replies and errors by their text, and long connections that ended. */
 export interface Tally {
@@ -35,13 +37,18 @@ export interface Pod extends KubeObject {
   };
 }
 
-export const isReady = ({ metadata, status }: Pod) =>
+const isReady = ({ metadata, status }: Pod) =>
   !("deletionTimestamp" in metadata) &&
   (status.conditions ?? []).some((each) => each.type === "Ready" && each.status === "True");
 
 const metadata = (name: string) => ({ name, namespace: SHOP });
 
+/** How the kubelet asks whether a pod is ready, and whether it lives. */
+type Asked = "http" | "tcp";
+
 interface PodOptions {
+  readonly ready?: Asked;
+  readonly alive?: Asked;
   readonly args?: readonly string[];
   readonly node?: NodeName;
   readonly more?: object;
@@ -49,21 +56,31 @@ interface PodOptions {
 }
 
 function podSpec(account: string, image: string, options: PodOptions): object {
-  const { port = PORT, args = ["serve", String(port)], node, more } = options;
-  const probe = { httpGet: { path: "/", port }, periodSeconds: 1 };
+  const { port = PORT, args = ["serve", String(port)], node, more, ready = "tcp", alive = "http" } = options;
   return {
     ...{ serviceAccountName: account, terminationGracePeriodSeconds: 1, automountServiceAccountToken: false },
     ...(node === undefined ? {} : { nodeSelector: { "kubernetes.io/hostname": node } }),
     containers: [
       {
-        ...{ name: "app", image, imagePullPolicy: "Never", readinessProbe: probe },
-        livenessProbe: { ...probe, timeoutSeconds: 5, failureThreshold: 3, initialDelaySeconds: 5 },
+        ...{ name: "app", image, imagePullPolicy: "Never", ...probes(port, ready, alive) },
         command: ["/usr/bin/node", "/traffic/traffic.mjs", ...args],
         volumeMounts: [{ name: "traffic", mountPath: "/traffic" }],
       },
     ],
     volumes: [{ name: "traffic", configMap: { name: "traffic" } }],
     ...more,
+  };
+}
+
+/** The first by a command, which asks the pod by its own loopback. */
+function probes(port: number, ready: Asked, alive: Asked): object {
+  const asked = { http: { httpGet: { path: "/", port } }, tcp: { tcpSocket: { port } } };
+  const command = ["busybox", "wget", "-q", "-O", "-", `http://127.0.0.1:${port}/`];
+  const times = { periodSeconds: 1, timeoutSeconds: 5 };
+  return {
+    startupProbe: { ...times, exec: { command }, failureThreshold: 120 },
+    readinessProbe: { ...times, ...asked[ready] },
+    livenessProbe: { ...times, ...asked[alive], failureThreshold: 3 },
   };
 }
 
@@ -76,14 +93,17 @@ function service(name: string, clusterIP: string, targetPort: number): object {
 export async function openTestCluster(): Promise<Shop> {
   const build = join(packageRoot(), "build");
   const cluster = await startCluster({
-    onBoth: [join(build, "kube", "pause.tar"), join(build, "weft-image.tar")],
-    onFirst: [join(build, "kube", "istiod.tar")],
+    onBoth: ["kube/pause.tar", "weft-image.tar", "kube/next.tar"].map((file) => join(build, file)),
+    onFirst: ["kube/istiod.tar", "kube/coredns.tar"].map((file) => join(build, file)),
   });
-  await cluster.kubectl("apply", "--server-side", "-f", join(build, "istio-crds.yaml"));
-  await cluster.kubectl("apply", "-f", join(import.meta.dirname, "istiod.yaml"));
+  for (const file of ["istio-crds.yaml", "gateway-crds.yaml"])
+    await cluster.kubectl("apply", "--server-side", "-f", join(build, file));
+  for (const file of ["istiod.yaml", "dns.yaml"])
+    await cluster.kubectl("apply", "-f", join(import.meta.dirname, file));
   const shop = new Shop(cluster, imageOf(VERSION));
   await shop.open();
   await cluster.rolledOut("istio-system", "deployment/istiod");
+  await cluster.rolledOut("kube-system", "deployment/coredns");
   return shop;
 }
 
@@ -108,9 +128,9 @@ export class Shop {
       },
       ...accounts.map((name) => ({ apiVersion: "v1", kind: "ServiceAccount", metadata: metadata(name) })),
       service("web", WEB, PORT),
-      service("edge", EDGE, 8090),
+      service("edge", EDGE, EDGE_PORT),
       this.#web(),
-      this.#pod("edge", { node: "n2", port: 8090, more: { hostNetwork: true } }),
+      this.#pod("edge", { node: "n2", port: EDGE_PORT, more: { hostNetwork: true } }),
       ...[this.#pod("client", { node: "n1" }), this.#pod("buyer", { node: "n2" })],
       this.#pod("other", { node: "n2" }),
     );
@@ -124,7 +144,8 @@ export class Shop {
       ...{ maxSkew: 1, topologyKey: "kubernetes.io/hostname", whenUnsatisfiable: "DoNotSchedule" },
       ...{ labelSelector: { matchLabels: labels }, matchLabelKeys: ["pod-template-hash"] },
     };
-    const spec = podSpec("web", this.image, { more: { topologySpreadConstraints: [spread] } });
+    const more = { topologySpreadConstraints: [spread] };
+    const spec = podSpec("web", this.image, { ready: "http", alive: "tcp", more });
     return {
       ...{ apiVersion: "apps/v1", kind: "Deployment", metadata: metadata("web") },
       spec: { replicas: 2, selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
@@ -179,7 +200,28 @@ export class Shop {
     await until(`${node}'s pods to run again`, look, { timeoutMs: 180_000, everyMs: 500 });
   }
 
-  /** Lets a pod connect to an address, `times` times one after the other. */
+  /** What the kubelets' probes of each pod came to so far, such as `Liveness failed`: times. */
+  async probes(): Promise<ReadonlyMap<string, Readonly<Record<string, number>>>> {
+    const found = new Map<string, Record<string, number>>();
+    for (const { name } of this.cluster.nodes) {
+      const metrics = await this.cluster.kubectl(
+        "get",
+        "--raw",
+        `/api/v1/nodes/${name}/proxy/metrics/probes`,
+      );
+      for (const [, text = "", value] of metrics.matchAll(/^prober_probe_total\{(.*)\} (\d+)$/gm)) {
+        const labels = Object.fromEntries(
+          [...text.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, of]) => [key, of]),
+        );
+        if (labels.namespace !== SHOP) continue;
+        const of = found.get(labels.pod) ?? {};
+        found.set(labels.pod, { ...of, [`${labels.probe_type} ${labels.result}`]: Number(value) });
+      }
+    }
+    return found;
+  }
+
+  /** Lets a pod connect to an address or a name, `times` times one after the other. */
   async ask(pod: string, host: string, port = 80, times = 1): Promise<Tally> {
     const ask = ["/usr/bin/node", "/traffic/traffic.mjs", "ask", host, String(port), String(times)];
     return JSON.parse(await this.cluster.kubectl("exec", "-n", SHOP, pod, "--", ...ask)) as Tally;

@@ -1,38 +1,87 @@
-// Owns weft in a cluster: weftctl, and what of weft can be seen on a node. Must not know what it governs.
+// Owns weft in a cluster: Helm, weftctl, and what of weft can be seen there. Must not know what it governs.
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { readBuild } from "../../daemon/base/version.js";
+import { run } from "../../lab/process.js";
 import type { Cluster } from "./cluster.js";
 import type { TestNode } from "./node.js";
 
 const root = packageRoot();
 
 export const VERSION = readBuild(root).version;
+/** What the other build calls itself; its image has the tag `next`. */
+export const NEXT = `${VERSION}-next`;
 /** As containerd and the kubelet complete it. */
-export const imageOf = (version: string) => `docker.io/library/weft:${version}`;
+export const imageOf = (tag: string) => `docker.io/library/weft:${tag}`;
+
+const NAMESPACE = "weft-system";
+/** The nodes' roots are parts of the machine's, as on nodes that are containers. */
+const CGROUP = "cgroup=/sys/fs/cgroup/unified";
+
+interface NodeStatus {
+  readonly node: string;
+  readonly trouble: string | null;
+  readonly status: { readonly version: { readonly version: string } };
+}
 
 export class Weft {
   constructor(readonly cluster: Cluster) {}
 
-  /** Installs weft, or another version or configuration of it; resolves once every node is ready. `set`: KEY=VALUE. */
-  async install(version: string, ...set: readonly string[]): Promise<void> {
-    // The nodes' roots are parts of the machine's, as on nodes that are containers.
-    const keys = ["cgroup=/sys/fs/cgroup/unified", ...set];
-    await this.weftctl(
-      ...["install", "--image", `weft:${version}`, "--image-pull-policy", "Never"],
-      ...keys.flatMap((key) => ["--set", key]),
+  /** By Helm, weft or another version or configuration of it; resolves once every node is ready. `set`: KEY=VALUE. */
+  async install(tag: string, ...set: readonly string[]): Promise<void> {
+    const values = [
+      `image.tag=${tag}`,
+      "image.pullPolicy=Never",
+      ...[CGROUP, ...set].map((key) => `config.${key}`),
+    ];
+    await this.#helm(
+      ...["upgrade", "--install", "weft", join(root, "deploy/helm/weft"), "--create-namespace"],
+      ...["--wait", "--timeout", "180s", ...values.flatMap((value) => ["--set", value])],
     );
   }
 
   async uninstall(): Promise<void> {
-    await this.weftctl("uninstall");
+    await this.#helm("uninstall", "weft", "--wait");
+  }
+
+  #helm(...args: readonly string[]): Promise<string> {
+    return this.cluster.run([join(root, "build/helm"), ...args, "-n", NAMESPACE]);
+  }
+
+  /** The same without Helm. */
+  async installByWeftctl(): Promise<void> {
+    const image = ["--image", `weft:${VERSION}`, "--image-pull-policy", "Never"];
+    await this.weftctl("install", ...image, "--set", CGROUP);
+  }
+
+  /** What the cluster has of weft: KIND/NAME. */
+  async objects(): Promise<string[]> {
+    const kinds =
+      "daemonsets,pods,jobs,configmaps,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings";
+    const said = await this.cluster.kubectl("get", kinds, "-A", "-o", "name");
+    return said.split("\n").filter((name) => name.includes("weft"));
+  }
+
+  /** The version of each node's weftd, by the node's name. Throws where one has a trouble. */
+  async versions(): Promise<Readonly<Record<string, string>>> {
+    const { nodes } = JSON.parse(await this.weftctl("status", "--all", "-o", "json")) as {
+      readonly nodes: readonly NodeStatus[];
+    };
+    for (const { node, trouble } of nodes) if (trouble !== null) throw new Error(`${node}: ${trouble}`);
+    return Object.fromEntries(nodes.map(({ node, status }) => [node, status.version.version]));
   }
 
   /** Gives what it prints. */
   weftctl(...args: readonly string[]): Promise<string> {
     return this.cluster.run([process.execPath, join(root, "dist/cmd/weftctl.js"), ...args]);
+  }
+
+  /** Kills weftd on a node, as often as it runs there; gives how many. */
+  async killed(node: TestNode): Promise<number> {
+    const { stdout } = await run(node.command(["pkill", "--count", "-KILL", "-f", "dist/cmd/weftd.js"]));
+    return Number(stdout);
   }
 
   /** What weft could leave on a node: pins, hooks of cgroups, its plugin, an entry in the list of plugins, files. */
