@@ -79,6 +79,8 @@ test(`${CHANGES} changes of each kind, each in two responses, admit no stranger`
         const sent = plane.send({ ...first, nonce: `a${++version}` });
         if (change % 3 > 0) await sent;
         if (change % 3 > 1) await sleep(change % 20);
+        // A node that is short of processor stretches half a millisecond a lot.
+        if (change % 250 === 248) await sleep(400);
         await plane.send({ ...second(), nonce: `b${++version}` });
         expect((await sent).errorDetail).toBeUndefined();
       }
