@@ -119,19 +119,20 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
 
   const asked = { neighbours, xds, accessLog, connectionMetrics, seen, journal, kubernetes };
   const parts = { config, logs, native, version, ...enforcement, compiler, dataplane, ...asked };
+  const page = metricsPage(parts, { instruments, book, keeper });
+  const exported = { registry: instruments.registry, log: logs.logger("telemetry") };
+  const exporting = startExport({ config, version, page, accessLog, ...exported });
+  open.add(() => exporting.close());
   const view = new DaemonView({
-    ...parts,
+    ...{ ...parts, exporting },
     accessLogWriter: writer,
     started: new Date().toISOString(),
     startWarnings,
     closesBy: closingMeans(),
   });
-  const page = metricsPage(parts, { instruments, book, keeper });
   open.add(view.watch());
   const ports = await openPorts({ ...config, view, page, log: logs.logger("admin"), open });
   if (!ports.ok) return ports;
-  const exported = { registry: instruments.registry, log: logs.logger("telemetry") };
-  open.add(startExport({ config, version, page, accessLog, ...exported }));
   xds.start();
   const keepCounters = (mayEnd: boolean) => keeper.look(mayEnd && dataplane.installed);
   open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));

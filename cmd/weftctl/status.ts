@@ -113,7 +113,7 @@ function page(answer: StatusResponse, out: Output): string {
       out.wide ? answer.maps : answer.maps.filter(({ entries }) => entries > 0),
       "every map is empty",
     ),
-    accessLogLine(accessLog, answer.eventsDropped),
+    `${accessLogLine(accessLog, answer.eventsDropped)}\n${detailsLine(answer)}`,
     answer.authzEnforced && !answer.disabled
       ? `Authorization is enforced; live connections are closed by ${printable(answer.closesBy)}`
       : out.paint("red", "Authorization is NOT enforced"),
@@ -152,6 +152,11 @@ function transportOf({ transport, serverName, address, rootExpires }: XdsStatus)
 function accessLogLine({ enabled, file, written, dropped }: AccessLogStatus, eventsDropped: number): string {
   const where = printable(file ?? "standard output");
   return `Access log ${enabled ? `on, to ${where}` : "off"}: ${written} written, ${dropped + eventsDropped} lost`;
+}
+
+function detailsLine({ workloadMetrics, connectionMetrics }: StatusResponse): string {
+  const word = (isOn: boolean) => (isOn ? "on" : "off");
+  return `Metrics by pod ${word(workloadMetrics)}, by connection ${word(connectionMetrics)} (weftctl monitoring)`;
 }
 
 function share({ entries, capacity }: MapStatus): number {

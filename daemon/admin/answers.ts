@@ -162,6 +162,11 @@ const facts = z.object({
   pods: z.array(pod),
   outliers,
   accessLog,
+  workloadMetrics: z.boolean(),
+  connectionMetrics: z.boolean(),
+  exportFailures: z
+    .array(z.object({ signal: z.enum(["metrics", "logs"]), since: text("RFC 3339"), error: z.string() }))
+    .describe("what the OTLP collector does not take at present"),
   eventsDropped: count("access log records that the ring buffer had no room for, ever"),
   recent: z
     .object({
@@ -368,12 +373,7 @@ export const authzTrial = z.object({
       pods: list.describe("enrolled pods that it would guard"),
     }),
   ),
-  counts: z.object({
-    refused: z.int(),
-    admitted: z.int(),
-    stillAllowed: z.int(),
-    stillRefused: z.int(),
-  }),
+  counts: z.object({ refused: z.int(), admitted: z.int(), stillAllowed: z.int(), stillRefused: z.int() }),
   looked: z.object({
     open: count("pairs of connections that are open"),
     logged: count("pairs of the access log's records, beside those"),

@@ -79,6 +79,11 @@ export function warningsByKey(facts: StatusFacts): Map<string, string> {
       `${recent.linesDropped} access log lines ${lately} did not reach ${file}: ${accessLog.dropReason}`,
     );
   }
+  for (const { signal, since, error } of facts.exportFailures)
+    warnings.set(
+      `export of ${signal}`,
+      `the OTLP collector has taken no ${signal} since ${since} (${error}): see --otlp-endpoint`,
+    );
   if (!facts.authzEnforced) warnings.set("authz", "authorization is not enforced: every verdict is allow");
   return warnings;
 }

@@ -6,7 +6,7 @@ import { createMetrics, type MetricsOptions } from "../telemetry/metrics.js";
 import { counterSource, detailsOf, stateSource } from "./metric-sources.js";
 import type { Parts } from "./parts.js";
 
-type AskedParts = Omit<Parts, "accessLogWriter" | "started" | "startWarnings" | "closesBy">;
+type AskedParts = Omit<Parts, "accessLogWriter" | "exporting" | "started" | "startWarnings" | "closesBy">;
 
 /** One page is made at a time and given to all who ask meanwhile. */
 export function metricsPage(

@@ -16,6 +16,7 @@ import type { Journal } from "../events/journal.js";
 import type { Kubernetes } from "../kube/kubernetes.js";
 import type { AccessLog } from "../telemetry/access-log.js";
 import type { ConnectionMetrics } from "../telemetry/connection-metrics.js";
+import type { Exporting } from "../telemetry/otlp/start-export.js";
 import type { SeenConnections } from "../telemetry/seen-connections.js";
 import type { MapFill } from "../telemetry/sources.js";
 import type { XdsClient } from "../xds/client.js";
@@ -32,6 +33,7 @@ export interface Parts extends Enforcement {
   readonly accessLog: AccessLog;
   readonly accessLogWriter: LineWriter;
   readonly connectionMetrics: ConnectionMetrics;
+  readonly exporting: Pick<Exporting, "failures">;
   readonly seen: SeenConnections;
   readonly journal: Journal;
   /** RFC 3339. */

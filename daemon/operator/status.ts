@@ -16,12 +16,14 @@ import type { AsideStatus as AsideEndpointStatus } from "../enforce/outliers.js"
 import type { Pod } from "../enforce/pods.js";
 import { blindSpotWarnings } from "./blind-spots.js";
 import { limitWarnings } from "./limits.js";
+import { detailsOf } from "./metric-sources.js";
 import { neighbourWarnings } from "./neighbours.js";
 import { mapFills, type Parts, workloadOf } from "./parts.js";
 import { componentsOf } from "./readiness.js";
 import type { RecentGains } from "./recent-gains.js";
 
 export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
+  const details = detailsOf(parts.dataplane);
   const { config, version, started, dataplane } = parts;
   const { workloads, services, policies } = parts.store;
   const attached = dataplane.hooks();
@@ -38,6 +40,11 @@ export function factsOf(parts: Parts, gains: RecentGains): StatusFacts {
     pods: parts.pods.all.map((pod) => podOf(parts, pod)),
     outliers: { enabled: parts.outliers.enabled, aside: parts.outliers.aside.map(asideOf) },
     accessLog: accessLogOf(parts),
+    workloadMetrics: details.workloads,
+    connectionMetrics: details.connections,
+    exportFailures: parts.exporting
+      .failures()
+      .map(({ since, ...failure }) => ({ ...failure, since: since.toISOString() })),
     eventsDropped: eventsDropped(dataplane),
     recent: recentOf(parts, gains),
     disabled: dataplane.switched === Switched.DISABLED,

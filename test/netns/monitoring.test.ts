@@ -109,7 +109,10 @@ describe("by the destination's pod", () => {
     const opened = () => counted(`${WORKLOAD}connections_opened_total`);
     await restart("SIGKILL");
     expect(await opened()).toBe(1);
+    const told = async () => (await world.mesh.weftctl("status")).stdout;
+    expect(await told()).toContain("Metrics by pod on, by connection off");
     await world.mesh.weftctl("monitoring", "--workload-metrics", "disable");
+    expect(await told()).toContain("Metrics by pod off, by connection off");
     await until("no family", async () => (await families(WORKLOAD)) === 0);
     expect(await world.peers.client.call("ask", toWeb)).toMatchObject({ ok: true });
     await restart("SIGTERM");

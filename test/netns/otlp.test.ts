@@ -233,6 +233,8 @@ test("what a collector does not take is counted and said, until it takes it agai
   await until("a word of it", () =>
     mesh.log("weftd").includes("the OTLP collector did not take what was exported"),
   );
+  const warning = /^warning: the OTLP collector has taken no logs since \d{4}-.*Z \(.+\)/m;
+  expect((await mesh.weftctl("status")).stdout).toMatch(warning);
   there.command("take");
   await ask(made);
   await until("records", async () => (await records("sent")) + (await records("failed")) === 2 * LINES);
@@ -241,6 +243,10 @@ test("what a collector does not take is counted and said, until it takes it agai
     return (await records("sent")) > 0;
   });
   await until("a word of its end", () => mesh.log("weftd").includes("takes what is exported again"));
+  await until("the end of the warning", async () => {
+    await ask(made);
+    return !warning.test((await mesh.weftctl("status")).stdout);
+  });
   await until("every line in the log", () => mesh.accessLog().length >= 3 * LINES);
 });
 

@@ -5,9 +5,9 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createLogs } from "../../base/log.js";
 import type { AccessRecord } from "../record.js";
 import { OtlpExport, type Thread } from "./export.js";
-import type { FromThread, ToThread } from "./messages.js";
+import type { FromThread, Signal, ToThread } from "./messages.js";
 
-beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] }));
+beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] }));
 afterEach(() => void vi.useRealTimers());
 
 const log = createLogs({
@@ -45,9 +45,12 @@ async function* nothing(): AsyncGenerator<string> {
   yield "";
 }
 
-function start(page: () => AsyncGenerator<string> = nothing, takesRecords = true) {
+function start(
+  page: () => AsyncGenerator<string> = nothing,
+  signals: readonly Signal[] = ["metrics", "logs"],
+) {
   const thread = new HeldThread();
-  const exported = new OtlpExport({ thread, page, takesRecords, log });
+  const exported = new OtlpExport({ thread, page, signals, log });
   const registry = new Registry();
   exported.count(registry);
   const counts = async () => {
@@ -90,6 +93,18 @@ test("every record is sent, failed or dropped in the end, and nothing waits behi
   expect(await counts()).toEqual({ "logs dropped": 1 });
 });
 
+test("a signal fails from the first export that is not taken to the first that is, for the last reason", () => {
+  vi.setSystemTime(1_000);
+  const { thread, exported } = start();
+  expect(exported.failures).toEqual([]);
+  thread.answer(1, "nobody there");
+  vi.setSystemTime(2_000);
+  thread.answer(1, "too large");
+  expect(exported.failures).toEqual([{ signal: "logs", since: new Date(1_000), error: "too large" }]);
+  thread.answer(1);
+  expect(exported.failures).toEqual([]);
+});
+
 test("a thread that ends takes nothing with it in silence", async () => {
   const { thread, exported, counts } = start();
   exported.offer(record);
@@ -97,6 +112,10 @@ test("a thread that ends takes nothing with it in silence", async () => {
   thread.emit("exit");
   exported.offer(record);
   expect(await counts()).toEqual({ "logs dropped": 2 });
+  expect(exported.failures.map(({ signal, error }) => [signal, error])).toEqual([
+    ["metrics", "the OTLP thread has ended: out of memory"],
+    ["logs", "the OTLP thread has ended: out of memory"],
+  ]);
   await exported.close();
   expect(thread.said).toEqual([]);
 });
@@ -118,7 +137,7 @@ test("the page is given in its pieces when it is asked for, and its end even whe
 });
 
 test("records go nowhere where only metrics are exported", async () => {
-  const { thread, exported, counts } = start(undefined, false);
+  const { thread, exported, counts } = start(undefined, ["metrics"]);
   exported.offer(record);
   vi.advanceTimersByTime(200);
   expect(thread.said).toEqual([]);

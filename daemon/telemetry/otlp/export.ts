@@ -33,12 +33,21 @@ export interface Thread {
   terminate(): Promise<unknown>;
 }
 
+/** Of a signal that is not exported at present. */
+export interface ExportFailure {
+  readonly signal: Signal;
+  /** When it began. */
+  readonly since: Date;
+  /** The last of it. */
+  readonly error: string;
+}
+
 export interface OtlpExportOptions {
   readonly thread: Thread;
   /** The page that Prometheus would be given. */
   readonly page: () => AsyncIterable<Piece>;
-  /** Whether records go anywhere. */
-  readonly takesRecords: boolean;
+  /** Those that go anywhere. */
+  readonly signals: readonly Signal[];
   readonly log: Logger;
 }
 
@@ -57,8 +66,8 @@ export function startThread(data: ThreadData): Thread {
 export class OtlpExport {
   readonly #options: OtlpExportOptions;
   readonly #counts = { metrics: { sent: 0, failed: 0 }, logs: { sent: 0, failed: 0, dropped: 0 } };
-  /** What each signal's last failure was; absent while it gets through. */
-  readonly #failures = new Map<Signal, string>();
+  /** Absent while it gets through. */
+  readonly #failures = new Map<Signal, ExportFailure>();
   readonly #ended: Promise<void>;
   #waiting: AccessRecord[] = [];
   #underWay = 0;
@@ -69,9 +78,10 @@ export class OtlpExport {
     this.#options = options;
     const { thread, log } = options;
     thread.on("message", (message) => this.#hear(message));
-    thread.on("error", (error) =>
-      log.error({ err: error }, "the OTLP thread has ended: nothing is exported"),
-    );
+    thread.on("error", (error) => {
+      log.error({ err: error }, "the OTLP thread has ended: nothing is exported");
+      for (const signal of options.signals) this.#fail(signal, `the OTLP thread has ended: ${error.message}`);
+    });
     this.#ended = new Promise((resolve) => {
       thread.once("exit", () => {
         this.#isOver = true;
@@ -79,6 +89,10 @@ export class OtlpExport {
         resolve();
       });
     });
+  }
+
+  get failures(): readonly ExportFailure[] {
+    return [...this.#failures.values()];
   }
 
   /** Adds what became of data points and records to the metrics. */
@@ -99,7 +113,7 @@ export class OtlpExport {
 
   /** Takes a record that the access log writes. */
   offer(record: AccessRecord): void {
-    if (!this.#options.takesRecords) return;
+    if (!this.#options.signals.includes("logs")) return;
     if (this.#isOver || this.#waiting.length >= MOST_WAITING) {
       this.#counts.logs.dropped++;
       return;
@@ -161,14 +175,18 @@ export class OtlpExport {
   /** Once when it begins and once when it ends. */
   #tell(signal: Signal, error: string | undefined): void {
     const { log } = this.#options;
-    const before = this.#failures.get(signal);
     if (error === undefined) {
-      this.#failures.delete(signal);
-      if (before !== undefined) log.info({ signal }, "the OTLP collector takes what is exported again");
+      if (this.#failures.delete(signal))
+        log.info({ signal }, "the OTLP collector takes what is exported again");
       return;
     }
-    this.#failures.set(signal, error);
-    if (before === undefined)
+    if (!this.#failures.has(signal))
       log.error({ signal }, `the OTLP collector did not take what was exported: ${error}`);
+    this.#fail(signal, error);
+  }
+
+  #fail(signal: Signal, error: string): void {
+    const since = this.#failures.get(signal)?.since ?? new Date();
+    this.#failures.set(signal, { signal, since, error });
   }
 }

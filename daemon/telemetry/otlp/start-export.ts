@@ -4,7 +4,8 @@ import type { Registry } from "prom-client";
 import type { Logger } from "../../base/log.js";
 import type { AccessLog } from "../access-log.js";
 import type { Piece } from "../exposition.js";
-import { OtlpExport, startThread } from "./export.js";
+import { type ExportFailure, OtlpExport, startThread } from "./export.js";
+import type { Signal } from "./messages.js";
 import { type OtlpKeys, planExport } from "./plan.js";
 
 export interface ExportOptions {
@@ -18,21 +19,30 @@ export interface ExportOptions {
   readonly log: Logger;
 }
 
-/** Exports what the configuration or the environment names a collector for; gives what ends that. */
-export function startExport(options: ExportOptions): () => Promise<void> {
+/** What is exported, as its owner sees it. */
+export interface Exporting {
+  failures(): readonly ExportFailure[];
+  /** Exports the rest. */
+  close(): Promise<void>;
+}
+
+const SIGNALS: readonly Signal[] = ["metrics", "logs"];
+
+/** Exports what the configuration or the environment names a collector for. */
+export function startExport(options: ExportOptions): Exporting {
   const { config, version, page, accessLog, registry, log } = options;
   const plan = planExport(config, process.env);
-  if (plan === undefined) return async () => undefined;
+  if (plan === undefined) return { failures: () => [], close: async () => undefined };
   const { nodeName, clusterId } = config;
   const resource = {
     ...{ "service.name": "weftd", "service.version": version.version, "service.instance.id": nodeName },
     ...{ "k8s.node.name": nodeName, "k8s.cluster.name": clusterId },
   };
   const thread = startThread({ ...plan, resource, version: version.version });
-  const takesRecords = plan.endpoints.logs !== undefined;
-  const exported = new OtlpExport({ thread, page, takesRecords, log });
+  const signals = SIGNALS.filter((signal) => plan.endpoints[signal] !== undefined);
+  const exported = new OtlpExport({ thread, page, signals, log });
   exported.count(registry);
   accessLog.alsoTo((record) => exported.offer(record));
   log.info({ ...plan.endpoints, protocol: plan.protocol }, "metrics and access log are exported by OTLP");
-  return () => exported.close();
+  return { failures: () => exported.failures, close: () => exported.close() };
 }
