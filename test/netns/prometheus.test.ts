@@ -26,13 +26,15 @@ const deny = {
 let world: World;
 let url: string;
 beforeAll(async () => {
-  // With every family that there is.
-  world = await createWorld({}, { flags: ["--workload-metrics", "--connection-metrics"] });
+  // With every family that there is; nobody takes what is exported.
+  const detailed = ["--workload-metrics", "--connection-metrics"];
+  world = await createWorld({}, { flags: [...detailed, "--otlp-endpoint", "http://127.0.0.1:1"] });
   const { lab, mesh } = world;
   await world.push({ policies: [deny] }, "the denial", async () => {
     return !(await world.peers.other.call("ask", { host: vip.web.ipv4, port: webPort })).ok;
   });
   await talk();
+  await world.peers.client.call("hold", { host: vip.web.ipv4, port: webPort });
   const target = `127.0.0.1:${mesh.ports.metrics}`;
   cpSync(deploy("prometheus/rules.yaml"), join(lab.directory, "rules.yaml"));
   const config = readFileSync(deploy("prometheus/prometheus.yaml"), "utf8")
