@@ -349,7 +349,8 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
     },
     onApplied(milliseconds, bytes) {
       instruments.responseToKernel(milliseconds / 1000);
-      if (bytes >= LARGE_RESPONSE_BYTES) collectSoon(trim);
+      // Before the first generation its own collection is to come, and would stop one that is being worked on.
+      if (bytes >= LARGE_RESPONSE_BYTES && dataplane.installed) collectSoon(trim);
     },
   });
 }

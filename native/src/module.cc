@@ -45,6 +45,18 @@ void TrimMemory(const Napi::CallbackInfo &) {
 #endif
 }
 
+/**
+ * By itself glibc learns, from the first large block that is freed, to keep as much of such memory;
+ * and what threads other than the first have freed last, not even malloc_trim() gives back.
+ */
+void KeepLittleMemory() {
+#ifdef __GLIBC__
+  static constexpr int kLargeBytes = 128 * 1024;
+  mallopt(M_MMAP_THRESHOLD, kLargeBytes);
+  mallopt(M_TRIM_THRESHOLD, kLargeBytes);
+#endif
+}
+
 Napi::Value NetnsCookie(const Napi::CallbackInfo &info) {
   std::optional<std::string> path = ReadText(info[0], "netnsPath");
   if (!path)
@@ -62,6 +74,7 @@ template <auto Callback> void Export(Napi::Object exports, const char *name) {
 
 Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   InstallPrintCapture();
+  KeepLittleMemory();
   env.SetInstanceData(new AddonData());
   Map::Define(env);
   Program::Define(env);
