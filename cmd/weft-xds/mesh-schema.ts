@@ -1,6 +1,6 @@
 // Owns the words of a mesh file and what each may hold. Must not know YAML, nor what is served.
 
-import { z } from "zod";
+import * as z from "zod";
 import { canonicalAddress } from "../../daemon/model/address.js";
 import { blockWord, nameWord, policyWords } from "../../daemon/model/policy-words.js";
 

@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
-import { z } from "zod";
+import * as z from "zod";
 import { messageOf } from "../../daemon/base/errors.js";
 
 const sidecarSchema = z.object({

@@ -1,7 +1,7 @@
 // Owns the way from an Istio AuthorizationPolicy to the policy that istiod sends to ambient's node proxies for it,
 // in weft-xds's words, and what is said of the parts that istiod leaves out. Must not know files or the daemon.
 
-import { z } from "zod";
+import * as z from "zod";
 import type { Problem } from "../../daemon/base/schema-problems.js";
 import { canonicalAddress, parseBlock } from "../../daemon/model/address.js";
 import type { MatchKey } from "../../daemon/model/policy.js";

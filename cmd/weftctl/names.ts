@@ -1,6 +1,6 @@
 // Owns the names that completion offers: whom it asks for which kind, and for how long. Must not know shells, nor any verb.
 
-import { z } from "zod";
+import * as z from "zod";
 import { api } from "../../daemon/admin/api.js";
 import type { Kube } from "./cluster/kube.js";
 import { type Reached, reach, type Terminal } from "./context.js";

@@ -1,7 +1,7 @@
 // Owns the way from a file's text to policies in weft-xds's words: those themselves, or Istio's manifests, one or many.
 // Must not know what becomes of them.
 
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Frozen } from "../../daemon/admin/answers.js";
 import { type Problem, problemLines, problemsOf } from "../../daemon/base/schema-problems.js";
 import { readYamlDocuments } from "../../daemon/base/yaml-places.js";

@@ -1,7 +1,7 @@
 // Owns the shape of every JSON text of the admin port: as schemas, and as the types that follow from them.
 // Must not know how an answer comes about.
 
-import { z } from "zod";
+import * as z from "zod";
 
 /** What was parsed, or is to be sent: nobody changes it. */
 export type Frozen<T> = T extends readonly (infer E)[]

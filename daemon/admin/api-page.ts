@@ -1,6 +1,6 @@
 // Owns the text of docs/admin-api.md: the table of the API, for people. Must not know any request by name.
 
-import { z } from "zod";
+import * as z from "zod";
 import { api, type Call } from "./api.js";
 
 const INTRODUCTION = `# The admin API

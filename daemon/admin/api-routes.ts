@@ -1,7 +1,7 @@
 // Owns how a row of the API becomes a route: what is asked is checked, and what changes something leaves a line.
 // Must not know what any request answers.
 
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Logger } from "../base/log.js";
 import type { ErrorResponse } from "./answers.js";
 import {

@@ -1,7 +1,7 @@
 // Owns the admin API: a row for each request, from which the routes, weftctl's client and docs/admin-api.md come.
 // Must not know how an answer comes about. A new request is a row here and its handler in routes.ts.
 
-import { z } from "zod";
+import * as z from "zod";
 import { isNetnsPath, isPodWord } from "../base/parse.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import { parseSince } from "../events/choice.js";

@@ -1,6 +1,6 @@
 // Owns the shape of the answers about events. Must not know how an answer comes about.
 
-import { z } from "zod";
+import * as z from "zod";
 import { EVENT_TYPES } from "../events/event.js";
 import { type Of, text } from "./answers.js";
 

@@ -1,6 +1,6 @@
 // Owns the shape of what is said of a route, as answers.ts does of all else. Must not know how it comes about.
 
-import { z } from "zod";
+import * as z from "zod";
 import { list, type Of, port, text } from "./answers.js";
 
 const routeCandidate = z.object({

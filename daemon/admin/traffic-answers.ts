@@ -1,7 +1,7 @@
 // Owns the shape of the answers about traffic and about pods that are not governed.
 // Must not know how an answer comes about.
 
-import { z } from "zod";
+import * as z from "zod";
 import { type Of, text } from "./answers.js";
 
 const end = z.object({ namespace: z.string(), workload: text("`-`: nobody knows its name") });

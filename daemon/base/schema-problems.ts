@@ -1,7 +1,7 @@
 // Owns how what is wrong with a checked document is said: each problem with its path, at its place in the text.
 // Must not know what the document is for.
 
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Place } from "./yaml-places.js";
 
 /** Something wrong at a path of the document. */

@@ -3,7 +3,7 @@
 
 import { isIP } from "node:net";
 import { hostname } from "node:os";
-import { z } from "zod";
+import * as z from "zod";
 import { type Parsed, parseDuration, parseHostPort, parsePod } from "../base/parse.js";
 import { apiServerOfPod, parseLoopback, readLogLevels, readOutlierTime, wholeNumber } from "./values.js";
 

@@ -7,7 +7,7 @@ import https from "node:https";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { text as textOf } from "node:stream/consumers";
-import type { z } from "zod";
+import type * as z from "zod";
 import { failed, messageOf, ok, type Result } from "../base/errors.js";
 import { reasonOfStatus } from "../base/kube-status.js";
 import { kubeRefused, kubeUnreachable, readAs } from "./failure.js";

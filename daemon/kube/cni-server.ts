@@ -3,7 +3,7 @@
 import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { describe, messageOf, type Result } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { parseJson } from "../base/parse.js";

@@ -1,6 +1,6 @@
 // Owns what can go wrong between weftd and the API server, in words that say what to do. Must not know who asked.
 
-import { z } from "zod";
+import * as z from "zod";
 import { failed, ok, type Result, WeftError } from "../base/errors.js";
 
 export function kubeUnreachable(url: string, cause: unknown): WeftError {

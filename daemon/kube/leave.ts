@@ -1,6 +1,6 @@
 // Owns taking back what weft has told the API server of this node's pods. Must not know a running daemon.
 
-import { z } from "zod";
+import * as z from "zod";
 import { ok, type Result } from "../base/errors.js";
 import type { ApiServer } from "./api-server.js";
 import { podObject, REDIRECTION } from "./objects.js";

@@ -1,7 +1,7 @@
 // Owns what weft reads of Kubernetes' objects, and which pods they say are to be governed.
 // Must not know how objects arrive, nor how a pod is governed.
 
-import { z } from "zod";
+import * as z from "zod";
 
 /** Namespaces and pods choose by it; a pod's own word counts more. */
 const MODE_LABEL = "istio.io/dataplane-mode";

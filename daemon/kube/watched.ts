@@ -2,7 +2,7 @@
 // Must not know what is done with them.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { Backoff } from "../base/backoff.js";
 import { describe, type WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";

@@ -1,7 +1,7 @@
 // Owns the words in which people write a policy (mesh files, `weftctl authz try`), and what each of them means.
 // Must not know where they were written.
 
-import { z } from "zod";
+import * as z from "zod";
 import { parseBlock } from "./address.js";
 import {
   type AddressBlock,

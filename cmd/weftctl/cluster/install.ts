@@ -1,7 +1,7 @@
 // Owns `weftctl install`: weft's objects, printed or applied. Must not know what is in them.
 
 import { stringify } from "yaml";
-import { z } from "zod";
+import * as z from "zod";
 import { parseDuration } from "../../../daemon/base/parse.js";
 import { CommandFailure, ExitCode } from "../failure.js";
 import type { Output } from "../output.js";

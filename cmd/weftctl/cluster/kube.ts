@@ -3,7 +3,7 @@
 import { request as requestPlain } from "node:http";
 import { request } from "node:https";
 import { text as textOf } from "node:stream/consumers";
-import type { z } from "zod";
+import type * as z from "zod";
 import { messageOf } from "../../../daemon/base/errors.js";
 import { reasonOfStatus } from "../../../daemon/base/kube-status.js";
 import { CommandFailure, ExitCode } from "../failure.js";

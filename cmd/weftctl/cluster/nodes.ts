@@ -1,6 +1,6 @@
 // Owns finding weftd on the nodes of a cluster, and `weftctl status --all`. Must not know how a node is reached.
 
-import { z } from "zod";
+import * as z from "zod";
 import type { StatusResponse } from "../../../daemon/admin/answers.js";
 import { api } from "../../../daemon/admin/api.js";
 import { messageOf } from "../../../daemon/base/errors.js";

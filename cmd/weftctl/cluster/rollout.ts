@@ -1,7 +1,7 @@
 // Owns waiting for what a DaemonSet does on the nodes. Must not know what it does.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { type Kube, type KubeName, pathOf } from "./kube.js";
 
 const PERIOD_MS = 1000;

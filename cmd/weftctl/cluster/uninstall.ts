@@ -1,7 +1,7 @@
 // Owns `weftctl uninstall`: weft is taken off every node, then out of the cluster.
 // Must not know what `weftd uninstall` does on a node.
 
-import { z } from "zod";
+import * as z from "zod";
 import { CommandFailure } from "../failure.js";
 import type { Output } from "../output.js";
 import { durationOf } from "./install.js";

@@ -1,7 +1,7 @@
 // Owns `weftctl waypoint`: Gateways of class istio-waypoint, as istioctl makes them. Must not know what a waypoint does.
 
 import { stringify } from "yaml";
-import { z } from "zod";
+import * as z from "zod";
 import type { Context } from "../context.js";
 import { CommandFailure, ExitCode } from "../failure.js";
 import type { Column } from "../output.js";
