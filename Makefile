@@ -113,7 +113,7 @@ SOURCES := $(shell git ls-files -co --exclude-standard 'daemon/*.ts' 'native/*.t
 # daemon that exports nothing never loads it.
 BUNDLE := npx --no-install esbuild cmd/weftd.ts cmd/weftctl.ts cmd/weft-xds.ts daemon/telemetry/otlp/thread.ts --bundle --splitting \
 	--platform=node --target=node20.19 --format=esm --outbase=. --outdir=dist --chunk-names=chunks/[name]-[hash] \
-	--legal-comments=linked --log-level=warning \
+	--legal-comments=linked --log-level=warning --minify-whitespace --line-limit=160 \
 	--banner:js='import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);'
 
 build: $(STAMPS)/build ## build the BPF objects, the addon and the daemon
