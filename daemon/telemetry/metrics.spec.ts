@@ -356,6 +356,8 @@ describe("metrics of the daemon", () => {
     expect(value("weft_bpf_map_capacity", { map: "slots" })).toBe(32768);
     expect(value("weft_bpf_program_runs_total", { program: "weft_connect4" })).toBe(11);
     expect(value("weft_bpf_program_run_seconds_total")).toBeCloseTo(1.500000002, 9);
+    for (const name of ["weft_bpf_program_runs_total", "weft_bpf_program_run_seconds_total"])
+      expect(page.get(name)?.help).toContain("begins anew with each generation of programs");
     expect(value("weft_policy_denials_total", { policy: "default/no-ratings" })).toBe(6);
     expect(value("weft_policy_denials_total", { policy: "-" })).toBe(1);
     expect(value("weft_policy_allows_total", { policy: "default/no-ratings" })).toBe(128);

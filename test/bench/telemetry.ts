@@ -5,7 +5,9 @@
 //   scrape-hold-N   the longest that its event loop is held meanwhile, in CPU time (hold-probe.cjs)
 //   log-rate        connections a second that one pod accepts, each with a line
 //   log-core        CPU of weftd for each of them, times 20,000: cores at that rate
-//   log-lost        connections without a line, and those of them that no counter of drops tells of
+//   log-lost        connections without a line; log-untold: those of them that no counter of drops tells of
+//   fed-core, fed-lost, fed-untold
+//                   the same of records that a program writes into weftd's ring, 20,000 a second (record-feed.ts)
 //   sweep-core      cores that weftd takes while 10,000 connections to a pod are open and say nothing
 //   sweep-seen      from the last byte that was sent on them until the metrics hold all
 // A series is what Prometheus takes for one: eight are a label set, and 80,000 are 10,000 of those. weftd's CPU is that of
@@ -17,8 +19,10 @@ import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab, type Pod } from "../../lab/lab.js";
 import { type LabMesh, startMesh } from "../../lab/mesh.js";
 import { sysctl } from "../../lab/netns.js";
+import { check } from "../../lab/process.js";
 import { Hopeless, sleep, until } from "../../lab/wait.js";
 import { cgroupSeconds } from "./kernel-usage.js";
+import { feedRecords } from "./record-feed.js";
 import { type Budget, type Measurement, report } from "./report.js";
 import { addSeries, CLIENT, meshYaml, nameParties, SERIES_A_LABEL_SET, SERVER } from "./telemetry-mesh.js";
 import { LOAD_PORT, load } from "./turns.js";
@@ -56,6 +60,7 @@ export async function telemetry(options: TelemetryOptions): Promise<boolean> {
   const rows = [
     ...(await inLab((lab) => scrapeRows(lab, options))),
     ...(await inLab((lab) => logRows(lab, options))),
+    ...(await inLab((lab) => fedRows(lab, options))),
     ...(await inLab(sweepRows)),
   ];
   return report("telemetry", rows);
@@ -195,6 +200,36 @@ async function logRows(lab: Lab, { turns, seconds }: TelemetryOptions): Promise<
     row("log-core", "cores", cores, { atMost: LOG_CORES }),
     row("log-lost", "lines", [since("ends") - written], { atMost: 0 }),
     row("log-untold", "lines", [since("ends") - written - since("dropped")], { atMost: 0 }),
+  ];
+}
+
+/** As logRows(), by records instead of connections. */
+async function fedRows(lab: Lab, { turns, seconds }: TelemetryOptions): Promise<Measurement[]> {
+  await makePods(lab);
+  const mesh = await startMesh(lab, { yaml: meshYaml });
+  const cores: number[] = [];
+  let [records, refused] = [0, 0];
+  for (let turn = 0; turn < turns; turn++) {
+    const spent = await usage(lab, async () => {
+      const fed = await feedRecords(lab, LOG_RATE, seconds);
+      records += fed.records;
+      refused += fed.refused;
+      await sleep(LOG_SETTLE_MS);
+    });
+    cores.push(spent / seconds);
+    process.stderr.write(`records: ${turn + 1} of ${turns}\r`);
+  }
+  const { lines, dropped } = await until("an end of each record", async () => {
+    const now = logCounts(await mesh.metricsText());
+    return now.lines + now.dropped + refused >= records && now;
+  });
+  const named = "src.workload=client.*dst.workload=server";
+  const written = Number(await check(["grep", "--count", named, mesh.accessLogFile]));
+  if (written !== lines) throw new Error(`${lines} lines were counted, and ${written} are there`);
+  return [
+    row("fed-core", "cores", cores, { atMost: LOG_CORES }),
+    row("fed-lost", "lines", [records - written], { atMost: 0 }),
+    row("fed-untold", "lines", [records - written - dropped - refused], { atMost: 0 }),
   ];
 }
 

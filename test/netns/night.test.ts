@@ -38,12 +38,15 @@ const LONGEST_MS = 1_000 * slowness;
 const TRIES = 10;
 
 /** The answer, which was there within a second of what starting the command takes. */
-async function ask(...args: string[]): Promise<string> {
+const ask = (...args: string[]): Promise<string> => answered(args);
+
+/** As ask(), of a command that says this beside it. */
+async function answered(args: readonly string[], beside = ""): Promise<string> {
   const took: number[] = [];
   for (let tries = 0; tries < TRIES; tries++) {
     const started = await weftctl("completion", "bash");
     const { code, stdout, stderr, ms } = await weftctl(...args);
-    expect([started.code, code, stderr], args.join(" ")).toEqual([0, 0, ""]);
+    expect([started.code, code, stderr], args.join(" ")).toEqual([0, 0, beside]);
     took.push(Math.round(ms - started.ms));
     if (ms - started.ms < LONGEST_MS) return stdout;
   }
@@ -79,9 +82,13 @@ test("who talks to whom?", async () => {
   expect(await ask("top", "--once", "--sort", "denied")).toMatch(/\nshop\/other +shop\/web/);
 });
 
+test("is it weft at all?", async () => {
+  const said = await ask("explain", "route", "--from", "shop/client", "--to", "10.77.0.199:80");
+  expect(said).toMatch(/^LEFT ALONE/);
+});
+
 test("is the kernel what istiod said?", async () => {
-  const { code, stdout, stderr } = await weftctl("diff");
-  expect([code, stdout, stderr]).toEqual([0, "", "the kernel holds exactly what the daemon believes\n"]);
+  expect(await answered(["diff"], "the kernel holds exactly what the daemon believes\n")).toBe("");
 });
 
 test("since when is istiod away?", async () => {

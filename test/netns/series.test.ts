@@ -137,6 +137,14 @@ test("what there is no series for is counted as overflow, and series end that no
   await until("all of them counted", async () => (await ends()) === 240);
   expect(await opened({ destination_workload: "overflow" })).toBeGreaterThan(0);
   expect(await mesh.metric("weft_metrics_overflow_total")).toBeGreaterThan(0);
+  // What is full is told, by the metrics and by whoever asks for the status.
+  await until("a count of the series", async () => {
+    return (await mesh.metric("weft_bpf_map_entries", { map: "traffic" })) >= 2;
+  });
+  expect(await mesh.metric("weft_bpf_map_capacity", { map: "traffic" })).toBeGreaterThanOrEqual(2);
+  const { maps } = (await mesh.admin("/status")) as { maps: { name: string }[] };
+  for (const name of ["traffic", "pod_traffic", "policy_hits", "sibling_flows", "pod_info"])
+    expect(maps.map((map) => map.name)).toContain(name);
   const own = async () => (await opened({})) - (await opened({ destination_workload: "overflow" }));
   await until("the end of series that nobody uses", async () => (await own()) === 0);
   await peers.other.call("askMany", { host: vip.web.ipv4, port: webPort, count: 6 });
