@@ -316,8 +316,10 @@ export function notInstalled(): WeftError {
   );
 }
 
-export function podUnknown(pod: string): WeftError {
-  return new WeftError("POD_UNKNOWN", `pod ${pod} is not enrolled: 'weftctl status' lists those that are`);
+/** `node`: another one, that it runs on. */
+export function podUnknown(pod: string, node?: string): WeftError {
+  const hint = node ? `'weftctl --node ${node}' knows it` : "'weftctl status' lists those that are";
+  return new WeftError("POD_UNKNOWN", `pod ${pod} is not enrolled: ${hint}`);
 }
 
 /** `what` is the port's name: admin, metrics or ready. `cause` is what listening failed with. */

@@ -141,19 +141,34 @@ export class PodTable {
     if (delta.pods !== undefined) return true;
     if (this.#names.size === 0) return false;
     return (
-      delta.services.some(({ before, after }) => before === undefined || after === undefined) ||
+      delta.services.some(({ before, after }) => rankOf(before) !== rankOf(after)) ||
       delta.workloads.some(({ key }) => this.#names.has(podOf(key) ?? ""))
     );
   }
 }
 
-/** The smallest key among the services that the workload serves and the mesh knows; "" for none. */
+/**
+ * Key of the service that connections from outside are counted under: which one they asked for is known at their other
+ * end only. Of those that the workload serves and the mesh knows a Service of the cluster before others, one with an
+ * address before one without, then the smallest key; "" for none.
+ */
 function firstService(workload: Workload, store: ReadableStore): string {
   let first = "";
-  for (const key of workload.services.keys()) {
-    if (store.services.has(key) && (first === "" || key < first)) first = key;
-  }
+  for (const key of workload.services.keys())
+    if (store.services.has(key) && (first === "" || isBefore(key, first, store))) first = key;
   return first;
+}
+
+function isBefore(key: string, other: string, { services }: ReadableStore): boolean {
+  const [rank, rankOfOther] = [rankOf(services.get(key)), rankOf(services.get(other))];
+  return rank === rankOfOther ? key < other : rank < rankOfOther;
+}
+
+/** 0 to 4, the first before the last. */
+function rankOf(service: Service | undefined): number {
+  if (service === undefined) return 4;
+  const { name, namespace, hostname, addresses } = service;
+  return (hostname.startsWith(`${name}.${namespace}.svc.`) ? 0 : 2) + (addresses.length > 0 ? 0 : 1);
 }
 
 function putRow(cookie: bigint, { guard, workload, service, namespace, flags }: Row): PutOperation {

@@ -9,7 +9,7 @@ import type {
   RouteExplanation,
   UnusedEndpoint,
 } from "../admin/route-answers.js";
-import { failed, ok, podUnknown, type Result } from "../base/errors.js";
+import { ok, type Result } from "../base/errors.js";
 import { formatHostPort } from "../base/parse.js";
 import type { Dataplane } from "../bpf/dataplane.js";
 import { Reason, RouteAction, type RouteQuestion, reasonNames, Slot, U32 } from "../bpf/maps.gen.js";
@@ -24,7 +24,7 @@ import { toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
 import type { GatewayAddress, Workload } from "../model/workload.js";
 import { destinationOf } from "./destination.js";
-import { podKey } from "./explain.js";
+import { enrolledPod } from "./explain.js";
 import { type Parts, workloadOf } from "./parts.js";
 
 type Told = Pick<Parts, "store" | "compiler"> & {
@@ -48,8 +48,9 @@ export function* explainRoute(
   parts: Told,
   { from, to, protocol = "tcp" }: RouteRequest,
 ): Steps<Result<RouteExplanation>> {
-  const pod = parts.pods.enrolled.find((each) => podKey(each) === from);
-  if (pod === undefined) return failed(podUnknown(from));
+  const enrolled = enrolledPod(parts, from);
+  if (!enrolled.ok) return enrolled;
+  const pod = enrolled.value;
   const found = destinationOf(parts.store, parts.compiler.node, to, pod.namespace);
   if (!found.ok) return found;
   const { name, addresses, port } = found.value;

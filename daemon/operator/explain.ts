@@ -133,9 +133,16 @@ export function podKey({ namespace, name }: Pick<Enrollment, "namespace" | "name
   return `${namespace}/${name}`;
 }
 
-function enrolledPod({ pods }: Pick<Parts, "pods">, key: string): Result<Enrollment> {
+/** Fails with the node that it runs on, if that is another. */
+export function enrolledPod(
+  { pods, store, compiler }: Pick<Parts, "store" | "compiler"> & { pods: Pick<Parts["pods"], "enrolled"> },
+  key: string,
+): Result<Enrollment> {
   const pod = pods.enrolled.find((each) => podKey(each) === key);
-  return pod === undefined ? failed(podUnknown(key)) : ok(pod);
+  if (pod !== undefined) return ok(pod);
+  const [namespace = "", name = ""] = key.split("/");
+  const elsewhere = store.podWorkloads(namespace, name).find(({ node }) => node !== compiler.node.node);
+  return failed(podUnknown(key, elsewhere?.node));
 }
 
 /** The address that a connection comes from, of the destination's family. */

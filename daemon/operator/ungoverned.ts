@@ -32,11 +32,16 @@ export function ungovernedPods(parts: UngovernedParts): { governed: number; pods
   const enrolled = new Set(parts.pods.all.map(podKey));
   for (const workload of parts.store.workloads.values()) {
     const key = `${workload.namespace}/${workload.name}`;
-    if (isPodHere(parts, workload) && !enrolled.has(key))
-      note(key, workload.uid, "the control plane has it on this node, and nobody has enrolled it");
+    if (isPodHere(parts, workload) && !enrolled.has(key)) note(key, workload.uid, notEnrolled(parts));
   }
   const governed = parts.pods.all.filter((pod) => !found.has(podKey(pod))).length;
   return { governed, pods: [...found.values()] };
+}
+
+function notEnrolled({ config }: UngovernedParts): string {
+  return config.kubernetes
+    ? "no label of its own or of its namespace asks for it: istio.io/dataplane-mode=ambient would"
+    : "the control plane has it on this node, and nobody has enrolled it";
 }
 
 function troubleOf(parts: UngovernedParts, pod: Pod): string | undefined {

@@ -8,8 +8,8 @@ import { until } from "../../lab/wait.js";
 import type { Cluster } from "./cluster.js";
 import { GATE, gateObjects } from "./gate.js";
 import type { TestNode } from "./node.js";
-import { addressOf } from "./programs.js";
-import { count, EDGE, EDGE_PORT, openTestCluster, PORT, SHOP, type Shop, type Tally, WEB } from "./shop.js";
+import { policy, serviceEntry, workloadEntry } from "./objects.js";
+import { count, EDGE, openTestCluster, PORT, SHOP, type Shop, type Tally, WEB } from "./shop.js";
 import { removeState } from "./state.js";
 import { NEXT, VERSION, Weft } from "./weft.js";
 
@@ -55,33 +55,7 @@ async function governed(): Promise<string[]> {
   return told.map(({ metadata }) => metadata.labels?.app ?? "").sort();
 }
 
-/** A ServiceEntry NAME.example of MESH_INTERNAL with its port 80. */
-function serviceEntry(name: string, address: string, app: string, targetPort: number): object {
-  return {
-    ...{ apiVersion: "networking.istio.io/v1", kind: "ServiceEntry", metadata: { name, namespace: SHOP } },
-    spec: {
-      ...{ hosts: [`${name}.example`], addresses: [address], location: "MESH_INTERNAL" },
-      ...{ resolution: "STATIC", workloadSelector: { labels: { app } } },
-      ports: [{ number: 80, name: "tcp", protocol: "TCP", targetPort }],
-    },
-  };
-}
-
-/** A machine beside the cluster, with a ServiceEntry for it: the server on node 2's network stands for it. */
-const workloadEntry = (name: string, address: string) => [
-  serviceEntry(name, address, name, EDGE_PORT),
-  {
-    ...{ apiVersion: "networking.istio.io/v1", kind: "WorkloadEntry", metadata: { name, namespace: SHOP } },
-    spec: { address: addressOf(2), labels: { app: name } },
-  },
-];
-
 const gateLog = () => cluster.kubectl("logs", "-n", SHOP, GATE);
-
-const policy = (name: string, spec: object) => ({
-  ...{ apiVersion: "security.istio.io/v1", kind: "AuthorizationPolicy" },
-  ...{ metadata: { name, namespace: SHOP }, spec },
-});
 
 const DENY_OTHER = policy("deny-other", {
   action: "DENY",
@@ -235,6 +209,26 @@ test("a waypoint of one's own is gone through from either node while the Service
   await cluster.kubectl("delete", "-n", SHOP, `gateway/${GATE}`, `service/${GATE}`, `pod/${GATE}`);
   for (const pod of ["client", "buyer"]) expect(isServed(await shop.ask(pod, WEB))).toBe(true);
   await comesTo(isRefused, "other", WEB);
+});
+
+test("an operator is told of it: by metrics, access log and explain, each on its node", async () => {
+  const [web] = await shop.pods("-l", "app=web", "--field-selector", "spec.nodeName=n2");
+  const name = `${SHOP}/${web?.metadata.name}`;
+  const explain = (node: string, from: string) =>
+    weft.weftctl("--node", node, "explain", "authz", "--from", `${SHOP}/${from}`, "--to", `${name}:${PORT}`);
+  expect(await explain("n2", "client")).toMatch(/^ALLOWED\n/);
+  expect(await explain("n2", "other")).toMatch(/^DENIED\n(.*\n)*.*shop\/deny-other/);
+  await expect(explain("n1", "other")).rejects.toThrow(`pod ${name} is not enrolled: 'weftctl --node n2'`);
+  const metrics = await cluster.n2.run(["curl", "-s", "http://127.0.0.1:15020/metrics"]);
+  const opened = /^istio_tcp_connections_opened_total\{reporter="destination".*destination_app="web".*/gm;
+  const inbound = (metrics.match(opened) ?? []).filter((line) => line.includes('source_app="client"'));
+  expect(inbound).not.toEqual([]);
+  // A ServiceEntry and a headless Service are of these pods, too.
+  for (const line of inbound) expect(line).toContain(`destination_service="web.${SHOP}.svc.cluster.local"`);
+  const pods = ["-n", "weft-system", "-l", "app.kubernetes.io/name=weft"];
+  const log = await cluster.kubectl("logs", ...pods, "--tail=-1");
+  expect(log).toMatch(/src.workload=client, .*dst.service=legacy.example, .*direction=OUTBOUND/);
+  expect(log).toMatch(/src.workload=other, .*direction=INBOUND.*policy=shop\/deny-other/);
 });
 
 test("a new pod is governed from its first packet on, on either node", async () => {
