@@ -180,6 +180,7 @@ function enforcementOptions(
     deniesSilently: config.authzHook === "xdp" && config.xdpDeny === "drop",
     log,
     onMapWriteFailed: (map) => instruments.mapWriteFailed(map),
+    onGenerationFailed: () => instruments.generationFailed(),
     onMapOperations: (map, kind, count) => instruments.mapOperations(map, kind, count),
     tellEvent,
   };

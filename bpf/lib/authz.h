@@ -176,6 +176,14 @@ static __always_inline __u32 search_chunks(const struct term_rows *rows, __u64 c
 	return chunk;
 }
 
+/* An address that nobody has may be one that could not be stored. */
+static __always_inline bool is_locked(void)
+{
+	const struct settings *current = get_settings();
+
+	return current && current->authz_locked;
+}
+
 /* Judges against the table that guards the pod. A global function, so that what it keeps on the
  * stack is gone before anything is told of the verdict: the two together are more than Linux 6.1
  * grants. */
@@ -200,6 +208,10 @@ __attribute__((noinline)) int judge_terms(struct verdict *verdict)
 	if (table->flags & TABLE_BY_IDENTITY) {
 		read_owner(verdict->source, &source);
 		verdict->identity = source.identity;
+		if (!source.workload && is_locked()) {
+			verdict->reason = REASON_AUTHZ_DENY_ALL;
+			return 0;
+		}
 	}
 	chunks = find_rows(verdict, table, &rows);
 	verdict->dry_run_chunks = chunks & table->dry_run_chunks;
@@ -225,7 +237,7 @@ __attribute__((noinline)) int judge_terms(struct verdict *verdict)
 }
 
 /* What the number that guards the pod says. */
-static __always_inline void judge_by_guard(const struct settings *current, struct verdict *verdict)
+static __always_inline void judge_by_guard(struct verdict *verdict)
 {
 	if (verdict->table == TABLE_UNKNOWN) {
 		verdict->reason = REASON_AUTHZ_UNKNOWN_POD;
@@ -238,10 +250,6 @@ static __always_inline void judge_by_guard(const struct settings *current, struc
 	if (verdict->table == TABLE_OPEN) {
 		verdict->allowed = 1;
 		verdict->reason = REASON_AUTHZ_NO_POLICY;
-		return;
-	}
-	if (current && current->authz_locked) {
-		verdict->reason = REASON_AUTHZ_DENY_ALL;
 		return;
 	}
 	judge_terms(verdict);
@@ -285,7 +293,7 @@ static __always_inline void judge(__u64 cookie, struct verdict *verdict)
 		verdict->reason = REASON_AUTHZ_OFF;
 		return;
 	}
-	judge_by_guard(current, verdict);
+	judge_by_guard(verdict);
 	if (!verdict->allowed && current && current->authz_node && is_from_node(verdict)) {
 		verdict->allowed = 1;
 		verdict->reason = REASON_AUTHZ_NODE;

@@ -22,6 +22,11 @@ export interface ApplyFailure {
   readonly error: WeftError;
 }
 
+/** Elsewhere, or later, there may be room for it: the map is not full. */
+export function lacksMemory({ error }: ApplyFailure): boolean {
+  return (error.cause as BpfError).code === "ENOMEM";
+}
+
 /**
  * Applies operations in order, bulks and neighbours of one map and kind as one batch. An entry that the kernel
  * refuses does not stop those after it: each is reported. An address or a block that cannot be written is removed.

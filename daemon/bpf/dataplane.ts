@@ -2,15 +2,14 @@
 // Must not know the model, nor why an operation is wanted.
 
 import type { BpfMap, Native, RingBuffer } from "../../native/index.js";
-import { ok, type Result, type WeftError } from "../base/errors.js";
+import { failed, ok, type Result, type WeftError } from "../base/errors.js";
 import { ended, type Slices } from "../base/slices.js";
 import type { MapOperation } from "../compile/operation.js";
-import { type ApplyFailure, applyLists, applyOperations } from "./apply.js";
+import { type ApplyFailure, applyLists, applyOperations, lacksMemory } from "./apply.js";
 import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
 import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits } from "./capacity.js";
 import { CounterMaps, elementsFor } from "./counter-maps.js";
 import { type ProgramRuns, readProgramRuns } from "./counters.js";
-import { denyPods } from "./denial.js";
 import { readSwitch } from "./disabled.js";
 import { Drafts } from "./draft.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
@@ -163,8 +162,9 @@ export class Dataplane {
   /**
    * Start, restart, upgrade and growth: makes a new generation sized for `needed`, fills it with `lists` of operations
    * while its programs are loaded on another thread, puts it behind every hook in one step each, and removes the old
-   * ones. Until the swap the old one governs; on failure it goes on doing so. Returns the operations that the kernel
-   * refused; `onFilled` hears of them before the swap. May be interrupted where it yields, after each list.
+   * ones. Until the swap the old one governs; on failure it goes on doing so, and it is a failure where one of this
+   * daemon's would give way to one that the kernel had no memory to fill. Returns the operations that the kernel refused;
+   * `onFilled` hears of them before the swap. May be interrupted where it yields, after each list.
    */
   *install(
     needed: Partial<Record<MapName, number>>,
@@ -187,10 +187,11 @@ export class Dataplane {
       return made;
     }
     const generation = made.value;
+    const hollow = this.installed ? failures.find(lacksMemory) : undefined;
     growth.copy();
     if (!this.installed) this.#inheritance.copy(state);
-    onFilled(failures);
-    const swapped = this.#swapIn(generation, old.at(-1));
+    if (hollow === undefined) onFilled(failures);
+    const swapped = hollow === undefined ? this.#swapIn(generation, old.at(-1)) : failed(hollow.error);
     if (!swapped.ok) {
       growth.abandon();
       generation.close();
@@ -240,11 +241,6 @@ export class Dataplane {
   apply(operations: readonly MapOperation[]): ApplyFailure[] {
     if (this.#generation === undefined) throw new Error("no generation is installed");
     return applyOperations(this.#generation.maps, operations);
-  }
-
-  /** Every pod of the generation that governs denies, until one of its entries says something else. */
-  denyPods(): void {
-    if (this.#generation !== undefined) denyPods(this.#generation.maps.pods, () => true);
   }
 
   /** Entries that a map holds at most, now and in any generation to come. */

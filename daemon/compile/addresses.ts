@@ -110,7 +110,7 @@ export class AddressTable {
   }
 
   /** What frontends say of these addresses lies elsewhere now: for empty maps. */
-  relocate(frontends: ReadonlyMap<string, number>): void {
+  relocate(frontends: Iterable<readonly [address: string, word: number]>): void {
     for (const [address, word] of frontends)
       this.#rows.set(address, withFrontend(this.#rows.get(address), word));
   }

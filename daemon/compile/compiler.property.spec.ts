@@ -179,6 +179,28 @@ describe("compiler", () => {
     );
   });
 
+  it("has everything lie where it lay when a compaction is taken back", () => {
+    fc.assert(
+      fc.property(fc.array(updates, { minLength: 1, maxLength: 6 }), (steps) => {
+        const store = createStore();
+        const compiler = createCompiler(NODE);
+        const kernel = new TestMaps();
+        const whole = () => [...singly([...compiler.snapshot()].flat())];
+        for (const step of [...steps, { policiesSynced: true }, { holdsOver: Number.POSITIVE_INFINITY }]) {
+          kernel.apply(compiler.compile(store.apply(step), store).operations);
+          const before = { whole: whole(), sizes: compiler.sizes(), needed: compiler.needed() };
+          const undo = compiler.compact();
+          whole();
+          undo();
+          expect({ whole: whole(), sizes: compiler.sizes(), needed: compiler.needed() }).toEqual(before);
+          compiler.takeRetired()?.();
+        }
+        expect(viewOf(compiler, kernel)).toEqual(freshView(store));
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   it("ends in the same maps when the first updates are noted, and the maps filled after them", () => {
     fc.assert(
       fc.property(

@@ -90,9 +90,10 @@ export interface Compiler {
   needed(): Partial<Record<MapName, number>>;
   /**
    * Places all targets, runs of slots and chunks anew, without gaps. What was emitted before does not hold any
-   * more: only with a snapshot() into empty maps.
+   * more: only with a snapshot() into empty maps. Gives what takes it back, for when those never come to govern; to be
+   * called before anything else is compiled.
    */
-  compact(): void;
+  compact(): () => void;
   /**
    * Everything that empty maps need, in lists that take milliseconds each and may be applied one after the other.
    * Nothing must be compiled or noted until the last one was taken.
@@ -293,9 +294,15 @@ class MeshCompiler implements Compiler {
     return { ...this.sizes(), ...this.#frontends.needed, authz_chunks: this.authz.chunks.used };
   }
 
-  compact(): void {
-    this.#addresses.relocate(this.#frontends.compact());
-    this.authz.compact();
+  compact(): () => void {
+    const undoFrontends = this.#frontends.compact();
+    const undoAuthz = this.authz.compact();
+    this.#addresses.relocate(this.#frontends.words());
+    return () => {
+      undoFrontends();
+      undoAuthz();
+      this.#addresses.relocate(this.#frontends.words());
+    };
   }
 
   sizes(): Partial<Record<MapName, number>> {

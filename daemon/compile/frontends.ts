@@ -121,16 +121,20 @@ export class FrontendTable {
     return { ...this.#targets.used, views: this.#views.used };
   }
 
-  /** Places everything anew, without gaps: for empty maps. Gives what each address says from now on. */
-  compact(): ReadonlyMap<string, number> {
-    const words = new Map<string, number>();
-    this.#targets.compact();
-    this.#views.clear();
-    for (const held of this.#held.values()) {
-      this.#see(held);
-      if (!isBlock(held)) words.set(held.address, wordOf(held));
-    }
-    return words;
+  /** Places everything anew, without gaps, for empty maps: words() are others then. Gives what takes it back. */
+  compact(): () => void {
+    const before = [...this.#held.values()].map((held) => ({ held, ...held }));
+    const undo = [this.#targets.compact(), this.#views.clear()];
+    for (const { held } of before) this.#see(held);
+    return () => {
+      for (const back of undo) back();
+      for (const { held, sight, placed } of before) Object.assign(held, { sight, placed });
+    };
+  }
+
+  /** What each virtual address says, blocks left out. */
+  *words(): Generator<readonly [address: string, word: number]> {
+    for (const held of this.#held.values()) if (!isBlock(held)) yield [held.address, wordOf(held)];
   }
 
   *update(changes: FrontendChanges, store: ReadableStore, node: NodeContext): Steps<FrontendUpdate> {

@@ -66,7 +66,7 @@ const RESERVED_TARGETS = 1;
 export class TargetTable {
   #slots = new Places();
   #indexes = new Places(RESERVED_TARGETS);
-  readonly #services = new Map<string, ServiceTargets>();
+  #services = new Map<string, ServiceTargets>();
   #lost = false;
 
   /** @see Places.highWater */
@@ -91,11 +91,13 @@ export class TargetTable {
     return this.#services.get(service)?.get(family)?.first ?? 0;
   }
 
-  /** Places everything anew, without gaps, for empty maps. */
-  compact(): void {
+  /** Places everything anew, without gaps, for empty maps. Gives what takes it back. */
+  compact(): () => void {
+    const before = { slots: this.#slots, indexes: this.#indexes, services: this.#services };
     this.#slots = new Places();
     this.#indexes = new Places(RESERVED_TARGETS);
-    for (const [service, held] of this.#services) {
+    this.#services = new Map();
+    for (const [service, held] of before.services) {
       const moved = [...held].map(([family, { sayings }]) => {
         const anew = sayings.map((saying) => {
           return saying.run === undefined
@@ -106,6 +108,11 @@ export class TargetTable {
       });
       this.#services.set(service, new Map(moved));
     }
+    return () => {
+      this.#slots = before.slots;
+      this.#indexes = before.indexes;
+      this.#services = before.services;
+    };
   }
 
   /** @see Places.takeRetired */

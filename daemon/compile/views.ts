@@ -171,9 +171,13 @@ export class ViewTable {
     return this.#places.takeRetired();
   }
 
-  /** Forgets every place: all views are placed anew. */
-  clear(): void {
+  /** Forgets every place: all views are placed anew. Gives what takes it back. */
+  clear(): () => void {
+    const before = this.#places;
     this.#places = new Places(RESERVED_VIEWS);
+    return () => {
+      this.#places = before;
+    };
   }
 }
 

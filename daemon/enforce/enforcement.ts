@@ -40,6 +40,7 @@ export interface EnforcementOptions extends Pick<ReconcilerOptions, "onMapOperat
   /** Asks DNS for host names of endpoints. */
   readonly lookup: Lookup;
   readonly onMapWriteFailed: ShortageOptions["onMapWriteFailed"];
+  readonly onGenerationFailed: ShortageOptions["onGenerationFailed"];
   readonly tellEvent: TellEvent;
   readonly log: Logger;
 }

@@ -13,7 +13,6 @@ export type Kernel = Pick<
   | "repair"
   | "count"
   | "apply"
-  | "denyPods"
   | "capacity"
   | "settings"
   | "changeSettings"

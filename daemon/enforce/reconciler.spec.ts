@@ -1,133 +1,33 @@
 // Owns the proof of what happens when the kernel refuses a part, with a double of the dataplane: such a kernel
 // cannot be had at will. test/netns/capacity.test.ts does the same with real maps and sockets.
 
-import { pino } from "pino";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Dataplane } from "../bpf/dataplane.js";
-import { type MapName, maps, TableNumber } from "../bpf/maps.gen.js";
-import { principalOf } from "../compile/authz/identity.js";
-import { match, policy } from "../compile/authz/test-mesh.js";
-import { type Compiler, createCompiler } from "../compile/compiler.js";
-import { type LogicalView, logicalView, type MapEntry } from "../compile/view.js";
-import { createStore } from "../model/store.js";
-import { pod, service } from "../model/test-samples.js";
-import type { EnrolledPod, Update } from "../model/update.js";
-import { GracePeriod } from "./grace-period.js";
-import type { Narrowed } from "./kernel.js";
-import { Reconciler } from "./reconciler.js";
-import { Shortage } from "./shortage.js";
-import { TestDataplane } from "./test-dataplane.js";
+import { describe, expect, it, vi } from "vitest";
+import { maps, TableNumber } from "../bpf/maps.gen.js";
+import { pod } from "../model/test-samples.js";
+import {
+  apply,
+  base,
+  compiler,
+  db,
+  endGrace,
+  failures,
+  guardOf,
+  kernel,
+  narrowed,
+  onPorts,
+  pass,
+  reconciler,
+  services,
+  shortage,
+  start,
+  strangers,
+  view,
+  wanted,
+  web,
+  withFakeTime,
+} from "./test-reconciler.js";
 
-const pods: readonly EnrolledPod[] = [
-  { cookie: 7n, namespace: "default", name: "web" },
-  { cookie: 8n, namespace: "default", name: "db" },
-];
-const web = pod("web", { addresses: ["10.0.0.1"], serves: { "default/web": "80:8080" } });
-const db = pod("db", { addresses: ["10.0.0.2"] });
-const base: Update = {
-  workloads: [web, db],
-  services: [service("web", { vips: ["10.96.0.1"] })],
-  pods,
-  policiesSynced: true,
-};
-
-let compiler: Compiler;
-let kernel: TestDataplane;
-let reconciler: Reconciler;
-let shortage: Shortage;
-/** Ends of the grace periods that have begun. */
-let graces: (() => void)[];
-let failures: string[];
-/** Pods that were said to have narrowed. */
-let narrowed: Narrowed[];
-
-async function start(limit: number, update: Update = base): Promise<void> {
-  compiler = createCompiler({ node: "node-a" });
-  kernel = new TestDataplane(limit);
-  failures = [];
-  graces = [];
-  narrowed = [];
-  const log = pino({ level: "silent" });
-  const dataplane = kernel as unknown as Dataplane;
-  const onMapWriteFailed = (map: string) => void failures.push(map);
-  shortage = new Shortage({ compiler, kernel: dataplane, log, onMapWriteFailed });
-  reconciler = new Reconciler({
-    store: createStore(),
-    compiler,
-    kernel: dataplane,
-    grace: new GracePeriod(() => new Promise((resolve) => graces.push(resolve)), log),
-    shortage,
-    log,
-    onBackendLost: () => undefined,
-    onWorkloads: () => undefined,
-    onNarrowed: (pods) => void narrowed.push(pods),
-    onDelta: () => undefined,
-    onInstalled: () => undefined,
-    onMapOperations: () => undefined,
-  });
-  await apply(update);
-  expect((await reconciler.install()).ok).toBe(true);
-  // Of the generation before, for onBackendLost.
-  await endGrace();
-}
-
-function apply(update: Update): Promise<unknown> {
-  return reconciler.apply(update);
-}
-
-/** Ends the grace period that runs, and waits for what is done then. */
-async function endGrace(): Promise<void> {
-  for (const end of graces.splice(0)) end();
-  await pass(0);
-  await reconciler.betweenUpdates(() => undefined);
-}
-
-/** What the kernel's maps say, wherever it lies. */
-function view(): LogicalView {
-  const entries: MapEntry[] = (Object.keys(kernel.kernel) as MapName[]).flatMap((name) =>
-    [...kernel.kernel[name].held].map(([key, value]): MapEntry => [name, Buffer.from(key, "latin1"), value]),
-  );
-  const identities = [...compiler.authz.identities()].map((who) => [who.number, principalOf(who)] as const);
-  return logicalView(entries, new Map(identities));
-}
-
-/** The picture of a mesh that began with what this one holds, and had room. */
-async function wanted(): Promise<LogicalView> {
-  const { store } = reconciler;
-  const fresh: Update = {
-    workloads: [...store.workloads.values()],
-    services: [...store.services.values()],
-    policies: [...store.policies.values()],
-    pods: store.pods,
-    policiesSynced: true,
-  };
-  await start(1_000_000, fresh);
-  return view();
-}
-
-const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
-const services = (count: number) =>
-  Array.from({ length: count }, (_, i) => service(`s${i}`, { vips: [`10.97.${i >> 8}.${i & 255}`] }));
-const strangers = (count: number) =>
-  Array.from({ length: count }, (_, i) => pod(`x${i}`, { addresses: [`10.9.${i >> 8}.${i & 255}`] }));
-/** DENY on `count` ports, in one namespace. */
-const onPorts = (name: string, count: number, first = 1) =>
-  policy(name, [[[match({ destinationPorts: Array.from({ length: count }, (_, i) => first + i) })]]], {
-    namespace: "default",
-    scope: "NAMESPACE",
-    action: "DENY",
-  });
-/** What guards the pod of a cookie. */
-const guardOf = (cookie: bigint) => {
-  const entry = kernel.kernel.pods.lookup(maps.pods.key.encode(cookie));
-  return entry === undefined ? undefined : maps.pods.value.decode(entry).guard.number;
-};
-
-beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] }));
-afterEach(() => {
-  reconciler.stop();
-  vi.useRealTimers();
-});
+withFakeTime();
 
 describe("a map that is outgrown", () => {
   it("is made larger in a new generation before an entry is refused", async () => {
@@ -269,44 +169,6 @@ describe("at the limit", () => {
     await apply({ workloads: others, removedAddresses: strangers(2).map((x) => x.uid) });
     expect(failures).toEqual(["addresses", "addresses"]);
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, 0]);
-    expect(view()).toEqual(await wanted());
-  });
-});
-
-describe("a kernel that has no memory", () => {
-  it("for an address already known ends its identity, locks tables, and is asked again after a while", async () => {
-    await start(1_000_000);
-    kernel.kernel.addresses.refuse = () => "ENOMEM";
-    await apply({ workloads: [pod("db", { addresses: ["10.0.0.2"], serviceAccount: "one" })] });
-    // The new generation has new maps, so that the first try mends it.
-    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, 0]);
-    kernel.kernel.addresses.refuse = () => "ENOMEM";
-    await apply({ workloads: [pod("db", { addresses: ["10.0.0.2"], serviceAccount: "two" })] });
-    expect(view().addresses["10.0.0.2"]).toBeUndefined();
-    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, 1]);
-    await pass(9_000);
-    expect(kernel.generation).toBe(2);
-    await pass(2_000);
-    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([3, 0]);
-    expect(view()).toEqual(await wanted());
-  });
-
-  it("for a new generation keeps the old one, denies, leaves it alone, and is asked again", async () => {
-    await start(1_000_000);
-    kernel.breakInstall = true;
-    await apply({ services: services(maps.targets.maxEntries / 2) });
-    expect([kernel.generation, guardOf(7n), guardOf(8n)]).toEqual([1, TableNumber.DENY, TableNumber.DENY]);
-    expect(shortage.troubles()).toContain(
-      "the kernel keeps an older configuration and denies every inbound connection",
-    );
-    const before = view();
-    await apply({ removedAddresses: ["default/web", "default/s1"] });
-    await pass(11_000);
-    expect(view()).toEqual(before);
-    kernel.breakInstall = false;
-    await pass(11_000);
-    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, 0]);
-    expect(shortage.troubles()).toEqual([]);
     expect(view()).toEqual(await wanted());
   });
 });

@@ -17,8 +17,8 @@ import type { GracePeriod } from "./grace-period.js";
 import type { Entries, Kernel, Narrowed } from "./kernel.js";
 import type { Shortage } from "./shortage.js";
 
-/** Milliseconds between two tries to mend with a new generation what the kernel refused. */
-const MEND_MS = 10_000;
+/** Milliseconds between two tries to mend with a new generation what the kernel refused; twice as many each time. */
+const MEND_MS = { first: 10_000, most: 80_000 };
 
 /** Milliseconds between two tries to bring back what was removed from outside. */
 const REPAIR_MS = 60_000;
@@ -66,6 +66,7 @@ export class Reconciler {
   #expected: Map<MapName, MapOperation[]> | undefined;
   /** performance.now() from which on a new generation may be tried for what the kernel lacks. */
   #mendAt = 0;
+  #mendMs = MEND_MS.first;
   #mendTimer: NodeJS.Timeout | undefined;
   /** performance.now() from which on what was removed may be brought back. */
   #repairAt = 0;
@@ -111,7 +112,7 @@ export class Reconciler {
 
   *#makeRoom(names: readonly GrowingName[] | undefined): Slices<void> {
     const { kernel, shortage } = this.#options;
-    if (!kernel.installed || shortage.isFrozen) return;
+    if (!kernel.installed || !this.#mayGrow) return;
     const held = [...kernel.count(names)].map(([map, count]) => [map, count * AHEAD] as const);
     const outgrown = shortage.outgrown(new Map(held));
     if (outgrown !== undefined) yield* this.#renew(outgrown);
@@ -123,8 +124,8 @@ export class Reconciler {
   }
 
   *#repair(): Slices<void> {
-    const { kernel, log, shortage } = this.#options;
-    if (shortage.isFrozen || performance.now() < this.#repairAt) return;
+    const { kernel, log } = this.#options;
+    if (performance.now() < this.#repairAt) return;
     const { pinned, missing } = kernel.repair();
     if (pinned.length > 0)
       log.error({ maps: pinned }, "somebody removed pins of weft's maps: they are pinned again");
@@ -132,7 +133,6 @@ export class Reconciler {
     log.error({ missing }, "somebody removed parts of weft: a new generation brings them back");
     const installed = yield* this.#install();
     if (installed.ok) return log.info({ generation: kernel.generation }, "new generation governs");
-    // Nothing has become worse: what governs is not older than what the control plane said.
     this.#repairAt = performance.now() + REPAIR_MS;
     log.error(describe(installed.error));
   }
@@ -240,11 +240,9 @@ export class Reconciler {
   /** `sizes`: what the maps held before. */
   *#putInForce(operations: readonly MapOperation[], sizes: Entries): Slices<void> {
     const { compiler, grace, shortage } = this.#options;
-    if (!shortage.isFrozen) {
-      const outgrown = shortage.outgrown(this.#held(operations, sizes));
-      if (outgrown !== undefined) yield* this.#renew(outgrown);
-      else this.#denyIncomplete(this.#carryOut(operations));
-    }
+    const outgrown = this.#mayGrow ? shortage.outgrown(this.#held(operations, sizes)) : undefined;
+    const isHeld = outgrown !== undefined && (yield* this.#renew(outgrown));
+    if (!isHeld) this.#denyIncomplete(this.#carryOut(operations));
     const free = compiler.takeRetired();
     if (free !== undefined) grace.after(free);
     yield* this.#mend();
@@ -309,16 +307,18 @@ export class Reconciler {
 
   /**
    * Makes everything held so far govern as a new generation. `atLeast`: entries that its maps must have room for
-   * beyond what is held now.
+   * beyond what is held now. Where it fails nothing has changed.
    */
   *#install(atLeast: Entries = {}): Slices<Result<void>> {
     const { compiler, grace, kernel, log, shortage, store } = this.#options;
     this.#tell(yield* compiler.catchUp(store));
-    compiler.compact();
+    const undo = compiler.compact();
     const needed = { ...compiler.needed(), ...atLeast };
     const lock = (failures: readonly ApplyFailure[]) => shortage.lockFor(failures);
     const installed = yield* kernel.install(needed, this.#counted(compiler.snapshot()), lock);
     if (!installed.ok) {
+      undo();
+      shortage.withdraw();
       logVerifier(log, installed.error);
       return installed;
     }
@@ -334,16 +334,25 @@ export class Reconciler {
     return ok(undefined);
   }
 
-  *#renew(atLeast?: Entries): Slices<void> {
+  /** Not while the last one was not to be had, for a while. */
+  get #mayGrow(): boolean {
+    return this.#options.shortage.wanted === undefined || performance.now() >= this.#mendAt;
+  }
+
+  /** Makes a new generation, with room for these entries at least; false: what governed goes on. */
+  *#renew(atLeast: Entries = {}): Slices<boolean> {
     const { kernel, log, shortage } = this.#options;
-    this.#mendAt = performance.now() + MEND_MS;
-    const renewed = yield* this.#install(atLeast);
+    const renewed = yield* this.#install({ ...shortage.wanted, ...atLeast });
+    if (renewed.ok) this.#mendMs = MEND_MS.first;
+    this.#mendAt = performance.now() + this.#mendMs;
     if (!renewed.ok) {
-      shortage.freeze(renewed.error);
-      return this.#tellNarrowed("all");
+      this.#mendMs = Math.min(2 * this.#mendMs, MEND_MS.most);
+      shortage.fail(renewed.error, atLeast);
+      return false;
     }
     log.info({ generation: kernel.generation }, "new generation governs");
     this.#storeAgain();
+    return true;
   }
 
   /** Makes a new generation when the kernel lacks something that one can hold: at once, then from time to time. */

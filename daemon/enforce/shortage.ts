@@ -1,7 +1,7 @@
 // Owns what the kernel lacks of what the compiler holds: which verdicts are locked for it, what would mend it.
 // Must not know updates, pods, nor when anything happens.
 
-import type { WeftError } from "../base/errors.js";
+import { describe, type WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { ApplyFailure } from "../bpf/apply.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
@@ -11,19 +11,23 @@ import type { Entries, Kernel } from "./kernel.js";
 /** Share of a map's capacity that must not be reached before it is made larger. */
 const ROOM = 0.9;
 
-/** What is lacking until a new generation mends it: entries that were refused, or every change since one failed. */
-type Lack = "nothing" | "entries" | "changes";
-
 export interface ShortageOptions {
   readonly compiler: Pick<Compiler, "needed" | "authz">;
-  readonly kernel: Pick<Kernel, "capacity" | "denyPods" | "changeSettings">;
+  readonly kernel: Pick<Kernel, "capacity" | "changeSettings">;
   readonly log: Logger;
   readonly onMapWriteFailed: (map: string) => void;
+  /** A generation that was wanted could not be made. */
+  readonly onGenerationFailed: () => void;
 }
 
 export class Shortage {
   readonly #options: ShortageOptions;
-  #lack: Lack = "nothing";
+  /** Entries were refused that a new generation may hold. */
+  #lacksEntries = false;
+  /** Addresses were refused: not everybody is known. */
+  #lacksIdentities = false;
+  /** Why there is no new generation, since one was wanted, and entries that it should have had room for. */
+  #want: { readonly error: WeftError; readonly atLeast: Entries } | undefined;
   /** What was refused last, by map. */
   readonly #refused = new Map<MapName, WeftError>();
 
@@ -37,47 +41,64 @@ export class Shortage {
    */
   refuse(failures: readonly ApplyFailure[]): ReadonlySet<number> {
     this.#report(failures);
-    this.lockFor(failures);
+    this.#lacksIdentities ||= lacksIdentities(failures);
+    this.#lock(this.#lacksIdentities);
     const tables = new Set<number>();
     for (const { operation } of failures) {
       const { now, limit } = this.#options.kernel.capacity(operation.map);
       // A table that could not be stored denies, and that is so; elsewhere, or with room to be had, more is lacking.
-      if (operation.table === undefined || now < limit) this.#lack = "entries";
+      if (operation.table === undefined || now < limit) this.#lacksEntries = true;
       if (operation.table !== undefined) tables.add(operation.table);
     }
     return tables;
   }
 
-  /** No new generation could be made: the maps that govern must not be written to any more, and everything denies. */
-  freeze(error: WeftError): void {
-    this.#options.log.error({ err: error }, error.message);
-    this.#lack = "changes";
-    this.#options.kernel.denyPods();
+  /**
+   * No new generation could be made, with room for `atLeast` these entries. The one that governs goes on, and takes in
+   * what it has room for.
+   */
+  fail(error: WeftError, atLeast: Entries): void {
+    const { log, onGenerationFailed } = this.#options;
+    log.error({ err: error }, `no larger maps, those that there are go on: ${describe(error)}`);
+    onGenerationFailed();
+    this.#want = { error, atLeast: { ...this.#want?.atLeast, ...atLeast } };
   }
 
-  /** The compiler has gone on to what the maps that govern do not hold. */
-  get isFrozen(): boolean {
-    return this.#lack === "changes";
+  /** Entries that the next generation must have room for, because the last was not to be had; undefined: it was. */
+  get wanted(): Entries | undefined {
+    return this.#want?.atLeast;
   }
 
   /** A new generation governs: nothing lacks but what it refused itself. */
   end(failures: readonly ApplyFailure[]): void {
-    this.#lack = "nothing";
+    this.#lacksEntries = false;
+    this.#want = undefined;
     this.#refused.clear();
-    this.#options.kernel.changeSettings({ authzLocked: lacksIdentities(failures) ? 1 : 0 });
+    this.#lacksIdentities = lacksIdentities(failures);
+    this.#lock(this.#lacksIdentities);
   }
 
-  /** Only end() opens a lock again. */
+  /** A generation that lacks these is about to govern: end() follows, or withdraw(). */
   lockFor(failures: readonly ApplyFailure[]): void {
-    if (lacksIdentities(failures)) this.#options.kernel.changeSettings({ authzLocked: 1 });
+    if (lacksIdentities(failures)) this.#lock(true);
+  }
+
+  /** It does not. */
+  withdraw(): void {
+    this.#lock(this.#lacksIdentities);
+  }
+
+  #lock(isLocked: boolean): void {
+    this.#options.kernel.changeSettings({ authzLocked: Number(isLocked) });
   }
 
   /** Whether a new generation would hold what this one lacks. */
   get canBeMended(): boolean {
-    if (this.#lack === "nothing") return false;
+    if (this.#want !== undefined) return true;
+    if (!this.#lacksEntries) return false;
     const { compiler, kernel } = this.#options;
     const needed = Object.entries(compiler.needed()) as [MapName, number][];
-    return this.isFrozen || needed.every(([map, count]) => count <= kernel.capacity(map).limit);
+    return needed.every(([map, count]) => count <= kernel.capacity(map).limit);
   }
 
   /** Of entries that are to be held, those of maps that a new generation has to make larger for them. */
@@ -95,11 +116,13 @@ export class Shortage {
     const { unstoredWorkloads: unstored, oversizedWorkloads: oversized } =
       this.#options.compiler.authz.statistics();
     const troubles: string[] = [];
-    if (this.#lack !== "nothing" || unstored > 0) {
+    if (this.#lacksEntries || unstored > 0) {
       for (const { message } of this.#refused.values()) troubles.push(message);
     }
-    if (this.isFrozen)
-      troubles.push("the kernel keeps an older configuration and denies every inbound connection");
+    if (this.#want !== undefined)
+      troubles.push(
+        `no larger maps could be made, and what does not fit into those that there are is missing, or denied: ${describe(this.#want.error)}`,
+      );
     if (unstored > 0)
       troubles.push(`${unstored} workloads deny everything: their verdict tables could not be stored`);
     if (oversized > 0)

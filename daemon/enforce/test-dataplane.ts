@@ -4,7 +4,6 @@
 import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
 import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
 import { CONFIGURATION_MAPS, capacityLimit, planCapacities } from "../bpf/capacity.js";
-import { denyPods } from "../bpf/denial.js";
 import { isGrowing } from "../bpf/growing-maps.js";
 import type { MapName, Settings } from "../bpf/maps.gen.js";
 import { type TestMap, testMaps } from "../bpf/test-map.js";
@@ -75,10 +74,6 @@ export class TestDataplane {
 
   apply(operations: readonly MapOperation[]): ApplyFailure[] {
     return applyOperations(this.kernel, operations);
-  }
-
-  denyPods(): void {
-    denyPods(this.kernel.pods, () => true);
   }
 
   capacity(map: MapName) {

@@ -5,7 +5,7 @@ import type { ComponentStatus } from "../admin/answers.js";
 import type { Parts } from "./parts.js";
 
 export function componentsOf(
-  parts: Pick<Parts, "store" | "pods" | "dataplane" | "shortage" | "kubernetes"> & {
+  parts: Pick<Parts, "store" | "pods" | "dataplane" | "kubernetes"> & {
     readonly xds: Pick<Parts["xds"], "state">;
   },
 ): ComponentStatus[] {
@@ -33,17 +33,14 @@ function kubernetes({ kubernetes }: Pick<Parts, "kubernetes">): ComponentStatus[
 }
 
 function policies(
-  { store, dataplane, shortage }: Pick<Parts, "store" | "dataplane" | "shortage">,
+  { store, dataplane }: Pick<Parts, "store" | "dataplane">,
   synced: boolean,
   address: string,
 ): ComponentStatus {
   const name = "policies";
-  if (shortage.isFrozen) {
-    const detail = "the kernel keeps an older configuration: every pod denies; see the log of bpf";
-    return { name, ready: false, detail };
-  }
   if (dataplane.settings.authzLocked !== 0) {
-    const detail = "a verdict could not be stored: every policy denies; see the log of bpf";
+    const detail =
+      "addresses could not be stored: policies deny those that they do not know by them; see the log of bpf";
     return { name, ready: false, detail };
   }
   if (!synced) return { name, ready: false, detail: `none received yet from ${address}` };

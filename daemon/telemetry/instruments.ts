@@ -22,6 +22,11 @@ export class Instruments {
     labelNames: ["map"],
     registers: [this.registry],
   });
+  readonly #generationFailures = new Counter({
+    name: "weft_bpf_generation_failures_total",
+    help: "Times that larger maps, or what the maps lack, could not be had: those that there were went on",
+    registers: [this.registry],
+  });
   readonly #operations = new Counter({
     name: "weft_bpf_map_operations_total",
     help: "Puts and deletes given to the kernel; what is already so costs none",
@@ -36,6 +41,10 @@ export class Instruments {
 
   mapWriteFailed(map: string): void {
     this.#writeFailures.inc({ map });
+  }
+
+  generationFailed(): void {
+    this.#generationFailures.inc();
   }
 
   /** The kernel was given `count` operations on a map; `kind` is put or delete. */

@@ -12,7 +12,7 @@ import {
   NONE,
   type VerdictFixture,
 } from "./verdict.fixture.js";
-import { CLIENT, guarded, nodeOpen, POD, peers, SERVER, settings, TABLE } from "./verdict.tables.js";
+import { CLIENT, guarded, nodeOpen, POD, peers, SERVER, settings, TABLE, terms } from "./verdict.tables.js";
 
 const UNKNOWN_POD = { allowed: false, reason: Reason.AUTHZ_UNKNOWN_POD } as const;
 const denies = guarded({ flags: ALLOWING, identity: NONE });
@@ -112,13 +112,26 @@ export const guardFixtures: readonly VerdictFixture[] = [
     expected: DENY_ALL,
   },
   {
-    description: "every table is locked",
-    maps: [...guarded({}), settings({ authzLocked: 1 })],
-    expected: DENY_ALL,
+    description: "addresses may be missing, and nobody has the source: what it may be denied as is not known",
+    maps: [...guarded({ identity: terms(0) }), settings({ authzLocked: 1 })],
+    from: "192.0.2.9",
+    expected: { ...DENY_ALL, source: 0 },
   },
   {
-    description: "every table is locked, and no policy applies",
+    description: "addresses may be missing, and the source is somebody's",
+    maps: [...guarded({ identity: terms(0) }), settings({ authzLocked: 1 })],
+    expected: ALLOWED,
+  },
+  {
+    description: "addresses may be missing, and the table asks nobody who it is",
+    maps: [...guarded({}), settings({ authzLocked: 1 })],
+    from: "192.0.2.9",
+    expected: { ...ALLOWED, source: 0 },
+  },
+  {
+    description: "addresses may be missing, and no policy applies",
     maps: [...peers(TableNumber.OPEN), settings({ authzLocked: 1 })],
-    expected: { allowed: true, reason: Reason.AUTHZ_NO_POLICY },
+    from: "192.0.2.9",
+    expected: { source: 0, allowed: true, reason: Reason.AUTHZ_NO_POLICY },
   },
 ];

@@ -34,6 +34,9 @@ describe("maps of 16 entries", () => {
   let lab: Lab;
   let mesh: LabMesh;
   let client: Peer;
+  /** In no pod of weft's: a workload that the control plane may name. */
+  let late: Peer;
+  const lateHost = "10.77.0.31";
 
   /** What a mesh holds beyond the pods, a service of each, and a policy that lets only `client` into `db`. */
   interface More {
@@ -65,8 +68,8 @@ describe("maps of 16 entries", () => {
     });
   }
 
-  const ask = async (host: string, port: number) => {
-    const answer = await client.call("ask", { host, port });
+  const ask = async (host: string, port: number, from = client) => {
+    const answer = await from.call("ask", { host, port });
     return answer.ok ? answer.reply : answer.code;
   };
   const askWeb = () => ask(hosts.web, targetPort);
@@ -104,16 +107,35 @@ describe("maps of 16 entries", () => {
     const made = await createPods();
     lab = made.lab;
     client = made.peers.client;
+    late = await startPeer(lab, await lab.pod("shop/late", { ipv4: lateHost, enrolled: false }));
     mesh = await startMesh(lab, { yaml: meshYaml(), flags });
     await expectWell();
   });
   afterEach(() => recover());
   afterAll(() => lab?.remove());
 
-  test("addresses: verdicts deny, because identities are missing; what no policy guards goes on", async () => {
+  test("addresses: whoever is known is judged, and whoever is not is denied where it matters who it is", async () => {
+    const named = {
+      name: "late",
+      namespace: "shop",
+      serviceAccount: "late",
+      addresses: [lateHost],
+    };
+    const policies = [
+      {
+        name: "not-late",
+        namespace: "shop",
+        action: "DENY",
+        workloads: ["web"],
+        rules: [{ principals: [principal("late")] }],
+      },
+    ];
     const strangers = range(20).map((i) => ({ name: `x${i}`, namespace: "far", addresses: [`10.9.0.${i}`] }));
-    await overfill("addresses", { workloads: strangers });
-    expect([await askVip(), await askWeb(), await askDb()]).toEqual(["web", "web", "ECONNREFUSED"]);
+    expect(await ask(hosts.web, targetPort, late)).toBe("web");
+    await overfill("addresses", { workloads: strangers, policies });
+    await overfill("addresses", { workloads: [...strangers, named], policies });
+    expect([await askVip(), await askWeb(), await askDb()]).toEqual(["web", "web", "db"]);
+    expect(await ask(hosts.web, targetPort, late)).toBe("ECONNREFUSED");
     expect((await status()).ready).toBe(false);
   });
 

@@ -152,9 +152,14 @@ class Compiler implements AuthzCompiler {
     return this.#chunks.takeRetired();
   }
 
-  compact(): void {
+  compact(): () => void {
+    const before = this.#chunks;
     this.#chunks = new Places();
-    for (const { table } of this.#tables.values()) table.moveTo(this.#chunks);
+    const undo = [...this.#tables.values()].map(({ table }) => table.moveTo(this.#chunks));
+    return () => {
+      this.#chunks = before;
+      for (const moveBack of undo) moveBack();
+    };
   }
 
   snapshot(): EntryOperation[] {

@@ -118,8 +118,8 @@ export interface AuthzCompiler {
   readonly chunks: Pick<Places, "highWater" | "used">;
   /** @see Places.takeRetired */
   takeRetired(): (() => void) | undefined;
-  /** Places all chunks anew, without gaps: only with a snapshot() into empty maps. */
-  compact(): void;
+  /** Places all chunks anew, without gaps: only with a snapshot() into empty maps. @see Compiler.compact */
+  compact(): () => void;
   /** Everything, for empty maps. */
   snapshot(): EntryOperation[];
   /** The terms behind a table number in a canonical text; `undefined` for one that is not in use. */

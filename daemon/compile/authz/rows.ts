@@ -115,7 +115,7 @@ interface PlacedSet extends Run {
 /** Where the sets of one table lie. Equal sets lie in one place, which is theirs until all are retired. */
 export class PlacedRows {
   #space: Places;
-  readonly #byContent = new Map<string, PlacedSet>();
+  #byContent = new Map<string, PlacedSet>();
   #fresh: PlacedSet[] = [];
 
   constructor(space: Places) {
@@ -136,11 +136,17 @@ export class PlacedRows {
     return placed.row;
   }
 
-  /** Places everything anew in another space, for empty maps. */
-  moveTo(space: Places): void {
+  /** Places everything anew in another space, for empty maps. Gives what takes it back. */
+  moveTo(space: Places): () => void {
+    const before = { space: this.#space, byContent: this.#byContent };
     this.#space = space;
-    for (const [content, { bytes, row }] of this.#byContent)
+    this.#byContent = new Map();
+    for (const [content, { bytes, row }] of before.byContent)
       this.#byContent.set(content, this.#at(bytes, row.chunks));
+    return () => {
+      this.#space = before.space;
+      this.#byContent = before.byContent;
+    };
   }
 
   /** The chunks of sets placed since the last call, to be written before any row that names them. */

@@ -83,9 +83,9 @@ export class Table {
     for (const [key, row] of this.#portRows()) yield this.#putRow("authz_port", key, row);
   }
 
-  /** Places all rows anew in another space, for empty maps: with puts() only. */
-  moveTo(space: Places): void {
-    this.#rows.moveTo(space);
+  /** Places all rows anew in another space, for empty maps: with puts() only. Gives what takes it back. */
+  moveTo(space: Places): () => void {
+    return this.#rows.moveTo(space);
   }
 
   /**

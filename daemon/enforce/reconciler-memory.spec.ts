@@ -1,0 +1,126 @@
+// Owns the proof of what a kernel without memory costs: what it could not store, and nothing else. With a double of the
+// dataplane; test/netns/limits.test.ts and faults.test.ts do the same with a real one.
+
+import { describe, expect, it } from "vitest";
+import { maps, TableNumber } from "../bpf/maps.gen.js";
+import { pod, service } from "../model/test-samples.js";
+import {
+  apply,
+  endGrace,
+  failures,
+  generationFailures,
+  guardOf,
+  kernel,
+  onPorts,
+  pass,
+  reconciler,
+  services,
+  shortage,
+  start,
+  view,
+  wanted,
+  web,
+  withFakeTime,
+} from "./test-reconciler.js";
+
+withFakeTime();
+
+describe("a kernel that has no memory", () => {
+  it("for an address already known ends its identity, locks tables, and is asked again after a while", async () => {
+    await start(1_000_000);
+    kernel.kernel.addresses.refuse = () => "ENOMEM";
+    await apply({ workloads: [pod("db", { addresses: ["10.0.0.2"], serviceAccount: "one" })] });
+    // The new generation has new maps, so that the first try mends it.
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, 0]);
+    kernel.kernel.addresses.refuse = () => "ENOMEM";
+    await apply({ workloads: [pod("db", { addresses: ["10.0.0.2"], serviceAccount: "two" })] });
+    expect(view().addresses["10.0.0.2"]).toBeUndefined();
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([2, 1]);
+    await pass(9_000);
+    expect(kernel.generation).toBe(2);
+    await pass(2_000);
+    expect([kernel.generation, kernel.settings.authzLocked]).toEqual([3, 0]);
+    expect(view()).toEqual(await wanted());
+  });
+
+  /** So many that a map of targets is to be made larger for them, and would not have to be. */
+  const many = () => services(maps.targets.maxEntries / 2 - 40);
+  const noLarger = expect.stringMatching(/^no larger maps could be made, .*ENOMEM/);
+
+  it("for a new generation has the one that governs take in what there is room for: nobody is denied", async () => {
+    await start(1_000_000);
+    kernel.breakInstall = true;
+    await apply({ services: many() });
+    await apply({ policies: [onPorts("p", 3)], policiesSynced: true });
+    expect([kernel.generation, kernel.settings.authzLocked, failures]).toEqual([1, 0, []]);
+    expect(guardOf(7n)).toBeGreaterThan(TableNumber.DENY);
+    expect([shortage.troubles(), generationFailures]).toEqual([[noLarger], 1]);
+    await endGrace();
+    expect(view()).toEqual(await wanted());
+  });
+
+  it("for a new generation denies what is not stored, and nothing else", async () => {
+    await start(1_000_000);
+    await apply({ policies: [onPorts("few", 3)], policiesSynced: true });
+    await endGrace();
+    kernel.breakInstall = true;
+    const { maxEntries } = maps.authz_port;
+    const tooMany = {
+      ...onPorts("many", maxEntries + 1, 100),
+      namespace: "default",
+      scope: "WORKLOAD_SELECTOR" as const,
+    };
+    const guarded = { ...web, authorizationPolicies: ["default/many"] };
+    await apply({ policies: [tooMany], workloads: [guarded], policiesSynced: true });
+    expect([guardOf(7n), guardOf(8n)]).toEqual([
+      TableNumber.DENY,
+      expect.toSatisfy((n) => n > TableNumber.DENY),
+    ]);
+    expect(shortage.troubles()).toEqual([
+      `BPF map authz_port is full at ${maxEntries} entries: raise --map-limit, or make the mesh smaller`,
+      noLarger,
+      "1 workloads deny everything: their verdict tables could not be stored",
+    ]);
+    kernel.breakInstall = false;
+    await pass(11_000);
+    await endGrace();
+    expect([guardOf(7n), shortage.troubles()]).toEqual([expect.toSatisfy((n) => n > TableNumber.DENY), []]);
+    await endGrace();
+    expect(view()).toEqual(await wanted());
+  });
+
+  it("for a new generation is asked again ever less often, whatever comes meanwhile", async () => {
+    await start(1_000_000);
+    kernel.breakInstall = true;
+    await apply({ services: many() });
+    const times: number[] = [];
+    for (let second = 1; second <= 160; second++) {
+      await pass(1_000);
+      await apply({ services: services(1) });
+      if (generationFailures > times.length + 1) times.push(second);
+    }
+    expect(times).toEqual([10, 30, 70, 150]);
+    kernel.breakInstall = false;
+    await pass(80_000);
+    expect([kernel.generation, shortage.troubles()]).toEqual([2, []]);
+    expect(kernel.kernel.targets.info.maxEntries).toBeGreaterThan(maps.targets.maxEntries);
+    expect(view()).toEqual(await wanted());
+  });
+
+  it("for what brings a removed hook back has everything lie where it lay", async () => {
+    await start(1_000_000);
+    const served = (name: string, port: number) => service(name, { vips: [`10.97.1.${port}`] });
+    await apply({ services: [served("a", 1), served("b", 2), served("c", 3)] });
+    await apply({ workloads: [pod("e", { addresses: ["10.8.0.1"], serves: { "default/c": "80" } })] });
+    await apply({ removedAddresses: ["default/a"], policies: [onPorts("p", 3)], policiesSynced: true });
+    kernel.missing = ["hook connect4"];
+    kernel.breakInstall = true;
+    await reconciler.repair();
+    await apply({ workloads: [pod("f", { addresses: ["10.8.0.2"], serves: { "default/b": "80" } })] });
+    await apply({ policies: [onPorts("q", 3, 50)], policiesSynced: true });
+    await endGrace();
+    await endGrace();
+    expect([kernel.generation, generationFailures]).toEqual([1, 0]);
+    expect(view()).toEqual(await wanted());
+  });
+});
