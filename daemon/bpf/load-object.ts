@@ -2,6 +2,7 @@
 
 import type { BpfMap, BpfObject, BpfProgram, Native } from "../../native/index.js";
 import { bpfLoadFailed, bpfObjectStale, failed, ok, type Result } from "../base/errors.js";
+import { exhausted } from "../base/exhausted.js";
 import { requireFit, requireMaps } from "./object-fit.js";
 
 /** Opens an object, with the maps that exist already in place of its own, and sizes those that it will make. */
@@ -24,7 +25,7 @@ function prepareObject(
     return ok(object);
   } catch (error) {
     object?.close();
-    return failed(bpfObjectStale(path, error));
+    return failed(exhausted(error) === undefined ? bpfObjectStale(path, error) : bpfLoadFailed(path, error));
   }
 }
 

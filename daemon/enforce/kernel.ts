@@ -28,3 +28,11 @@ export type Narrowed = ReadonlySet<bigint> | "all";
 
 /** Entries by map. */
 export type Entries = Partial<Record<MapName, number>>;
+
+/** Room for these and for those. */
+export function roomForBoth(these: Entries, those: Entries): Entries {
+  const room = { ...these };
+  for (const [map, count] of Object.entries(those) as [MapName, number][])
+    room[map] = Math.max(room[map] ?? 0, count);
+  return room;
+}

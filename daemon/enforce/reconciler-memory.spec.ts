@@ -100,6 +100,7 @@ describe("a kernel that has no memory", () => {
       if (generationFailures > times.length + 1) times.push(second);
     }
     expect(times).toEqual([10, 30, 70, 150]);
+    await apply({ services: services(maps.targets.maxEntries) });
     kernel.breakInstall = false;
     await pass(80_000);
     expect([kernel.generation, shortage.troubles()]).toEqual([2, []]);
@@ -116,8 +117,13 @@ describe("a kernel that has no memory", () => {
     kernel.missing = ["hook connect4"];
     kernel.breakInstall = true;
     await reconciler.repair();
-    await apply({ workloads: [pod("f", { addresses: ["10.8.0.2"], serves: { "default/b": "80" } })] });
-    await apply({ policies: [onPorts("q", 3, 50)], policiesSynced: true });
+    // Each in another place, none of which is anybody's.
+    for (const n of [2, 3, 4, 5])
+      await apply({
+        workloads: [pod(`f${n}`, { addresses: [`10.8.0.${n}`], serves: { "default/b": "80" } })],
+        policies: [onPorts("q", 3, 50 * n)],
+        policiesSynced: true,
+      });
     await endGrace();
     await endGrace();
     expect([kernel.generation, generationFailures]).toEqual([1, 0]);

@@ -14,7 +14,7 @@ import { type EntryOperation, type MapOperation, singly } from "../compile/opera
 import type { ReadableStore, Store } from "../model/store.js";
 import type { Delta, Rejection, Update } from "../model/update.js";
 import type { GracePeriod } from "./grace-period.js";
-import type { Entries, Kernel, Narrowed } from "./kernel.js";
+import { type Entries, type Kernel, type Narrowed, roomForBoth } from "./kernel.js";
 import type { Shortage } from "./shortage.js";
 
 /** Milliseconds between two tries to mend with a new generation what the kernel refused; twice as many each time. */
@@ -313,7 +313,7 @@ export class Reconciler {
     const { compiler, grace, kernel, log, shortage, store } = this.#options;
     this.#tell(yield* compiler.catchUp(store));
     const undo = compiler.compact();
-    const needed = { ...compiler.needed(), ...atLeast };
+    const needed = roomForBoth(compiler.needed(), atLeast);
     const lock = (failures: readonly ApplyFailure[]) => shortage.lockFor(failures);
     const installed = yield* kernel.install(needed, this.#counted(compiler.snapshot()), lock);
     if (!installed.ok) {
@@ -342,7 +342,7 @@ export class Reconciler {
   /** Makes a new generation, with room for these entries at least; false: what governed goes on. */
   *#renew(atLeast: Entries = {}): Slices<boolean> {
     const { kernel, log, shortage } = this.#options;
-    const renewed = yield* this.#install({ ...shortage.wanted, ...atLeast });
+    const renewed = yield* this.#install(roomForBoth(shortage.wanted ?? {}, atLeast));
     if (renewed.ok) this.#mendMs = MEND_MS.first;
     this.#mendAt = performance.now() + this.#mendMs;
     if (!renewed.ok) {

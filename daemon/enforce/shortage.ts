@@ -6,7 +6,7 @@ import type { Logger } from "../base/log.js";
 import type { ApplyFailure } from "../bpf/apply.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import type { Compiler } from "../compile/compiler.js";
-import type { Entries, Kernel } from "./kernel.js";
+import { type Entries, type Kernel, roomForBoth } from "./kernel.js";
 
 /** Share of a map's capacity that must not be reached before it is made larger. */
 const ROOM = 0.9;
@@ -61,7 +61,7 @@ export class Shortage {
     const { log, onGenerationFailed } = this.#options;
     log.error({ err: error }, `no larger maps, those that there are go on: ${describe(error)}`);
     onGenerationFailed();
-    this.#want = { error, atLeast: { ...this.#want?.atLeast, ...atLeast } };
+    this.#want = { error, atLeast: roomForBoth(this.#want?.atLeast ?? {}, atLeast) };
   }
 
   /** Entries that the next generation must have room for, because the last was not to be had; undefined: it was. */

@@ -40,10 +40,15 @@ export function meshOf({ random }: Pick<Surroundings, "random">, services = 0): 
     action: "DENY",
     rules: [{ principals: [`cluster.local/ns/shop/sa/nobody-${index}`] }],
   }));
-  const mesh = parse(worldYaml({ weights: weights ?? {}, unhealthy, policies: [always, ...more] })) as {
-    services: object[];
-  };
-  return stringify({ ...mesh, services: [...mesh.services, ...moreServices(services)] });
+  return withServices(
+    worldYaml({ weights: weights ?? {}, unhealthy, policies: [always, ...more] }),
+    services,
+  );
+}
+
+function withServices(yaml: string, count: number): string {
+  const mesh = parse(yaml) as { services: object[] };
+  return stringify({ ...mesh, services: [...mesh.services, ...moreServices(count)] });
 }
 
 async function restart(world: World, signal: "SIGKILL" | "SIGTERM", pause: number): Promise<void> {
@@ -128,8 +133,11 @@ export const disturbances: Readonly<Record<string, Disturbance>> = {
     const { world, random } = surroundings;
     const { daemon } = world.mesh;
     await check(["prlimit", "--pid", String(daemon.pid), `--as=${1 << 20}`]);
-    // Nothing that maps would have to grow for: where that fails everything denies, and connections would fail.
-    world.mesh.edit(meshOf(surroundings));
+    const mesh = meshOf(surroundings);
+    world.mesh.edit(mesh);
+    await sleep(random(300));
+    // Of a growth that fails the new services are what is missing: all that there was goes on.
+    world.mesh.edit(withServices(mesh, 1_000 + random(4_000)));
     await Promise.race([daemon.exited, sleep(1_000 + random(1_000))]);
     if (daemon.running) await world.mesh.endDaemon("SIGKILL");
     world.mesh.edit(meshOf(surroundings));

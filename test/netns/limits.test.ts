@@ -79,6 +79,43 @@ test("without descriptors weftd does what it can, names the limit, and does the 
   expect((await mesh.weftctl("status")).stdout).not.toContain("RLIMIT_NOFILE");
 });
 
+const withServices = (count: number, ...policies: object[]) => {
+  const mesh = parse(worldYaml({ policies })) as { services: object[] };
+  return stringify({ ...mesh, services: [...mesh.services, ...moreServices(count)] });
+};
+
+test("without descriptors for larger maps those that there are go on, take in what they can, and grow later", async () => {
+  world = await createWorld({ policies: [deny("other")] }, { accessLog: false });
+  const { mesh, peers } = world;
+  await until("the stranger denied", async () => !(await peers.other.call("ask", web)).ok);
+  const capacity = () => mesh.metric("weft_bpf_map_capacity", { map: "targets" });
+  const failures = () => mesh.metric("weft_bpf_generation_failures_total");
+  const before = await capacity();
+  const asked = peers.client.call("askFor", { ...web, ms: 4_000 });
+  await limitTo(open() + 10);
+  // Two elements each: more than nine tenths of the map, and no more than it has.
+  mesh.edit(withServices(before / 2 - 20, deny("other")));
+  await until("a growth in vain", async () => (await failures()) > 0);
+  expect((await mesh.weftctl("status")).stdout).toMatch(
+    /^warning: no larger maps could be made, .*raise RLIMIT_NOFILE/m,
+  );
+  expect(await mesh.isReady()).toBe(true);
+  await isEnforced();
+  expect((await asked).errors).toEqual({});
+  // What is said meanwhile is in force, and what does not fit is all that is missing.
+  mesh.edit(withServices(before, deny("other"), deny("client")));
+  await until("the client denied", async () => !(await peers.client.call("ask", web)).ok);
+  mesh.edit(withServices(before, deny("other")));
+  await until("the client let in", async () => (await peers.client.call("ask", web)).ok);
+  await isEnforced();
+  expect(await mesh.metric("weft_bpf_map_write_failures_total", { map: "targets" })).toBeGreaterThan(0);
+  await limitTo(open() + 500);
+  await until("the growth", async () => (await capacity()) > before, { timeoutMs: 100_000 });
+  await isEnforced();
+  expect((await mesh.weftctl("status")).stdout).not.toMatch(/larger maps|is full/);
+  expect(await mesh.weftctl("diff")).toMatchObject({ code: 0, stdout: "" });
+});
+
 /** A cgroup whose processes may use so much memory, at most. */
 function memoryCgroup(mib: number): string {
   const former = "/sys/fs/cgroup/memory";
@@ -106,8 +143,7 @@ test("weftd that the kernel ends for want of memory says so when it is back; wha
   // What it has already is its former cgroup's.
   const move = () => writeFileSync(join(cgroup, "cgroup.procs"), String(mesh.daemon.pid));
   move();
-  const large = parse(worldYaml(knobs)) as { services: object[] };
-  mesh.edit(stringify({ ...large, services: [...large.services, ...moreServices(10_000)] }));
+  mesh.edit(withServices(10_000, ...knobs.policies));
   expect(await mesh.daemon.exited).toBe(-1);
   await isEnforced();
   mesh.edit(worldYaml(knobs));
