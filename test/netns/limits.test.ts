@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import { cgroupRoot } from "../../lab/cgroup.js";
+import { netnsPath } from "../../lab/netns.js";
 import { check } from "../../lab/process.js";
 import { sleep, until } from "../../lab/wait.js";
 import { createWorld, moreServices, vip, type World, webPort, worldYaml } from "./world.js";
@@ -77,6 +78,33 @@ test("without descriptors weftd does what it can, names the limit, and does the 
   await limitTo(limit + 200);
   await until("the open connection closed", async () => (await answer()) === "CLOSED");
   expect((await mesh.weftctl("status")).stdout).not.toContain("RLIMIT_NOFILE");
+});
+
+test("256 descriptors are enough for any number of pods: weftd holds none for one, and restarts with them", async () => {
+  world = await createWorld({ policies: [deny("other")] }, { accessLog: false });
+  const { lab, mesh } = world;
+  const restart = async () => {
+    await mesh.endDaemon("SIGTERM");
+    await mesh.startDaemon(["prlimit", "--nofile=256"]);
+  };
+  await restart();
+  const names = Array.from({ length: 200 }, (_, index) => `${lab.prefix}-many-${index}`);
+  const batch = join(lab.directory, "many");
+  writeFileSync(batch, names.map((name) => `netns add ${name}\n`).join(""));
+  await check(["ip", "-batch", batch]);
+  const before = open();
+  const pods = names.map((name, index) => `many/${index}=${netnsPath(name)}`);
+  expect(await mesh.weftctl("enroll", ...pods)).toMatchObject({ code: 0 });
+  expect(await mesh.metric("weft_pods", { state: "unnamed" })).toBe(pods.length);
+  await restart();
+  await until(
+    "every pod",
+    async () => (await mesh.metric("weft_pods", { state: "unnamed" })) === pods.length,
+  );
+  // Connections come and go meanwhile.
+  await until("no descriptor for a pod", () => open() < before + 10);
+  expect(mesh.log("weftd")).not.toMatch(/EMFILE|RLIMIT_NOFILE/);
+  await isEnforced();
 });
 
 const withServices = (count: number, ...policies: object[]) => {
