@@ -162,8 +162,8 @@ export class Dataplane {
   /**
    * Start, restart, upgrade and growth: makes a new generation sized for `needed`, fills it with `lists` of operations
    * while its programs are loaded on another thread, puts it behind every hook in one step each, and removes the old
-   * ones. Until the swap the old one governs; on failure it goes on doing so, and it is a failure where one of this
-   * daemon's would give way to one that the kernel had no memory to fill. Returns the operations that the kernel refused;
+   * ones. Until the swap the old one governs; on failure it goes on doing so, and it is a failure where it
+   * would give way to one that the kernel had no memory to fill. Returns the operations that the kernel refused;
    * `onFilled` hears of them before the swap. May be interrupted where it yields, after each list.
    */
   *install(
@@ -187,7 +187,7 @@ export class Dataplane {
       return made;
     }
     const generation = made.value;
-    const hollow = this.installed ? failures.find(lacksMemory) : undefined;
+    const hollow = old.length > 0 ? failures.find(lacksMemory) : undefined;
     growth.copy();
     if (!this.installed) this.#inheritance.copy(state);
     if (hollow === undefined) onFilled(failures);

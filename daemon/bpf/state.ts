@@ -13,6 +13,7 @@ import {
   ok,
   type Result,
 } from "../base/errors.js";
+import { exhausted } from "../base/exhausted.js";
 import { type MapName, maps } from "./maps.gen.js";
 import { requireFit, requireMaps } from "./object-fit.js";
 import { type Pins, STATE_NAMES, type StateName } from "./pins.js";
@@ -90,6 +91,7 @@ export function makeMaps<Name extends StateName | MapName>(
     object.load();
     for (const name of names) made.set(name, object.map(name));
   } catch (error) {
+    for (const map of made.values()) map.close();
     return failed(bpfLoadFailed(path, error));
   } finally {
     object.close();
@@ -121,7 +123,7 @@ function openLayout(native: Native, path: string, given: Partial<StateMaps>): Re
     return ok(object);
   } catch (error) {
     object?.close();
-    return failed(bpfObjectStale(path, error));
+    return failed(exhausted(error) === undefined ? bpfObjectStale(path, error) : bpfLoadFailed(path, error));
   }
 }
 
