@@ -18,7 +18,7 @@ import { Reconciler } from "./reconciler.js";
 import { Shortage } from "./shortage.js";
 import { TestDataplane } from "./test-dataplane.js";
 
-export const pods: readonly EnrolledPod[] = [
+const pods: readonly EnrolledPod[] = [
   { cookie: 7n, namespace: "default", name: "web" },
   { cookie: 8n, namespace: "default", name: "db" },
 ];
@@ -36,7 +36,7 @@ export let kernel: TestDataplane;
 export let reconciler: Reconciler;
 export let shortage: Shortage;
 /** Ends of the grace periods that have begun. */
-export let graces: (() => void)[];
+let graces: (() => void)[];
 export let failures: string[];
 export let generationFailures: number;
 /** Pods that were said to have narrowed. */
