@@ -44,7 +44,7 @@ struct pod_info {
 struct settings {
 	__u32 access_log;    /* not 0: connection events go to the ring buffer */
 	__u32 authz_off;     /* 1: verdicts are not enforced */
-	__u32 authz_locked;  /* 1: addresses may be missing, so tables that ask who it is deny whom they do not know */
+	__u32 authz_locked;  /* 1: addresses may be missing: who has none is not known */
 	__u32 authz_node;    /* 1: connections that the node itself opens pass */
 	__u32 ends_traced;   /* 1: tracing programs see the ends of connections */
 	__u32 drops_traced;  /* 1: a tracing program tells attempts that are denied from segments */
