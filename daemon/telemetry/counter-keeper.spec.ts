@@ -117,6 +117,7 @@ describe("series", () => {
     daemon.opened();
     node.present.set(1, text("other"));
     expect(daemon.opened()).toEqual({ cart: 3 });
+    expect(node.daemon().opened()).toEqual({ cart: 3 });
   });
 
   it("are not shown before their names are known", () => {
