@@ -14,6 +14,7 @@ import { createLogs, type Logger, type Logs, logVerifier } from "./base/log.js";
 import { OpenParts } from "./base/open-parts.js";
 import { packageRoot } from "./base/package-root.js";
 import { formatHostPort } from "./base/parse.js";
+import type { RotationOptions } from "./base/rotation.js";
 import { tellTime } from "./bpf/clock.js";
 import { Dataplane } from "./bpf/dataplane.js";
 import { checkEnvironment, type Environment, findCgroup2, loadAddon } from "./bpf/environment.js";
@@ -97,7 +98,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const book = new LabelBook(dataplane.labels);
   const compiler = createCompiler({ ...compilerOptions(config), kept: keptNumbers(book) });
   const { keeper, connectionMetrics } = openCounting(config, dataplane, compiler, book);
-  const written = openAccessLog(config, compiler, dataplane, open);
+  const written = openAccessLog(config, logs, compiler, dataplane, open);
   if (!written.ok) return written;
   const { accessLog, writer, seen, feed } = written.value;
   const instruments = new Instruments();
@@ -272,13 +273,22 @@ function kickWaypoints(compiler: Compiler, dataplane: Dataplane, logs: Logs): ()
   };
 }
 
+/** How the access log's file is begun anew. */
+function rotationOf(config: Config, log: Logger): RotationOptions {
+  const onTrouble = (text: string) => log.warn(text);
+  return { bytes: config.accessLogMaxSize * 2 ** 20, files: config.accessLogMaxFiles, onTrouble };
+}
+
 function openAccessLog(
   config: Config,
+  logs: Logs,
   { names }: Compiler,
   dataplane: Dataplane,
   open: OpenParts,
 ): Result<{ accessLog: AccessLog; writer: LineWriter; seen: SeenConnections; feed: EventFeed }> {
-  const opened = LineWriter.open(config.accessLogFile);
+  const opened = LineWriter.open(config.accessLogFile, {
+    rotation: rotationOf(config, logs.logger("telemetry")),
+  });
   if (!opened.ok) return opened;
   const writer = opened.value;
   open.add(() => writer.close());

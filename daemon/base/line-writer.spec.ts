@@ -2,12 +2,15 @@ import { execFileSync } from "node:child_process";
 import {
   closeSync,
   constants,
+  mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   renameSync,
   rmSync,
+  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,7 +29,7 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 function openWriter(file: string, limit?: number): LineWriter {
-  const result = LineWriter.open(file, limit);
+  const result = LineWriter.open(file, limit === undefined ? {} : { limit });
   if (!result.ok) throw result.error;
   return result.value;
 }
@@ -61,6 +64,52 @@ it("keeps order and whole lines", async () => {
   await writer.close();
   expect(readFileSync(path, "utf8")).toBe(`${lines.join("\n")}\n`);
   expect([writer.written, writer.dropped, writer.lastLoss]).toEqual([5000, 0, undefined]);
+});
+
+it("begins a file anew before it is larger than it may be, and keeps as many as asked", async () => {
+  const rotation = { bytes: 1_000, files: 2, onTrouble: (text: string) => expect(text).toBe("") };
+  const result = LineWriter.open(path, { rotation });
+  if (!result.ok) throw result.error;
+  const writer = result.value;
+  const lines = Array.from({ length: 100 }, (_, index) => String(index).padStart(99, "é"));
+  for (const line of lines) writer.write(line);
+  await writer.flush();
+  const long = "x".repeat(2_000);
+  writer.write(long);
+  await writer.close();
+  const kept = [`${path}.2`, `${path}.1`, path].map((file) => readFileSync(file, "utf8").split("\n"));
+  expect(kept).toEqual([
+    [...lines.slice(-10, -5), ""],
+    [...lines.slice(-5), ""],
+    [long, ""],
+  ]);
+  expect(readdirSync(directory)).toHaveLength(3);
+  expect([writer.written, writer.dropped]).toEqual([101, 0]);
+});
+
+it("goes on with a file of another daemon from its size on, and never begins a pipe anew", async () => {
+  writeFileSync(path, `${"x".repeat(990)}\n`);
+  const rotation = { bytes: 1_000, files: 1, onTrouble: (text: string) => expect(text).toBe("") };
+  for (const file of [path, openPipe().fifo]) {
+    const result = LineWriter.open(file, { rotation });
+    if (!result.ok) throw result.error;
+    for (let count = 0; count < 20; count++) result.value.write("nine more");
+    await result.value.close();
+  }
+  expect(readFileSync(path, "utf8")).toBe("nine more\n".repeat(20));
+  expect(readdirSync(directory).sort()).toEqual(["fifo", "lines", "lines.1"]);
+});
+
+it("goes on with a file that cannot be begun anew, and says so", async () => {
+  mkdirSync(`${path}.1/full`, { recursive: true });
+  const troubles: string[] = [];
+  const rotation = { bytes: 1_000, files: 1, onTrouble: (text: string) => void troubles.push(text) };
+  const result = LineWriter.open(path, { rotation });
+  if (!result.ok) throw result.error;
+  for (let count = 0; count < 250; count++) result.value.write("nine more");
+  await result.value.close();
+  expect(readFileSync(path, "utf8")).toBe("nine more\n".repeat(250));
+  expect(troubles).toEqual(Array(2).fill(expect.stringMatching(/lines is not begun anew, and grows on: /)));
 });
 
 it("follows a rotation", async () => {

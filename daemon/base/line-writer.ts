@@ -3,6 +3,7 @@
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { failed, logFileUnwritable, ok, type Result } from "./errors.js";
+import { Rotation, type RotationOptions } from "./rotation.js";
 
 /** Bytes that may wait for a slow output before lines are dropped. */
 const MAX_PENDING_BYTES = 8 * 1024 * 1024;
@@ -19,6 +20,13 @@ export interface Loss {
   readonly reason: string;
 }
 
+export interface LineWriterOptions {
+  /** Bytes that may wait before lines are dropped. */
+  readonly limit?: number;
+  /** When a file is begun anew; undefined: never. */
+  readonly rotation?: RotationOptions | undefined;
+}
+
 /**
  * One write is under way at a time; what comes meanwhile is gathered for the next. When more than the limit
  * waits, whole lines are dropped and counted.
@@ -27,8 +35,9 @@ export class LineWriter {
   /** undefined for what the process was given. */
   readonly path: string | undefined;
   readonly #limit: number;
+  readonly #rotation: Rotation | undefined;
   #fd: number;
-  #waiting: string[] = [];
+  readonly #waiting: string[] = [];
   #waitingBytes = 0;
   #rest: Buffer | undefined;
   #successor: number | undefined;
@@ -42,22 +51,26 @@ export class LineWriter {
   #dropped = 0;
   #lastLoss: Loss | undefined;
 
-  private constructor(fd: number, path: string | undefined, limit: number) {
+  private constructor(fd: number, path: string | undefined, options: LineWriterOptions = {}) {
     this.#fd = fd;
     this.path = path;
-    this.#limit = limit;
+    this.#limit = options.limit ?? MAX_PENDING_BYTES;
+    const { rotation } = options;
+    if (path === undefined || rotation === undefined) return;
+    this.#rotation = new Rotation(path, rotation);
+    this.#rotation.opened(fd);
   }
 
   /** Appends to a file or pipe; to standard output when there is no path. */
-  static open(path: string | undefined, limit = MAX_PENDING_BYTES): Result<LineWriter> {
+  static open(path: string | undefined, options: LineWriterOptions = {}): Result<LineWriter> {
     if (path === undefined) return ok(LineWriter.given("stdout"));
     const fd = openAppend(path);
-    return fd.ok ? ok(new LineWriter(fd.value, path, limit)) : fd;
+    return fd.ok ? ok(new LineWriter(fd.value, path, options)) : fd;
   }
 
   /** Writes to what the process was given. */
   static given(output: keyof typeof GIVEN): LineWriter {
-    return new LineWriter(withoutWaiting(output), undefined, MAX_PENDING_BYTES);
+    return new LineWriter(withoutWaiting(output), undefined);
   }
 
   /** Lines that reached the output. */
@@ -76,7 +89,7 @@ export class LineWriter {
 
   /** `line` has no line end. */
   write(line: string): void {
-    const bytes = Buffer.byteLength(line) + 1;
+    const bytes = bytesOf(line);
     if (this.#waitingBytes + bytes > this.#limit) {
       this.#lose(1, undefined);
       return;
@@ -141,18 +154,41 @@ export class LineWriter {
     this.#successor = undefined;
     this.#endsInLine = false;
     this.#isBroken = false;
+    this.#rotation?.opened(this.#fd);
+  }
+
+  /** Begins the file anew when it has no room for the next line. */
+  #rotate(): void {
+    const [line] = this.#waiting;
+    if (line === undefined || this.#endsInLine || this.#successor !== undefined) return;
+    if (!this.#rotation?.isDue(bytesOf(line)) || !this.#rotation.turn()) return;
+    const reopened = this.reopen();
+    if (!reopened.ok) this.#rotation.fail(reopened.error);
+  }
+
+  /** Lines for the next write: those that the file has room for, and one at least. */
+  #take(): string[] {
+    const room = this.#rotation?.room ?? Number.POSITIVE_INFINITY;
+    if (this.#waitingBytes <= room) return this.#waiting.splice(0);
+    let [bytes, count] = [0, 0];
+    for (const line of this.#waiting) {
+      bytes += bytesOf(line);
+      if (bytes > room && count > 0) break;
+      count++;
+    }
+    return this.#waiting.splice(0, count);
   }
 
   #next(): void {
     if (this.#rest === undefined) {
+      this.#rotate();
       this.#succeed();
       if (this.#waiting.length === 0) {
         this.#busy = false;
         for (const resolve of this.#idle.splice(0)) resolve();
         return;
       }
-      this.#rest = Buffer.from(`${this.#waiting.join("\n")}\n`);
-      this.#waiting = [];
+      this.#rest = Buffer.from(`${this.#take().join("\n")}\n`);
     }
     if (this.#isBroken) this.#writeSome(Buffer.of(LINE_END), (_, code) => this.#endedLine(code));
     else this.#writeSome(this.#rest, (done, code) => this.#wroteRest(done, code));
@@ -189,6 +225,7 @@ export class LineWriter {
     this.#written += countLines(this.#rest.subarray(0, done));
     this.#endsInLine = this.#rest[done - 1] !== LINE_END;
     this.#waitingBytes -= done;
+    this.#rotation?.grew(done);
     this.#rest = done < this.#rest.length ? this.#rest.subarray(done) : undefined;
   }
 
@@ -220,6 +257,11 @@ function lossReason(code: string | undefined): string {
     default:
       return `writing to it fails with ${code}`;
   }
+}
+
+/** With its end. */
+function bytesOf(line: string): number {
+  return Buffer.byteLength(line) + 1;
 }
 
 function countLines(chunk: Buffer): number {

@@ -167,6 +167,14 @@ export const schema = z.object({
     text: "append the access log to this file",
     shownDefault: "standard output",
   }),
+  accessLogMaxSize: parsed(wholeNumber(1_000_000)).prefault("100").register(help, {
+    argument: "MIB",
+    text: "size at which the access log's file becomes PATH.1 and another is begun",
+  }),
+  accessLogMaxFiles: parsed(wholeNumber(1_000)).prefault("5").register(help, {
+    argument: "COUNT",
+    text: "former files of the access log that are kept, PATH.1 the last",
+  }),
   accessLogDenialLimit: parsed(wholeNumber(1_000_000)).prefault("10").register(help, {
     argument: "LINES",
     text: "denials a second that the access log holds of one policy at one workload; it counts the others",

@@ -1,7 +1,7 @@
 // Owns the events of the last hours: those in memory, the file that outlives the daemon, and who follows them.
 // Must not know what an event means.
 
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync, readSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, messageOf } from "../base/errors.js";
 import { LineWriter } from "../base/line-writer.js";
@@ -51,7 +51,6 @@ export class Journal {
   readonly #minutes = new Map<EventType, Minute>();
   #timer: NodeJS.Timeout | undefined;
   #writer: LineWriter | undefined;
-  #bytes = 0;
   #trouble: string | undefined;
 
   constructor(options: JournalOptions) {
@@ -147,38 +146,21 @@ export class Journal {
     } catch (error) {
       log.warn(`the events in ${file} cannot be read: ${messageOf(error)}`);
     }
-    const opened = LineWriter.open(file);
+    const opened = LineWriter.open(file, {
+      rotation: { bytes: mostBytes, files: 1, onTrouble: (text) => log.warn(text) },
+    });
     if (!opened.ok) {
       this.#trouble = `events are kept in memory only: ${describe(opened.error)}`;
       log.warn(this.#trouble);
       return;
     }
     this.#writer = opened.value;
-    this.#bytes = statSync(file).size;
     // A daemon that was killed may have left half a line.
-    if (this.#bytes > 0) this.#writer.write("");
+    if (statSync(file).size > 0) this.#writer.write("");
   }
 
   #write(event: NodeEvent): void {
-    if (this.#writer === undefined) return;
-    const line = JSON.stringify(event);
-    this.#writer.write(line);
-    this.#bytes += Buffer.byteLength(line) + 1;
-    if (this.#bytes > (this.#options.mostBytes ?? MOST_BYTES)) this.#beginAnew(this.#writer);
-  }
-
-  #beginAnew(writer: LineWriter): void {
-    const { file, log } = this.#options;
-    if (file === undefined) return;
-    this.#bytes = 0;
-    try {
-      renameSync(file, formerOf(file));
-    } catch (error) {
-      log.warn(`${file} cannot be begun anew: ${messageOf(error)}`);
-      return;
-    }
-    const reopened = writer.reopen();
-    if (!reopened.ok) log.warn(describe(reopened.error));
+    this.#writer?.write(JSON.stringify(event));
   }
 }
 
