@@ -27,7 +27,7 @@ const REPAIR_MS = 60_000;
  * Milliseconds for which a policy that ceases to apply is held, when no other response comes: istiod's two halves of a
  * change were seen 0.02 to 0.5 ms apart, and a node short of processor stretches that some hundred times.
  */
-const HOLD_MS = 1_000;
+export const HOLD_MS = 1_000;
 
 /** Long-lived maps are counted only now and then: room for as many more is made ahead. */
 const AHEAD = 1.2;

@@ -10,6 +10,7 @@ import {
   policies as somePolicies,
 } from "../../daemon/compile/authz/test-arbitraries.js";
 import { ROOT, TestMesh } from "../../daemon/compile/authz/test-mesh.js";
+import { HOLD_MS } from "../../daemon/enforce/reconciler.js";
 import { toAddressBytes } from "../../daemon/model/address.js";
 import type { Match, Policy } from "../../daemon/model/policy.js";
 import { policyKey } from "../../daemon/model/policy.js";
@@ -27,8 +28,6 @@ import { resource, response, workload } from "../helpers/wire.js";
 const seed = Number(process.env.WEFT_SEED ?? Date.now() & 0x7fffffff);
 const MESHES = 25;
 const PORTS = [80, 81];
-/** Longer than any policy is held. */
-const HOLD_MS = 150 * slowness;
 /** Whom policies guard. Each also asks the other. */
 const guarded = ["pod-2", "pod-3"];
 /** Addresses as random meshes have them, but for the first, which is the node here; stranger is nobody's. */
@@ -85,8 +84,8 @@ async function push(workloads: readonly Workload[], policies: readonly Policy[])
   known = names;
   await send(response(ADDRESS_TYPE, workloads.map(workloadOnWire)));
   await send(response(AUTHORIZATION_TYPE, policies.map(policyOnWire), removed));
-  // What ceases to apply may be held for the other half of a change, 100 ms at most.
-  await sleep(HOLD_MS);
+  // What ceases to apply may be held so long for the other half of a change.
+  await sleep(HOLD_MS + 100 * slowness);
 }
 
 function workloadOnWire({ uid, addresses, services: _, ...rest }: Workload): Uint8Array {
