@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { LineWriter } from "./line-writer.js";
+import { LineWriter, type LineWriterOptions } from "./line-writer.js";
 
 let directory = "";
 let path = "";
@@ -28,8 +28,8 @@ beforeEach(() => {
 
 afterEach(() => rmSync(directory, { recursive: true }));
 
-function openWriter(file: string, limit?: number): LineWriter {
-  const result = LineWriter.open(file, limit === undefined ? {} : { limit });
+function openWriter(file: string, options: LineWriterOptions = {}): LineWriter {
+  const result = LineWriter.open(file, options);
   if (!result.ok) throw result.error;
   return result.value;
 }
@@ -68,9 +68,7 @@ it("keeps order and whole lines", async () => {
 
 it("begins a file anew before it is larger than it may be, and keeps as many as asked", async () => {
   const rotation = { bytes: 1_000, files: 2, onTrouble: (text: string) => expect(text).toBe("") };
-  const result = LineWriter.open(path, { rotation });
-  if (!result.ok) throw result.error;
-  const writer = result.value;
+  const writer = openWriter(path, { rotation });
   const lines = Array.from({ length: 100 }, (_, index) => String(index).padStart(99, "é"));
   for (const line of lines) writer.write(line);
   await writer.flush();
@@ -91,10 +89,9 @@ it("goes on with a file of another daemon from its size on, and never begins a p
   writeFileSync(path, `${"x".repeat(990)}\n`);
   const rotation = { bytes: 1_000, files: 1, onTrouble: (text: string) => expect(text).toBe("") };
   for (const file of [path, openPipe().fifo]) {
-    const result = LineWriter.open(file, { rotation });
-    if (!result.ok) throw result.error;
-    for (let count = 0; count < 20; count++) result.value.write("nine more");
-    await result.value.close();
+    const writer = openWriter(file, { rotation });
+    for (let count = 0; count < 20; count++) writer.write("nine more");
+    await writer.close();
   }
   expect(readFileSync(path, "utf8")).toBe("nine more\n".repeat(20));
   expect(readdirSync(directory).sort()).toEqual(["fifo", "lines", "lines.1"]);
@@ -104,10 +101,9 @@ it("goes on with a file that cannot be begun anew, and says so", async () => {
   mkdirSync(`${path}.1/full`, { recursive: true });
   const troubles: string[] = [];
   const rotation = { bytes: 1_000, files: 1, onTrouble: (text: string) => void troubles.push(text) };
-  const result = LineWriter.open(path, { rotation });
-  if (!result.ok) throw result.error;
-  for (let count = 0; count < 250; count++) result.value.write("nine more");
-  await result.value.close();
+  const writer = openWriter(path, { rotation });
+  for (let count = 0; count < 250; count++) writer.write("nine more");
+  await writer.close();
   expect(readFileSync(path, "utf8")).toBe("nine more\n".repeat(250));
   expect(troubles).toEqual(Array(2).fill(expect.stringMatching(/lines is not begun anew, and grows on: /)));
 });
@@ -126,7 +122,7 @@ it("follows a rotation", async () => {
 
 it("drops and counts when the reader is stuck, and never waits", async () => {
   const { fifo, reader } = openPipe();
-  const writer = openWriter(fifo, 256 * 1024);
+  const writer = openWriter(fifo, { limit: 256 * 1024 });
   for (let count = 0; count < 1000; count++) {
     writer.write("x".repeat(1023));
     if (count % 100 === 0) await new Promise((resolve) => setImmediate(resolve));

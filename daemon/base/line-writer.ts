@@ -24,7 +24,7 @@ export interface LineWriterOptions {
   /** Bytes that may wait before lines are dropped. */
   readonly limit?: number;
   /** When a file is begun anew; undefined: never. */
-  readonly rotation?: RotationOptions | undefined;
+  readonly rotation?: RotationOptions;
 }
 
 /**

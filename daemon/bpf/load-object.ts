@@ -5,6 +5,24 @@ import { bpfLoadFailed, bpfObjectStale, failed, ok, type Result } from "../base/
 import { exhausted } from "../base/exhausted.js";
 import { requireFit, requireMaps } from "./object-fit.js";
 
+/** Opens a built object, and does what comes before its load. On failure it is closed. */
+export function openBuilt(
+  native: Native,
+  path: string,
+  prepare: (object: BpfObject) => void,
+): Result<BpfObject> {
+  let object: BpfObject | undefined;
+  try {
+    object = native.openObject(path);
+    requireMaps(object);
+    prepare(object);
+    return ok(object);
+  } catch (error) {
+    object?.close();
+    return failed(exhausted(error) === undefined ? bpfObjectStale(path, error) : bpfLoadFailed(path, error));
+  }
+}
+
 /** Opens an object, with the maps that exist already in place of its own, and sizes those that it will make. */
 function prepareObject(
   native: Native,
@@ -12,21 +30,14 @@ function prepareObject(
   shared: ReadonlyMap<string, BpfMap>,
   capacities: ReadonlyMap<string, number>,
 ): Result<BpfObject> {
-  let object: BpfObject | undefined;
-  try {
-    object = native.openObject(path);
-    requireMaps(object);
+  return openBuilt(native, path, (object) => {
     for (const map of object.mapNames) {
       const existing = shared.get(map);
       const entries = capacities.get(map);
       if (existing !== undefined) object.reuseMap(map, existing);
       else if (entries !== undefined) object.setMaxEntries(map, entries);
     }
-    return ok(object);
-  } catch (error) {
-    object?.close();
-    return failed(exhausted(error) === undefined ? bpfObjectStale(path, error) : bpfLoadFailed(path, error));
-  }
+  });
 }
 
 /** Loads one object with the maps that exist already; adds the maps it made and its programs, also when it fails. */

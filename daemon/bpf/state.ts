@@ -3,7 +3,7 @@
 
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { BpfMap, BpfObject, Native } from "../../native/index.js";
+import type { BpfMap, Native } from "../../native/index.js";
 import {
   bpfLoadFailed,
   bpfObjectMissing,
@@ -13,9 +13,9 @@ import {
   ok,
   type Result,
 } from "../base/errors.js";
-import { exhausted } from "../base/exhausted.js";
+import { openBuilt } from "./load-object.js";
 import { type MapName, maps } from "./maps.gen.js";
-import { requireFit, requireMaps } from "./object-fit.js";
+import { requireFit } from "./object-fit.js";
 import { type Pins, STATE_NAMES, type StateName } from "./pins.js";
 
 /** Open handles of every long-lived map. */
@@ -79,7 +79,9 @@ export function makeMaps<Name extends StateName | MapName>(
 ): Result<Readonly<Record<Name, BpfMap>>> {
   const path = join(objects, "layout.o");
   if (!existsSync(path)) return failed(bpfObjectMissing(path));
-  const prepared = openLayout(native, path, others);
+  const prepared = openBuilt(native, path, (object) => {
+    for (const [name, map] of Object.entries(others)) object.reuseMap(name, map);
+  });
   if (!prepared.ok) return prepared;
   const object = prepared.value;
   const made = new Map<Name, BpfMap>();
@@ -112,19 +114,6 @@ function entriesAtFirst(name: StateName, most: Partial<Record<StateName, number>
 
 function isMap(name: StateName): name is StateName & MapName {
   return Object.hasOwn(maps, name);
-}
-
-function openLayout(native: Native, path: string, given: Partial<StateMaps>): Result<BpfObject> {
-  let object: BpfObject | undefined;
-  try {
-    object = native.openObject(path);
-    requireMaps(object);
-    for (const [name, map] of Object.entries(given)) object.reuseMap(name, map);
-    return ok(object);
-  } catch (error) {
-    object?.close();
-    return failed(exhausted(error) === undefined ? bpfObjectStale(path, error) : bpfLoadFailed(path, error));
-  }
 }
 
 function pin(map: BpfMap, path: string): Result<void> {

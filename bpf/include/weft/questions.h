@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Owns the structs in which the daemon asks the hooks' own code, and is answered. A part of
- * types.h. */
+/* Owns the structs in which programs answer the daemon: what is decided of a connection, and which
+ * ones are open. A part of types.h. */
 
 #ifndef WEFT_QUESTIONS_H
 #define WEFT_QUESTIONS_H
