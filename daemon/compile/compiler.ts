@@ -4,9 +4,7 @@
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import { isIpv4Text } from "../model/address.js";
 import { claimedAddresses } from "../model/address-index.js";
-import { type Policy, policyKey } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
-import { type Service, serviceKey } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 import type { Delta, Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
@@ -14,11 +12,12 @@ import { type AddressChanges, AddressTable } from "./addresses.js";
 import { createAuthzCompiler } from "./authz/authz.js";
 import type { AuthzChange, AuthzCompiler } from "./authz/contract.js";
 import { type Asked, type Belief, beliefOf } from "./belief.js";
+import { type CompilerIds, idsOf, type KeptNumbers } from "./compiler-ids.js";
 import { EntryCounter } from "./entry-counter.js";
 import { addFrontendChanges, allFrontends } from "./frontend-changes.js";
 import type { FrontendUpdate } from "./frontend-operations.js";
 import { type FrontendChanges, FrontendTable } from "./frontends.js";
-import { createIds, type Ids, type Kept } from "./ids.js";
+import type { Ids } from "./ids.js";
 import { type ContextChange, type NodeContext, NodeTracker } from "./node.js";
 import type { MapOperation, PutOperation } from "./operation.js";
 import { type Parties, PartyTable } from "./parties.js";
@@ -39,7 +38,7 @@ export interface CompilerOptions {
   /** Where waypoints are dialled; default: where the control plane says of each. */
   readonly waypointPort?: number | undefined;
   /** Whose numbers are known since an earlier daemon, by what they count. */
-  readonly kept?: Readonly<Record<"workloads" | "services" | "policies" | "parties", Kept>> | undefined;
+  readonly kept?: KeptNumbers | undefined;
 }
 
 const ROOT_NAMESPACE = "istio-system";
@@ -378,23 +377,6 @@ class MeshCompiler implements Compiler {
     }
     if (moved === "network") for (const address of this.#addresses.known()) changes.add(address);
   }
-}
-
-interface CompilerIds {
-  readonly workloads: Ids<Workload>;
-  readonly services: Ids<Service>;
-  readonly policies: Ids<Policy>;
-  /** Of pods and services. Never retired: there are few. */
-  readonly namespaces: Ids<string>;
-}
-
-function idsOf(kept: CompilerOptions["kept"], onForgotten: (workload: number) => void): CompilerIds {
-  return {
-    workloads: createIds<Workload>((workload) => workload.uid, { kept: kept?.workloads, onForgotten }),
-    services: createIds<Service>(serviceKey, { kept: kept?.services }),
-    policies: createIds<Policy>(policyKey, { kept: kept?.policies }),
-    namespaces: createIds<string>((namespace) => namespace),
-  };
 }
 
 /** What an update of routes, and of the pods, comes to. */

@@ -1,9 +1,10 @@
 // Owns which services and virtual addresses a change of the mesh concerns. Must not know what they say.
 
-import type { ReadableStore } from "../model/store.js";
+import type { Service, VirtualAddress } from "../model/service.js";
+import { type ReadableStore, virtualAddressKey } from "../model/store.js";
 import type { Delta } from "../model/update.js";
 import { sameEndpoint } from "./eligibility.js";
-import { addVirtualAddresses, type FrontendChanges } from "./frontends.js";
+import type { FrontendChanges } from "./frontends.js";
 import type { ContextChange } from "./node.js";
 
 /** Everything that a store holds. */
@@ -42,4 +43,9 @@ export function addFrontendChanges(
     if (moved === "network") addVirtualAddresses(changes.addresses, service);
     if (moved === "network" || service.loadBalancing.routingPreference.length > 0) changes.services.add(key);
   }
+}
+
+/** The virtual addresses of services, by index key. */
+function addVirtualAddresses(into: Map<string, VirtualAddress>, service: Service | undefined): void {
+  for (const address of service?.addresses ?? []) into.set(virtualAddressKey(address), address);
 }

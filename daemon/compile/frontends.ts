@@ -395,8 +395,3 @@ function coversIpv4(address: VirtualAddress): boolean {
   if (isIpv4Text(address.address)) return false;
   return Buffer.compare(maskBytes(IPV4_BLOCK, keyPrefixLength(address)), toKeyBytes(address.address)) === 0;
 }
-
-/** The virtual addresses of services, by index key. */
-export function addVirtualAddresses(into: Map<string, VirtualAddress>, service: Service | undefined): void {
-  for (const address of service?.addresses ?? []) into.set(virtualAddressKey(address), address);
-}

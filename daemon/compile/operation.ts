@@ -56,3 +56,17 @@ export function putOf({ map, count, keys, values }: BulkPutOperation, index: num
     value: values.subarray(index * valueSize, (index + 1) * valueSize),
   };
 }
+
+/** Entries that are put or deleted, by map. */
+export function tally(
+  operations: readonly MapOperation[],
+  wanted: EntryOperation["kind"],
+): Map<MapName, number> {
+  const counts = new Map<MapName, number>();
+  for (const operation of operations) {
+    const { kind, map } = operation;
+    const count = kind === "bulk" ? operation.count : 1;
+    if ((kind === "delete") === (wanted === "delete")) counts.set(map, (counts.get(map) ?? 0) + count);
+  }
+  return counts;
+}

@@ -10,7 +10,7 @@ import type { GrowingName } from "../bpf/growing-maps.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
 import { VERDICT_MAPS } from "../compile/authz/contract.js";
 import type { Compiler } from "../compile/compiler.js";
-import { type EntryOperation, type MapOperation, singly } from "../compile/operation.js";
+import { type EntryOperation, type MapOperation, singly, tally } from "../compile/operation.js";
 import type { ReadableStore, Store } from "../model/store.js";
 import type { Delta, Rejection, Update } from "../model/update.js";
 import type { GracePeriod } from "./grace-period.js";
@@ -390,15 +390,4 @@ export class Reconciler {
   #tell(rejections: readonly Rejection[]): void {
     for (const { name, reason } of rejections) this.#options.log.error({ resource: name }, reason);
   }
-}
-
-/** Entries that are put or deleted, by map. */
-function tally(operations: readonly MapOperation[], wanted: EntryOperation["kind"]): Map<MapName, number> {
-  const counts = new Map<MapName, number>();
-  for (const operation of operations) {
-    const { kind, map } = operation;
-    const count = kind === "bulk" ? operation.count : 1;
-    if ((kind === "delete") === (wanted === "delete")) counts.set(map, (counts.get(map) ?? 0) + count);
-  }
-  return counts;
 }
