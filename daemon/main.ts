@@ -138,7 +138,8 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const keepCounters = (mayEnd: boolean) => keeper.look(mayEnd && dataplane.installed);
   open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));
   open.add(watchStart(config, dataplane, xds, logs));
-  startRounds(config, { ...ground.value, ...enforcement, compiler, feed, connectionMetrics }, logs, open);
+  const rounds = { ...ground.value, ...enforcement, compiler, feed, connectionMetrics, instruments };
+  startRounds(config, rounds, logs, open);
   log.info({ version: version.version, ...placesOf(config, environment, ports.value) }, "weftd serves");
   open.add(tellServiceManager(native, process.env, () => view.components(), log));
   return ok(daemonOf(open, log, writer, failure));
@@ -148,6 +149,7 @@ interface RoundParts extends Kernel, Enforcement {
   readonly compiler: Compiler;
   readonly feed: EventFeed;
   readonly connectionMetrics: ConnectionMetrics;
+  readonly instruments: Instruments;
 }
 
 /** What goes on beside the stream of updates. */

@@ -67,6 +67,11 @@ export class Listeners {
     this.#options = options;
   }
 
+  /** Pods whose questions come here, and those that could not be given the sockets. */
+  get counts() {
+    return { proxied: this.#held.size, failed: this.#said.size };
+  }
+
   /** Begins; gives what ends it. */
   start(): () => Promise<void> {
     const look = () => {

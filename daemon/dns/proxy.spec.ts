@@ -5,7 +5,7 @@ import { expect, it } from "vitest";
 import { Deferred } from "../base/deferred.js";
 import type { Addresses } from "./mesh-names.js";
 import { answers } from "./messages.js";
-import { DnsProxy } from "./proxy.js";
+import { DnsProxy, type Outcome } from "./proxy.js";
 import { firstMessage, framed } from "./resolver.js";
 
 const NXDOMAIN = 3;
@@ -24,14 +24,16 @@ function said(code: number, id = 4711): Buffer {
 
 function proxy(answer: Buffer | undefined, addresses: Addresses = KNOWN) {
   const asked: string[] = [];
+  const outcomes: Outcome[] = [];
   const made = new DnsProxy({
     ask: async () => answer,
+    onOutcome: (outcome) => outcomes.push(outcome),
     addressesOf: (hostname, namespace) => {
       asked.push(`${namespace} ${hostname}`);
       return hostname.toLowerCase() === "api.example.org" ? addresses : undefined;
     },
   });
-  return { made, asked };
+  return { made, asked, outcomes };
 }
 
 const read = (message: Buffer | undefined) => {
@@ -48,9 +50,9 @@ const read = (message: Buffer | undefined) => {
 
 it("passes on what the resolver knows, as it is, and asks nobody else", async () => {
   const known = said(0);
-  const { made, asked } = proxy(known);
+  const { made, asked, outcomes } = proxy(known);
   expect(await made.answer(question("api.example.org"), "shop", true)).toBe(known);
-  expect(asked).toEqual([]);
+  expect([asked, outcomes]).toEqual([[], ["resolver"]]);
 });
 
 it.each([
@@ -66,7 +68,7 @@ it.each([
   ["MX", []],
 ] as const)("answers %s of a name that only the mesh knows", async (type, records) => {
   for (const resolver of [said(NXDOMAIN), said(5), said(2), undefined]) {
-    const { made, asked } = proxy(resolver);
+    const { made, asked, outcomes } = proxy(resolver);
     const answer = await made.answer(question("Api.Example.Org", type), "shop", true);
     expect(read(answer)).toMatchObject({
       id: 4711,
@@ -74,14 +76,16 @@ it.each([
       records,
       questions: [{ name: "Api.Example.Org", type }],
     });
-    expect(asked).toEqual(["shop Api.Example.Org"]);
+    expect([asked, outcomes]).toEqual([["shop Api.Example.Org"], ["mesh"]]);
   }
 });
 
 it("passes on a refusal of what the mesh does not know either, and silence as silence", async () => {
   const unknown = said(NXDOMAIN);
-  expect(await proxy(unknown).made.answer(question("other.org"), "shop", true)).toBe(unknown);
-  expect(await proxy(undefined).made.answer(question("other.org"), "shop", true)).toBeUndefined();
+  const [refusing, silent] = [proxy(unknown), proxy(undefined)];
+  expect(await refusing.made.answer(question("other.org"), "shop", true)).toBe(unknown);
+  expect(await silent.made.answer(question("other.org"), "shop", true)).toBeUndefined();
+  expect([refusing.outcomes, silent.outcomes]).toEqual([["refused"], ["none"]]);
 });
 
 it("leaves what is no question to the resolver", async () => {
@@ -131,11 +135,13 @@ it("says that a datagram has too little room, and offers EDNS to who does", asyn
 it("waits for so many at a time, and then no more until one is answered", async () => {
   const late = new Deferred<undefined>();
   let waiting = 0;
+  const outcomes: Outcome[] = [];
   const made = new DnsProxy({
     ask: () => {
       waiting++;
       return late.promise;
     },
+    onOutcome: (outcome) => outcomes.push(outcome),
     addressesOf: () => KNOWN,
   });
   const asked = Array.from({ length: 600 }, () => made.answer(question("api.example.org"), "shop", true));
@@ -143,6 +149,7 @@ it("waits for so many at a time, and then no more until one is answered", async 
   late.resolve(undefined);
   const told = (await Promise.all(asked)).filter((answer) => answer !== undefined);
   expect(told).toHaveLength(512);
+  expect(outcomes.filter((outcome) => outcome === "overflow")).toHaveLength(88);
   expect(await made.answer(question("api.example.org"), "shop", true)).toBeDefined();
 });
 

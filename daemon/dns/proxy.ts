@@ -8,8 +8,16 @@ import type { AskResolver } from "./resolver.js";
 /** Questions that are waited for at a time, of all pods; whoever asks beyond them asks again, as for a lost datagram. */
 const MOST_WAITING = 512;
 
+/**
+ * What a question came to: the resolver knew (`resolver`), the mesh alone did (`mesh`), neither (`refused`), nobody
+ * answered (`none`), too many were waited for already (`overflow`).
+ */
+export type Outcome = "resolver" | "mesh" | "refused" | "none" | "overflow";
+
 export interface DnsProxyOptions {
   readonly ask: AskResolver;
+  /** Told of each question once, with the seconds that it took. */
+  readonly onOutcome: (outcome: Outcome, seconds: number) => void;
   /** Of a host name, as a client of that namespace sees it; undefined: the mesh does not know it. */
   readonly addressesOf: (hostname: string, namespace: string) => Addresses | undefined;
 }
@@ -24,12 +32,26 @@ export class DnsProxy {
 
   /** undefined: there is no answer. */
   async answer(message: Buffer, namespace: string, isDatagram: boolean): Promise<Buffer | undefined> {
-    if (message.length < HEADER_BYTES || this.#waiting >= MOST_WAITING) return undefined;
+    const began = performance.now();
+    const { outcome, answer } = await this.#judge(message, namespace, isDatagram);
+    this.#options.onOutcome(outcome, (performance.now() - began) / 1000);
+    return answer;
+  }
+
+  async #judge(
+    message: Buffer,
+    namespace: string,
+    isDatagram: boolean,
+  ): Promise<{ outcome: Outcome; answer?: Buffer }> {
+    if (message.length < HEADER_BYTES) return { outcome: "none" };
+    if (this.#waiting >= MOST_WAITING) return { outcome: "overflow" };
     this.#waiting++;
     try {
       const answer = await this.#options.ask(message, isDatagram);
-      if (answer !== undefined && isKnown(answer)) return answer;
-      return this.#own(message, namespace, isDatagram) ?? answer;
+      if (answer !== undefined && isKnown(answer)) return { outcome: "resolver", answer };
+      const own = this.#own(message, namespace, isDatagram);
+      if (own !== undefined) return { outcome: "mesh", answer: own };
+      return answer === undefined ? { outcome: "none" } : { outcome: "refused", answer };
     } finally {
       this.#waiting--;
     }

@@ -216,6 +216,27 @@ test("a pod that is governed no more asks the resolver itself", async () => {
   await proxied();
 });
 
+test("what becomes of the questions is counted by who had the answer, and the pods that ask by the proxy are", async () => {
+  const counted = async () => {
+    const of = (answer: string) => world.mesh.metric("weft_dns_requests_total", { answer });
+    const [mesh, resolver, refused] = await Promise.all(["mesh", "resolver", "refused"].map(of));
+    const timed = await world.mesh.metric("weft_dns_answer_seconds_count");
+    return { mesh, resolver, refused, timed };
+  };
+  const before = await counted();
+  for (const way of WAYS) await short(NAME, ...way);
+  await short("db.weft.test");
+  await dig("nothing.weft.test");
+  const { mesh = 0, resolver = 0, refused = 0, timed } = before;
+  expect(await counted()).toEqual({
+    ...{ mesh: mesh + WAYS.length, resolver: resolver + 1, refused: refused + 1 },
+    timed: timed + WAYS.length + 2,
+  });
+  const enrolled = await world.mesh.metric("weft_pods", { state: "named" });
+  for (const at of [RESOLVER, RESOLVER6])
+    expect(await world.mesh.metric("weft_dns_pods", { resolver: at, state: "proxied" })).toBe(enrolled);
+});
+
 test("policies that let nobody in do not keep a pod from its resolver", async () => {
   world.mesh.edit(meshWith([{ name: "nobody", action: "ALLOW", rules: [] }]));
   await until("the policy", async () => {

@@ -23,12 +23,16 @@ const deny = {
   rules: [{ principals: ["cluster.local/ns/shop/sa/other"] }],
 };
 
+/** A resolver that is not there. */
+const RESOLVER = "127.79.0.53";
+
 let world: World;
 let url: string;
 beforeAll(async () => {
   // With every family that there is; nobody takes what is exported.
   const detailed = ["--workload-metrics", "--connection-metrics"];
-  world = await createWorld({}, { flags: [...detailed, "--otlp-endpoint", "http://127.0.0.1:1"] });
+  const idle = ["--otlp-endpoint", "http://127.0.0.1:1", "--dns-proxy", RESOLVER];
+  world = await createWorld({}, { flags: [...detailed, ...idle] });
   const { lab, mesh } = world;
   await world.push({ policies: [deny] }, "the denial", async () => {
     return !(await world.peers.other.call("ask", { host: vip.web.ipv4, port: webPort })).ok;
@@ -60,6 +64,8 @@ async function talk(): Promise<void> {
   await world.peers.outside.call("askMany", { host: "10.77.0.21", port: 8080, count: 2 });
   await world.peers.client.call("askMany", { host: vip.empty, port: webPort, count: 2 });
   await world.peers.other.call("askMany", { host: vip.web.ipv4, port: webPort, count: 2 });
+  const question = ["dig", `@${RESOLVER}`, "+tries=1", "+time=1", "web.shop.svc.cluster.local"];
+  await world.lab.exec(world.peers.client.pod, question);
 }
 
 /** Samples of a query now; throws where Prometheus does not take it. */
