@@ -27,7 +27,7 @@ KUBE_PACKAGES := containerd runc containernetworking-plugins clang-19
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui ui-picture test-exact test-load test-kernels test-istiod image test-image go-programs manifests test-chart test-kube fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui ui-picture test-exact test-weeks test-load test-kernels test-istiod image test-image go-programs manifests test-chart test-kube fuzz faults chaos bench \
         bench-sync bench-restart bench-authz bench-route bench-l7 bench-telemetry lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -221,6 +221,9 @@ ui-picture: build $(STAMPS)/ui-packages ## draw docs/ui.png anew, the picture of
 test-exact: build packages ## counters against a million connections while weftd is killed and started again and again (COUNT=N)
 	@$(SUDO) env WEFT_CONNECTIONS=$(or $(COUNT),1000000) $(VITEST) --project kernel test/netns/series.test.ts \
 		--testNamePattern 'are counted as they happened'
+
+test-weeks: build packages ## counters and maps over 5,000 pods that come and go and 50 restarts, in the kernel (LIVES=N)
+	@$(SUDO) env WEFT_LIVES=$(or $(LIVES),50) $(VITEST) --project kernel test/netns/weeks.test.ts
 
 test-load: build packages $(STAMPS)/guest-packages ## every BPF object of clang 14, 19, 22 into Linux 6.1, 6.12 (emulated) and this one
 	@$(MAKE) -C test/kernels load SUDO=$(SUDO)
