@@ -257,8 +257,10 @@ test-istiod: build packages $(STAMPS)/envoy ## against a real istiod, step by st
 fuzz: build $(STAMPS)/fuzz-packages ## look for inputs that decoders, compiler and parsers do not stand (SECONDS=60; TARGET=NAME INPUT=FILE repeats one)
 	@$(MAKE) -C test/fuzz run
 
-faults: build packages ## let each call into the kernel fail, and kill weftd at it, at every step of a start, a swap, a growth; prints the table
-	@$(SUDO) env FAULTS=all node node_modules/vitest/vitest.mjs run --project kernel test/netns/faults.test.ts
+faults: build packages ## let calls into the kernel fail, and kill weftd at them, at each place in a start, a swap, a growth; prints the table (half an hour; STEPS=all: each call, hours)
+	@status=0; \
+	$(SUDO) env STEPS=$(or $(STEPS),places) node node_modules/vitest/vitest.mjs run --project kernel test/netns/faults.test.ts || status=$$?; \
+	cat out/faults.txt; exit $$status
 
 chaos: build packages $(STAMPS)/guest-packages ## two minutes of kill -9, upgrades, a full disk, no control plane and more under traffic: nobody may notice (MINUTES=60; SEED=N repeats a run)
 	@$(MAKE) -s -C bpf all CLANG=clang-19 BUILD=$(CURDIR)/build/other-objects

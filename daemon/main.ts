@@ -36,7 +36,7 @@ import { neighbourWarnings } from "./operator/neighbours.js";
 import { earlyOf, outlierLimits, switchesOf, unusedOptions } from "./start/choices.js";
 import { controlPlaneOf } from "./start/control-plane.js";
 import { proxyDns } from "./start/dns.js";
-import { startHousekeeping } from "./start/housekeeping.js";
+import { accompaniment, startHousekeeping } from "./start/housekeeping.js";
 import { openJournal, planeEvents } from "./start/journal.js";
 import { governByKubernetes } from "./start/kubernetes.js";
 import { checkNeighbours, type Neighbours } from "./start/neighbours.js";
@@ -111,7 +111,8 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   open.add(() => enforcement.stop());
   const failure = new Deferred<WeftError>();
   const kept = { tellEvent, snapshot: snapshot.value };
-  const subscribed = { native, dataplane, enforcement, instruments, version, feed, ...kept };
+  const accompany = accompaniment({ ...enforcement, dataplane, feed }, logs.logger("bpf"));
+  const subscribed = { native, dataplane, enforcement, instruments, version, accompany, ...kept };
   const xds = subscribe(config, logs, subscribed, failure);
   open.add(() => xds.stop());
   const startWarnings = [...unusedOptions(config), ...(await enrollPods(config, enforcement))];
@@ -136,7 +137,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   if (!ports.ok) return ports;
   xds.start();
   const keepCounters = (mayEnd: boolean) => keeper.look(mayEnd && dataplane.installed);
-  open.add(startHousekeeping(enforcement, keepCounters, logs.logger("bpf")));
+  open.add(startHousekeeping(enforcement, accompany, keepCounters, logs.logger("bpf")));
   open.add(watchStart(config, dataplane, xds, logs));
   const rounds = { ...ground.value, ...enforcement, compiler, feed, connectionMetrics, instruments };
   startRounds(config, rounds, logs, open);
@@ -319,15 +320,15 @@ interface Subscribed {
   readonly enforcement: Enforcement;
   readonly instruments: Instruments;
   readonly version: VersionResponse;
-  readonly feed: EventFeed;
+  readonly accompany: () => Promise<void>;
   readonly snapshot: Snapshot | undefined;
   readonly tellEvent: TellEvent;
 }
 
 /** A client whose updates go through the reconciler; the first complete configuration governs as a new generation. */
 function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Deferred<WeftError>): XdsClient {
-  const { native, dataplane, instruments, version } = parts;
-  const { names, outliers, pods, reconciler } = parts.enforcement;
+  const { accompany, native, dataplane, instruments, version } = parts;
+  const { names, reconciler } = parts.enforcement;
   const trim = () => native.trimMemory();
   return createXdsClient({
     ...controlPlaneOf(config),
@@ -348,15 +349,12 @@ function subscribe(config: Config, logs: Logs, parts: Subscribed, failure: Defer
         return false;
       }
       const log = logs.logger("bpf");
-      parts.feed.begin();
       log.info({ generation: dataplane.generation, source }, "new generation governs");
       for (const lack of dataplane.lacks) {
         log.warn(describe(lack));
         logVerifier(log, lack);
       }
-      outliers.start();
-      // Early hooks are attached when there is what they call.
-      await pods.check();
+      await accompany();
       collectSoon(trim);
       return true;
     },

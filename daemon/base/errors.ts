@@ -82,7 +82,8 @@ export function messageOf(thrown: unknown): string {
 export function describe(error: WeftError): string {
   const causes = causesOf(error);
   const limit = limitIn(causes);
-  return `${error.message}${causes === "" ? "" : ` (${causes})`}${limit === undefined ? "" : `; ${limit}`} [${error.code}]`;
+  const hint = !limit || error.message.includes(limit) ? "" : `; ${limit}`;
+  return `${error.message}${causes === "" ? "" : ` (${causes})`}${hint} [${error.code}]`;
 }
 
 /** The chain of causes, joined by colons; empty when there is none. */
@@ -221,7 +222,8 @@ export function bpfMapFull(map: string, capacity: number, cause?: unknown): Weft
 }
 
 export function bpfMapWriteFailed(map: string, cause: unknown): WeftError {
-  return new WeftError("BPF_MAP_WRITE_FAILED", `the kernel refused a write to BPF map ${map}`, cause);
+  const why = [`the kernel refused a write to BPF map ${map}`, limitIn(messageOf(cause))];
+  return new WeftError("BPF_MAP_WRITE_FAILED", why.filter(Boolean).join(": "), cause);
 }
 
 /** `problems`: one complete sentence for each key, naming key and source. */
@@ -368,11 +370,8 @@ export function startFailed(cause: unknown): WeftError {
 }
 
 export function uninstallFailed(path: string, cause: unknown): WeftError {
-  return new WeftError(
-    "UNINSTALL_FAILED",
-    `not all that is pinned below ${path} could be removed: run it again, or look with 'bpftool link show'`,
-    cause,
-  );
+  const what = `not all that is pinned below ${path} could be removed`;
+  return new WeftError("UNINSTALL_FAILED", `${what}: run it again, or look with 'bpftool link show'`, cause);
 }
 
 export function logFileUnwritable(path: string, cause: unknown): WeftError {

@@ -80,10 +80,31 @@ describe("a refused put", () => {
     expect([...held.addresses.held.values()].map((value) => value[0])).toEqual([2, 5]);
   });
 
-  it("is another error when the map is not full", () => {
+  it.each([
+    ["E2BIG", "BPF_MAP_FULL", "BPF map addresses is full"],
+    ["ENOSPC", "BPF_MAP_FULL", "BPF map addresses is full"],
+    [
+      "ENOMEM",
+      "BPF_MAP_WRITE_FAILED",
+      "the kernel refused a write to BPF map addresses: there is no memory for it: raise the memory",
+    ],
+    ["EINVAL", "BPF_MAP_WRITE_FAILED", "the kernel refused a write to BPF map addresses"],
+  ])("for %s is %s: %s", (errno, code, text) => {
     const held = testMaps();
-    held.addresses.refuse = () => "EINVAL";
-    expect(applyOperations(held, [put("addresses", 1)])[0]?.error.code).toBe("BPF_MAP_WRITE_FAILED");
+    held.addresses.refuse = () => errno;
+    const [failure] = applyOperations(held, [put("addresses", 1)]);
+    expect(failure?.error).toMatchObject({ code, message: expect.stringContaining(text) });
+  });
+
+  it("that is a delete is reported like any other, and stops nothing after it", () => {
+    const held = testMaps();
+    applyOperations(held, [put("addresses", 1), put("addresses", 2)]);
+    held.addresses.refuseDelete = (key) => (key.equals(put("addresses", 1).key) ? "ENOMEM" : undefined);
+    const operations = [remove(put("addresses", 1)), remove(put("addresses", 2)), put("cidrs", 3)];
+    expect(applyOperations(held, operations)).toEqual([
+      { operation: operations[0], error: expect.objectContaining({ code: "BPF_MAP_WRITE_FAILED" }) },
+    ]);
+    expect([held.addresses.held.size, held.cidrs.held.size]).toEqual([1, 1]);
   });
 
   it("of an entry that is there already succeeds in a full map", () => {

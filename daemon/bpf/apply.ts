@@ -7,6 +7,7 @@ import type { Slices } from "../base/slices.js";
 import {
   type BulkPutOperation,
   type DeleteOperation,
+  type EntryOperation,
   type MapOperation,
   type PutOperation,
   putOf,
@@ -14,11 +15,11 @@ import {
 import { denyPods } from "./denial.js";
 import { maps as layouts, type MapName, U32 } from "./maps.gen.js";
 
-/** What the kernel says of a full hash map (E2BIG), a full LPM trie (ENOSPC), no memory for an entry (ENOMEM). */
-const FULL = new Set(["E2BIG", "ENOSPC", "ENOMEM"]);
+/** What the kernel says of a full hash map (E2BIG), a full LPM trie (ENOSPC). */
+const FULL = new Set(["E2BIG", "ENOSPC"]);
 
 export interface ApplyFailure {
-  readonly operation: PutOperation;
+  readonly operation: EntryOperation;
   readonly error: WeftError;
 }
 
@@ -29,7 +30,8 @@ export function lacksMemory({ error }: ApplyFailure): boolean {
 
 /**
  * Applies operations in order, bulks and neighbours of one map and kind as one batch. An entry that the kernel
- * refuses does not stop those after it: each is reported. An address or a block that cannot be written is removed.
+ * refuses, or refuses to remove, does not stop those after it: each is reported. An address or a block that cannot be
+ * written is removed.
  * A verdict table that a refused entry belongs to may let in what it should not: the pods that it guards deny at once,
  * and no pod is led to it by what follows. It stays where it is, for hooks that read it now: taking it away, when none
  * does, is the caller's.
@@ -40,17 +42,24 @@ export function applyOperations(
 ): ApplyFailure[] {
   const failures: ApplyFailure[] = [];
   const incomplete = new Set<number>();
-  const refuse = (failure: ApplyFailure) => {
-    failures.push(failure);
-    const { map, key, table } = failure.operation;
+  const remove = (operation: DeleteOperation) => {
+    try {
+      maps[operation.map].delete(operation.key);
+    } catch (error) {
+      failures.push({ operation, error: explain(maps[operation.map], operation, error as BpfError) });
+    }
+  };
+  const refuse = (operation: PutOperation, refused: BpfError) => {
+    failures.push({ operation, error: explain(maps[operation.map], operation, refused) });
+    const { map, key, table } = operation;
     // What was said before leads to elements that will be used for something else. And whoever had an address before
     // must not lend an identity to whoever has it now.
-    if (map === "addresses" || map === "cidrs") maps[map].delete(key);
+    if (map === "addresses" || map === "cidrs") remove({ kind: "delete", map, key });
     if (table === undefined || incomplete.has(table)) return;
     incomplete.add(table);
     const isInForce = denyPods(maps.pods, (guard) => guard === table);
     // A table that nobody was led to has no readers. A missing one denies.
-    if (!isInForce) maps.authz_tables.delete(U32.encode(table));
+    if (!isInForce) remove({ kind: "delete", map: "authz_tables", key: U32.encode(table) });
   };
   let start = 0;
   while (start < operations.length) {
@@ -60,7 +69,7 @@ export function applyOperations(
     const batch = operations.slice(start, end);
     const map = maps[first.map];
     if (first.kind === "bulk") putBulk(map, first, refuse);
-    else if (first.kind === "delete") for (const { key } of batch as DeleteOperation[]) map.delete(key);
+    else if (first.kind === "delete") for (const each of batch as DeleteOperation[]) remove(each);
     else
       putAll(
         map,
@@ -96,19 +105,19 @@ function isWithheld({ map, table, value }: PutOperation, incomplete: ReadonlySet
   return map === "authz_tables" && table !== undefined && incomplete.has(table);
 }
 
-function putAll(map: BpfMap, batch: readonly PutOperation[], refuse: (failure: ApplyFailure) => void): void {
+type Refuse = (operation: PutOperation, error: BpfError) => void;
+
+function putAll(map: BpfMap, batch: readonly PutOperation[], refuse: Refuse): void {
   const keys = Buffer.concat(batch.map((operation) => operation.key));
   const values = Buffer.concat(batch.map((operation) => operation.value));
   write(map, keys, values, batch.length, (index, error) => {
-    const operation = batch[index] as PutOperation;
-    refuse({ operation, error: explain(map, operation, error) });
+    refuse(batch[index] as PutOperation, error);
   });
 }
 
-function putBulk(map: BpfMap, bulk: BulkPutOperation, refuse: (failure: ApplyFailure) => void): void {
+function putBulk(map: BpfMap, bulk: BulkPutOperation, refuse: Refuse): void {
   write(map, bulk.keys, bulk.values, bulk.count, (index, error) => {
-    const operation = putOf(bulk, index);
-    refuse({ operation, error: explain(map, operation, error) });
+    refuse(putOf(bulk, index), error);
   });
 }
 
@@ -134,7 +143,7 @@ function write(
   }
 }
 
-function explain(map: BpfMap, operation: PutOperation, error: BpfError): WeftError {
+function explain(map: BpfMap, operation: EntryOperation, error: BpfError): WeftError {
   return FULL.has(error.code)
     ? bpfMapFull(operation.map, map.info.maxEntries, error)
     : bpfMapWriteFailed(operation.map, error);

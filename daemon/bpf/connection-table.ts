@@ -4,6 +4,7 @@
 import type { BpfMap } from "../../native/index.js";
 import { CONNECTION_GROUP, CONNECTION_PROBES, Connection, maps } from "./maps.gen.js";
 import type { StateMaps } from "./state.js";
+import { writeAll } from "./write-all.js";
 
 /** Places for each connection that a table is meant to hold: a socket finds a free one among its few. */
 export const PLACES = 2;
@@ -57,7 +58,7 @@ export function fillTable(map: BpfMap, remembered: Remembered): void {
     own[probe]?.set(bytes.subarray(0, PASSED));
   }
   const keys = Buffer.concat(table.map((_, place) => maps.connections.key.encode(place)));
-  map.updateBatch(keys, Buffer.concat(table), places);
+  writeAll(map, { keys, values: Buffer.concat(table), count: places });
 }
 
 /**

@@ -1,7 +1,7 @@
 // Owns the kernel's maps of counters: a map is one with the smaller ones that it grew out of, and those of another
 // layout. Must not know labels.
 
-import { type BpfMap, type Native, UpdateFlag } from "../../native/index.js";
+import type { BpfMap, Native } from "../../native/index.js";
 import {
   type CounterRows,
   hasOpen,
@@ -15,6 +15,7 @@ import type { EntrySource } from "./map-conversion.js";
 import { Direction, HitKind, maps, Outcome, Party, PolicyId } from "./maps.gen.js";
 import type { CountingName, Pins } from "./pins.js";
 import type { StateMaps } from "./state.js";
+import { writeAll } from "./write-all.js";
 
 /** Keys of what is counted when there is no room for another series: there from the start. */
 const OVERFLOW: Readonly<Record<CounterName, readonly Uint8Array[]>> = {
@@ -61,12 +62,13 @@ export class CounterMaps {
     this.#parts.push(...parts);
   }
 
-  /** Gives the hooks what they count in when there is no room for another series. */
+  /** Gives the hooks what they count in when there is no room for another series. Throws where the kernel refuses. */
   static makeOverflow(maps: Readonly<Record<CounterName, BpfMap>>): void {
     for (const name of COUNTERS) {
       const zero = Buffer.alloc(maps[name].info.valueSize);
       for (const key of OVERFLOW[name])
-        if (maps[name].lookup(key) === undefined) maps[name].updateBatch(key, zero, 1, UpdateFlag.any);
+        if (maps[name].lookup(key) === undefined)
+          writeAll(maps[name], { keys: Buffer.from(key), values: zero, count: 1 });
     }
   }
 

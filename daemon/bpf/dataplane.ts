@@ -2,7 +2,8 @@
 // Must not know the model, nor why an operation is wanted.
 
 import type { BpfMap, Native, RingBuffer } from "../../native/index.js";
-import { failed, ok, type Result, type WeftError } from "../base/errors.js";
+import { bpfLoadFailed, failed, ok, type Result, WeftError } from "../base/errors.js";
+import { exhausted } from "../base/exhausted.js";
 import { ended, type Slices } from "../base/slices.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyLists, applyOperations, lacksMemory } from "./apply.js";
@@ -11,7 +12,7 @@ import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits } from "./capacity.
 import { CounterMaps, elementsFor } from "./counter-maps.js";
 import { type ProgramRuns, readProgramRuns } from "./counters.js";
 import { readSwitch } from "./disabled.js";
-import { Drafts } from "./draft.js";
+import { type Draft, Drafts } from "./draft.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
 import {
   type Enrollment,
@@ -22,7 +23,7 @@ import {
   restoreEnrollment,
 } from "./enrollment.js";
 import type { Environment } from "./environment.js";
-import { type Generation, makeGeneration, settingsAfter, settingsBefore, tracedBy } from "./generation.js";
+import { type Generation, makeGeneration, tracedBy } from "./generation.js";
 import {
   COUNTERS,
   type GrowingName,
@@ -45,12 +46,11 @@ import { rememberPod } from "./pod-names.js";
 import { ask } from "./questions.js";
 import { type Repaired, repair } from "./repair.js";
 import { listConnections, type OpenConnections, Scratch } from "./scratch.js";
+import { changeSettings, readSettings } from "./settings.js";
 import { openState, type StateMaps } from "./state.js";
 import { swapIn } from "./swap.js";
 import { Sweeps } from "./sweeps.js";
 import { WaypointSockets } from "./waypoint-sockets.js";
-
-const FIRST = maps.settings.key.encode(0);
 
 export class Dataplane {
   readonly #native: Native;
@@ -177,48 +177,65 @@ export class Dataplane {
     if (!grown.ok) return grown;
     const growth = grown.value;
     const state = growth.applyTo(this.#state);
-    CounterMaps.makeOverflow(state);
-    const begun = this.#drafts.take(state, needed);
-    const failures = begun.ok ? yield* applyLists(begun.value.maps, lists) : [];
-    const number = (old.at(-1) ?? 0) + 1;
-    const made = begun.ok ? yield* ended(makeGeneration(this.#pins, number, begun.value)) : begun;
-    if (!made.ok) {
+    const former = old.at(-1);
+    const number = (former ?? 0) + 1;
+    let draft: Draft | undefined;
+    const giveUp = (error: WeftError) => {
       growth.abandon();
-      return made;
+      draft?.close();
+      this.#pins.removeGeneration(number);
+      return failed(error);
+    };
+    let generation: Generation;
+    let failures: ApplyFailure[];
+    try {
+      CounterMaps.makeOverflow(state);
+      const begun = this.#drafts.take(state, needed);
+      if (!begun.ok) return giveUp(begun.error);
+      draft = begun.value;
+      failures = yield* applyLists(draft.maps, lists);
+      const made = yield* ended(makeGeneration(this.#pins, number, draft));
+      if (!made.ok) return giveUp(made.error);
+      generation = made.value;
+      const hollow = former === undefined ? undefined : failures.find(lacksMemory);
+      if (hollow !== undefined) return giveUp(hollow.error);
+      growth.copy(this.#pins);
+      if (!this.installed) this.#inheritance.copy(state);
+      onFilled(failures);
+      const swapped = this.#swapIn(generation, former);
+      if (!swapped.ok) return giveUp(swapped.error);
+    } catch (error) {
+      if (exhausted(error) === undefined) throw error;
+      return giveUp(error instanceof WeftError ? error : bpfLoadFailed("a new generation", error));
     }
-    const generation = made.value;
-    const hollow = old.length > 0 ? failures.find(lacksMemory) : undefined;
-    growth.copy();
-    if (!this.installed) this.#inheritance.copy(state);
-    if (hollow === undefined) onFilled(failures);
-    const swapped = hollow === undefined ? this.#swapIn(generation, old.at(-1)) : failed(hollow.error);
-    if (!swapped.ok) {
-      growth.abandon();
-      generation.close();
-      this.#pins.removeGeneration(generation.number);
-      return swapped;
-    }
+    this.#adopt(generation, growth, state, old);
+    return ok(failures);
+  }
+
+  /** It governs. */
+  #adopt(generation: Generation, growth: Growth, state: StateMaps, old: readonly number[]): void {
     this.#generation?.close();
     this.#generation = generation;
-    this.counters.addParts(growth.adopt(this.#pins));
+    this.counters.addParts(growth.adopt());
     this.#state = state;
     this.#growth = growth;
     for (const number of old) this.#pins.removeGeneration(number);
     for (const path of this.#pins.staleState()) if (!this.#inheritance.isRead(path)) this.#pins.remove(path);
-    return ok(failures);
   }
 
-  /** Call after install(), when no hook of the former generation runs any more. */
-  finish(): void {
-    this.#growth?.finish();
+  /**
+   * Call after install(), when no hook of the former generation runs any more. Gives why some of what those wrote last
+   * could not be taken over.
+   */
+  finish(): WeftError[] {
+    const growth = this.#growth;
     this.#growth = undefined;
-    this.#inheritance.finish();
+    return [...(growth?.finish() ?? []), ...this.#inheritance.finish()];
   }
 
   #swapIn(generation: Generation, former: number | undefined): Result<void> {
-    this.changeSettings(settingsBefore(generation));
     const enrolled = this.enrollments().map(({ cookie }) => cookie);
-    const swapped = swapIn(
+    return swapIn(
       {
         ...{ native: this.#native, pins: this.#pins, maps: this.#state, former },
         // Another daemon's stubs may be of another form.
@@ -227,8 +244,6 @@ export class Dataplane {
       },
       generation,
     );
-    if (swapped.ok) this.changeSettings(settingsAfter(generation));
-    return swapped;
   }
 
   /** Puts back what somebody else has removed, and tells what it cannot. */
@@ -320,13 +335,12 @@ export class Dataplane {
   // ---- switches ----
 
   get settings(): Settings {
-    const bytes = this.#state.settings.lookup(FIRST);
-    if (bytes === undefined) throw new Error("map settings has no entry 0");
-    return maps.settings.value.decode(bytes);
+    return readSettings(this.#state.settings);
   }
 
+  /** @throws WeftError BPF_MAP_WRITE_FAILED */
   changeSettings(change: Partial<Settings>): void {
-    this.#state.settings.update(FIRST, maps.settings.value.encode({ ...this.settings, ...change }));
+    changeSettings(this.#state.settings, change);
   }
 
   /** Switched.DISABLED while the operator has disabled weft; else another number after each time that it was. */

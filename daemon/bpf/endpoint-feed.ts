@@ -2,6 +2,7 @@
 // programs fill them. Must not know what follows from a failure.
 
 import type { RingBuffer } from "../../native/index.js";
+import { exhausted } from "../base/exhausted.js";
 import type { Dataplane } from "./dataplane.js";
 import { EndpointEvent, EndpointKey, maps } from "./maps.gen.js";
 
@@ -18,12 +19,12 @@ export class EndpointFeed {
 
   /**
    * Makes programs tell, and delivers what happens from now on. What was told while no daemon listened is dropped: it
-   * may be of endpoints that are others by now.
+   * may be of endpoints that are others by now. May be called again where it throws.
    */
   open(onEvent: (event: EndpointEvent) => void): void {
     this.#empty();
     this.#openedNs = process.hrtime.bigint();
-    this.#ring = this.#kernel.openEvents((records) => {
+    this.#ring ??= this.#kernel.openEvents((records) => {
       for (const record of records) {
         const event = EndpointEvent.decode(record);
         if (event.timeNs >= this.#openedNs) onEvent(event);
@@ -44,9 +45,13 @@ export class EndpointFeed {
     this.#empty();
   }
 
-  /** What the kernel counted of an endpoint is forgotten. */
+  /** What the kernel counted of an endpoint is forgotten. Where it cannot be, the next failure counts as one more. */
   forget(endpoint: EndpointKey): void {
-    this.#kernel.map("failing")?.delete(EndpointKey.encode(endpoint));
+    try {
+      this.#kernel.map("failing")?.delete(EndpointKey.encode(endpoint));
+    } catch (error) {
+      if (exhausted(error) === undefined) throw error;
+    }
   }
 
   /** When a source that has failed at a service last reached some endpoint of it, CLOCK_MONOTONIC; 0: not since. */

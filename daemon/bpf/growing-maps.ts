@@ -2,12 +2,12 @@
 // Must not know when one grows, nor what is in them.
 
 import type { BpfMap, Entries } from "../../native/index.js";
-import { UpdateFlag } from "../../native/index.js";
 import { bytesOfText, textOfBytes } from "../base/byte-text.js";
 import { copyTable, countConnections, PLACES } from "./connection-table.js";
 import type { MapName } from "./maps.gen.js";
 import type { StateMapName } from "./pins.js";
 import type { StateMaps } from "./state.js";
+import { writeAll } from "./write-all.js";
 
 /** Counters: what one map has counted stays in it, pinned beside the larger one, and is read with it. */
 export const COUNTERS = ["traffic", "pod_traffic", "policy_hits"] as const satisfies readonly StateMapName[];
@@ -28,7 +28,8 @@ interface GrowingMap {
   count(state: StateMaps): number;
   /**
    * Copies what is held into a map that no program uses yet. Gives what copies the changes since then: for when the
-   * larger one is in use, and the other is not any more. Absent: what is held stays where it is.
+   * larger one is in use, and the other is not any more. Absent: what is held stays where it is. Both throw where the
+   * kernel refuses an entry.
    */
   readonly copy?: (from: Pick<BpfMap, "entries">, to: BpfMap) => () => void;
 }
@@ -69,13 +70,13 @@ export function holds(name: MapName, elements: number): number {
 /** As GrowingMap.copy, of a hash or array. */
 export function copyEntries(from: Pick<BpfMap, "entries">, to: BpfMap): () => void {
   const held = from.entries();
-  to.updateBatch(held.keys, held.values, held.count);
+  writeAll(to, held);
   const copied = byKey(held);
   return () => {
     const last = byKey(from.entries());
     for (const [key, value] of last) {
       if (copied.get(key)?.equals(value) === true) continue;
-      to.updateBatch(bytesOfText(key), value, 1, UpdateFlag.any);
+      writeAll(to, { keys: bytesOfText(key), values: value, count: 1 });
     }
     for (const key of copied.keys()) if (!last.has(key)) to.delete(bytesOfText(key));
   };

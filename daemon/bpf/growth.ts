@@ -2,11 +2,11 @@
 // Must not know what is in them.
 
 import type { BpfMap, Native } from "../../native/index.js";
-import { ok, type Result } from "../base/errors.js";
+import { bpfMapWriteFailed, ok, type Result, WeftError } from "../base/errors.js";
 import { roomFor } from "./capacity.js";
 import { type CounterName, type GrowingName, growingMaps, growingNames, isCounter } from "./growing-maps.js";
 import type { MapName } from "./maps.gen.js";
-import type { Pins, StateMapName } from "./pins.js";
+import type { Pins, StateMapName, StateName } from "./pins.js";
 import { makeMaps, type StateMaps } from "./state.js";
 
 /** A map that takes the place of a smaller one with the generation that is being made. */
@@ -21,6 +21,7 @@ interface Grown {
 /** The long-lived maps that one generation needs larger. */
 export class Growth {
   readonly #grown: readonly Grown[];
+  #pinned: ReturnType<Pins["putBeside"]>[] = [];
 
   private constructor(grown: readonly Grown[]) {
     this.#grown = grown;
@@ -55,39 +56,56 @@ export class Growth {
     return { ...state, ...Object.fromEntries(this.#grown.map(({ name, to }) => [name, to])) };
   }
 
-  /** Takes over what is held now. Call right before the swap; hooks write to the smaller map until then. */
-  copy(): void {
+  /**
+   * Takes over what is held now, and pins it all beside what it will replace. Call right before the swap; hooks write
+   * to the smaller map until then. Throws where the kernel has no room for that: call abandon().
+   */
+  copy(pins: Pins): void {
     for (const grown of this.#grown) {
       const catchUp = growingMaps[grown.name].copy?.(grown.from, grown.to);
       if (catchUp !== undefined) grown.catchUp = catchUp;
     }
+    const put = (path: string, map: BpfMap) =>
+      this.#pinned.push(pins.putBeside(path, (fresh) => map.pin(fresh)));
+    for (const { name, from, to } of this.#grown) {
+      if (isCounter(name)) put(pins.nextPart(name), from);
+      put(pins.state(name), to);
+    }
   }
 
   /** The generation governs: the larger maps get the pins. Gives the counters that are read beside them. */
-  adopt(pins: Pins): { readonly name: CounterName; readonly map: BpfMap }[] {
-    const parts: { name: CounterName; map: BpfMap }[] = [];
-    for (const { name, from, to } of this.#grown) {
-      if (isCounter(name)) {
-        from.pin(pins.nextPart(name));
-        parts.push({ name, map: from });
-      }
-      pins.putInPlace(pins.state(name), (fresh) => to.pin(fresh));
-    }
-    return parts;
+  adopt(): { readonly name: CounterName; readonly map: BpfMap }[] {
+    for (const pin of this.#pinned) pin.move();
+    return this.#grown.flatMap(({ name, from }) => (isCounter(name) ? [{ name, map: from }] : []));
   }
 
-  /** Takes over what hooks of the former generation wrote last. Call when none of them runs any more. */
-  finish(): void {
-    for (const { from, catchUp } of this.#grown) {
-      if (catchUp === undefined) continue;
-      catchUp();
+  /**
+   * Takes over what hooks of the former generation wrote last. Call when none of them runs any more. Gives what the
+   * kernel refused of it.
+   */
+  finish(): WeftError[] {
+    return this.#grown.flatMap(({ name, from, catchUp }) => {
+      if (catchUp === undefined) return [];
+      const refused = refusedOf(name, catchUp);
       from.close();
-    }
+      return refused;
+    });
   }
 
   /** The generation does not come. */
   abandon(): void {
+    for (const pin of this.#pinned) pin.remove();
     for (const { to } of this.#grown) to.close();
+  }
+}
+
+/** What the kernel refuses of the writes to a map: what remains of them is lost, and no more. */
+export function refusedOf(map: StateName, writes: () => void): WeftError[] {
+  try {
+    writes();
+    return [];
+  } catch (error) {
+    return [error instanceof WeftError ? error : bpfMapWriteFailed(map, error)];
   }
 }
 

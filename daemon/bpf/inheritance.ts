@@ -3,8 +3,9 @@
 
 import { statSync } from "node:fs";
 import type { BpfMap, Native } from "../../native/index.js";
-import { bpfPinFailed, failed, ok, type Result } from "../base/errors.js";
+import { bpfPinFailed, failed, ok, type Result, type WeftError } from "../base/errors.js";
 import { copyEntries, growingMaps } from "./growing-maps.js";
+import { refusedOf } from "./growth.js";
 import { type EntrySource, inLayoutOf } from "./map-conversion.js";
 import { COUNTING_MAPS, type CountingName, type Pins, STATE_NAMES, type StateName } from "./pins.js";
 import type { Heritage } from "./state.js";
@@ -61,7 +62,7 @@ export interface InheritanceNote {
 
 export class Inheritance implements Heritage {
   readonly #formers: readonly Former[];
-  readonly #catchUps: (() => void)[] = [];
+  readonly #catchUps: { readonly name: StateName; readonly catchUp: () => void }[] = [];
   readonly #parts: { readonly name: CountingName; readonly path: string; readonly map: EntrySource }[] = [];
   readonly notes: InheritanceNote[] = [];
 
@@ -122,14 +123,16 @@ export class Inheritance implements Heritage {
       const copy = FOLLOWED[name];
       const source = copied.has(name) || copy === undefined ? undefined : inLayoutOf(state[name], map);
       copied.add(name);
-      if (source !== undefined && copy !== undefined) this.#catchUps.push(copy(source, state[name]));
+      if (source !== undefined && copy !== undefined)
+        this.#catchUps.push({ name, catchUp: copy(source, state[name]) });
     }
   }
 
-  /** Takes over what hooks of the former generation wrote last. Call when none of them runs any more. */
-  finish(): void {
-    for (const catchUp of this.#catchUps.splice(0)) catchUp();
+  /** As Growth.finish. */
+  finish(): WeftError[] {
+    const refused = this.#catchUps.splice(0).flatMap(({ name, catchUp }) => refusedOf(name, catchUp));
     for (const { path, map } of this.#formers) if (!this.isRead(path)) map.close();
+    return refused;
   }
 
   #note(name: StateName, isKept: boolean): void {

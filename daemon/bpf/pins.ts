@@ -198,11 +198,17 @@ export class Pins {
 
   /** Pins something beside `path`, then moves it there in one step: a crash leaves the old pin or the new one. */
   putInPlace(path: string, pin: (fresh: string) => void): void {
+    this.putBeside(path, pin).move();
+  }
+
+  /** The first half of it. Gives the other, and what takes the pin away again: idempotent, nothing once it is moved. */
+  putBeside(path: string, pin: (fresh: string) => void): { move(): void; remove(): void } {
     // Names on a BPF file system must not hold a dot (bpf_lookup of kernel/bpf/inode.c).
     const fresh = join(dirname(path), `new-${basename(path)}`);
-    rmSync(fresh, { force: true });
+    const remove = () => rmSync(fresh, { force: true });
+    remove();
     pin(fresh);
-    renameSync(fresh, path);
+    return { move: () => renameSync(fresh, path), remove };
   }
 
   remove(path: string): void {

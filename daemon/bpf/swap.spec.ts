@@ -8,8 +8,11 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BpfLink, BpfMap, BpfProgram, Native } from "../../native/index.js";
 import type { Generation } from "./generation.js";
 import { CGROUP_HOOKS, EARLY_PROGRAMS, GUARD_PROGRAM, MAP_HOOKS, TRACE_HOOKS } from "./hooks.js";
+import { maps, WaypointProtocol } from "./maps.gen.js";
 import { Pins } from "./pins.js";
+import { changeSettings, readSettings } from "./settings.js";
 import { swapIn } from "./swap.js";
+import { TestMap } from "./test-map.js";
 
 type TestProgram = BpfProgram & { readonly name: string };
 
@@ -30,12 +33,16 @@ class TestKernel {
   refuses: string | undefined;
   readonly pending = { info: { name: "pending" } } as BpfMap;
   readonly kicks = { info: { name: "kicks" } } as BpfMap;
+  readonly settings = new TestMap("settings", 1);
   #made = 0;
 
   constructor(directory: string) {
     this.pins = new Pins(directory);
     this.pins.prepare();
     this.cgroup = directory;
+    const { key, value } = maps.settings;
+    this.settings.update(key.encode(0), new Uint8Array(value.size));
+    changeSettings(this.settings, { waypointProtocol: WaypointProtocol.PROXY_V2 });
   }
 
   readonly native = {
@@ -72,7 +79,7 @@ class TestKernel {
       on_destroy: this.#array("on_destroy"),
       on_reset: this.#array("on_reset"),
       on_drop: this.#array("on_drop"),
-      ...{ guarded: {} as BpfMap, disabled: {} as BpfMap },
+      ...{ settings: this.settings, guarded: {} as BpfMap, disabled: {} as BpfMap },
       pending: this.pending,
       kicks: this.kicks,
     };
@@ -228,6 +235,34 @@ describe("a swap", () => {
     const swapped = kernel.swap(kernel.generation(2), 1);
     expect(swapped).toMatchObject({ ok: false, error: { code: "BPF_ATTACH_FAILED" } });
     expect(Object.values(kernel.hooks())).toEqual(names.map((each) => `${each}-1`));
+  });
+
+  /** Without what speaks to waypoints. */
+  const speechless = (number: number): Generation => {
+    const made = kernel.generation(number);
+    const speaks = new Set<string>(MAP_HOOKS.map(({ program }) => program));
+    return { ...made, programs: new Map([...made.programs].filter(([name]) => !speaks.has(name))) };
+  };
+
+  it("tells hooks what the generation is without, before and after", () => {
+    expect(kernel.swap(speechless(1), undefined).ok).toBe(true);
+    expect(readSettings(kernel.settings)).toMatchObject({
+      waypointProtocol: WaypointProtocol.NONE,
+      ...{ endsTraced: 1, dropsTraced: 1 },
+    });
+  });
+
+  it.each([1, 2])("whose word to the hooks is refused, the %s., leaves everything as it was", (nth) => {
+    kernel.swap(kernel.generation(1), undefined);
+    const before = readSettings(kernel.settings);
+    let left = nth;
+    kernel.settings.refuse = () => (--left === 0 ? "ENOMEM" : undefined);
+    expect(kernel.swap(speechless(2), 1)).toMatchObject({
+      ok: false,
+      error: { code: "BPF_MAP_WRITE_FAILED", message: expect.stringContaining("there is no memory") },
+    });
+    expect(Object.values(kernel.hooks())).toEqual(names.map((each) => `${each}-1`));
+    expect(readSettings(kernel.settings)).toEqual(before);
   });
 
   it.each(names)("that %s refuses at the first start leaves nothing", (name) => {

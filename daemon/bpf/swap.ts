@@ -3,9 +3,9 @@
 
 import { existsSync, statSync } from "node:fs";
 import type { BpfLink, BpfProgram, Native } from "../../native/index.js";
-import { bpfAttachFailed, failed, ok, type Result } from "../base/errors.js";
+import { bpfAttachFailed, failed, ok, type Result, WeftError } from "../base/errors.js";
 import { removeEarlyLinks, renewEarlyStubs } from "./early-hooks.js";
-import type { Generation } from "./generation.js";
+import { type Generation, settingsAfter, settingsBefore } from "./generation.js";
 import { endLink, renewStubs } from "./guard-links.js";
 import {
   CGROUP_HOOKS,
@@ -18,8 +18,9 @@ import {
   TRACE_HOOKS,
   type TraceHook,
 } from "./hooks.js";
-import { maps } from "./maps.gen.js";
+import { maps, type Settings } from "./maps.gen.js";
 import type { Pins } from "./pins.js";
+import { changeSettings, readSettings } from "./settings.js";
 import type { StateMaps } from "./state.js";
 
 const FIRST = maps.guards.key.encode(0);
@@ -29,8 +30,8 @@ type CalledArray = "guards" | "early_tc" | "early_xdp" | TraceHook["array"];
 export interface SwapOptions {
   readonly native: Native;
   readonly pins: Pins;
-  /** What stubs read, the arrays of programs that they call through, and the maps of sockets that programs hang on. */
-  readonly maps: Pick<StateMaps, "guarded" | "disabled" | CalledArray | MapHook["map"]>;
+  /** What hooks are told, what stubs read, the arrays of programs that they call through, and the maps of sockets that programs hang on. */
+  readonly maps: Pick<StateMaps, "settings" | "guarded" | "disabled" | CalledArray | MapHook["map"]>;
   /** The generation that governs, if any. */
   readonly former: number | undefined;
   /** Pods whose guard links get this daemon's stubs; undefined: they have them. */
@@ -39,8 +40,9 @@ export interface SwapOptions {
 }
 
 /**
- * One atomic step a hook: the program that judges for all pods, those of the cgroup, those of tracepoints. From here
- * on the generation governs; or, after a failure, what governed before does so at every hook.
+ * One atomic step a hook: the program that judges for all pods, those of the cgroup, those of tracepoints; around them
+ * what hooks are told. From here on the generation governs; or, after a failure, what governed before does so at every
+ * hook.
  */
 export function swapIn(options: SwapOptions, generation: Generation): Result<void> {
   const swap = new Swap(options, generation);
@@ -48,6 +50,7 @@ export function swapIn(options: SwapOptions, generation: Generation): Result<voi
   let hook = "guard";
   let target = "the enrolled pods";
   try {
+    swap.settings(settingsBefore(generation));
     swap.called("guards", GUARD_PROGRAM);
     if (newStubs !== undefined) renewStubs(native, pins, state, newStubs);
     target = "interfaces";
@@ -72,8 +75,10 @@ export function swapIn(options: SwapOptions, generation: Generation): Result<voi
       hook = each.hook;
       if (generation.programs.has(each.program)) swap.traceHook(each);
     }
+    swap.settings(settingsAfter(generation));
   } catch (error) {
     const troubles = swap.undo();
+    if (error instanceof WeftError) return failed(error);
     const cause = troubles.length === 0 ? error : new AggregateError([error, ...troubles], String(error));
     return failed(bpfAttachFailed(hook, target, cause));
   }
@@ -95,6 +100,13 @@ class Swap {
   constructor(options: SwapOptions, generation: Generation) {
     this.#options = options;
     this.#generation = generation;
+  }
+
+  settings(change: Partial<Settings>): void {
+    const { settings } = this.#options.maps;
+    const former = readSettings(settings);
+    changeSettings(settings, change);
+    this.#back.push(() => changeSettings(settings, former));
   }
 
   /** A program that stubs call through an array. */

@@ -16,6 +16,8 @@ export class TestMap implements BpfMap {
   readonly calls: string[] = [];
   /** errno name to refuse a put with, whatever room there is. */
   refuse: (key: Buffer) => string | undefined = () => undefined;
+  /** As refuse(), of a delete. */
+  refuseDelete: (key: Buffer) => string | undefined = () => undefined;
   readonly #type: string;
 
   constructor(name: MapName, maxEntries: number) {
@@ -48,6 +50,8 @@ export class TestMap implements BpfMap {
 
   delete(key: Uint8Array): boolean {
     this.calls.push("delete");
+    const code = this.refuseDelete(Buffer.from(key));
+    if (code !== undefined) throw errorOf(code);
     return this.held.delete(textOfBytes(key));
   }
 

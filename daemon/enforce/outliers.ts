@@ -72,6 +72,7 @@ export class Outliers {
   #policiesAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #looking: NodeJS.Timeout | undefined;
+  #started = false;
   #listens = false;
 
   constructor(options: OutliersOptions) {
@@ -98,13 +99,17 @@ export class Outliers {
     return this.#detector.counts;
   }
 
-  /** Begins to listen. What an earlier daemon had set aside is back with this one's first generation. */
+  /**
+   * Begins to listen; idempotent, and may be called again where it throws. What an earlier daemon had set aside is back
+   * with this one's first generation.
+   */
   start(): void {
     const { feed } = this.#options;
-    if (this.#listens) return;
-    this.#listens = this.enabled;
+    if (this.#started) return;
     if (this.enabled) feed.open((event) => this.#take(event));
     else feed.turnOff();
+    this.#started = true;
+    this.#listens = this.enabled;
   }
 
   stop(): void {

@@ -26,6 +26,8 @@ import {
 withFakeTime();
 
 describe("a kernel that has no memory", () => {
+  const noLarger = expect.stringMatching(/^no larger maps could be made, .*ENOMEM/);
+
   it("for an address already known ends its identity, locks tables, and is asked again after a while", async () => {
     await start(1_000_000);
     kernel.kernel.addresses.refuse = () => "ENOMEM";
@@ -43,9 +45,56 @@ describe("a kernel that has no memory", () => {
     expect(view()).toEqual(await wanted());
   });
 
+  it("to remove an address locks tables until a new generation is without it", async () => {
+    await start(1_000_000);
+    const locks: number[] = [];
+    kernel.kernel.addresses.refuseDelete = () => {
+      kernel.breakInstall = true;
+      return "ENOMEM";
+    };
+    await apply({ removedAddresses: [pod("db").uid] });
+    locks.push(kernel.settings.authzLocked);
+    expect([failures, shortage.troubles()]).toEqual([
+      ["addresses"],
+      [expect.stringContaining("addresses: there is no memory for it"), noLarger],
+    ]);
+    kernel.breakInstall = false;
+    await pass(11_000);
+    locks.push(kernel.settings.authzLocked);
+    expect([locks, shortage.troubles()]).toEqual([[1, 0], []]);
+    expect(view().addresses["10.0.0.2"]).toBeUndefined();
+    expect(view()).toEqual(await wanted());
+  });
+
+  it("to remove a verdict table later makes a new generation, which never had it", async () => {
+    await start(1_000_000);
+    await apply({ policies: [onPorts("p", 3)], policiesSynced: true });
+    await endGrace();
+    const { generation } = kernel;
+    kernel.kernel.authz_port.refuseDelete = () => "ENOMEM";
+    await apply({ policies: [onPorts("p", 3, 100)], policiesSynced: true });
+    expect([kernel.generation, failures]).toEqual([generation, []]);
+    await endGrace();
+    expect([kernel.generation, new Set(failures)]).toEqual([generation + 1, new Set(["authz_port"])]);
+    await endGrace();
+    expect([view(), shortage.troubles()]).toEqual([await wanted(), []]);
+  });
+
+  it("to lock tables says so, and a new generation does not govern without the lock", async () => {
+    await start(1_000_000);
+    kernel.breakSettings = 1;
+    kernel.kernel.addresses.refuse = () => "ENOMEM";
+    await apply({ workloads: [pod("db", { addresses: ["10.0.0.2"], serviceAccount: "one" })] });
+    expect([kernel.generation, failures, kernel.settings.authzLocked]).toEqual([
+      2,
+      ["addresses", "settings"],
+      0,
+    ]);
+    expect([view(), shortage.troubles()]).toEqual([await wanted(), []]);
+  });
+
   /** So many that a map of targets is to be made larger for them, and would not have to be. */
   const many = () => services(maps.targets.maxEntries / 2 - 40);
-  const noLarger = expect.stringMatching(/^no larger maps could be made, .*ENOMEM/);
 
   it("for a new generation has the one that governs take in what there is room for: nobody is denied", async () => {
     await start(1_000_000);

@@ -258,7 +258,9 @@ export class Reconciler {
     this.#options.grace.after(() => {
       // A generation that came meanwhile never had them.
       if (!this.#leaving.delete(late)) return;
-      this.#give(late);
+      const failures = this.#give(late);
+      this.#options.shortage.refuse(failures);
+      if (failures.length > 0) void this.inTurn(() => this.#mend());
       if (makesRoom) this.#storeAgain();
     });
     return failures;
@@ -327,7 +329,9 @@ export class Reconciler {
     shortage.end(installed.value);
     this.#denyIncomplete(installed.value);
     this.#options.onInstalled(kernel.generation);
-    grace.after(() => kernel.finish());
+    grace.after(() => {
+      for (const lost of kernel.finish()) log.warn(`what hooks wrote last is lost: ${describe(lost)}`);
+    });
     grace.after(this.#options.onBackendLost);
     // Of what governed before nothing is known: it may have been an earlier daemon's.
     this.#tellNarrowed("all");

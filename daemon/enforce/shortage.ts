@@ -1,7 +1,7 @@
 // Owns what the kernel lacks of what the compiler holds: which verdicts are locked for it, what would mend it.
 // Must not know updates, pods, nor when anything happens.
 
-import { describe, type WeftError } from "../base/errors.js";
+import { describe, WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { ApplyFailure } from "../bpf/apply.js";
 import { type MapName, maps } from "../bpf/maps.gen.js";
@@ -46,9 +46,10 @@ export class Shortage {
     const tables = new Set<number>();
     for (const { operation } of failures) {
       const { now, limit } = this.#options.kernel.capacity(operation.map);
+      const table = operation.kind === "put" ? operation.table : undefined;
       // A table that could not be stored denies, and that is so; elsewhere, or with room to be had, more is lacking.
-      if (operation.table === undefined || now < limit) this.#lacksEntries = true;
-      if (operation.table !== undefined) tables.add(operation.table);
+      if (table === undefined || now < limit) this.#lacksEntries = true;
+      if (table !== undefined) tables.add(table);
     }
     return tables;
   }
@@ -80,7 +81,7 @@ export class Shortage {
 
   /** A generation that lacks these is about to govern: end() follows, or withdraw(). */
   lockFor(failures: readonly ApplyFailure[]): void {
-    if (lacksIdentities(failures)) this.#lock(true);
+    if (lacksIdentities(failures)) this.#options.kernel.changeSettings({ authzLocked: 1 });
   }
 
   /** It does not. */
@@ -88,8 +89,17 @@ export class Shortage {
     this.#lock(this.#lacksIdentities);
   }
 
+  /** A lock that the kernel has not taken is lacking too: a new generation does not govern without. */
   #lock(isLocked: boolean): void {
-    this.#options.kernel.changeSettings({ authzLocked: Number(isLocked) });
+    try {
+      this.#options.kernel.changeSettings({ authzLocked: Number(isLocked) });
+    } catch (error) {
+      if (!(error instanceof WeftError)) throw error;
+      this.#lacksEntries = true;
+      this.#refused.set("settings", error);
+      this.#options.onMapWriteFailed("settings");
+      this.#options.log.error({ err: error }, error.message);
+    }
   }
 
   /** Whether a new generation would hold what this one lacks. */
@@ -146,11 +156,14 @@ export class Shortage {
   }
 }
 
-/** The workload of an unwritten address has no identity: what a rule says of identities cannot be trusted. */
+/**
+ * The workload of an unwritten address has no identity, and whoever has one that could not be removed has another's:
+ * what a rule says of identities cannot be trusted.
+ */
 function lacksIdentities(failures: readonly ApplyFailure[]): boolean {
   const { addresses } = maps;
-  return failures.some(
-    ({ operation }) =>
-      operation.map === "addresses" && addresses.value.decode(operation.value).workload.number !== 0,
-  );
+  return failures.some(({ operation }) => {
+    if (operation.map !== "addresses") return false;
+    return operation.kind === "delete" || addresses.value.decode(operation.value).workload.number !== 0;
+  });
 }

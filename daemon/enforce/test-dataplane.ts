@@ -1,7 +1,7 @@
 // Owns a double of the dataplane for specs: such a kernel, full or out of memory, cannot be had at will.
 // Must not know what an operation means.
 
-import { bpfLoadFailed, failed, ok, type Result } from "../base/errors.js";
+import { bpfLoadFailed, bpfMapWriteFailed, failed, ok, type Result, type WeftError } from "../base/errors.js";
 import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
 import { CONFIGURATION_MAPS, capacityLimit, planCapacities } from "../bpf/capacity.js";
 import { isGrowing } from "../bpf/growing-maps.js";
@@ -36,6 +36,8 @@ export class TestDataplane {
   readonly locksAtSwap: number[] = [];
   switched = 0;
   breakInstall = false;
+  /** How many changes of the settings fail from now on. */
+  breakSettings = 0;
   /** What somebody has removed. */
   missing: string[] = [];
   /** How often the former generation was said to run no more. */
@@ -86,8 +88,9 @@ export class TestDataplane {
     return { pinned: [], missing: this.missing };
   }
 
-  finish(): void {
+  finish(): WeftError[] {
     this.finished++;
+    return [];
   }
 
   count(names: readonly MapName[] = [...this.counts.keys()]): ReadonlyMap<MapName, number> {
@@ -95,6 +98,10 @@ export class TestDataplane {
   }
 
   changeSettings(change: Partial<Settings>): void {
+    if (this.breakSettings > 0) {
+      this.breakSettings--;
+      throw bpfMapWriteFailed("settings", new Error("ENOMEM"));
+    }
     this.settings = { ...this.settings, ...change };
   }
 }

@@ -3,6 +3,8 @@
 import { messageOf } from "../base/errors.js";
 import { exhausted } from "../base/exhausted.js";
 import type { Logger } from "../base/log.js";
+import type { Dataplane } from "../bpf/dataplane.js";
+import type { EventFeed } from "../bpf/event-feed.js";
 import type { Enforcement } from "../enforce/enforcement.js";
 
 /**
@@ -17,7 +19,7 @@ const SWEEP_MS = 1_000;
 /** Milliseconds between two looks for what somebody has removed: without a hook nothing is enforced. */
 const REPAIR_MS = 1_000;
 
-/** Milliseconds between two looks at the pods' hooks. */
+/** Milliseconds between two looks at the pods' hooks, and at what goes with a generation. */
 const CHECK_MS = 10_000;
 
 /** Milliseconds between two counts of the long-lived maps, which have to be walked. */
@@ -33,9 +35,31 @@ const KEEP_MS = 2_000;
 /** Milliseconds between two looks for series that end: each walks all that is counted. */
 const END_MS = 10_000;
 
+interface Accompanied extends Pick<Enforcement, "pods" | "outliers"> {
+  readonly dataplane: Pick<Dataplane, "installed">;
+  readonly feed: Pick<EventFeed, "begin">;
+}
+
+/**
+ * Gives what begins that which goes with the first generation: records are read, failing endpoints are told of, early
+ * hooks are attached when there is what they call. To be called then, and again and again: what there were no means for
+ * is done the next time.
+ */
+export function accompaniment({ dataplane, feed, outliers, pods }: Accompanied, log: Logger) {
+  const toldOf = outOfMeans(log);
+  return async () => {
+    if (dataplane.installed) {
+      await toldOf(() => feed.begin());
+      await toldOf(() => outliers.start());
+    }
+    await toldOf(() => pods.check());
+  };
+}
+
 /** Looks at pods and at the fill of maps, now and then until the returned function is called. */
 export function startHousekeeping(
   { pods, reconciler, sweep, disabled }: Pick<Enforcement, "pods" | "reconciler" | "sweep" | "disabled">,
+  accompany: () => Promise<void>,
   keepCounters: (mayEnd: boolean) => void,
   log: Logger,
 ): () => void {
@@ -51,7 +75,7 @@ export function startHousekeeping(
     every(LOOK_MS, look),
     every(SWEEP_MS, () => sweep.look()),
     every(REPAIR_MS, () => reconciler.repair()),
-    every(CHECK_MS, () => pods.check()),
+    every(CHECK_MS, accompany),
     every(COUNT_MS, () => reconciler.makeRoom()),
     every(FILL_MS, () => reconciler.makeRoom(FILLING)),
     every(KEEP_MS, () => keepCounters(false)),
