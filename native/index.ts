@@ -33,6 +33,8 @@ export interface ProgramInfo {
   /** Counted while kernel.bpf_stats_enabled (or an open enableStats handle) says so; nanoseconds. */
   readonly runTimeNs: bigint;
   readonly runCount: bigint;
+  /** Runs that the kernel left out because one of it was under way on that CPU: of tracing programs only. */
+  readonly skippedRuns: bigint;
 }
 
 export interface LinkInfo {
@@ -280,6 +282,8 @@ export interface Native {
   openPinnedMap(path: string): BpfMap;
   openPinnedProgram(path: string): BpfProgram;
   openPinnedLink(path: string): BpfLink;
+  /** The program of this id (ProgramInfo, LinkInfo); BpfError ENOENT when there is none any more. */
+  openProgram(id: number): BpfProgram;
   linkCgroup(program: BpfProgram, cgroupPath: string, attachType: number): BpfLink;
   /**
    * Programs that run for processes of a cgroup at this hook, in their order: those of the cgroups above it included.

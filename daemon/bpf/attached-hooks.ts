@@ -1,9 +1,10 @@
 // Owns the list of hooks as they are attached now. Must not know what their programs do.
 
 import type { LinkInfo, Native } from "../../native/index.js";
+import type { SkippedRuns } from "./counters.js";
 import type { Enrollment } from "./enrollment.js";
 import { describeLink } from "./guard-links.js";
-import { CGROUP_HOOKS, GUARD_PROGRAM, type TraceHook } from "./hooks.js";
+import { CGROUP_HOOKS, GUARD_PROGRAM, TRACE_HOOKS, type TraceHook } from "./hooks.js";
 import type { Pins } from "./pins.js";
 
 /** A hook as it is attached now. */
@@ -36,4 +37,19 @@ export function attachedHooks(
     link: describeLink(native, pins.guard(cookie)),
   }));
   return [...CGROUP_HOOKS.map(pinned(cgroup)), ...traced.map(pinned("the whole machine")), ...pods];
+}
+
+/**
+ * Runs of the stubs of tracepoints, since they were attached, that the kernel left out: the same stub was under way on
+ * that CPU, and was interrupted.
+ */
+export function skippedRuns(native: Native, pins: Pins): SkippedRuns[] {
+  return TRACE_HOOKS.flatMap(({ hook, stub }) => {
+    const link = describeLink(native, pins.hook(hook));
+    if (link === undefined) return [];
+    const program = native.openProgram(link.programId);
+    const { skippedRuns } = program.info;
+    program.close();
+    return [{ name: stub, count: skippedRuns }];
+  });
 }

@@ -46,6 +46,12 @@ export interface ProgramRuns {
   readonly runCount: bigint;
 }
 
+/** Runs of a program that tells of something once, and that the kernel left out. */
+export interface SkippedRuns {
+  readonly name: string;
+  readonly count: bigint;
+}
+
 /** Runs since each program was loaded; empty while the kernel's BPF statistics are off. */
 export function readProgramRuns(programs: ReadonlyMap<string, BpfProgram>): ProgramRuns[] {
   return [...programs]

@@ -7,10 +7,10 @@ import { exhausted } from "../base/exhausted.js";
 import { ended, type Slices } from "../base/slices.js";
 import type { MapOperation } from "../compile/operation.js";
 import { type ApplyFailure, applyLists, applyOperations, lacksMemory } from "./apply.js";
-import { type AttachedHook, attachedHooks } from "./attached-hooks.js";
+import { type AttachedHook, attachedHooks, skippedRuns } from "./attached-hooks.js";
 import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits } from "./capacity.js";
 import { CounterMaps, elementsFor } from "./counter-maps.js";
-import { type ProgramRuns, readProgramRuns } from "./counters.js";
+import { type ProgramRuns, readProgramRuns, type SkippedRuns } from "./counters.js";
 import { readSwitch } from "./disabled.js";
 import { type Draft, Drafts } from "./draft.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
@@ -386,5 +386,9 @@ export class Dataplane {
 
   programRuns(): ProgramRuns[] {
     return readProgramRuns(this.#generation?.programs ?? new Map());
+  }
+
+  skippedRuns(): SkippedRuns[] {
+    return skippedRuns(this.#native, this.#pins);
   }
 }

@@ -19,6 +19,7 @@ export function counterSource(parts: Pick<Parts, "dataplane" | "compiler">): Cou
     reasons: () => dataplane.counters.reasons(),
     maps: () => mapFills(parts),
     programs: () => dataplane.programRuns(),
+    skippedRuns: () => dataplane.skippedRuns(),
   };
 }
 

@@ -121,6 +121,7 @@ async function scrape(counts: readonly Row[], changes: Partial<MetricsOptions> =
       ],
       maps: () => [{ name: "slots", entries: 3, capacity: 32768 }],
       programs: () => [{ name: "weft_connect4", runTimeNs: 1_500_000_002n, runCount: 11n }],
+      skippedRuns: () => [{ name: "weft_on_destroy", count: 3n }],
     },
     state: {
       xds: () => ({
@@ -355,6 +356,7 @@ describe("metrics of the daemon", () => {
     expect(value("weft_bpf_map_entries", { map: "slots" })).toBe(3);
     expect(value("weft_bpf_map_capacity", { map: "slots" })).toBe(32768);
     expect(value("weft_bpf_program_runs_total", { program: "weft_connect4" })).toBe(11);
+    expect(value("weft_bpf_program_skipped_runs_total", { program: "weft_on_destroy" })).toBe(3);
     expect(value("weft_bpf_program_run_seconds_total")).toBeCloseTo(1.500000002, 9);
     for (const name of ["weft_bpf_program_runs_total", "weft_bpf_program_run_seconds_total"])
       expect(page.get(name)?.help).toContain("begins anew with each generation of programs");

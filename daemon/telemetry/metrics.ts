@@ -327,6 +327,14 @@ function* kernelMetrics(counters: CounterSource): Generator<string> {
   yield familyHead("weft_bpf_map_capacity", "gauge", "Entries that a BPF map can hold");
   for (const map of maps) yield sample("weft_bpf_map_capacity", label("map", map.name), map.capacity);
 
+  yield familyHead(
+    "weft_bpf_program_skipped_runs_total",
+    "counter",
+    "Events that a tracing program was not run for, because it was running on that CPU: ends of connections, or drops, that may not be counted",
+  );
+  for (const { name, count } of counters.skippedRuns())
+    yield sample("weft_bpf_program_skipped_runs_total", label("program", name), count);
+
   const programs = [...counters.programs()];
   yield familyHead(
     "weft_bpf_program_runs_total",

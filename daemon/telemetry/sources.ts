@@ -1,7 +1,7 @@
 // Owns what telemetry asks of the rest of the daemon: names for ids, counters of the kernel.
 // Must not know who answers.
 
-import type { CounterRows, ProgramRuns, ReasonCount } from "../bpf/counters.js";
+import type { CounterRows, ProgramRuns, ReasonCount, SkippedRuns } from "../bpf/counters.js";
 import type { LabelKind } from "../bpf/maps.gen.js";
 
 export interface MapFill {
@@ -53,6 +53,7 @@ export interface CounterSource {
   maps(): Iterable<MapFill>;
   /** Empty while the kernel's run-time statistics are off. */
   programs(): Iterable<ProgramRuns>;
+  skippedRuns(): Iterable<SkippedRuns>;
 }
 
 /** The stream to the control plane, counted since the daemon started. */

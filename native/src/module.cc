@@ -94,6 +94,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<OpenPinnedMap>(exports, "openPinnedMap");
   Export<OpenPinnedProgram>(exports, "openPinnedProgram");
   Export<OpenPinnedLink>(exports, "openPinnedLink");
+  Export<OpenProgram>(exports, "openProgram");
   Export<LinkCgroup>(exports, "linkCgroup");
   Export<CgroupPrograms>(exports, "cgroupPrograms");
   Export<LinkNetns>(exports, "linkNetns");

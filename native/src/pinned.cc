@@ -1,4 +1,5 @@
-// Owns reopening what was pinned in a bpffs. Must not know who pinned it.
+// Owns reopening what is in the kernel already, by its pin or its id. Must not know who put it
+// there.
 
 #include "pinned.h"
 
@@ -70,4 +71,12 @@ Napi::Value OpenPinnedLink(const Napi::CallbackInfo &info) {
   std::string what;
   Fd fd = OpenPin(info, Kind::kLink, "link", &what);
   return fd.valid() ? Link::Create(info.Env(), LinkState{std::move(fd)}) : Napi::Value();
+}
+
+Napi::Value OpenProgram(const Napi::CallbackInfo &info) {
+  std::optional<uint32_t> id = ReadUint32(info[0], "id");
+  if (!id)
+    return Napi::Value();
+  Fd fd(bpf_prog_get_fd_by_id(*id));
+  return Program::Open(info.Env(), std::move(fd), "open program " + std::to_string(*id));
 }

@@ -1,4 +1,5 @@
-// Owns reopening what was pinned in a bpffs. Must not know who pinned it.
+// Owns reopening what is in the kernel already, by its pin or its id. Must not know who put it
+// there.
 
 #ifndef WEFT_NATIVE_PINNED_H
 #define WEFT_NATIVE_PINNED_H
@@ -13,5 +14,8 @@ Napi::Value OpenPinnedProgram(const Napi::CallbackInfo &info);
 
 /** openPinnedLink(path) */
 Napi::Value OpenPinnedLink(const Napi::CallbackInfo &info);
+
+/** openProgram(id) */
+Napi::Value OpenProgram(const Napi::CallbackInfo &info);
 
 #endif

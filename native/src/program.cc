@@ -85,6 +85,7 @@ Napi::Value Program::Info(const Napi::CallbackInfo &info) {
   object.Set("verifiedInstructions", read.verified_insns);
   object.Set("runTimeNs", Napi::BigInt::New(info.Env(), uint64_t{read.run_time_ns}));
   object.Set("runCount", Napi::BigInt::New(info.Env(), uint64_t{read.run_cnt}));
+  object.Set("skippedRuns", Napi::BigInt::New(info.Env(), uint64_t{read.recursion_misses}));
   return object;
 }
 

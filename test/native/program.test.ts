@@ -37,6 +37,15 @@ describe("a program", () => {
     expect(info.id).toBeGreaterThan(0);
     expect(info.verifiedInstructions).toBeGreaterThan(5);
     expect(typeof info.runTimeNs).toBe("bigint");
+    expect(info.skippedRuns).toBe(0n);
+  });
+
+  it("is found by its id as long as there is one", () => {
+    const { info } = hooks.program("xdp_count");
+    const found = native.openProgram(info.id);
+    expect(found.info).toEqual(info);
+    found.close();
+    expect(thrownBy(() => native.openProgram(0x7fff_ffff))).toMatchObject({ code: "ENOENT" });
   });
 
   it("runs on a packet and gives it back changed", () => {

@@ -209,6 +209,7 @@ const FAMILIES: readonly (readonly [names: readonly string[], labels: readonly s
 /** The daemon's own. */
 const OWN = [
   ...["weft_bpf_map_entries", "weft_bpf_map_capacity", "weft_bpf_program_runs_total"],
+  "weft_bpf_program_skipped_runs_total",
   ...["weft_bpf_program_run_seconds_total", "weft_ring_buffer_drops_total", "weft_xds_messages_total"],
   ...[
     "weft_xds_bytes_total",
