@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { check, run } from "../../lab/process.js";
+import { check } from "../../lab/process.js";
 import { until } from "../../lab/wait.js";
 import { createWorld, type World } from "./world.js";
 
@@ -37,8 +37,28 @@ function plantPlugin(): string {
   return list;
 }
 
-const exists = async (kind: "prog" | "map", id: number) =>
-  (await run(["bpftool", kind, "show", "id", String(id)])).code === 0;
+type Kind = "link" | "prog" | "map";
+
+/** What bpftool lists of a kind, on the whole machine. */
+async function listed(kind: Kind): Promise<ReadonlySet<number>> {
+  const all = JSON.parse(await check(["bpftool", "-j", kind, "show"])) as { readonly id: number }[];
+  return new Set(all.map(({ id }) => id));
+}
+
+/** Kinds and ids of all that weft has pinned. */
+async function pinned(): Promise<readonly (readonly [Kind, number])[]> {
+  const root = join(world.lab.bpffs, "weft");
+  const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter(
+    (file) => !file.isDirectory(),
+  );
+  return Promise.all(
+    files.map(async ({ name, parentPath }) => {
+      const kind = parentPath.endsWith("/links") ? "link" : name.startsWith("weft_") ? "prog" : "map";
+      const shown = await check(["bpftool", "-j", kind, "show", "pinned", join(parentPath, name)]);
+      return [kind, (JSON.parse(shown) as { readonly id: number }).id] as const;
+    }),
+  );
+}
 
 test("a daemon that runs is not taken away from under itself, nor the CNI plugin that it would put back", async () => {
   const list = plantPlugin();
@@ -62,6 +82,16 @@ test("links, programs, maps and pins are all gone, and again is no error", async
   // Each pod has a stub of its own; the program behind them all hangs on a map, not on a link.
   expect(programs).toHaveLength(9 + 5);
   expect(maps.size).toBeGreaterThan(15);
+  const before = [
+    ...(await pinned()),
+    ...programs.map((id) => ["prog", id] as const),
+    ...[...maps].map((id) => ["map", id] as const),
+  ];
+  const left = async () => {
+    const lists = { link: await listed("link"), prog: await listed("prog"), map: await listed("map") };
+    return before.filter(([kind, id]) => lists[kind].has(id));
+  };
+  expect(await left()).toEqual(before);
 
   const list = plantPlugin();
   const uninstalled = await world.mesh.uninstall(...cni());
@@ -72,13 +102,7 @@ test("links, programs, maps and pins are all gone, and again is no error", async
   // maps.debug and progs.debug are the kernel's own (kernel/bpf/preload).
   expect(readdirSync(world.lab.bpffs).filter((name) => !name.endsWith(".debug"))).toEqual([]);
   // The kernel frees them after a grace period of its own.
-  await until("the end of all programs and maps", async () => {
-    const left = [
-      ...(await Promise.all(programs.map((id) => exists("prog", id)))),
-      ...(await Promise.all([...maps].map((id) => exists("map", id)))),
-    ];
-    return !left.includes(true);
-  });
+  await until("the end of all that bpftool listed", async () => (await left()).length === 0);
 
   const again = await world.mesh.uninstall();
   expect(again).toMatchObject({ code: 0, stderr: "" });
