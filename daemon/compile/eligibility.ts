@@ -189,9 +189,9 @@ function partAt(
 
 /** Never more than half of them are passed over, so that never all are. */
 function withoutAside(leads: readonly Lead[]): readonly Lead[] {
+  if (leads.every(({ parts }) => parts.every(({ rank }) => rank === undefined))) return leads;
   const parts = leads.flatMap((lead) => lead.parts);
   const aside = parts.filter(({ rank }) => rank !== undefined);
-  if (aside.length === 0) return leads;
   aside.sort((a, b) => (a.rank ?? 0) - (b.rank ?? 0));
   const passed = new Set(aside.slice(0, Math.floor(parts.length / 2)));
   return leads
@@ -211,9 +211,12 @@ function nearest(service: Service, leads: readonly Lead[], node: NodeContext, te
   const near = isStrict ? withoutAside(nearby) : nearby;
   for (const { workload } of leads) tell(workload, isStrict ? "not_local" : "set_aside");
   for (const { workload } of isStrict ? nearby : left) tell(workload, isStrict ? "set_aside" : "farther");
-  const endpointsOf = ({ parts }: Lead) => parts.flatMap(({ endpoints }) => endpoints);
-  for (const lead of near) tell(lead.workload, endpointsOf(lead));
-  const endpoints = near.flatMap(endpointsOf);
+  const endpoints: Endpoint[] = [];
+  for (const { workload, parts } of near) {
+    const own = parts.length === 1 ? (parts[0]?.endpoints ?? []) : parts.flatMap((part) => part.endpoints);
+    tell(workload, own);
+    for (const endpoint of own) endpoints.push(endpoint);
+  }
   return endpoints.length > 0 ? { ok: true, endpoints } : { ok: false, reason: Reason.NO_LOCAL_ENDPOINT };
 }
 

@@ -227,7 +227,11 @@ class Client implements XdsClient {
       (work) => this.#inTurn(work),
       stream,
     );
-    for (const request of this.#delta.opened()) stream.send(request);
+    // What is held of a large mesh is megabytes to say: not to a control plane that is away.
+    void stream.connected.then(() => {
+      if (this.#open !== stream) return;
+      for (const request of this.#delta.opened()) stream.send(request);
+    });
     for (;;) {
       const next = await stream.next();
       if ("end" in next) {

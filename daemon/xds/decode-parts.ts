@@ -24,9 +24,12 @@ export class SharedParts {
     const end = reader.open();
     const start = reader.position;
     reader.close(end);
-    const { bytes } = reader;
-    return this.#texts.share(bytes, start, end, () => bytes.toString("utf8", start, end));
+    return this.#texts.share(reader.bytes, start, end, textOf);
   }
+}
+
+function textOf(bytes: Buffer, start: number, end: number): string {
+  return bytes.toString("utf8", start, end);
 }
 
 /** istio.workload.Port */

@@ -177,11 +177,14 @@ function decodeCapacity(reader: WireReader): number {
 /** Almost all lists have no or one name: those are shared. */
 function addPolicy(names: readonly string[], reader: WireReader, shared: SharedParts): readonly string[] {
   if (names.length > 0) return [...names, shared.text(reader)];
-  const { bytes } = reader;
   const end = reader.open();
   const start = reader.position;
   reader.close(end);
-  return shared.policies.share(bytes, start, end, () => [bytes.toString("utf8", start, end)]);
+  return shared.policies.share(reader.bytes, start, end, onlyNameOf);
+}
+
+function onlyNameOf(bytes: Buffer, start: number, end: number): readonly string[] {
+  return [bytes.toString("utf8", start, end)];
 }
 
 function decodeLocality(reader: WireReader, shared: SharedParts): Locality {

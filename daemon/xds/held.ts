@@ -60,16 +60,17 @@ export class HeldVersions {
    * server's is listed as "". `undefined` when the request would exceed `limit` bytes.
    */
   list(limit = MAX_REQUEST_BYTES): Map<string, string> | undefined {
-    const listed = new Map<string, string>();
     let bytes = RESERVED_BYTES;
     for (const [name, version] of this.#versions) {
-      const told = typeof version === "string" ? version : "";
-      bytes += entryBytes(name, told);
+      bytes += entryBytes(name, told(version));
       if (bytes > limit) return undefined;
-      listed.set(name, told);
     }
-    return listed;
+    return new Map([...this.#versions].map(([name, version]) => [name, told(version)]));
   }
+}
+
+function told(version: HeldVersion): string {
+  return typeof version === "string" ? version : "";
 }
 
 /** Bytes of one entry of a map<string, string>: a tag and a length around two fields, each with both again. */

@@ -25,8 +25,16 @@ export class Interner<T> {
     this.#limit = limit;
   }
 
-  /** The value kept for these bytes; else the one that `make` gives, which is kept unless it is undefined. */
-  share<U extends T | undefined>(bytes: Uint8Array, start: number, end: number, make: () => U): T | U {
+  /**
+   * The value kept for these bytes; else the one that `make` gives for them, which is kept unless it is undefined. It
+   * is called so often that `make` is best a function that is there already, and no closure.
+   */
+  share<B extends Uint8Array, U extends T | undefined>(
+    bytes: B,
+    start: number,
+    end: number,
+    make: (bytes: B, start: number, end: number) => U,
+  ): T | U {
     const hash = hashOf(bytes, start, end);
     const mask = this.#places.length - 1;
     let place = hash & mask;
@@ -38,7 +46,7 @@ export class Interner<T> {
       }
       place = (place + 1) & mask;
     }
-    const value = make();
+    const value = make(bytes, start, end);
     if (value !== undefined) this.#keep(value, hash, bytes.subarray(start, end));
     return value;
   }
