@@ -53,6 +53,7 @@ import type { ConnectionMetrics } from "./telemetry/connection-metrics.js";
 import { Instruments } from "./telemetry/instruments.js";
 import { LabelBook } from "./telemetry/label-book.js";
 import { startExport } from "./telemetry/otlp/start-export.js";
+import { filterOf } from "./telemetry/record.js";
 import { SeenConnections } from "./telemetry/seen-connections.js";
 import { createXdsClient, type XdsClient } from "./xds/client.js";
 import type { Snapshot } from "./xds/snapshot.js";
@@ -305,6 +306,7 @@ function openAccessLog(
     format: config.accessLogFormat,
     // What nobody says now is as it was last left.
     enabled: config.accessLog ?? feed.isStoredOn,
+    filter: filterOf(config.accessLogFilter),
     denialLimit: config.accessLogDenialLimit,
     feed,
     onRecord: (record) => seen.note(record),

@@ -259,7 +259,11 @@ function addAccessLog(parent: Command, verb: Verb, act: Act): void {
     "accesslog tail --filter 'dst.service=reviews.* direction=INBOUND'",
     "accesslog tail --filter event=denied -o json",
   ])
-    .option("--filter <EXPR>", "FIELD=TEXT or FIELD!=TEXT, * for any text; all must hold", "")
+    .option(
+      "--filter <EXPR>",
+      "FIELD=TEXT or FIELD!=TEXT, * for any text; all must hold, or those on one side of the word 'or'",
+      "",
+    )
     .action(act((context, command) => tailAccessLog(context, command.opts<{ filter: string }>().filter)));
 }
 

@@ -198,7 +198,12 @@ export const api = {
     path: "/accesslog/tail",
     summary: "Connections as they end, until the reader leaves, whether or not the access log is on.",
     query: z.strictObject({
-      filter: z.string().optional().describe("FIELD=TEXT or FIELD!=TEXT, * for any text; all must hold"),
+      filter: z
+        .string()
+        .optional()
+        .describe(
+          "FIELD=TEXT or FIELD!=TEXT, * for any text; all must hold, or those on one side of the word 'or'",
+        ),
       format: z.enum(["json", "text"], { error: "use json or text" }).optional().describe("json unless said"),
     }),
     answer: z.string().describe("a record as in the access log"),

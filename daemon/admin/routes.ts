@@ -4,13 +4,14 @@
 import { once } from "node:events";
 import { describe, type Result, type WeftError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
+import { parseRecordFilter } from "../base/record-filter.js";
 import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
 import { parseSince } from "../events/choice.js";
 import { parseTypes } from "../events/event.js";
 import type { EventChoice } from "../events/journal.js";
 import { serviceKey } from "../model/service.js";
 import { EXPOSITION_TYPE, type Piece } from "../telemetry/exposition.js";
-import { parseFilter } from "../telemetry/record.js";
+import { filterOf } from "../telemetry/record.js";
 import type { ComponentStatus, ConfigDumpResponse, Difference, ErrorResponse } from "./answers.js";
 import { type api, type CallName, LISTED_MAPS } from "./api.js";
 import { type Answered, type Asked, apiRoutes, type CallHandlers } from "./api-routes.js";
@@ -226,9 +227,9 @@ function tail(
   { query, signal }: Asked<Api["tailAccessLog"]>,
 ): Answered<Api["tailAccessLog"]> {
   const { format = "json" } = query;
-  const filter = parseFilter(query.filter ?? "");
-  if (!filter.ok) return badRequest(filter.reason);
-  const options = { format, filter: filter.filter };
+  const choice = parseRecordFilter(query.filter ?? "");
+  if (!choice.ok) return badRequest(choice.reason);
+  const options = { format, filter: filterOf(choice.value) };
   const lost = (count: number) =>
     format === "json" ? `{"lost":${count}}` : `accesslog: ${count} lines lost, this reader is too slow`;
   return {

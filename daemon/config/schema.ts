@@ -5,6 +5,7 @@ import { isIP } from "node:net";
 import { hostname } from "node:os";
 import * as z from "zod";
 import { type Parsed, parseDuration, parseHostPort, parsePod } from "../base/parse.js";
+import { parseRecordFilter } from "../base/record-filter.js";
 import { apiServerOfPod, parseLoopback, readLogLevels, readOutlierTime, wholeNumber } from "./values.js";
 
 export interface Help {
@@ -166,6 +167,11 @@ export const schema = z.object({
     argument: "PATH",
     text: "append the access log to this file",
     shownDefault: "standard output",
+  }),
+  accessLogFilter: parsed(parseRecordFilter).prefault("").register(help, {
+    argument: "EXPR",
+    text: "which lines the access log holds, as in 'src.workload!=node or event!=closed': without the kubelet's probes",
+    shownDefault: "all",
   }),
   accessLogMaxSize: parsed(wholeNumber(1_000_000)).prefault("100").register(help, {
     argument: "MIB",

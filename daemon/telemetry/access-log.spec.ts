@@ -3,18 +3,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LineWriter } from "../base/line-writer.js";
-import { ConnectionEvent, Direction, EventKind, Reason } from "../bpf/maps.gen.js";
+import { ConnectionEvent, Direction, EventKind, Reason, WorkloadId } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import { pod } from "../model/test-samples.js";
 import { AccessLog, type Wanted } from "./access-log.js";
 import { createWallClock } from "./clock.js";
-import { parseFilter } from "./record.js";
+import type { AccessRecord } from "./record.js";
 
 const policy: Policy = {
   ...{ name: "p", namespace: "istio-system", scope: "GLOBAL", action: "DENY", dryRun: false, rules: [] },
 };
+
+const everything = () => true;
 
 let directory = "";
 let path = "";
@@ -78,6 +80,7 @@ describe("AccessLog", () => {
     };
     const log = new AccessLog({
       ...{ names, writer, clock: (ns: bigint) => ns, format: "text", enabled: true, denialLimit: 2 },
+      filter: everything,
       onRecord: () => undefined,
       feed: {
         want(_, onRecords) {
@@ -88,10 +91,8 @@ describe("AccessLog", () => {
     log.start();
     const elsewhere: string[] = [];
     log.alsoTo(({ event }) => elsewhere.push(event));
-    const filter = parseFilter("");
-    if (!filter.ok) throw new Error(filter.reason);
     let tailed = 0;
-    const stop = log.tail({ format: "text", filter: filter.filter }, () => tailed++);
+    const stop = log.tail({ format: "text", filter: everything }, () => tailed++);
     const denial = (policy: number, destination: number) =>
       bytesOf(EventKind.DENIED, { policy, destination, reason: Reason.AUTHZ_DENIED });
     const records = [denial(1, 1), denial(1, 2), denial(2, 1), bytesOf(EventKind.CLOSED)];
@@ -116,6 +117,36 @@ describe("AccessLog", () => {
     expect(tailed).toBe(4 * 50);
   });
 
+  it("writes the records that its filter chooses; live readers have their own", async () => {
+    const writer = openWriter(path);
+    let send: (records: readonly Uint8Array[]) => void = () => undefined;
+    const noted: AccessRecord[] = [];
+    const log = new AccessLog({
+      ...{ names, writer, clock: (ns: bigint) => ns, format: "text", enabled: true, denialLimit: 10 },
+      filter: ({ sourceWorkload, event }) => sourceWorkload !== "node" || event !== "closed",
+      onRecord: (record) => noted.push(record),
+      feed: {
+        want(_, onRecords) {
+          send = onRecords;
+        },
+      },
+    });
+    log.start();
+    let tailed = 0;
+    const stop = log.tail({ format: "text", filter: everything }, () => tailed++);
+    const probe = { source: WorkloadId.NODE };
+    send([bytesOf(EventKind.CLOSED, probe), bytesOf(EventKind.CLOSED), bytesOf(EventKind.DENIED, probe)]);
+    stop();
+    log.stop();
+    await writer.close();
+    const lines = readFileSync(path, "utf8").trim().split("\n");
+    expect(lines).toEqual([
+      expect.stringMatching(/src\.workload=-,.*event=closed/),
+      expect.stringMatching(/src\.workload=node,.*event=denied/),
+    ]);
+    expect([log.written, log.dropped, tailed, noted.length]).toEqual([2, 0, 3, 3]);
+  });
+
   it("writes while enabled, and asks the kernel for records only while somebody wants them", async () => {
     const writer = openWriter(path);
     const wanted: Wanted[] = [];
@@ -126,6 +157,7 @@ describe("AccessLog", () => {
       writer,
       format: "json",
       enabled: false,
+      filter: everything,
       denialLimit: 10,
       onRecord: () => undefined,
       feed: {
@@ -137,10 +169,9 @@ describe("AccessLog", () => {
     });
     log.start();
     send([bytesOf(EventKind.CLOSED)]);
-    const filter = parseFilter("event=denied");
-    if (!filter.ok) throw new Error(filter.reason);
+    const isDenied = ({ event }: AccessRecord) => event === "denied";
     const seen: string[] = [];
-    const stop = log.tail({ format: "text", filter: filter.filter }, (line) => seen.push(line));
+    const stop = log.tail({ format: "text", filter: isDenied }, (line) => seen.push(line));
     send([bytesOf(EventKind.CLOSED), bytesOf(EventKind.DENIED)]);
     expect(seen).toHaveLength(1);
     log.setEnabled(true);

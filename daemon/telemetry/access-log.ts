@@ -28,6 +28,8 @@ export interface AccessLogOptions {
   readonly writer: LineWriter;
   readonly format: RecordFormat;
   readonly enabled: boolean;
+  /** Which records are written; live readers have filters of their own. */
+  readonly filter: RecordFilter;
   /** Denials, and dry-run matches, a second that are written of one policy at one workload. */
   readonly denialLimit: number;
   readonly feed: RecordFeed;
@@ -114,11 +116,11 @@ export class AccessLog {
 
   #handle(records: readonly Uint8Array[]): void {
     if (this.wanted === "off") return;
-    const { names, clock, onRecord } = this.#options;
+    const { names, clock, filter, onRecord } = this.#options;
     for (const bytes of records) {
       const record = readRecord(bytes, names, clock);
       onRecord(record);
-      if (this.#enabled) this.#log(record);
+      if (this.#enabled && filter(record)) this.#log(record);
       for (const tail of this.#tails) {
         if (tail.filter(record)) tail.onLine(lineOf(record, tail.format));
       }

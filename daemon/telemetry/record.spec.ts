@@ -1,11 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { RECORD_FIELDS } from "../base/record-filter.js";
 import { ConnectionEvent, Direction, EarlyHook, EventKind, Reason } from "../bpf/maps.gen.js";
 import { toKeyBytes } from "../model/address.js";
 import type { Policy } from "../model/policy.js";
 import type { ResourcesById } from "../model/resource-ids.js";
 import { pod, service } from "../model/test-samples.js";
-import { type AccessRecord, jsonLine, parseFilter, readRecord, textLine, verdictKind } from "./record.js";
+import { type AccessRecord, filterOf, jsonLine, readRecord, textLine, verdictKind } from "./record.js";
 
 const policy: Policy = {
   name: "deny-all",
@@ -187,33 +188,26 @@ describe("JSON form", () => {
   });
 });
 
-describe("filters", () => {
-  const matches = (expression: string, changes: Partial<ConnectionEvent> = {}) => {
-    const result = parseFilter(expression);
-    if (!result.ok) throw new Error(result.reason);
-    return result.filter(record(changes));
+describe("filterOf", () => {
+  const valuesIn = (of: AccessRecord) => {
+    let values: Record<string, string> = {};
+    filterOf((fieldOf) => {
+      values = Object.fromEntries(RECORD_FIELDS.map((field) => [field, fieldOf(field)]));
+      return true;
+    })(of);
+    return values;
   };
 
-  it("compares fields, with wildcards, all terms together", () => {
-    expect(matches("")).toBe(true);
-    expect(matches("direction=inbound")).toBe(true);
-    expect(matches("direction=inbound, event=denied")).toBe(false);
-    expect(matches("dst.service=productpage.*")).toBe(true);
-    expect(matches("dst.service=*echo*local src.namespace!=default")).toBe(true);
-    expect(matches("dst.service=*echo*global")).toBe(false);
-    expect(matches("dst.addr=10.244.0.13:*")).toBe(true);
-    expect(matches("policy=mesh/*", { kind: EventKind.DENIED, policy: 4 })).toBe(true);
-  });
-
-  it("lets no part of a pattern count twice", () => {
-    expect(matches("dst.namespace=echo*27855")).toBe(true);
-    expect(matches("dst.namespace=echo-1-27855*5")).toBe(false);
-    expect(matches("dst.namespace=*-1-*-27855")).toBe(false);
-  });
-
-  it("refuses what it does not understand", () => {
-    for (const expression of ["direction", "=x", "nothing=1", "toString=x", "direction<1"]) {
-      expect(parseFilter(expression).ok, expression).toBe(false);
-    }
+  it("gives every field as the log writes it, and - where there is none", () => {
+    const denied = record({ kind: EventKind.DENIED, policy: 4, reason: Reason.AUTHZ_DENIED });
+    const line = textLine(denied);
+    const values = valuesIn(denied);
+    for (const [field, value] of Object.entries(values))
+      if (value !== "-") expect(line).toContain(`${field}=${value}`);
+      else expect(line).not.toContain(`${field}=`);
+    expect(values).toMatchObject({ policy: expect.stringContaining("mesh/"), event: "denied" });
+    expect(valuesIn(record({ kind: EventKind.CLOSED, policy: 0 }))).toMatchObject({
+      ...{ reason: "-", policy: "-", hook: "-", event: "closed" },
+    });
   });
 });

@@ -2,6 +2,7 @@
 // Must not know where lines go.
 
 import { printable } from "../base/printable.js";
+import type { RecordChoice, RecordField } from "../base/record-filter.js";
 import {
   ConnectionEvent,
   Direction,
@@ -171,8 +172,8 @@ export function jsonLine(record: AccessRecord): string {
   );
 }
 
-/** The fields that a filter can name. */
-const FILTER_FIELDS: Readonly<Record<string, (record: AccessRecord) => string>> = {
+/** What a filter compares. */
+const FILTERED: Readonly<Record<RecordField, (record: AccessRecord) => string>> = {
   "src.addr": (record) => record.sourceAddress,
   "src.workload": (record) => record.sourceWorkload,
   "src.namespace": (record) => record.sourceNamespace,
@@ -191,45 +192,9 @@ const FILTER_FIELDS: Readonly<Record<string, (record: AccessRecord) => string>> 
 
 export type RecordFilter = (record: AccessRecord) => boolean;
 
-/**
- * Reads `field=text`, `field!=text`, with `*` for any run of characters, joined by spaces or commas: all must hold.
- * Letters' case does not matter. Empty: every record.
- */
-export function parseFilter(
-  expression: string,
-): { ok: true; filter: RecordFilter } | { ok: false; reason: string } {
-  const terms: RecordFilter[] = [];
-  for (const part of expression.split(/[\s,]+/).filter((text) => text !== "")) {
-    const [, name = "", operator, pattern = ""] = /^([^=!]+)(!?=)(.*)$/.exec(part) ?? [];
-    const field = Object.hasOwn(FILTER_FIELDS, name) ? FILTER_FIELDS[name] : undefined;
-    if (operator === undefined || field === undefined) {
-      const known = Object.keys(FILTER_FIELDS).join(", ");
-      return { ok: false, reason: `"${part}" is no FIELD=TEXT or FIELD!=TEXT with a FIELD of ${known}` };
-    }
-    const wanted = operator === "=";
-    const matches = wildcard(pattern);
-    terms.push((record) => matches(field(record).toLowerCase()) === wanted);
-  }
-  return { ok: true, filter: (record) => terms.every((term) => term(record)) };
-}
-
-/** A test for lower-case text; linear in it, whatever the pattern. */
-function wildcard(pattern: string): (text: string) => boolean {
-  const pieces = pattern.toLowerCase().split("*");
-  const first = pieces[0] ?? "";
-  const last = pieces.at(-1) ?? "";
-  if (pieces.length === 1) return (text) => text === first;
-  const middle = pieces.slice(1, -1);
-  return (text) => {
-    if (!text.startsWith(first)) return false;
-    let at = first.length;
-    for (const piece of middle) {
-      const found = text.indexOf(piece, at);
-      if (found === -1) return false;
-      at = found + piece.length;
-    }
-    return text.length - last.length >= at && text.endsWith(last);
-  };
+/** Whether a record is one that an expression chooses. */
+export function filterOf(choice: RecordChoice): RecordFilter {
+  return (record) => choice((field) => FILTERED[field](record));
 }
 
 function reasonOf({ kind, reason, policy }: ConnectionEvent, names: ResourcesById): string | undefined {
