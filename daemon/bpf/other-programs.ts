@@ -1,6 +1,7 @@
 // Owns which programs run at the hooks of the governed cgroup, and whose those of others are, by their names.
 // Must not know what follows from it.
 
+import { join } from "node:path";
 import type { BpfError, Native } from "../../native/index.js";
 import { CGROUP_HOOKS } from "./hooks.js";
 
@@ -23,11 +24,20 @@ export function makerOf({ name }: Pick<CgroupProgram, "name">): Maker | undefine
   return MAKERS.find(([, names]) => names.test(name))?.[0];
 }
 
-/** Every program at these hooks, weft's own included; none where the cgroup has gone. */
+/** Below the node's root, as kubelets make them: what is attached to one of them runs before what is above. */
+const POD_CGROUPS = ["kubepods", "kubepods.slice"];
+
+/** Every program that runs at these hooks for the cgroup or for the pods in it, weft's own included. */
 export function programsOn(native: Pick<Native, "cgroupPrograms">, cgroup: string): CgroupProgram[] {
+  const cgroups = [cgroup, ...POD_CGROUPS.map((name) => join(cgroup, name))];
+  const all = cgroups.flatMap((each) => programsAt(native, each));
+  return [...new Map(all.map((program) => [program.id, program])).values()];
+}
+
+/** None where the cgroup is not there. */
+function programsAt(native: Pick<Native, "cgroupPrograms">, cgroup: string): CgroupProgram[] {
   try {
-    const all = CGROUP_HOOKS.flatMap(({ attachType }) => native.cgroupPrograms(cgroup, attachType));
-    return [...new Map(all.map((program) => [program.id, program])).values()];
+    return CGROUP_HOOKS.flatMap(({ attachType }) => native.cgroupPrograms(cgroup, attachType));
   } catch (error) {
     if ((error as BpfError).code === "ENOENT") return [];
     throw error;

@@ -1,6 +1,6 @@
 // Owns the proof of what weft does beside others: kube-proxy, a CNI with programs at the sockets' hooks, another mesh.
 
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { StatusResponse } from "../../daemon/admin/answers.js";
@@ -171,6 +171,16 @@ describe("beside programs at the sockets' hooks", () => {
     const gone = attach("stranger", above, AttachType.cgroupInet6Connect);
     expect(await warnings()).toEqual([expect.stringMatching(/^stranger: programs of others .*bpftool/)]);
     gone();
+    expect(await warnings()).toEqual([]);
+  });
+
+  test.each(["kubepods", "kubepods.slice"])("in the cgroup %s of a kubelet below, too", async (name) => {
+    const pods = join(world.lab.cgroups.mesh, name);
+    mkdirSync(pods);
+    const gone = attach("cil_sock4_conne", pods, AttachType.cgroupInet4Connect);
+    expect(await warnings()).toEqual([expect.stringMatching(/^cil_sock4_conne: Cilium chooses/)]);
+    gone();
+    rmdirSync(pods);
     expect(await warnings()).toEqual([]);
   });
 });
