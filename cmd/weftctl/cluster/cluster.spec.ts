@@ -177,6 +177,14 @@ describe("weftctl uninstall", () => {
     });
   });
 
+  it("says that nodes may have weft still where the DaemonSet was deleted by hand", async () => {
+    await weftctl("install");
+    for (const path of api.objects.keys()) if (path.endsWith("/daemonsets/weft")) api.objects.delete(path);
+    const words = "where it was deleted by hand, they have weft still; install weft again, then uninstall it";
+    expect(await weftctl("uninstall")).toMatchObject({ code: 0, out: expect.stringContaining(words) });
+    expect([...api.objects.keys()]).toEqual([]);
+  });
+
   it("goes on with the nodes that are left, when it is called again", async () => {
     await weftctl("install");
     api.seen = (path, object) => (path.endsWith("/weft-uninstall") ? ready(object, 1) : object);

@@ -101,6 +101,18 @@ it("says of each node that is not well what is wrong, and fails", async () => {
   expect(out).toMatch(/n3 +unreachable .* Unexpected server response: 403/);
 });
 
+it("says with what words weftd ended where it does not start", async () => {
+  const waiting = { reason: "CrashLoopBackOff", message: "back-off 10s restarting failed container" };
+  const terminated = { reason: "Error", message: "reading\nweftd: ztunnel is on this node [OTHER_MESH]\n" };
+  const containerStatuses = [{ restartCount: 2, state: { waiting }, lastState: { terminated } }];
+  pods = [pod("n3", { status: { phase: "Running", containerStatuses } })];
+  const { code, out } = await weftctl("status", "--all");
+  expect(code).toBe(1);
+  expect(out).toMatch(
+    /n3 +unreachable .* CrashLoopBackOff: weftd: ztunnel is on this node \[OTHER_MESH\], started anew 2 times\n/,
+  );
+});
+
 it("asks the weftd of a node, or of the node of a pod", async () => {
   expect((await weftctl("status", "--node", "n10")).out).toContain("weftd 0.1.0");
   expect(asked.at(-1)).toBe(`${PODS}/weft-n10/portforward?ports=15200`);

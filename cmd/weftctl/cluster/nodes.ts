@@ -9,7 +9,7 @@ import { CommandFailure, ExitCode } from "../failure.js";
 import { age, type Column, type Output } from "../output.js";
 import { type Forward, forward } from "./forward.js";
 import { type Kube, pathOf } from "./kube.js";
-import { isReady, type PodOfSet, podsOf, troubleOf } from "./rollout.js";
+import { isReady, type PodOfSet, podsOf, standstillOf, troubleOf } from "./rollout.js";
 
 /** weftd's admin port, on the node's loopback. */
 const ADMIN_PORT = 15_200;
@@ -118,7 +118,7 @@ async function statusOf(kube: Kube, namespace: string, pod: PodOfSet): Promise<N
     const status = await new AdminClient(way.url).call(api.status);
     return { ...known, status, trouble: troubleIn(status) };
   } catch (error) {
-    const why = way.failure() ?? (isReady(pod) ? messageOf(error) : troubleOf(pod));
+    const why = standstillOf(pod) ?? way.failure() ?? (isReady(pod) ? messageOf(error) : troubleOf(pod));
     return { ...known, status: null, trouble: why };
   } finally {
     way.close();

@@ -25,7 +25,11 @@ const state = z.object({
   terminated: z.object({ reason: z.string().default(""), message: z.string().default("") }).optional(),
 });
 
-const container = z.object({ restartCount: z.number().default(0), state: state.prefault({}) });
+const container = z.object({
+  restartCount: z.number().default(0),
+  state: state.prefault({}),
+  lastState: state.prefault({}),
+});
 
 export const podList = z.object({
   items: z.array(
@@ -66,17 +70,30 @@ export function isReady({ status }: PodOfSet): boolean {
 }
 
 /** Why a pod is not ready, as far as Kubernetes tells. */
-export function troubleOf({ status }: PodOfSet): string {
+export function troubleOf(pod: PodOfSet): string {
+  const { conditions, phase } = pod.status;
+  const unmet = conditions.find(({ status: is, message }) => is !== "True" && message !== "");
+  return standstillOf(pod) ?? unmet?.message ?? (phase || "it has not started");
+}
+
+/** Why a container of it does not run now; undefined where each one does, or has done what it was to do. */
+export function standstillOf({ status }: PodOfSet): string | undefined {
   const statuses = [...status.initContainerStatuses, ...status.containerStatuses];
-  const texts = statuses.flatMap(({ state: { waiting, terminated }, restartCount }) =>
+  const texts = statuses.flatMap(({ state: { waiting, terminated }, lastState, restartCount }) =>
     [waiting, terminated].flatMap((each) => {
       if (each === undefined || each.reason === "Completed" || each.reason === "PodInitializing") return [];
       const again = restartCount > 0 ? `, started anew ${restartCount} times` : "";
-      return [[each.reason, each.message].filter(Boolean).join(": ") + again];
+      // Its last words say more than how long the kubelet waits.
+      const said = lastLine(lastState.terminated?.message) ?? lastLine(each.message);
+      return [[each.reason, said].filter(Boolean).join(": ") + again];
     }),
   );
-  const unmet = status.conditions.find(({ status: is, message }) => is !== "True" && message !== "");
-  return texts[0] ?? unmet?.message ?? (status.phase || "it has not started");
+  return texts[0];
+}
+
+/** undefined: there is none. */
+function lastLine(text = ""): string | undefined {
+  return text.trim().split("\n").at(-1) || undefined;
 }
 
 /** Waits until every node has it ready, or time is up; gives how far it has come. */

@@ -15,6 +15,10 @@ export interface UninstallOptions {
   readonly timeout: string;
 }
 
+/** What was left of an installation has gone, and it may have been more than that. */
+const UNCLEANED =
+  "daemonset/weft was not there to take weft off the nodes: where it was deleted by hand, they have weft still; install weft again, then uninstall it";
+
 /** Its pods run `weftd uninstall`, one on each node. */
 const CLEANER = "weft-uninstall";
 
@@ -49,7 +53,9 @@ export async function uninstall(out: Output, kube: Kube, options: UninstallOptio
   }
   const removed = await removeObjects(kube, namespace);
   for (const name of removed) out.message(`${name} deleted`);
-  out.data({ nodes: cleaned, removed }, () => summary(cleaned, namespace));
+  out.data({ nodes: cleaned, removed }, () =>
+    cleaned === undefined && removed.length > 0 ? UNCLEANED : summary(cleaned, namespace),
+  );
 }
 
 function summary(nodes: number | undefined, namespace: string): string {

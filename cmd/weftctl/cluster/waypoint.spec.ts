@@ -231,6 +231,19 @@ describe("delete", () => {
     expect(left()).toEqual([gatewayPath("b"), gatewayPath("ingress")]);
   });
 
+  it("says that the namespace names one still, to whoever may read that", async () => {
+    api.objects.set(SHOP, { metadata: { name: "shop", labels: { "istio.io/use-waypoint": "a" } } } as never);
+    const { code, err } = await waypoint("delete", "b", "-n", "shop");
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(await waypoint("delete", "a", "-n", "shop")).toMatchObject({
+      code: 0,
+      err: "namespace shop names a still: kubectl label namespace shop istio.io/use-waypoint-\n",
+    });
+    put("a");
+    api.objects.delete(SHOP);
+    expect(await waypoint("delete", "a", "-n", "shop")).toMatchObject({ code: 0, err: "" });
+  });
+
   it("deletes those of a revision, or all, and no other Gateway", async () => {
     expect(await waypoint("delete", "-r", "canary", "-n", "shop")).toMatchObject({
       code: 0,

@@ -168,8 +168,15 @@ export async function deleteWaypoints(
     if (await kube.delete(named)) deleted.push(`${metadata.namespace}/${metadata.name}`);
   }
   out.data({ deleted }, () => deleted.map((name) => `waypoint ${name} deleted`).join("\n"));
-  const missing = names.filter((name) => !chosen.some(({ metadata }) => metadata.name === name));
   const place = namespace ?? kube.connection.namespace;
+  // Who may not read the namespace has deleted waypoints all the same.
+  const used = await namespaceOf(kube, place).then(
+    ({ metadata }) => metadata.labels[USE],
+    () => undefined,
+  );
+  if (used !== undefined && deleted.includes(`${place}/${used}`))
+    out.message(`namespace ${place} names ${used} still: kubectl label namespace ${place} ${USE}-`);
+  const missing = names.filter((name) => !chosen.some(({ metadata }) => metadata.name === name));
   if (missing.length > 0)
     throw new CommandFailure(`no waypoint ${missing.map((name) => `${place}/${name}`).join(", ")}`);
 }
