@@ -3,13 +3,25 @@
 // all the while.
 // Each test goes on from where the one before it has left the cluster.
 
+import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { StatusResponse } from "../../daemon/admin/answers.js";
 import { until } from "../../lab/wait.js";
 import type { Cluster } from "./cluster.js";
 import { GATE, gateObjects } from "./gate.js";
-import type { TestNode } from "./node.js";
 import { policy, serviceEntry, workloadEntry } from "./objects.js";
-import { count, EDGE, openTestCluster, PORT, SHOP, type Shop, type Tally, WEB } from "./shop.js";
+import {
+  count,
+  EDGE,
+  isRefused,
+  isServed,
+  openTestCluster,
+  PORT,
+  SHOP,
+  type Shop,
+  type Tally,
+  WEB,
+} from "./shop.js";
 import { removeState } from "./state.js";
 import { NEXT, VERSION, Weft } from "./weft.js";
 
@@ -19,7 +31,10 @@ const LONG = 8;
 const REFUSED_RATE = 20;
 
 /** Of weft. */
-const CONFIG = ["access-log=true", "dns-proxy=10.96.0.10"];
+const CONFIG = [
+  ...["access-log=true", "access-log-filter=src.workload!=node or event!=closed"],
+  "dns-proxy=10.96.0.10",
+];
 
 /** An address that a ServiceEntry gives to the pods of `web`. Nobody but weft knows it. */
 const ONLY_WEFT = "240.240.0.10";
@@ -40,21 +55,7 @@ afterAll(removeState);
 
 const traces = () => Promise.all(cluster.nodes.map((node) => weft.traces(node)));
 
-/** Gives the label to the namespace, or takes it away. */
-async function label(mode: "ambient" | undefined): Promise<void> {
-  const text = mode === undefined ? "istio.io/dataplane-mode-" : `istio.io/dataplane-mode=${mode}`;
-  await cluster.kubectl("label", "--overwrite", "namespace", SHOP, text);
-}
-
-/** Names of the pods that istiod is told to be governed. */
-async function governed(): Promise<string[]> {
-  const pods = await shop.pods();
-  const told = pods.filter(
-    ({ metadata }) => metadata.annotations?.["ambient.istio.io/redirection"] === "enabled",
-  );
-  return told.map(({ metadata }) => metadata.labels?.app ?? "").sort();
-}
-
+const NAMESPACE = `namespace/${SHOP}`;
 const gateLog = () => cluster.kubectl("logs", "-n", SHOP, GATE);
 
 const DENY_OTHER = policy("deny-other", {
@@ -62,16 +63,6 @@ const DENY_OTHER = policy("deny-other", {
   selector: { matchLabels: { app: "web" } },
   rules: [{ from: [{ source: { principals: [`cluster.local/ns/${SHOP}/sa/other`] } }] }],
 });
-
-const isRefused = (tally: Tally) => count(tally.replies) === 0 && count(tally.errors) > 0;
-const isServed = (tally: Tally) => count(tally.errors) === 0 && count(tally.replies) > 0;
-
-/** Waits for what istiod has yet to say: the API server has taken it already. */
-async function comesTo(is: (tally: Tally) => boolean, pod: string, host: string, port?: number) {
-  await until(`${pod} asking ${host}: ${is.name}`, async () => is(await shop.ask(pod, host, port)), {
-    ...{ timeoutMs: 60_000, everyMs: 250 },
-  });
-}
 
 /** `act` while a client of each node keeps connecting, of which none may fail, and one whom no server may admit. */
 async function underLoad(act: () => Promise<void>, rate = RATE): Promise<void> {
@@ -95,6 +86,9 @@ async function underLoad(act: () => Promise<void>, rate = RATE): Promise<void> {
 }
 
 test("the cluster is one: pods of both nodes answer behind a Service, a pod on the node's network too", async () => {
+  // Each way of kube-proxy's has a node, and both serve.
+  expect(await cluster.n1.run(["nft", "list", "tables"])).toContain("kube-proxy");
+  expect(await cluster.n2.run(["iptables-save", "-t", "nat"])).toContain("shop/web cluster IP");
   const nodes = await cluster.list("nodes");
   expect(nodes.map(({ metadata }) => metadata.name)).toEqual(["n1", "n2"]);
   for (const pod of ["client", "other"]) {
@@ -122,34 +116,33 @@ test("installed by its chart under running pods, weft is ready on both nodes, an
   await weft.install(VERSION, ...CONFIG);
   expect(await load.end()).toMatchObject({ errors: {}, lost: 0 });
   expect(await weft.versions()).toEqual({ n1: VERSION, n2: VERSION });
-  expect(await governed()).toEqual([]);
+  expect(await shop.governed()).toEqual([]);
 });
 
 test("a label governs running pods, and its end lets go of them, under load", async () => {
   await cluster.apply(DENY_OTHER);
   const load = await shop.load("client", WEB, RATE, LONG);
-  await label("ambient");
-  const all = ["buyer", "client", "other", "web", "web"];
-  await until("five governed pods", async () => (await governed()).join() === all.join());
-  await comesTo(isRefused, "other", WEB);
-  await label(undefined);
-  await until("no governed pod", async () => (await governed()).length === 0);
-  await comesTo(isServed, "other", WEB);
-  await label("ambient");
-  await comesTo(isRefused, "other", WEB);
+  await shop.label(NAMESPACE, "ambient");
+  await shop.comesToGovern("buyer", "client", "other", "web", "web");
+  await shop.comesTo(isRefused, "other", WEB);
+  await shop.label(NAMESPACE, undefined);
+  await shop.comesToGovern();
+  await shop.comesTo(isServed, "other", WEB);
+  await shop.label(NAMESPACE, "ambient");
+  await shop.comesTo(isRefused, "other", WEB);
   expect(await load.end()).toMatchObject({ errors: {}, lost: 0 });
 });
 
 test("a ServiceEntry leads governed pods to its address, and nobody else", async () => {
   await cluster.apply(serviceEntry("legacy", ONLY_WEFT, "web", PORT));
-  for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, ONLY_WEFT);
+  for (const pod of ["client", "buyer"]) await shop.comesTo(isServed, pod, ONLY_WEFT);
   expect(isRefused(await shop.ask("other", ONLY_WEFT))).toBe(true);
   expect(isRefused(await shop.ask("edge", ONLY_WEFT))).toBe(true);
 });
 
 test("its name resolves for governed pods, and every other name as cluster DNS has it", async () => {
   for (const pod of ["client", "buyer"]) {
-    await comesTo(isServed, pod, "legacy.example");
+    await shop.comesTo(isServed, pod, "legacy.example");
     for (const name of ["web", `web.${SHOP}.svc.cluster.local`])
       expect(isServed(await shop.ask(pod, name))).toBe(true);
     expect(isRefused(await shop.ask(pod, "nobody.example"))).toBe(true);
@@ -168,16 +161,16 @@ test("headless Services, ExternalNames and WorkloadEntries are reached by name f
     ...workloadEntry("machine", "240.240.0.11"),
   );
   for (const pod of ["client", "buyer"]) {
-    await comesTo(isServed, pod, "heads", PORT);
-    await comesTo(isServed, pod, "alias");
-    await comesTo(isServed, pod, "machine.example");
+    await shop.comesTo(isServed, pod, "heads", PORT);
+    await shop.comesTo(isServed, pod, "alias");
+    await shop.comesTo(isServed, pod, "machine.example");
     expect(await shop.ask(pod, "machine.example")).toMatchObject({ replies: { n2: 1 } });
   }
   for (const [name, port] of [["heads", PORT] as const, ["alias", 80] as const])
     expect(isRefused(await shop.ask("other", name, port))).toBe(true);
   // The machine has node 2's address, which would be the mesh's from here on.
   await cluster.kubectl("delete", "workloadentry", "-n", SHOP, "machine");
-  await comesTo(isRefused, "client", "240.240.0.11");
+  await shop.comesTo(isRefused, "client", "240.240.0.11");
 });
 
 test("a waypoint of one's own is gone through from either node while the Service has it", async () => {
@@ -208,7 +201,7 @@ test("a waypoint of one's own is gone through from either node while the Service
   }
   await cluster.kubectl("delete", "-n", SHOP, `gateway/${GATE}`, `service/${GATE}`, `pod/${GATE}`);
   for (const pod of ["client", "buyer"]) expect(isServed(await shop.ask(pod, WEB))).toBe(true);
-  await comesTo(isRefused, "other", WEB);
+  await shop.comesTo(isRefused, "other", WEB);
 });
 
 test("an operator is told of it: by metrics, access log and explain, each on its node", async () => {
@@ -229,6 +222,9 @@ test("an operator is told of it: by metrics, access log and explain, each on its
   const log = await cluster.kubectl("logs", ...pods, "--tail=-1");
   expect(log).toMatch(/src.workload=client, .*dst.service=legacy.example, .*direction=OUTBOUND/);
   expect(log).toMatch(/src.workload=other, .*direction=INBOUND.*policy=shop\/deny-other/);
+  // Probes are connections as any, and the log leaves them out.
+  expect(await weft.weftctl("--node", "n2", "top", "--once")).toMatch(/^node +shop\/web +\d/m);
+  expect(log).not.toContain("src.workload=node,");
 });
 
 test("a new pod is governed from its first packet on, on either node", async () => {
@@ -241,15 +237,15 @@ test("a new pod is governed from its first packet on, on either node", async () 
 test("a pod on the node's network is reached as an endpoint and not governed", async () => {
   for (const pod of ["client", "buyer", "other"])
     expect(await shop.ask(pod, EDGE)).toMatchObject({ errors: {} });
-  expect(await governed()).not.toContain("edge");
+  expect(await shop.governed()).not.toContain("edge");
 });
 
 test("a deployment scaled to zero refuses, and serves again when it is back", async () => {
   await cluster.kubectl("scale", "-n", SHOP, "deployment/web", "--replicas=0");
-  await comesTo(isRefused, "client", WEB);
+  await shop.comesTo(isRefused, "client", WEB);
   await cluster.kubectl("scale", "-n", SHOP, "deployment/web", "--replicas=2");
   await shop.ready(6);
-  for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, WEB);
+  for (const pod of ["client", "buyer"]) await shop.comesTo(isServed, pod, WEB);
   expect(isRefused(await shop.ask("other", WEB))).toBe(true);
 });
 
@@ -288,18 +284,18 @@ test("the kubelet's probes pass, by HTTP, TCP and a command, under STRICT and wh
     return pods[0]?.status.podIP ?? "";
   };
   // Another node's, and not of the mesh.
-  await comesTo(isRefused, "edge", await onFirst(), PORT);
+  await shop.comesTo(isRefused, "edge", await onFirst(), PORT);
   await probesPass();
   expect(isServed(await shop.ask("client", WEB))).toBe(true);
   expect(isRefused(await shop.ask("edge", await onFirst(), PORT))).toBe(true);
   await cluster.apply(policy("nobody", {}));
-  for (const pod of ["client", "buyer"]) await comesTo(isRefused, pod, WEB);
+  for (const pod of ["client", "buyer"]) await shop.comesTo(isRefused, pod, WEB);
   await probesPass();
   expect(isRefused(await shop.ask("client", WEB))).toBe(true);
   await cluster.kubectl("delete", "authorizationpolicy", "-n", SHOP, "nobody");
   await cluster.kubectl("delete", "peerauthentication", "-n", SHOP, "strict");
-  for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, WEB);
-  await comesTo(isServed, "edge", await onFirst(), PORT);
+  for (const pod of ["client", "buyer"]) await shop.comesTo(isServed, pod, WEB);
+  await shop.comesTo(isServed, "edge", await onFirst(), PORT);
 });
 
 test("istiod's restart fails no connection, and what it says afterwards counts", async () => {
@@ -308,9 +304,36 @@ test("istiod's restart fails no connection, and what it says afterwards counts",
     await cluster.rolledOut("istio-system", "deployment/istiod");
   });
   await cluster.apply(policy("nobody", {}));
-  await comesTo(isRefused, "client", WEB);
+  await shop.comesTo(isRefused, "client", WEB);
   await cluster.kubectl("delete", "authorizationpolicy", "-n", SHOP, "nobody");
-  for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, WEB);
+  for (const pod of ["client", "buyer"]) await shop.comesTo(isServed, pod, WEB);
+});
+
+test("another token counts from the next stream on, and one that istiod refuses interrupts nothing", async () => {
+  const controlPlane = async () => {
+    const status = await cluster.n1.run(["curl", "-s", "http://127.0.0.1:15200/status"]);
+    return (JSON.parse(status) as StatusResponse).xds;
+  };
+  const token = await weft.tokenFile(cluster.n1);
+  const patience = { timeoutMs: 60_000, everyMs: 500 };
+  const { streams } = await controlPlane();
+  await underLoad(async () => {
+    const isRefused = async () => {
+      // Each time: the kubelet puts its own back whenever it looks.
+      writeFileSync(token, "none of this cluster's");
+      const { state, lastError } = await controlPlane();
+      return state !== "connected" && lastError?.includes("[XDS_TOKEN_REFUSED]");
+    };
+    await until("the stream to reach its age, and istiod to refuse the next", isRefused, patience);
+    const args = ["create", "token", "weft", "-n", "weft-system", "--audience", "istio-ca"];
+    writeFileSync(token, await cluster.kubectl(...args));
+    await until("the next stream", async () => (await controlPlane()).state === "connected", patience);
+  }, RATE / 5);
+  expect((await controlPlane()).streams).toBeGreaterThan(streams + 1);
+  await cluster.apply(policy("nobody", {}));
+  await shop.comesTo(isRefused, "client", WEB);
+  await cluster.kubectl("delete", "authorizationpolicy", "-n", SHOP, "nobody");
+  for (const pod of ["client", "buyer"]) await shop.comesTo(isServed, pod, WEB);
 });
 
 test("weftd killed on a node fails no connection and admits nobody", async () => {
@@ -329,10 +352,7 @@ test("weftd killed on a node fails no connection and admits nobody", async () =>
 });
 
 test("weftd killed and gone, policies hold and cluster DNS answers; installed again, all is as it was", async () => {
-  await cluster.kubectl("delete", "daemonset", "-n", "weft-system", "weft", "--cascade=orphan");
-  await cluster.kubectl("delete", "pods", "-n", "weft-system", "--all", "--grace-period=0", "--force");
-  const ended = async (node: TestNode) => (await weft.killed(node)) === 0;
-  for (const node of cluster.nodes) await until("weftd's end", () => ended(node), { everyMs: 500 });
+  await weft.abandon();
   for (const pod of ["client", "buyer"]) {
     expect(isServed(await shop.ask(pod, "web"))).toBe(true);
     expect(isServed(await shop.ask(pod, ONLY_WEFT))).toBe(true);
@@ -340,7 +360,7 @@ test("weftd killed and gone, policies hold and cluster DNS answers; installed ag
   }
   expect(isRefused(await shop.ask("other", "web"))).toBe(true);
   await weft.install(VERSION, ...CONFIG);
-  for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, "legacy.example");
+  for (const pod of ["client", "buyer"]) await shop.comesTo(isServed, pod, "legacy.example");
 });
 
 test("another version, of another build, rolls over the nodes: no connection fails, nobody is admitted wrongly", async () => {
@@ -352,11 +372,11 @@ test("a node that loses its power comes back with all its pods governed", async 
   const counts = await shop.restartsOn("n2");
   await cluster.restartSecond();
   await shop.restarted("n2", counts);
-  for (const pod of ["client", "buyer"]) await comesTo(isServed, pod, ONLY_WEFT);
-  await comesTo(isRefused, "other", ONLY_WEFT);
+  for (const pod of ["client", "buyer"]) await shop.comesTo(isServed, pod, ONLY_WEFT);
+  await shop.comesTo(isRefused, "other", ONLY_WEFT);
   for (const { status } of await shop.pods("-l", "app=web")) {
-    await comesTo(isServed, "buyer", status.podIP ?? "", PORT);
-    await comesTo(isRefused, "other", status.podIP ?? "", PORT);
+    await shop.comesTo(isServed, "buyer", status.podIP ?? "", PORT);
+    await shop.comesTo(isRefused, "other", status.podIP ?? "", PORT);
   }
 });
 
@@ -365,6 +385,6 @@ test("uninstalled by its chart, weft leaves both nodes, all pods and the cluster
   await weft.uninstall();
   expect(await traces()).toEqual(before);
   expect(await weft.objects()).toEqual([]);
-  expect(await governed()).toEqual([]);
-  for (const pod of ["client", "buyer", "other"]) await comesTo(isServed, pod, WEB);
+  expect(await shop.governed()).toEqual([]);
+  for (const pod of ["client", "buyer", "other"]) await shop.comesTo(isServed, pod, WEB);
 });

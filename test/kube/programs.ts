@@ -19,6 +19,9 @@ const PODS = "10.244.0.0/16";
 export const podsOf = (number: number) => `10.244.${number}.0/24`;
 export const addressOf = (number: number) => `10.250.0.${10 + number}`;
 
+/** Of kube-proxy: each of the two that people run has a node. */
+const proxyModeOf = (number: number) => (number === 1 ? "nftables" : "iptables");
+
 /** Kubernetes' configuration files may be JSON. */
 const json = (value: object) => `${JSON.stringify(value, null, 2)}\n`;
 
@@ -43,7 +46,7 @@ export function etcOf(number: number, name: string, credentials: Credentials): R
     "kubernetes/kubelet.json": json(kubeletConfig(credentials)),
     "kubernetes/proxy.json": json({
       ...{ apiVersion: "kubeproxy.config.k8s.io/v1alpha1", kind: "KubeProxyConfiguration" },
-      ...{ mode: "nftables", clusterCIDR: PODS, hostnameOverride: name },
+      ...{ mode: proxyModeOf(number), clusterCIDR: PODS, hostnameOverride: name },
       clientConnection: { kubeconfig: credentials.kubeconfig("proxy") },
       // One value for the whole machine: left alone.
       conntrack: { maxPerCore: 0, min: 0 },

@@ -28,6 +28,9 @@ export interface Tally {
 export const count = (of: Readonly<Record<string, number>>) =>
   Object.values(of).reduce((sum, times) => sum + times, 0);
 
+export const isRefused = (tally: Tally) => count(tally.replies) === 0 && count(tally.errors) > 0;
+export const isServed = (tally: Tally) => count(tally.errors) === 0 && count(tally.replies) > 0;
+
 export interface Pod extends KubeObject {
   readonly spec: { readonly nodeName?: string };
   readonly status: {
@@ -227,10 +230,41 @@ export class Shop {
     return JSON.parse(await this.cluster.kubectl("exec", "-n", SHOP, pod, "--", ...ask)) as Tally;
   }
 
+  /** Waits for what istiod has yet to say: the API server has taken it already. */
+  async comesTo(is: (tally: Tally) => boolean, pod: string, host: string, port?: number): Promise<void> {
+    await until(`${pod} asking ${host}: ${is.name}`, async () => is(await this.ask(pod, host, port)), {
+      ...{ timeoutMs: 60_000, everyMs: 250 },
+    });
+  }
+
+  /** Names of the applications whose pods istiod is told to be governed, one a pod. */
+  async governed(): Promise<string[]> {
+    const told = (await this.pods()).filter(
+      ({ metadata }) => metadata.annotations?.["ambient.istio.io/redirection"] === "enabled",
+    );
+    return told.map(({ metadata }) => metadata.labels?.app ?? "").sort();
+  }
+
+  /** Waits until these are. */
+  async comesToGovern(...apps: readonly string[]): Promise<void> {
+    await until(`governed: ${apps.join()}`, async () => (await this.governed()).join() === apps.join(), {
+      ...{ timeoutMs: 60_000, everyMs: 250 },
+    });
+  }
+
+  /** Gives an object the label by which weft governs, or takes it away. `what`: such as `pod/client`. */
+  async label(what: string, mode: "ambient" | "none" | undefined): Promise<void> {
+    const label = "istio.io/dataplane-mode";
+    const text = mode === undefined ? `${label}-` : `${label}=${mode}`;
+    await this.cluster.kubectl("label", "-n", SHOP, "--overwrite", what, text);
+  }
+
   /** What a pod made by make() printed first. */
   async firstOf(name: string): Promise<Tally> {
     const look = async () => /\{.*\}/.exec(await this.cluster.kubectl("logs", "-n", SHOP, name))?.[0];
-    return JSON.parse(await until(`the first word of ${name}`, look, { everyMs: 500 })) as Tally;
+    // A kubelet tries a sandbox anew only every 10 to 15 s.
+    const word = await until(`the first word of ${name}`, look, { timeoutMs: 90_000, everyMs: 500 });
+    return JSON.parse(word) as Tally;
   }
 
   /** Resolves once the first connection of the load has ended. `rate` short connections a second, `long` that stay. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { readBuild } from "../../daemon/base/version.js";
 import { run } from "../../lab/process.js";
+import { until } from "../../lab/wait.js";
 import type { Cluster } from "./cluster.js";
 import type { TestNode } from "./node.js";
 
@@ -18,7 +19,7 @@ export const imageOf = (tag: string) => `docker.io/library/weft:${tag}`;
 
 const NAMESPACE = "weft-system";
 /** The nodes' roots are parts of the machine's, as on nodes that are containers. */
-const CGROUP = "cgroup=/sys/fs/cgroup/unified";
+export const CGROUP = "cgroup=/sys/fs/cgroup/unified";
 
 interface NodeStatus {
   readonly node: string;
@@ -50,10 +51,10 @@ export class Weft {
     return this.cluster.run([join(root, "build/helm"), ...args, "-n", NAMESPACE]);
   }
 
-  /** The same without Helm. */
-  async installByWeftctl(): Promise<void> {
+  /** The same without Helm. `set`: KEY=VALUE. */
+  async installByWeftctl(...set: readonly string[]): Promise<void> {
     const image = ["--image", `weft:${VERSION}`, "--image-pull-policy", "Never"];
-    await this.weftctl("install", ...image, "--set", CGROUP);
+    await this.weftctl("install", ...image, ...[CGROUP, ...set].flatMap((pair) => ["--set", pair]));
   }
 
   /** What the cluster has of weft: KIND/NAME. */
@@ -73,9 +74,41 @@ export class Weft {
     return Object.fromEntries(nodes.map(({ node, status }) => [node, status.version.version]));
   }
 
+  /** What `weftctl status --all` prints on its standard output, be the nodes well or not. */
+  async statusOfAll(): Promise<string> {
+    const argv = [process.execPath, join(root, "dist/cmd/weftctl.js"), "status", "--all"];
+    const { stdout } = await run(this.cluster.n1.command(argv), { env: this.cluster.env });
+    return stdout;
+  }
+
   /** Gives what it prints. */
   weftctl(...args: readonly string[]): Promise<string> {
     return this.cluster.run([process.execPath, join(root, "dist/cmd/weftctl.js"), ...args]);
+  }
+
+  /** Takes the DaemonSet and its pods away and leaves the nodes as they are: nobody comes back by himself. */
+  async abandon(): Promise<void> {
+    await this.cluster.kubectl("delete", "daemonset", "-n", NAMESPACE, "weft", "--cascade=orphan");
+    const now = ["--grace-period=0", "--force"];
+    await this.cluster.kubectl(
+      "delete",
+      "pods",
+      "-n",
+      NAMESPACE,
+      "-l",
+      "app.kubernetes.io/name=weft",
+      ...now,
+    );
+    const ended = async (node: TestNode) => (await this.killed(node)) === 0;
+    for (const node of this.cluster.nodes) await until("weftd's end", () => ended(node), { everyMs: 500 });
+  }
+
+  /** Path of the token that a node's weftd shows to istiod, which the kubelet renews. */
+  async tokenFile(node: TestNode): Promise<string> {
+    const pods = ["-n", NAMESPACE, "--field-selector", `spec.nodeName=${node.name}`];
+    const [pod] = await this.cluster.list<{ readonly metadata: { readonly uid: string } }>("pods", ...pods);
+    const volumes = `/var/lib/kubelet/pods/${pod?.metadata.uid}/volumes/kubernetes.io~projected`;
+    return node.path(`${volumes}/istiod-token/istio-token`);
   }
 
   /** Kills weftd on a node, as often as it runs there; gives how many. */
