@@ -27,7 +27,7 @@ KUBE_PACKAGES := containerd runc containernetworking-plugins clang-19
 STAMPS := build/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui ui-picture test-exact test-weeks test-load test-kernels test-istiod image test-image go-programs manifests test-chart test-kube fuzz faults chaos bench \
+.PHONY: help packages prometheus build demo demo-stop test test-unit test-kernel test-ui ui-picture test-exact test-weeks test-load test-kernels test-istiod image test-image go-programs manifests test-chart test-kube test-kube-e2e fuzz faults chaos bench \
         bench-sync bench-restart bench-authz bench-route bench-l7 bench-telemetry lint validate generate check-generated format clean uninstall
 
 help: ## list the targets
@@ -246,6 +246,11 @@ cluster: image packages $(STAMPS)/kube-packages $(STAMPS)/envoy
 
 test-kube: cluster ## a cluster of two nodes with istiod: install, upgrade, failures, uninstall under traffic (needs Go 1.26; 15 minutes of building once)
 	$(call suite,kube,--project kube)
+
+test-kube-e2e: image packages $(STAMPS)/kube-packages build/helm ## Kubernetes' own end-to-end tests of Services and DNS, all their pods governed: an hour, not in CI (FOCUS=REGEX; PROCS=N; WITHOUT=1: without weft)
+	@$(MAKE) -C test/istiod cluster kube-e2e GO=$(GO)
+	@$(MAKE) -C test/kube e2e
+	@$(SUDO) env $(foreach key,FOCUS PROCS WITHOUT,$(if $($(key)),$(key)='$($(key))')) npx --no-install tsx test/kube/e2e.ts
 
 kube: cluster ## that cluster without weft, to look around in until Ctrl-C
 	@$(SUDO) npx --no-install tsx test/kube/main.ts

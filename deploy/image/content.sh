@@ -13,37 +13,13 @@ for built in build/weft_native.node build/cni/weft-cni dist/cmd/weftd.js build/n
 	[ -e $built ] || { echo "content.sh: no $built: run 'make build' and 'make -C native node24'" >&2; exit 1; }
 done
 rm -rf "$out"
-mkdir -p "$base" "$weft/build/bpf" "$weft/build/cni" "$out/weft/usr/bin"
+mkdir -p "$weft/build/bpf" "$weft/build/cni" "$out/weft/usr/bin"
 
 # ---- base ----
 
 # What the addon and Node.js are linked to, and a static shell: for whoever looks around in the pod, and as the `env` of
-# weftctl's first line. apt adds what these need themselves, as on a machine on which nothing is installed.
-debs=$out/debs
-mkdir -p "$debs/partial"
-apt-get -qq --yes --download-only --no-install-recommends -o Dir::State::status=/dev/null \
-	-o Dir::Cache::archives="$(realpath "$debs")" -o Debug::NoLocking=true -o APT::Sandbox::User="$(id -un)" \
-	install base-files busybox-static libbpf1 libstdc++6 > /dev/null
-
-# As debootstrap lays it; some packages still bring files of /bin and /lib.
-mkdir -p "$base"/usr/{bin,sbin,lib,lib64} "$base"/{dev,proc,run,sys,tmp} "$base/var/lib/dpkg/status.d"
-for folder in bin sbin lib lib64; do ln -s usr/$folder "$base/$folder"; done
-ln -s /run "$base/var/run"
-for deb in "$debs"/*.deb; do
-	dpkg-deb --fsys-tarfile "$deb" | tar --extract --keep-directory-symlink --directory "$base"
-	# Where scanners look for what an image holds that has no dpkg.
-	dpkg-deb --field "$deb" > "$base/var/lib/dpkg/status.d/$(dpkg-deb --field "$deb" Package)"
-done
-rm -rf "$debs" "$base"/usr/{games,include,src} "$base"/usr/lib/*/gconv \
-	"$base"/usr/share/{base-files,bug,gdb,info,initramfs-tools,lintian,locale,man}
-find "$base/usr/share/doc" ! -type d ! -name copyright -delete
-find "$base" -type d -empty -path '*/usr/share/*' -delete
-for applet in $("$base/usr/bin/busybox" --list); do
-	[ -e "$base/usr/bin/$applet" ] || ln -s busybox "$base/usr/bin/$applet"
-done
-echo "hosts: files dns" > "$base/etc/nsswitch.conf"
-echo 'root:x:0:0:root:/:/bin/sh' > "$base/etc/passwd"
-echo 'root:x:0:' > "$base/etc/group"
+# weftctl's first line.
+deploy/image/debian.sh "$base" base-files busybox-static libbpf1 libstdc++6
 
 strip -o "$base/usr/bin/node" build/node24/bin/node
 mkdir -p "$base/usr/share/doc/node"

@@ -15,6 +15,7 @@ export interface RunConfig {
   readonly User: string;
   readonly Env: readonly string[];
   readonly Entrypoint: readonly string[];
+  readonly Cmd?: readonly string[];
   readonly WorkingDir: string;
   readonly Labels: Readonly<Record<string, string>>;
 }

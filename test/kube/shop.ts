@@ -3,10 +3,10 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { packageRoot } from "../../daemon/base/package-root.js";
 import { RunningProcess } from "../../lab/process.js";
 import { until } from "../../lab/wait.js";
-import { type Cluster, type KubeObject, type NodeName, startCluster } from "./cluster.js";
+import type { Cluster, KubeObject, NodeName } from "./cluster.js";
+import { startMesh } from "./mesh.js";
 import { KUBERNETES } from "./programs.js";
 import { imageOf, VERSION } from "./weft.js";
 
@@ -94,19 +94,9 @@ function service(name: string, clusterIP: string, targetPort: number): object {
 
 /** A cluster with istiod, and the namespace in it: no weft yet, but its image on both nodes. */
 export async function openTestCluster(): Promise<Shop> {
-  const build = join(packageRoot(), "build");
-  const cluster = await startCluster({
-    onBoth: ["kube/pause.tar", "weft-image.tar", "kube/next.tar"].map((file) => join(build, file)),
-    onFirst: ["kube/istiod.tar", "kube/coredns.tar"].map((file) => join(build, file)),
-  });
-  for (const file of ["istio-crds.yaml", "gateway-crds.yaml"])
-    await cluster.kubectl("apply", "--server-side", "-f", join(build, file));
-  for (const file of ["istiod.yaml", "dns.yaml"])
-    await cluster.kubectl("apply", "-f", join(import.meta.dirname, file));
+  const cluster = await startMesh(["kube/next.tar"]);
   const shop = new Shop(cluster, imageOf(VERSION));
   await shop.open();
-  await cluster.rolledOut("istio-system", "deployment/istiod");
-  await cluster.rolledOut("kube-system", "deployment/coredns");
   return shop;
 }
 
