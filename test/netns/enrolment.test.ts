@@ -111,6 +111,32 @@ test("a namespace that comes after weftd is enrolled within a second, and pendin
   expect(await ask()).toMatchObject({ ok: false, code: "ECONNREFUSED" });
 });
 
+test("of pods that come and go while no weftd runs, the next one enrolls the first and forgets the others", async () => {
+  const inLab = await createLab();
+  lab = inLab;
+  const ask = await startClient(inLab);
+  const path = netnsPath(`${inLab.prefix}-shop-late`);
+  const mesh = await startMesh(inLab, { yaml: DENY_ALL, flags: ["--pod", `shop/late=${path}`] });
+  const gone = await inLab.pod("shop/gone", { ipv4: "10.77.0.77", enrolled: false });
+  expect(await mesh.weftctl("enroll", `shop/gone=${gone.path}`)).toMatchObject({ code: 0 });
+  const guards = () =>
+    readdirSync(join(inLab.bpffs, "weft", "links")).filter((name) => name.startsWith("guard-"));
+  const before = guards();
+  expect(before).toHaveLength(2);
+  await mesh.endDaemon("SIGKILL");
+  removeNetns([gone.netns]);
+  await startLate(inLab);
+  // Nothing governs it, as docs/install.md says.
+  expect(await ask()).toMatchObject({ ok: true });
+  await mesh.startDaemon();
+  expect(await ask()).toMatchObject({ ok: false, code: "ECONNREFUSED" });
+  expect(guards()).toHaveLength(2);
+  expect(guards()).not.toEqual(before);
+  const { stdout } = await mesh.weftctl("status");
+  expect(stdout).toContain("shop/late");
+  expect(stdout).not.toContain("shop/gone");
+});
+
 test("a namespace made anew under the same path is enrolled, also while something keeps the old one", async () => {
   lab = await createLab();
   const ask = await startClient(lab);
