@@ -4,6 +4,7 @@
 
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { messageOf } from "../../daemon/base/errors.js";
 import { packageRoot } from "../../daemon/base/package-root.js";
@@ -79,35 +80,36 @@ test("the five commands of docs/kubernetes.md do what they say, and print what i
     }
     // Labels act, and probes are asked, within seconds.
     let printed = "";
-    await until(`what ${command} is to print`, async () => {
+    const isPrinted = async () => {
       printed = await type(command).catch(messageOf);
       return printed === shown;
-    }).catch(() => expect(printed, command).toBe(shown));
+    };
+    await until(`what ${command} is to print`, isPrinted, { everyMs: 500 }).catch(() =>
+      expect(printed, command).toBe(shown),
+    );
   }
   await shop.comesToGovern(...ALL);
 });
 
 test("a pod's own label counts more than its namespace's, on running pods, both ways", async () => {
   await cluster.apply(serviceEntry("legacy", ONLY_WEFT, "web", PORT));
-  for (const pod of ["client", "buyer"]) {
-    await shop.comesTo(isServed, pod, ONLY_WEFT);
-    await shop.label(`pod/${pod}`, "none");
-    await shop.comesToGovern(...ALL.filter((app) => app !== pod));
-    await shop.comesTo(isRefused, pod, ONLY_WEFT);
-    await shop.label(`pod/${pod}`, undefined);
-    await shop.comesToGovern(...ALL);
-    await shop.comesTo(isServed, pod, ONLY_WEFT);
-  }
+  const both = (act: (pod: string) => Promise<void>) => Promise.all(["client", "buyer"].map(act));
+  const become = (is: typeof isServed) => both((pod) => shop.comesTo(is, pod, ONLY_WEFT));
+  await become(isServed);
+  await both((pod) => shop.label(`pod/${pod}`, "none"));
+  await shop.comesToGovern("other", "web", "web");
+  await become(isRefused);
+  await both((pod) => shop.label(`pod/${pod}`, undefined));
+  await shop.comesToGovern(...ALL);
+  await become(isServed);
   await shop.label(NAMESPACE, undefined);
   await shop.comesToGovern();
-  for (const pod of ["client", "buyer"]) {
-    await shop.label(`pod/${pod}`, "ambient");
-    await shop.comesToGovern(pod);
-    await shop.comesTo(isServed, pod, ONLY_WEFT);
-    await shop.label(`pod/${pod}`, undefined);
-    await shop.comesToGovern();
-    await shop.comesTo(isRefused, pod, ONLY_WEFT);
-  }
+  await both((pod) => shop.label(`pod/${pod}`, "ambient"));
+  await shop.comesToGovern("buyer", "client");
+  await become(isServed);
+  await both((pod) => shop.label(`pod/${pod}`, undefined));
+  await shop.comesToGovern();
+  await become(isRefused);
   await shop.label(NAMESPACE, "ambient");
   await shop.comesToGovern(...ALL);
 });
@@ -138,6 +140,38 @@ test("a pod on the node's network is not governed, label it as one may", async (
   expect(isServed(await shop.ask("edge", "127.0.0.1", EDGE_PORT))).toBe(true);
   expect(await weft.versions()).toEqual({ n1: VERSION, n2: VERSION });
   await shop.label("pod/edge", undefined);
+});
+
+test("weftctl completes what the cluster has, and a node's weftd; its waypoints are Gateways that istiod takes", async () => {
+  // It gives up soon where nobody answers: on a busy machine it is asked again.
+  const completes = (words: readonly string[], ...names: readonly string[]) =>
+    until(
+      `${words.join(" ")} to complete to ${names.join()}`,
+      async () => {
+        const said = await weft.weftctl("__complete", "--", ...words);
+        return said.trim() === names.join("\n");
+      },
+      { timeoutMs: 60_000, everyMs: 250 },
+    );
+  await completes(["status", "--node", ""], "n1", "n2");
+  await completes(["top", "--pod", "sho"], "shop/");
+  await completes(["top", "--pod", "shop/c"], "shop/client");
+  await completes(["explain", "route", "--node", "n2", "--from", "shop/b"], "shop/buyer");
+  await weft.weftctl("waypoint", "apply", "-n", SHOP, "--name", "door", "--for", "workload");
+  await completes(["waypoint", "delete", "-n", SHOP, ""], "door");
+  const listed = async () =>
+    (JSON.parse(await weft.weftctl("waypoint", "list", "-A", "-o", "json")) as { waypoints: unknown })
+      .waypoints;
+  const door = { namespace: SHOP, name: "door", revision: "default", trafficType: "workload" };
+  // This istiod has no template to deploy one by.
+  await until("istiod's word on it", async () =>
+    isDeepStrictEqual(await listed(), [{ ...door, programmed: "False" }]),
+  );
+  await expect(weft.weftctl("waypoint", "status", "-n", SHOP, "--wait=false")).rejects.toThrow(
+    "1 of 1 waypoints are not programmed",
+  );
+  await weft.weftctl("waypoint", "delete", "door", "-n", SHOP);
+  expect(await listed()).toEqual([]);
 });
 
 const list = () => cluster.n2.path("/etc/cni/net.d/10-pods.conflist");
@@ -171,13 +205,12 @@ test("without weftd a new pod waits and says why, and is governed from its first
   );
   const [waiting] = await shop.pods("-l", "app=patient");
   expect(waiting?.status).toMatchObject({ phase: "Pending" });
-  await weft.installByWeftctl();
+  await weft.installByWeftctl("cni-fail-open=true");
   expect(isServed(await shop.firstOf("patient"))).toBe(true);
   await cluster.kubectl("delete", "pod", "-n", SHOP, "patient");
 });
 
 test("where failOpen is chosen it starts ungoverned, and is governed when weftd is back", async () => {
-  await weft.installByWeftctl("cni-fail-open=true");
   expect(plugins().at(-1)).toMatchObject({ type: "weft-cni", failOpen: true });
   await weft.abandon();
   await shop.make("eager", "buyer", "n2", ONLY_WEFT);
