@@ -17,6 +17,8 @@ import type { Method } from "./api.js";
 /** Far above any body that a route takes, unless it says more. */
 const MAX_BODY_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 256;
+/** Of one piece of a compressed answer: each costs a turn of the event loop and a write. */
+const PACKED_BYTES = 64 * 1024;
 
 /** Every address of the machine. */
 const ANY = "::";
@@ -301,7 +303,7 @@ async function write(
     return;
   }
   // The fastest level: the text is so repetitive that others hardly gain.
-  const packed = createGzip({ level: constants.Z_BEST_SPEED });
+  const packed = createGzip({ level: constants.Z_BEST_SPEED, chunkSize: PACKED_BYTES });
   const whole = pipeline(packed, response).catch(() => {
     // The reader has left: whoever writes sees it, as without compression.
   });

@@ -52,15 +52,13 @@ export class PageBytes {
 
   *#addSamples({ name, labels, values }: Samples): Generator<Buffer> {
     const before = Buffer.from(`${name}{`);
-    const between = Buffer.from("} ");
     let index = 0;
     for (const text of labels) {
       const most = before.length + text.length + REST_BYTES;
       if (!this.#hasRoom(most)) yield this.#makeRoom(most);
       this.#put(before);
       this.#put(text);
-      this.#put(between);
-      this.#putLine(String(values[index++]));
+      this.#putEnd("} ", String(values[index++]));
     }
   }
 
@@ -70,9 +68,13 @@ export class PageBytes {
   }
 
   /** Of ASCII. */
-  #putLine(text: string): void {
-    for (let index = 0; index < text.length; index++) this.#bytes[this.#end++] = text.charCodeAt(index);
-    this.#bytes[this.#end++] = LINE_FEED;
+  #putEnd(between: string, value: string): void {
+    const bytes = this.#bytes;
+    let end = this.#end;
+    for (let index = 0; index < between.length; index++) bytes[end++] = between.charCodeAt(index);
+    for (let index = 0; index < value.length; index++) bytes[end++] = value.charCodeAt(index);
+    bytes[end++] = LINE_FEED;
+    this.#end = end;
   }
 
   #hasRoom(bytes: number): boolean {
