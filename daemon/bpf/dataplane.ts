@@ -154,9 +154,9 @@ export class Dataplane {
     return [...(this.#generation?.lacks ?? []), ...(this.early.lack === undefined ? [] : [this.early.lack])];
   }
 
-  /** Begins with the first generation before anybody knows what it will hold. Call once. */
-  prepare(): void {
-    this.#drafts.prepare(this.#state);
+  /** Begins with the first generation before anybody knows what it will hold. Call once. @see Drafts.prepare */
+  prepare(): Promise<void> {
+    return this.#drafts.prepare(this.#state);
   }
 
   /**
