@@ -86,17 +86,19 @@ async function underLoad(act: () => Promise<void>, rate = RATE): Promise<void> {
 }
 
 test("the cluster is one: pods of both nodes answer behind a Service, a pod on the node's network too", async () => {
-  // Each way of kube-proxy's has a node, and both serve.
-  expect(await cluster.n1.run(["nft", "list", "tables"])).toContain("kube-proxy");
-  expect(await cluster.n2.run(["iptables-save", "-t", "nat"])).toContain("shop/web cluster IP");
   const nodes = await cluster.list("nodes");
   expect(nodes.map(({ metadata }) => metadata.name)).toEqual(["n1", "n2"]);
   for (const pod of ["client", "other"]) {
-    const { replies, errors } = await shop.ask(pod, WEB, 80, 40);
-    expect(errors).toEqual({});
-    expect(Object.keys(replies)).toHaveLength(2);
-    expect(await shop.ask(pod, EDGE)).toMatchObject({ errors: {} });
+    // A kube-proxy may learn of a pod a second after it is ready.
+    await until(`both pods of web to answer ${pod}`, async () => {
+      const { replies, errors } = await shop.ask(pod, WEB, 80, 40);
+      return count(errors) === 0 && Object.keys(replies).length === 2;
+    });
+    await shop.comesTo(isServed, pod, EDGE);
   }
+  // Each way of kube-proxy's has a node, and both serve.
+  expect(await cluster.n1.run(["nft", "list", "tables"])).toContain("kube-proxy");
+  expect(await cluster.n2.run(["iptables-save", "-t", "nat"])).toContain("shop/web cluster IP");
 });
 
 test("weftctl installs weft, and takes it away without a trace", async () => {
