@@ -2,7 +2,7 @@
 # Owns what is in the images of Kubernetes' end-to-end tests, as folders: base (Debian with the commands that the tests
 # run in pods) and a folder for each program. Must not know how an image is packed.
 #
-#   e2e-images.sh OUT     takes what `make -C test/istiod kube-e2e` has built
+#   e2e-images.sh OUT     takes what `make -C test/istiod cluster kube-e2e` has built
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")/../.."
@@ -20,7 +20,7 @@ for program in agnhost regression-issue-74839; do
 	cp build/$program "$out/$program/$program"
 done
 mkdir -p "$out/agnhost/uploads" "$out/pause"
-cp build/localhost.{crt,key} "$out/agnhost"
+cp build/{coredns,localhost.crt,localhost.key} "$out/agnhost"
 ln -s agnhost "$out/agnhost/agnhost-2"
 cp build/kube/pause "$out/pause/pause"
 chmod -R u=rwX,go=rX "$out"

@@ -1,4 +1,5 @@
-// Owns a cluster's DNS: CoreDNS with as many plugins as that takes. Must not know the cluster.
+// Owns a cluster's DNS: CoreDNS with as many plugins as that takes, and as Kubernetes' own tests ask of another. Must not
+// know the cluster.
 
 package main
 
@@ -6,11 +7,13 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
 	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/hosts"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/log"
 	_ "github.com/coredns/coredns/plugin/ready"
 )
 
 func main() {
-	dnsserver.Directives = []string{"errors", "ready", "kubernetes"}
+	dnsserver.Directives = []string{"errors", "log", "ready", "hosts", "kubernetes"}
 	coremain.Run()
 }
