@@ -6,6 +6,7 @@ import { maps, TableNumber } from "../bpf/maps.gen.js";
 import { pod, service } from "../model/test-samples.js";
 import {
   apply,
+  base,
   endGrace,
   failures,
   generationFailures,
@@ -43,6 +44,22 @@ describe("a kernel that has no memory", () => {
     await pass(2_000);
     expect([kernel.generation, kernel.settings.authzLocked]).toEqual([3, 0]);
     expect(view()).toEqual(await wanted());
+  });
+
+  it("for the first generation has the next one made at once, whatever nobody says", async () => {
+    await start(1_000_000);
+    const whole = view();
+    await start(1_000_000, base, (made) => {
+      made.onFresh = ({ addresses }) => {
+        if (made.generation === 0) addresses.refuse = () => "ENOMEM";
+      };
+    });
+    expect([kernel.generation, kernel.settings.authzLocked, new Set(failures)]).toEqual([
+      2,
+      0,
+      new Set(["addresses"]),
+    ]);
+    expect([view(), shortage.troubles()]).toEqual([whole, []]);
   });
 
   it("to remove an address locks tables until a new generation is without it", async () => {

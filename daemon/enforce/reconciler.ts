@@ -101,8 +101,10 @@ export class Reconciler {
   }
 
   /** Makes everything held so far govern, for the first time. */
-  install(): Promise<Result<void>> {
-    return this.inTurn(() => this.#install());
+  async install(): Promise<Result<void>> {
+    const installed = await this.inTurn(() => this.#install());
+    if (installed.ok) await this.inTurn(() => this.#mend());
+    return installed;
   }
 
   /** Makes long-lived maps, all or these, larger before use has filled them. Call now and then. */

@@ -36,6 +36,8 @@ export class TestDataplane {
   readonly locksAtSwap: number[] = [];
   switched = 0;
   breakInstall = false;
+  /** Hears of the maps of each generation before they are filled. */
+  onFresh: (maps: Record<MapName, TestMap>) => void = () => undefined;
   /** How many changes of the settings fail from now on. */
   breakSettings = 0;
   /** What somebody has removed. */
@@ -62,6 +64,7 @@ export class TestDataplane {
   ): Generator<void, Result<ApplyFailure[]>> {
     if (this.breakInstall) return failed(bpfLoadFailed("connect.o", new Error("ENOMEM")));
     const fresh = testMaps(Object.fromEntries(planCapacities(needed, this.#limit)));
+    this.onFresh(fresh);
     const failures: ApplyFailure[] = [];
     for (const operations of lists) {
       failures.push(...applyOperations(fresh, operations));

@@ -42,9 +42,15 @@ export let generationFailures: number;
 /** Pods that were said to have narrowed. */
 export let narrowed: Narrowed[];
 
-export async function start(limit: number, update: Update = base): Promise<void> {
+/** `prepare` hears of the kernel before anything is asked of it. */
+export async function start(
+  limit: number,
+  update: Update = base,
+  prepare: (kernel: TestDataplane) => void = () => undefined,
+): Promise<void> {
   compiler = createCompiler({ node: "node-a" });
   kernel = new TestDataplane(limit);
+  prepare(kernel);
   failures = [];
   generationFailures = 0;
   graces = [];
