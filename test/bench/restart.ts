@@ -112,9 +112,13 @@ async function isReady(mesh: LabMesh): Promise<boolean> {
 
 async function once(mesh: LabMesh, client: Peer, host: string): Promise<Run> {
   const allowed = { host, port: ALLOWED_PORT, everyMs: EVERY_MS };
-  const quiet = await client.call("connects", { ...allowed, ms: QUIET_MS });
-  const loud = client.call("connects", { ...allowed, ms: LOUD_MS });
-  const denied = client.call("connects", { ...allowed, port: DENIED_PORT, ms: LOUD_MS });
+  const both = (ms: number) =>
+    Promise.all([
+      client.call("connects", { ...allowed, ms }),
+      client.call("connects", { ...allowed, port: DENIED_PORT, ms }),
+    ]);
+  const [quiet] = await both(QUIET_MS);
+  const loud = both(LOUD_MS);
   await mesh.endDaemon("SIGKILL");
   const began = Date.now();
   mesh.launchDaemon();
@@ -124,9 +128,10 @@ async function once(mesh: LabMesh, client: Peer, host: string): Promise<Run> {
   const lag = await eventLoop(mesh);
   await sleep(AFTER_MS);
   const end = began + readyMs + AFTER_MS;
-  const during = (await loud).filter(({ at }) => at >= began && at < end);
+  const [allowedThen, deniedThen] = await loud;
+  const during = allowedThen.filter(({ at }) => at >= began && at < end);
   const failed = [...quiet, ...during].filter(({ code }) => code !== "OK");
-  const admitted = (await denied).filter(({ code }) => code !== "ECONNREFUSED");
+  const admitted = deniedThen.filter(({ code }) => code !== "ECONNREFUSED");
   if (failed.length + admitted.length > 0 || during.length === 0)
     throw new Error(`not enforced throughout: ${JSON.stringify({ failed, admitted })}`);
   const p99 = (taken: readonly { readonly ms: number }[]) =>

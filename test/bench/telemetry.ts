@@ -13,8 +13,8 @@
 // A series is what Prometheus takes for one: eight are a label set, and 80,000 are 10,000 of those. weftd's CPU is that of
 // its threads, the kernel's work for it included: fit to compare on a busy machine.
 
-import { readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { createLab, type Lab, type Pod } from "../../lab/lab.js";
 import { type LabMesh, startMesh } from "../../lab/mesh.js";
@@ -194,13 +194,26 @@ async function logRows(lab: Lab, { turns, seconds }: TelemetryOptions): Promise<
     process.stderr.write(`access log: ${turn + 1} of ${turns}\r`);
   }
   const since = (of: keyof LogCounts) => all[of] - before[of];
-  const written = mesh.accessLog().length;
+  const written = await linesWith(mesh, "");
   return [
     row("log-rate", "1/s", rates),
     row("log-core", "cores", cores, { atMost: LOG_CORES }),
     row("log-lost", "lines", [since("ends") - written], { atMost: 0 }),
     row("log-untold", "lines", [since("ends") - written - since("dropped")], { atMost: 0 }),
   ];
+}
+
+/** Lines of the access log that `pattern` is in, those of files that have had their size included. */
+async function linesWith(mesh: LabMesh, pattern: string): Promise<number> {
+  const directory = dirname(mesh.accessLogFile);
+  const files = readdirSync(directory)
+    .map((name) => join(directory, name))
+    .filter((file) => file.startsWith(mesh.accessLogFile));
+  const counts = await check(["grep", "--count", "--no-filename", pattern, ...files]);
+  return counts
+    .trim()
+    .split("\n")
+    .reduce((sum, count) => sum + Number(count), 0);
 }
 
 /** As logRows(), by records instead of connections. */
@@ -223,8 +236,7 @@ async function fedRows(lab: Lab, { turns, seconds }: TelemetryOptions): Promise<
     const now = logCounts(await mesh.metricsText());
     return now.lines + now.dropped + refused >= records && now;
   });
-  const named = "src.workload=client.*dst.workload=server";
-  const written = Number(await check(["grep", "--count", named, mesh.accessLogFile]));
+  const written = await linesWith(mesh, "src.workload=client.*dst.workload=server");
   if (written !== lines) throw new Error(`${lines} lines were counted, and ${written} are there`);
   return [
     row("fed-core", "cores", cores, { atMost: LOG_CORES }),
