@@ -21,7 +21,7 @@ interface Grown {
 /** The long-lived maps that one generation needs larger. */
 export class Growth {
   readonly #grown: readonly Grown[];
-  #pinned: ReturnType<Pins["putBeside"]>[] = [];
+  readonly #pinned: ReturnType<Pins["putBeside"]>[] = [];
 
   private constructor(grown: readonly Grown[]) {
     this.#grown = grown;
