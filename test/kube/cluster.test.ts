@@ -48,12 +48,10 @@ beforeAll(async () => {
   shop = await openTestCluster();
   cluster = shop.cluster;
   weft = new Weft(cluster);
-  before = await traces();
+  before = await weft.traces();
 });
 
 afterAll(removeState);
-
-const traces = () => Promise.all(cluster.nodes.map((node) => weft.traces(node)));
 
 const NAMESPACE = `namespace/${SHOP}`;
 const gateLog = () => cluster.kubectl("logs", "-n", SHOP, GATE);
@@ -104,9 +102,9 @@ test("the cluster is one: pods of both nodes answer behind a Service, a pod on t
 test("weftctl installs weft, and takes it away without a trace", async () => {
   await weft.installByWeftctl();
   expect(await weft.versions()).toEqual({ n1: VERSION, n2: VERSION });
-  for (const [i, found] of (await traces()).entries()) expect(found).not.toEqual(before[i]);
+  for (const [i, found] of (await weft.traces()).entries()) expect(found).not.toEqual(before[i]);
   await weft.weftctl("uninstall");
-  expect(await traces()).toEqual(before);
+  expect(await weft.traces()).toEqual(before);
   expect(await weft.objects()).toEqual([]);
   await until("the end of weft's namespace", async () =>
     (await cluster.list("namespaces")).every(({ metadata }) => metadata.name !== "weft-system"),
@@ -383,9 +381,9 @@ test("a node that loses its power comes back with all its pods governed", async 
 });
 
 test("uninstalled by its chart, weft leaves both nodes, all pods and the cluster as it found them", async () => {
-  for (const [i, found] of (await traces()).entries()) expect(found).not.toEqual(before[i]);
+  for (const [i, found] of (await weft.traces()).entries()) expect(found).not.toEqual(before[i]);
   await weft.uninstall();
-  expect(await traces()).toEqual(before);
+  expect(await weft.traces()).toEqual(before);
   expect(await weft.objects()).toEqual([]);
   expect(await shop.governed()).toEqual([]);
   for (const pod of ["client", "buyer", "other"]) await shop.comesTo(isServed, pod, WEB);

@@ -32,13 +32,11 @@ let shop: Shop;
 let weft: Weft;
 let before: readonly (readonly string[])[];
 
-const traces = () => Promise.all(cluster.nodes.map((node) => weft.traces(node)));
-
 beforeAll(async () => {
   shop = await openTestCluster();
   cluster = shop.cluster;
   weft = new Weft(cluster);
-  before = await traces();
+  before = await weft.traces();
 });
 
 afterAll(removeState);
@@ -278,7 +276,7 @@ test("weftctl does not say that weft is uninstalled where its DaemonSet has gone
   expect(await weft.weftctl("uninstall")).toContain(
     "they have weft still; install weft again, then uninstall it",
   );
-  for (const [i, found] of (await traces()).entries()) expect(found).not.toEqual(before[i]);
+  for (const [i, found] of (await weft.traces()).entries()) expect(found).not.toEqual(before[i]);
   await until("the end of weft's namespace", async () =>
     (await namespaces()).every((name) => name !== "weft-system"),
   );
@@ -291,7 +289,7 @@ test("weft is taken off nodes on which weftd crashes, too", async () => {
   await comeToRefuse(...cluster.nodes);
   await weft.weftctl("uninstall");
   for (const path of istio) rmSync(path);
-  expect(await traces()).toEqual(before);
+  expect(await weft.traces()).toEqual(before);
   expect(await weft.objects()).toEqual([]);
   await shop.comesToGovern();
 });

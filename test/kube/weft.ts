@@ -117,8 +117,12 @@ export class Weft {
     return Number(stdout);
   }
 
-  /** What weft could leave on a node: pins, hooks of cgroups, its plugin, an entry in the list of plugins, files. */
-  async traces(node: TestNode): Promise<readonly string[]> {
+  /** What weft could leave on a node, for each: pins, hooks of cgroups, its plugin, its entry in the list of plugins, files. */
+  traces(): Promise<readonly (readonly string[])[]> {
+    return Promise.all(this.cluster.nodes.map((node) => this.#tracesOn(node)));
+  }
+
+  async #tracesOn(node: TestNode): Promise<readonly string[]> {
     const lists = node.path("/etc/cni/net.d");
     const hooks = await node.run(["bpftool", "-j", "cgroup", "tree", "/sys/fs/cgroup/unified"]);
     return [
