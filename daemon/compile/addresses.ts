@@ -80,47 +80,61 @@ export class AddressTable {
     const during: [string, Row][] = [];
     const rest: string[] = [];
     const deletes: DeleteOperation[] = [];
-    const moves = new Map<string, IdentityMove>();
-    let looked = 0;
-    for (const address of bothOf(addresses, frontends)) {
-      if (++looked % STEP_ADDRESSES === 0) yield;
-      const before = this.#rows.get(address);
-      const step = frontends.get(address);
+    const moves = new Moves();
+    const look = (address: string, step: FrontendStep | undefined) => {
+      const index = this.#rows.indexOf(address);
+      const before = this.#rows.at(index);
       const owner = this.#ownerOf(address, store, node) ?? NOBODY;
       const after = withFrontend(owner, step?.after ?? before.frontend);
-      this.#numbers.releaseWaypoint(before.waypoint);
-      const move = { from: before.identity, to: after.identity };
-      if (move.from !== move.to) moves.set(`${move.from} ${move.to}`, move);
+      if (before.waypoint !== 0) this.#numbers.releaseWaypoint(before.waypoint);
+      moves.add(before.identity, after.identity);
       if (step !== undefined) {
         const between = withFrontend(owner.workload === 0 ? before : owner, step.during);
         if (!sameRow(between, before)) during.push([address, between]);
         if (!sameRow(between, after) && !sameRow(after, NOBODY)) rest.push(address);
-      } else if (!sameRow(after, before) && !sameRow(after, NOBODY)) puts.push(address);
-      if (this.#rows.set(address, after) && sameRow(after, NOBODY)) {
+      }
+      if (sameRow(after, before)) return;
+      this.#rows.replace(address, index, after);
+      if (sameRow(after, NOBODY)) {
         const key = maps.addresses.key.encode({ address: toKeyBytes(address) });
         deletes.push({ kind: "delete", map: "addresses", key });
-      }
+      } else if (step === undefined) puts.push(address);
+    };
+    let looked = 0;
+    for (const address of addresses) {
+      if (++looked % STEP_ADDRESSES === 0) yield;
+      // Those that a frontend has come below.
+      if (!frontends.has(address)) look(address, undefined);
+    }
+    for (const [address, step] of frontends) {
+      if (++looked % STEP_ADDRESSES === 0) yield;
+      look(address, step);
     }
     return () => ({
       puts: putRows(this.#rowsOf(puts)),
       frontends: putRows(during),
       rest: [...putRows(this.#rowsOf(rest)), ...deletes],
-      moves: [...moves.values()],
+      moves: moves.all(),
     });
   }
 
   /** What frontends say of these addresses lies elsewhere now: for empty maps. */
-  relocate(frontends: Iterable<readonly [address: string, word: number]>): void {
-    for (const [address, word] of frontends)
-      this.#rows.set(address, withFrontend(this.#rows.get(address), word));
+  *relocate(frontends: Iterable<readonly [address: string, word: number]>): Steps<void> {
+    for (const [address, word] of frontends) {
+      const index = this.#rows.indexOf(address);
+      const before = this.#rows.at(index);
+      const after = withFrontend(before, word);
+      if (!sameRow(after, before)) this.#rows.replace(address, index, after);
+      yield;
+    }
   }
 
   *snapshot(): Generator<BulkPutOperation> {
-    yield* putRows(this.#rowsOf(this.#rows.addresses()));
+    yield* putRows(this.#rows.all());
   }
 
   *#rowsOf(addresses: Iterable<string>): Generator<[string, Row]> {
-    for (const address of addresses) yield [address, this.#rows.get(address)];
+    for (const address of addresses) yield [address, this.#rows.at(this.#rows.indexOf(address))];
   }
 
   /** A workload of another network has the address there: whoever has it here does not get its identity. */
@@ -141,15 +155,6 @@ export class AddressTable {
 export function ownerAt(address: string, store: ReadableStore, node: NodeContext): Workload | undefined {
   const claimants = store.claimants(address);
   return claimants.find((workload) => isLocalNetwork(workload.network, node)) ?? claimants[0];
-}
-
-/** Each address once. */
-function* bothOf(
-  addresses: Iterable<string>,
-  frontends: ReadonlyMap<string, FrontendStep>,
-): Generator<string> {
-  for (const address of addresses) if (!frontends.has(address)) yield address;
-  yield* frontends.keys();
 }
 
 /** The owner's row, with what a frontend says (of another's row) in place of what its own says. */
@@ -182,6 +187,22 @@ function putRows(rows: Iterable<[string, Row]>): Generator<BulkPutOperation> {
   });
 }
 
+/** From whom to whom addresses pass: each way once, of however many. */
+class Moves {
+  readonly #ways = new Map<number, Set<number>>();
+
+  add(from: number, to: number): void {
+    if (from === to) return;
+    const ways = this.#ways.get(from);
+    if (ways === undefined) this.#ways.set(from, new Set([to]));
+    else ways.add(to);
+  }
+
+  all(): IdentityMove[] {
+    return [...this.#ways].flatMap(([from, ways]) => [...ways].map((to) => ({ from, to })));
+  }
+}
+
 /** Numbers of a row; its fields in this order. */
 const COLUMNS = 4;
 
@@ -200,9 +221,17 @@ class Rows {
     return this.#indexes.keys();
   }
 
+  *all(): Generator<[string, Row]> {
+    for (const [address, index] of this.#indexes) yield [address, this.at(index)];
+  }
+
+  /** Where an address has its row; undefined: it has none. */
+  indexOf(address: string): number | undefined {
+    return this.#indexes.get(address);
+  }
+
   /** NOBODY's, where there is none. */
-  get(address: string): Row {
-    const index = this.#indexes.get(address);
+  at(index: number | undefined): Row {
     if (index === undefined) return NOBODY;
     const numbers = this.#numbers;
     const at = index * COLUMNS;
@@ -214,25 +243,19 @@ class Rows {
     };
   }
 
-  /** NOBODY's row is none. False when the row was the same before. */
-  set(address: string, row: Row): boolean {
-    if (sameRow(row, this.get(address))) return false;
-    if (sameRow(row, NOBODY)) return this.#delete(address);
-    const at = (this.#indexes.get(address) ?? this.#add(address)) * COLUMNS;
+  /** Puts another row in place of the one that an address has at this index. NOBODY's is none. */
+  replace(address: string, index: number | undefined, row: Row): void {
+    if (sameRow(row, NOBODY)) {
+      if (index === undefined) return;
+      this.#indexes.delete(address);
+      this.#free.push(index);
+      return;
+    }
+    const at = (index ?? this.#add(address)) * COLUMNS;
     this.#numbers[at] = row.workload;
     this.#numbers[at + 1] = row.identity;
     this.#numbers[at + 2] = row.frontend;
     this.#numbers[at + 3] = row.waypoint;
-    return true;
-  }
-
-  /** False when there was none. */
-  #delete(address: string): boolean {
-    const index = this.#indexes.get(address);
-    if (index === undefined) return false;
-    this.#indexes.delete(address);
-    this.#free.push(index);
-    return true;
   }
 
   #add(address: string): number {

@@ -15,7 +15,8 @@ export interface AliasTable {
  */
 export function aliasTable(weights: readonly number[]): AliasTable {
   const columns = weights.length;
-  const alias = Uint32Array.from(weights, (_, item) => item);
+  const alias = new Uint32Array(columns);
+  for (let item = 0; item < columns; item++) alias[item] = item;
   const threshold = new Uint32Array(columns).fill(FULL);
   if (weights.every((weight) => weight === weights[0])) return { alias, threshold };
 

@@ -189,7 +189,7 @@ describe("compiler", () => {
         for (const step of [...steps, { policiesSynced: true }, { holdsOver: Number.POSITIVE_INFINITY }]) {
           kernel.apply(compiler.compile(store.apply(step), store).operations);
           const before = { whole: whole(), sizes: compiler.sizes(), needed: compiler.needed() };
-          const undo = compiler.compact();
+          const undo = atOnce(compiler.compact());
           whole();
           undo();
           expect({ whole: whole(), sizes: compiler.sizes(), needed: compiler.needed() }).toEqual(before);

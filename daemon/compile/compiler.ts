@@ -92,7 +92,7 @@ export interface Compiler {
    * more: only with a snapshot() into empty maps. Gives what takes it back, for when those never come to govern; to be
    * called before anything else is compiled.
    */
-  compact(): () => void;
+  compact(): Steps<() => void>;
   /**
    * Everything that empty maps need, in lists that take milliseconds each and may be applied one after the other.
    * Nothing must be compiled or noted until the last one was taken.
@@ -293,14 +293,15 @@ class MeshCompiler implements Compiler {
     return { ...this.sizes(), ...this.#frontends.needed, authz_chunks: this.authz.chunks.used };
   }
 
-  compact(): () => void {
-    const undoFrontends = this.#frontends.compact();
+  *compact(): Steps<() => void> {
+    const undoFrontends = yield* this.#frontends.compact();
     const undoAuthz = this.authz.compact();
-    this.#addresses.relocate(this.#frontends.words());
+    if (undoFrontends !== undefined) yield* this.#addresses.relocate(this.#frontends.words());
     return () => {
-      undoFrontends();
       undoAuthz();
-      this.#addresses.relocate(this.#frontends.words());
+      if (undoFrontends === undefined) return;
+      undoFrontends();
+      atOnce(this.#addresses.relocate(this.#frontends.words()));
     };
   }
 

@@ -121,11 +121,19 @@ export class FrontendTable {
     return { ...this.#targets.used, views: this.#views.used };
   }
 
-  /** Places everything anew, without gaps, for empty maps: words() are others then. Gives what takes it back. */
-  compact(): () => void {
-    const before = [...this.#held.values()].map((held) => ({ held, ...held }));
-    const undo = [this.#targets.compact(), this.#views.clear()];
-    for (const { held } of before) this.#see(held);
+  /**
+   * Places everything anew, for empty maps, where there are gaps: words() are others then. Gives what takes it back;
+   * undefined: nothing was moved.
+   */
+  *compact(): Steps<(() => void) | undefined> {
+    if (this.#targets.isCompact && this.#views.isCompact) return undefined;
+    const undo = [yield* this.#targets.compact(), this.#views.clear()];
+    const before: { held: Held; sight: Sight; placed: PlacedView | undefined }[] = [];
+    for (const held of this.#held.values()) {
+      before.push({ held, sight: held.sight, placed: held.placed });
+      this.#see(held);
+      yield;
+    }
     return () => {
       for (const back of undo) back();
       for (const { held, sight, placed } of before) Object.assign(held, { sight, placed });
@@ -159,7 +167,10 @@ export class FrontendTable {
         for (const held of this.#byService.get(key) ?? []) touched.add(held);
       yield;
     }
-    for (const held of touched) this.#say(held, output);
+    for (const held of touched) {
+      this.#say(held, output);
+      yield;
+    }
     return output;
   }
 

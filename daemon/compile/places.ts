@@ -33,6 +33,11 @@ export class Places {
     return this.#used;
   }
 
+  /** Nothing lies higher than it would if all were given out anew. */
+  get isCompact(): boolean {
+    return this.#used === this.#highWater;
+  }
+
   /** A run of at least one element: the lowest that is free, since a map may end before the highest that ever was. */
   allocate(length: number): Run {
     const power = classOf(length);

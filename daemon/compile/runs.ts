@@ -3,7 +3,7 @@
 
 import { crc32 } from "node:zlib";
 import { textOfBytes } from "../base/byte-text.js";
-import { Reason, Slot, TargetFlag, U32 } from "../bpf/maps.gen.js";
+import { Backend, Reason, Slot, TargetFlag, U32 } from "../bpf/maps.gen.js";
 import { KEY_BYTES, writeKeyBytes } from "../model/address.js";
 import type { AsideList } from "../model/aside.js";
 import { type Service, serviceKey } from "../model/service.js";
@@ -22,6 +22,7 @@ import type { Ids } from "./ids.js";
 import type { NodeContext } from "./node.js";
 import type { BulkPutOperation } from "./operation.js";
 import { Places, type Run, releaseAll } from "./places.js";
+import type { Steps } from "./steps.js";
 
 /** A run of slots that has its place in the map. */
 export interface PlacedRun extends Run {
@@ -91,23 +92,34 @@ export class TargetTable {
     return this.#services.get(service)?.get(family)?.first ?? 0;
   }
 
-  /** Places everything anew, without gaps, for empty maps. Gives what takes it back. */
-  compact(): () => void {
+  /** @see Places.isCompact */
+  get isCompact(): boolean {
+    return this.#slots.isCompact && this.#indexes.isCompact;
+  }
+
+  /**
+   * Places everything anew, without gaps, for empty maps. Nothing has changed before the end. Gives what takes it back.
+   */
+  *compact(): Steps<() => void> {
     const before = { slots: this.#slots, indexes: this.#indexes, services: this.#services };
-    this.#slots = new Places();
-    this.#indexes = new Places(RESERVED_TARGETS);
-    this.#services = new Map();
+    const slots = new Places();
+    const indexes = new Places(RESERVED_TARGETS);
+    const services = new Map<string, ServiceTargets>();
     for (const [service, held] of before.services) {
-      const moved = [...held].map(([family, { sayings }]) => {
+      const moved = new Map<Family, PlacedTargets>();
+      for (const [family, { sayings }] of held) {
         const anew = sayings.map((saying) => {
-          return saying.run === undefined
-            ? saying
-            : { ...saying, run: { ...saying.run, ...this.#slots.allocate(saying.run.length) } };
+          const { run } = saying;
+          return run === undefined ? saying : { ...saying, run: { ...run, ...slots.allocate(run.length) } };
         });
-        return [family, { sayings: anew, ...this.#indexes.allocate(anew.length) }] as const;
-      });
-      this.#services.set(service, new Map(moved));
+        moved.set(family, { sayings: anew, ...indexes.allocate(anew.length) });
+      }
+      services.set(service, moved);
+      yield;
     }
+    this.#slots = slots;
+    this.#indexes = indexes;
+    this.#services = services;
     return () => {
       this.#slots = before.slots;
       this.#indexes = before.indexes;
@@ -282,33 +294,28 @@ function* backendsOf({ bytes }: PlacedRun): Generator<string> {
   for (let at = 0; at < bytes.length; at += Slot.size) yield textOfBytes(bytes.subarray(at, at + length));
 }
 
-/** What is being encoded: one of each, because an object for every endpoint of a large mesh is garbage of its size. */
-const primary = { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 };
-const other = { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 };
-const slot = { primary, alias: other, threshold: 0 };
+/** What is being encoded: the same object each time, because one for every endpoint is garbage of the mesh's size. */
+const backend = { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 };
 
+/** The slots of a run, each a struct slot: its own backend, then another slot's as its alias, then the threshold. */
 function encodeRun(endpoints: readonly Endpoint[], workloads: Ids<Workload>): Buffer {
   const { alias, threshold } = aliasTable(endpoints.map((endpoint) => endpoint.weight));
   const bytes = Buffer.allocUnsafe(endpoints.length * Slot.size);
-  for (const [column, endpoint] of endpoints.entries()) {
-    setBackend(primary, endpoint, workloads);
-    const second = endpoints[alias[column] ?? column] ?? endpoint;
-    slot.alias = second === endpoint ? primary : other;
-    if (second !== endpoint) setBackend(other, second, workloads);
-    slot.threshold = threshold[column] ?? 0;
-    Slot.encodeInto(slot, bytes, column * Slot.size);
+  let at = 0;
+  for (const { address, port, workload } of endpoints) {
+    writeKeyBytes(address, backend.address);
+    backend.port = port;
+    backend.workload = workloads.idOf(workload.uid);
+    Backend.encodeInto(backend, bytes, at);
+    at += Slot.size;
+  }
+  for (let column = 0; column < endpoints.length; column++) {
+    const second = (alias[column] ?? column) * Slot.size;
+    at = column * Slot.size + Backend.size;
+    bytes.copyWithin(at, second, second + Backend.size);
+    U32.encodeInto(threshold[column] ?? 0, bytes, at + Backend.size);
   }
   return bytes;
-}
-
-function setBackend(
-  backend: typeof primary,
-  { address, port, workload }: Endpoint,
-  workloads: Ids<Workload>,
-): void {
-  writeKeyBytes(address, backend.address);
-  backend.port = port;
-  backend.workload = workloads.idOf(workload.uid);
 }
 
 /** The elements of targets, in their order. */

@@ -158,6 +158,11 @@ export class ViewTable {
     return this.#places.used;
   }
 
+  /** @see Places.isCompact */
+  get isCompact(): boolean {
+    return this.#places.isCompact;
+  }
+
   place(sight: Sight): PlacedView {
     return { sight, ...this.#places.allocate(1 + sight.own.size) };
   }

@@ -316,7 +316,7 @@ export class Reconciler {
   *#install(atLeast: Entries = {}): Slices<Result<void>> {
     const { compiler, grace, kernel, log, shortage, store } = this.#options;
     this.#tell(yield* compiler.catchUp(store));
-    const undo = compiler.compact();
+    const undo = yield* compiler.compact();
     const needed = roomForBoth(compiler.needed(), atLeast);
     const lock = (failures: readonly ApplyFailure[]) => shortage.lockFor(failures);
     const installed = yield* kernel.install(needed, this.#counted(compiler.snapshot()), lock);

@@ -141,7 +141,7 @@ function writeIpv4(text: string, key: Uint8Array): boolean {
   }
   if (position !== 15 || digits === 0) return false;
   key[15] = octet;
-  key.fill(0, 0, 10);
+  for (let i = 0; i < 10; i++) key[i] = 0;
   key[10] = 0xff;
   key[11] = 0xff;
   return true;
