@@ -94,7 +94,7 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   const ground = await openKernel(config, log, open);
   if (!ground.ok) return ground;
   const { native, dataplane, environment, neighbours } = ground.value;
-  const prepared = dataplane.prepare();
+  dataplane.prepare();
   const version = describeVersion(config.nodeName, native);
   const book = new LabelBook(dataplane.labels);
   const compiler = createCompiler({ ...compilerOptions(config), kept: keptNumbers(book) });
@@ -136,7 +136,6 @@ async function start(config: Config, logs: Logs, open: OpenParts): Promise<Resul
   open.add(view.watch());
   const ports = await openPorts({ ...config, view, page, log: logs.logger("admin"), open });
   if (!ports.ok) return ports;
-  await prepared;
   xds.start();
   const keepCounters = (mayEnd: boolean) => keeper.look(mayEnd && dataplane.installed);
   open.add(startHousekeeping(enforcement, accompany, keepCounters, logs.logger("bpf")));

@@ -263,6 +263,13 @@ export interface Native {
   possibleCpus(): number;
   /** Gives what the C heap keeps of freed memory back to the kernel (malloc_trim), where libc has such a call. */
   trimMemory(): void;
+  /** Numbers of the CPUs that the calling thread may run on, rising (sched_getaffinity). */
+  usableCpus(): number[];
+  /**
+   * Has every thread of the process run on these CPUs alone, and those that they start (sched_setaffinity). BpfError
+   * EINVAL where its cgroup allows none of them; RangeError for a number of 8192 or more.
+   */
+  useCpus(cpus: readonly number[]): void;
   /** Nothing that libbpf prints reaches stderr: what it warns of is in the messages of errors. */
   openObject(path: string): BpfObject;
   /**

@@ -12,6 +12,7 @@ import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits } from "./capacity.
 import { CounterMaps, elementsFor } from "./counter-maps.js";
 import { type ProgramRuns, readProgramRuns, type SkippedRuns } from "./counters.js";
 import { readSwitch } from "./disabled.js";
+import { CpuShare } from "./cpu-share.js";
 import { type Draft, Drafts } from "./draft.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
 import {
@@ -65,6 +66,7 @@ export class Dataplane {
   readonly labels: LabelMap;
   #generation: Generation | undefined;
   readonly #drafts: Drafts;
+  readonly #cpuShare: CpuShare;
   /** What the last generation made larger, while hooks of the one before may still write to the smaller maps. */
   #growth: Growth | undefined;
   /** Entries of the long-lived maps that fill by use, as last counted. */
@@ -95,6 +97,7 @@ export class Dataplane {
     this.counters = new CounterMaps(native, pins, () => this.#state, inheritance.parts(state));
     CounterMaps.makeOverflow(state);
     this.labels = new LabelMap(() => this.#state.labels);
+    this.#cpuShare = new CpuShare(native);
     this.#drafts = new Drafts(native, pins, objects, limits.entries);
     this.early = new EarlyHooks(native, pins, early);
     this.waypointSockets = new WaypointSockets(native, () => this.#state);
@@ -155,8 +158,9 @@ export class Dataplane {
   }
 
   /** Begins with the first generation before anybody knows what it will hold. Call once. @see Drafts.prepare */
-  prepare(): Promise<void> {
-    return this.#drafts.prepare(this.#state);
+  prepare(): void {
+    if (this.#pins.generations().length > 0) this.#cpuShare.leaveHalf();
+    this.#drafts.prepare(this.#state);
   }
 
   /**
@@ -167,6 +171,19 @@ export class Dataplane {
    * `onFilled` hears of them before the swap. May be interrupted where it yields, after each list.
    */
   *install(
+    needed: Partial<Record<MapName, number>>,
+    lists: Iterable<readonly MapOperation[]>,
+    onFilled: (failures: readonly ApplyFailure[]) => void,
+  ): Slices<Result<ApplyFailure[]>> {
+    if (this.#pins.generations().length > 0) this.#cpuShare.leaveHalf();
+    try {
+      return yield* this.#make(needed, lists, onFilled);
+    } finally {
+      this.#cpuShare.takeAll();
+    }
+  }
+
+  *#make(
     needed: Partial<Record<MapName, number>>,
     lists: Iterable<readonly MapOperation[]>,
     onFilled: (failures: readonly ApplyFailure[]) => void,

@@ -66,23 +66,8 @@ function take(drafts: Drafts, needed: Partial<Record<MapName, number>>, maps = s
 function prepared(): Drafts {
   made = 0;
   const drafts = new Drafts(native, new Pins(directory), directory, LIMIT);
-  void drafts.prepare(state);
+  drafts.prepare(state);
   return drafts;
-}
-
-/** Whether more work may begin before the verifier is done. */
-async function isInHurry(): Promise<boolean> {
-  let mayBegin = false;
-  const drafts = new Drafts(native, new Pins(directory), directory, LIMIT);
-  void drafts.prepare(state).then(() => {
-    mayBegin = true;
-  });
-  await new Promise((resolve) => setImmediate(resolve));
-  const before = mayBegin;
-  verified.resolve(undefined);
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(mayBegin).toBe(true);
-  return before;
 }
 
 /** Whether what was loaded ahead is taken. */
@@ -104,15 +89,6 @@ it("is as large as what an earlier daemon left, and does not serve a mesh that i
   writeFileSync(pins.generation(3, "addresses"), "");
   const each = [8_000, 8_193, 32_768, 32_769].map((addresses) => serves({ addresses }));
   expect(each).toEqual([false, true, true, false]);
-});
-
-it("takes one CPU and not two of a node where something governs already", async () => {
-  expect(await isInHurry()).toBe(true);
-  verified = new Deferred();
-  const pins = new Pins(directory);
-  pins.prepare();
-  pins.makeGeneration(3);
-  expect(await isInHurry()).toBe(false);
 });
 
 it("serves once", () => {

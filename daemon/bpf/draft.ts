@@ -122,10 +122,9 @@ export class Drafts {
 
   /**
    * Begins with one that take() gives where it serves: the verifier takes a quarter of a second. Its maps are as large
-   * as those that an earlier daemon left. Resolves when more work may begin beside it: where something governs, not
-   * before the verifier is done, because a start that nobody waits for is to take one CPU of the node and not two.
+   * as those that an earlier daemon left.
    */
-  async prepare(state: StateMaps): Promise<void> {
+  prepare(state: StateMaps): void {
     const former = this.#pins.generations().at(-1) ?? 0;
     try {
       const capacities = [...planCapacities({}, this.#limit)].map(([name, least]) => {
@@ -138,7 +137,6 @@ export class Drafts {
       // What is wrong, the one that is begun in its place tells.
       this.#prepared = undefined;
     }
-    if (former !== 0) await this.#prepared?.loaded;
   }
 
   /** One with room for `needed`. */

@@ -5,6 +5,7 @@
 #include <napi.h>
 #include "arguments.h"
 #include "attach.h"
+#include "cpus.h"
 #include "entries.h"
 #include "grace.h"
 #include "iterator.h"
@@ -88,6 +89,8 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<LibbpfVersion>(exports, "libbpfVersion");
   Export<PossibleCpuCount>(exports, "possibleCpus");
   Export<TrimMemory>(exports, "trimMemory");
+  Export<UsableCpus>(exports, "usableCpus");
+  Export<UseCpus>(exports, "useCpus");
   Export<Object::OpenFile>(exports, "openObject");
   Export<LoadProgram>(exports, "loadProgram");
   Export<WaitForReaders>(exports, "waitForReaders");
