@@ -33,11 +33,13 @@ const ALLOWED_PORT = 8080;
 const DENIED_PORT = 9090;
 const EVERY_MS = 2;
 /** Between two questions whether it is ready: each costs it a millisecond. */
-const LOOK_MS = 20;
+const LOOK_MS = 50;
 const QUIET_MS = 2000;
 /** Longer than any restart should be: what comes after is cut off. */
 const LOUD_MS = 8000;
 const AFTER_MS = 1000;
+/** After learning, which leaves much to collect. */
+const REST_MS = 3000;
 
 interface Run {
   readonly readyMs: number;
@@ -102,6 +104,7 @@ async function learn(lab: Lab, workloads: number): Promise<{ mesh: LabMesh; clie
   if (client === undefined || server === undefined) throw new Error("the lab has no pods");
   for (const port of [ALLOWED_PORT, DENIED_PORT])
     await server.call("serveTcp", { host: "0.0.0.0", port, name: "server" });
+  await sleep(REST_MS);
   return { mesh, client, host };
 }
 
