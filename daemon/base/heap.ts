@@ -9,6 +9,9 @@ const REST_MS = 500;
 // V8 lets the young generation grow to 32 MB (64 MB from Node 24 on), most of what a daemon of this kind needs; at
 // its first size it costs no more time.
 setFlagsFromString("--semi-space-growth-factor=1");
+// Helpers for a megabyte gain nothing: each collection wakes some on CPUs that are the pods', and with Node 20 they hold
+// 13 MB of their own at 1,000 workloads, 29 at 100,000.
+setFlagsFromString("--no-parallel-scavenge");
 
 // Only contexts made while the flag is up have the function.
 setFlagsFromString("--expose-gc");
