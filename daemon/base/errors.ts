@@ -13,6 +13,7 @@ export type ErrorCode =
   | "ADMIN_UNREACHABLE"
   | "ALREADY_RUNNING"
   | "BPF_ATTACH_FAILED"
+  | "BPF_DETACH_FAILED"
   | "BPF_LOAD_FAILED"
   | "BPF_MAP_FULL"
   | "BPF_MAP_WRITE_FAILED"
@@ -157,11 +158,8 @@ export function bpfObjectMissing(path: string): WeftError {
 
 /** It is there, but is no object, or was built for other maps than those that weftd has. */
 export function bpfObjectStale(path: string, cause: unknown): WeftError {
-  return new WeftError(
-    "BPF_OBJECT_STALE",
-    `BPF object ${path} does not fit this weftd: run 'make build'`,
-    cause,
-  );
+  const text = `BPF object ${path} does not fit this weftd: run 'make build'`;
+  return new WeftError("BPF_OBJECT_STALE", text, cause);
 }
 
 /** The verifier's whole log belongs to the cause (BpfError.verifierLog), where it was the verifier. */
@@ -203,6 +201,11 @@ export function bpfAttachFailed(hook: string, target: string, cause: unknown): W
     `cannot attach ${hook} to ${target}: see 'bpftool link show' for what holds the hook`,
     cause,
   );
+}
+
+export function bpfDetachFailed(what: string, cause: unknown): WeftError {
+  const text = `the new generation governs, and ${what} cannot be taken away: see 'bpftool link show'`;
+  return new WeftError("BPF_DETACH_FAILED", text, cause);
 }
 
 export function bpfPinFailed(path: string, cause: unknown): WeftError {
@@ -312,10 +315,8 @@ export function policyUnclear(why: string): WeftError {
 
 /** Nothing that this daemon made governs yet, so that there is nothing to ask. */
 export function notInstalled(): WeftError {
-  return new WeftError(
-    "NOT_INSTALLED",
-    "nothing of this weftd governs yet: 'weftctl status' says what it waits for",
-  );
+  const text = "nothing of this weftd governs yet: 'weftctl status' says what it waits for";
+  return new WeftError("NOT_INSTALLED", text);
 }
 
 /** `node`: another one, that it runs on. */
@@ -375,11 +376,8 @@ export function uninstallFailed(path: string, cause: unknown): WeftError {
 }
 
 export function logFileUnwritable(path: string, cause: unknown): WeftError {
-  return new WeftError(
-    "LOG_FILE_UNWRITABLE",
-    `cannot append to ${path}: check --access-log-file and its directory`,
-    cause,
-  );
+  const text = `cannot append to ${path}: check --access-log-file and its directory`;
+  return new WeftError("LOG_FILE_UNWRITABLE", text, cause);
 }
 
 export function adminUnreachable(url: string, cause: unknown): WeftError {

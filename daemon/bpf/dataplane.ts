@@ -2,7 +2,7 @@
 // Must not know the model, nor why an operation is wanted.
 
 import type { BpfMap, Native, RingBuffer } from "../../native/index.js";
-import { bpfLoadFailed, failed, ok, type Result, WeftError } from "../base/errors.js";
+import { bpfLoadFailed, describe, failed, ok, type Result, WeftError } from "../base/errors.js";
 import { exhausted } from "../base/exhausted.js";
 import { ended, type Slices } from "../base/slices.js";
 import type { MapOperation } from "../compile/operation.js";
@@ -11,8 +11,8 @@ import { type AttachedHook, attachedHooks, skippedRuns } from "./attached-hooks.
 import { CONFIGURATION_MAPS, capacityLimit, type EntryLimits } from "./capacity.js";
 import { CounterMaps, elementsFor } from "./counter-maps.js";
 import { type ProgramRuns, readProgramRuns, type SkippedRuns } from "./counters.js";
-import { readSwitch } from "./disabled.js";
 import { CpuShare } from "./cpu-share.js";
+import { readSwitch } from "./disabled.js";
 import { type Draft, Drafts } from "./draft.js";
 import { EarlyHooks, type EarlyOptions, NO_EARLY_HOOK } from "./early-hooks.js";
 import {
@@ -69,6 +69,8 @@ export class Dataplane {
   readonly #cpuShare: CpuShare;
   /** What the last generation made larger, while hooks of the one before may still write to the smaller maps. */
   #growth: Growth | undefined;
+  /** What the last swap could not take away. */
+  #remains: readonly WeftError[] = [];
   /** Entries of the long-lived maps that fill by use, as last counted. */
   #fills: Partial<Record<MapName, number>> = {};
   readonly early: EarlyHooks;
@@ -175,23 +177,11 @@ export class Dataplane {
     lists: Iterable<readonly MapOperation[]>,
     onFilled: (failures: readonly ApplyFailure[]) => void,
   ): Slices<Result<ApplyFailure[]>> {
-    if (this.#pins.generations().length > 0) this.#cpuShare.leaveHalf();
-    try {
-      return yield* this.#make(needed, lists, onFilled);
-    } finally {
-      this.#cpuShare.takeAll();
-    }
-  }
-
-  *#make(
-    needed: Partial<Record<MapName, number>>,
-    lists: Iterable<readonly MapOperation[]>,
-    onFilled: (failures: readonly ApplyFailure[]) => void,
-  ): Slices<Result<ApplyFailure[]>> {
     const old = this.#pins.generations();
     const limitOf = (name: GrowingName) => this.#limitOf(name);
     const grown = Growth.begin(this.#native, this.#objects, this.#state, needed, limitOf);
     if (!grown.ok) return grown;
+    if (old.length > 0) this.#cpuShare.leaveHalf();
     const growth = grown.value;
     const state = growth.applyTo(this.#state);
     const former = old.at(-1);
@@ -221,9 +211,12 @@ export class Dataplane {
       onFilled(failures);
       const swapped = this.#swapIn(generation, former);
       if (!swapped.ok) return giveUp(swapped.error);
+      this.#remains = swapped.value;
     } catch (error) {
       if (exhausted(error) === undefined) throw error;
       return giveUp(error instanceof WeftError ? error : bpfLoadFailed("a new generation", error));
+    } finally {
+      this.#cpuShare.takeAll();
     }
     this.#adopt(generation, growth, state, old);
     return ok(failures);
@@ -241,16 +234,22 @@ export class Dataplane {
   }
 
   /**
-   * Call after install(), when no hook of the former generation runs any more. Gives why some of what those wrote last
-   * could not be taken over.
+   * Call after install(), when no hook of the former generation runs any more. Gives what of it could not be taken
+   * away, or taken over.
    */
-  finish(): WeftError[] {
+  finish(): string[] {
     const growth = this.#growth;
     this.#growth = undefined;
-    return [...(growth?.finish() ?? []), ...this.#inheritance.finish()];
+    const lost = [...(growth?.finish() ?? []), ...this.#inheritance.finish()];
+    const remains = this.#remains;
+    this.#remains = [];
+    return [
+      ...remains.map(describe),
+      ...lost.map((error) => `what hooks wrote last is lost: ${describe(error)}`),
+    ];
   }
 
-  #swapIn(generation: Generation, former: number | undefined): Result<void> {
+  #swapIn(generation: Generation, former: number | undefined): Result<WeftError[]> {
     const enrolled = this.enrollments().map(({ cookie }) => cookie);
     return swapIn(
       {

@@ -252,9 +252,12 @@ export function renewEarlyStubs(native: Native, pins: Pins, state: EarlyMaps): v
   }
 }
 
-/** Takes every link of a hook away. */
-export function removeEarlyLinks(native: Native, pins: Pins, hook: EarlyHook): void {
-  for (const { kind, path } of pins.earlies()) if (hookOf(kind) === hook) removeLink(native, pins, path);
+/** Pins of the links that pods have for this hook. */
+export function earlyLinks(pins: Pins, hook: EarlyHook): string[] {
+  return pins
+    .earlies()
+    .filter(({ kind }) => hookOf(kind) === hook)
+    .map(({ path }) => path);
 }
 
 function loadEarlyStub(native: Native, state: EarlyMaps, hook: EarlyHook, cookie: bigint): BpfProgram {

@@ -31,6 +31,8 @@ class TestKernel {
   /** What was done, in order. */
   readonly steps: string[] = [];
   refuses: string | undefined;
+  /** A link that cannot be detached. */
+  clings: string | undefined;
   readonly pending = { info: { name: "pending" } } as BpfMap;
   readonly kicks = { info: { name: "kicks" } } as BpfMap;
   readonly settings = new TestMap("settings", 1);
@@ -124,7 +126,10 @@ class TestKernel {
         if (this.ended.has(id)) throw Object.assign(new Error("gone"), { code: "ENOLINK", errno: 67 });
         this.links.set(id, this.#step("update", next.name));
       },
-      detach: () => void this.links.delete(id),
+      detach: () => {
+        if (id === this.clings) throw Object.assign(new Error("no memory"), { code: "ENOMEM", errno: 12 });
+        this.links.delete(id);
+      },
       pin: (path) => writeFileSync(path, id),
       close: () => undefined,
     };
@@ -216,6 +221,46 @@ describe("a swap", () => {
       false,
       ["xdp-native"],
     ]);
+  });
+
+  it("is whole although what goes with it cannot be taken away: each is told, and the others go", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    for (const [cookie, link] of [
+      [7n, "tc-7"],
+      [8n, "tc-8"],
+    ] as const) {
+      kernel.links.set(link, "stub");
+      writeFileSync(kernel.pins.early("tc", cookie, 2), link);
+    }
+    kernel.clings = "tc-7";
+    const without = kernel.generation(2);
+    const programs = new Map([...without.programs].filter(([name]) => name !== "weft_forward"));
+    expect(kernel.swap({ ...without, programs }, 1)).toMatchObject({
+      ok: true,
+      value: [{ code: "BPF_DETACH_FAILED", message: expect.stringContaining("an early hook") }],
+    });
+    // The link that stays calls nothing any more.
+    expect([kernel.called.get("early_tc"), kernel.links.has("tc-7"), kernel.links.has("tc-8")]).toEqual([
+      undefined,
+      true,
+      false,
+    ]);
+  });
+
+  it("is whole although the hooks of a cgroup that was left cannot be taken away", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    // Links that are of no cgroup are of another than this one.
+    for (const id of kernel.links.keys()) kernel.ended.add(id);
+    const [{ hook, program: name } = { hook: "", program: "" }] = CGROUP_HOOKS;
+    kernel.clings = readFileSync(kernel.pins.hook(hook), "utf8");
+    expect(kernel.swap(kernel.generation(2), 1)).toMatchObject({
+      ok: true,
+      value: [{ code: "BPF_DETACH_FAILED", message: expect.stringContaining("the cgroup before") }],
+    });
+    expect(kernel.hooks()[hook]).toBe(`${name}-2`);
+    expect([...kernel.links.values()].filter((behind) => behind.endsWith("-1")).length).toBe(
+      1 + TRACE_HOOKS.length,
+    );
   });
 
   it("that is refused leaves the links of an early hook which the generation is without", () => {

@@ -3,10 +3,10 @@
 
 import { existsSync, statSync } from "node:fs";
 import type { BpfLink, BpfProgram, Native } from "../../native/index.js";
-import { bpfAttachFailed, failed, ok, type Result, WeftError } from "../base/errors.js";
-import { removeEarlyLinks, renewEarlyStubs } from "./early-hooks.js";
+import { bpfAttachFailed, bpfDetachFailed, failed, ok, type Result, WeftError } from "../base/errors.js";
+import { earlyLinks, renewEarlyStubs } from "./early-hooks.js";
 import { type Generation, settingsAfter, settingsBefore } from "./generation.js";
-import { endLink, renewStubs } from "./guard-links.js";
+import { endLink, removeLink, renewStubs } from "./guard-links.js";
 import {
   CGROUP_HOOKS,
   type CgroupHook,
@@ -41,10 +41,10 @@ export interface SwapOptions {
 
 /**
  * One atomic step a hook: the program that judges for all pods, those of the cgroup, those of tracepoints; around them
- * what hooks are told. From here on the generation governs; or, after a failure, what governed before does so at every
- * hook.
+ * what hooks are told. From here on the generation governs, and what could not be taken away of what governed before is
+ * given; or, after a failure, that does so at every hook.
  */
-export function swapIn(options: SwapOptions, generation: Generation): Result<void> {
+export function swapIn(options: SwapOptions, generation: Generation): Result<WeftError[]> {
   const swap = new Swap(options, generation);
   const { cgroup, maps: state, native, newStubs, pins } = options;
   let hook = "guard";
@@ -82,8 +82,7 @@ export function swapIn(options: SwapOptions, generation: Generation): Result<voi
     const cause = troubles.length === 0 ? error : new AggregateError([error, ...troubles], String(error));
     return failed(bpfAttachFailed(hook, target, cause));
   }
-  swap.commit();
-  return ok(undefined);
+  return ok(swap.commit());
 }
 
 class Swap {
@@ -176,27 +175,24 @@ class Swap {
 
   /** Every step back, as far as it goes; gives what stood in the way. */
   undo(): unknown[] {
-    const troubles: unknown[] = [];
-    for (const step of this.#back.toReversed()) {
-      try {
-        step();
-      } catch (error) {
-        troubles.push(error);
-      }
-    }
+    const troubles = allOf(this.#back.toReversed());
     for (const link of [...this.#updated, ...this.#replaced]) link.close();
     return troubles;
   }
 
   /** The hooks on a cgroup that is not governed any more go, and early ones that this generation is without. */
-  commit(): void {
+  commit(): WeftError[] {
     const { native, pins, maps: state } = this.#options;
-    for (const hook of this.#dropped) {
-      removeEarlyLinks(native, pins, hook);
-      state[EARLY_PROGRAMS[hook].array].delete(FIRST);
-    }
     for (const link of this.#updated) link.close();
-    for (const link of this.#replaced) endLink(link);
+    const early = this.#dropped.flatMap((hook) => [
+      ...earlyLinks(pins, hook).map((path) => () => removeLink(native, pins, path)),
+      () => state[EARLY_PROGRAMS[hook].array].delete(FIRST),
+    ]);
+    const others = this.#replaced.map((link) => () => endLink(link));
+    return [
+      ...allOf(early).map((trouble) => bpfDetachFailed("an early hook that it is without", trouble)),
+      ...allOf(others).map((trouble) => bpfDetachFailed("a hook of the cgroup before", trouble)),
+    ];
   }
 
   #putBack(link: BpfLink, name: string): void {
@@ -218,6 +214,18 @@ class Swap {
     if (program === undefined) throw new Error(`program ${name} is in no object`);
     return program;
   }
+}
+
+/** Does every step, whatever becomes of those before; gives what was thrown. */
+function allOf(steps: readonly (() => unknown)[]): unknown[] {
+  return steps.flatMap((step) => {
+    try {
+      step();
+      return [];
+    } catch (error) {
+      return [error];
+    }
+  });
 }
 
 /** The id that BPF links know a cgroup by: the inode of its directory. */

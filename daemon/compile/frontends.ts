@@ -167,10 +167,7 @@ export class FrontendTable {
         for (const held of this.#byService.get(key) ?? []) touched.add(held);
       yield;
     }
-    for (const held of touched) {
-      this.#say(held, output);
-      yield;
-    }
+    for (const held of touched) yield this.#say(held, output);
     return output;
   }
 

@@ -332,7 +332,7 @@ export class Reconciler {
     this.#denyIncomplete(installed.value);
     this.#options.onInstalled(kernel.generation);
     grace.after(() => {
-      for (const lost of kernel.finish()) log.warn(`what hooks wrote last is lost: ${describe(lost)}`);
+      for (const text of kernel.finish()) log.warn(text);
     });
     grace.after(this.#options.onBackendLost);
     // Of what governed before nothing is known: it may have been an earlier daemon's.

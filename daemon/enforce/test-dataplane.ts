@@ -1,7 +1,7 @@
 // Owns a double of the dataplane for specs: such a kernel, full or out of memory, cannot be had at will.
 // Must not know what an operation means.
 
-import { bpfLoadFailed, bpfMapWriteFailed, failed, ok, type Result, type WeftError } from "../base/errors.js";
+import { bpfLoadFailed, bpfMapWriteFailed, failed, ok, type Result } from "../base/errors.js";
 import { type ApplyFailure, applyOperations } from "../bpf/apply.js";
 import { CONFIGURATION_MAPS, capacityLimit, planCapacities } from "../bpf/capacity.js";
 import { isGrowing } from "../bpf/growing-maps.js";
@@ -91,7 +91,7 @@ export class TestDataplane {
     return { pinned: [], missing: this.missing };
   }
 
-  finish(): WeftError[] {
+  finish(): string[] {
     this.finished++;
     return [];
   }
