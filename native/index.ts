@@ -160,10 +160,9 @@ export interface BpfProgram {
   readonly info: ProgramInfo;
   pin(path: string): void;
   /**
-   * BPF_PROG_TEST_RUN; `context` in and out where the type has one (sk_lookup takes nothing else). It runs
-   * `repeat` times (1 or more; 1 unless given), each on what was given; what comes back is of the last, and
-   * `durationNs` nanoseconds a run, averaged. `dataOutSize` is data's length and 256 bytes unless given; BpfError
-   * ENOSPC when the packet comes out larger.
+   * BPF_PROG_TEST_RUN; `context` in and out where the type has one (sk_lookup takes nothing else). `repeat`, 1 or
+   * more, is 1 unless given; durations are nanoseconds a run, averaged. `dataOutSize` is data's length and 256 bytes
+   * unless given; BpfError ENOSPC when the packet comes out larger.
    */
   testRun(input: { data?: Uint8Array; context?: Uint8Array; repeat?: number; dataOutSize?: number }): {
     returnValue: number;
