@@ -3,13 +3,19 @@
 import { expect, it } from "vitest";
 import { CpuShare } from "./cpu-share.js";
 
-/** A process that may run on these CPUs. */
-function processOn(cpus: readonly number[], refuses = false) {
+/** A process that may run on these CPUs, until it is asked for what the kernel refuses. */
+function processOn(cpus: readonly number[], refused?: "usableCpus" | "useCpus") {
   const used: (readonly number[])[] = [];
+  const refuse = (call: string) => {
+    if (call === refused) throw new Error("EPERM");
+  };
   const native = {
-    usableCpus: () => [...(used.at(-1) ?? cpus)],
+    usableCpus() {
+      refuse("usableCpus");
+      return [...(used.at(-1) ?? cpus)];
+    },
     useCpus(wanted: readonly number[]) {
-      if (refuses) throw new Error("EPERM");
+      refuse("useCpus");
       used.push(wanted);
     },
   };
@@ -31,8 +37,8 @@ it.each([
   expect(used).toEqual([half, all]);
 });
 
-it("goes on where it may run when the kernel refuses", () => {
-  const { used, share } = processOn([0, 1], true);
+it.each(["usableCpus", "useCpus"] as const)("goes on where it may run when the kernel refuses %s", (call) => {
+  const { used, share } = processOn([0, 1], call);
   share.leaveHalf();
   share.takeAll();
   expect(used).toEqual([]);

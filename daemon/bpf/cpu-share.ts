@@ -20,24 +20,25 @@ export class CpuShare {
   /** Leaves the lower half of the CPUs alone until takeAll(). Idempotent. */
   leaveHalf(): void {
     if (this.#all !== undefined) return;
-    const all = this.#native.usableCpus();
-    if (this.#use(all.slice(all.length >> 1))) this.#all = all;
+    orGoOn(() => {
+      this.#all = this.#native.usableCpus();
+      this.#native.useCpus(this.#all.slice(this.#all.length >> 1));
+    });
   }
 
   /** Takes them again. Idempotent. */
   takeAll(): void {
-    if (this.#all === undefined) return;
-    this.#use(this.#all);
+    const all = this.#all;
     this.#all = undefined;
+    if (all !== undefined) orGoOn(() => this.#native.useCpus(all));
   }
+}
 
-  /** False where the kernel refuses: weftd goes on where it may run. */
-  #use(cpus: readonly number[]): boolean {
-    try {
-      this.#native.useCpus(cpus);
-      return true;
-    } catch {
-      return false;
-    }
+/** Where the kernel refuses, weftd goes on where it may run. */
+function orGoOn(step: () => void): void {
+  try {
+    step();
+  } catch {
+    // A courtesy to the pods: nothing hangs on it.
   }
 }
