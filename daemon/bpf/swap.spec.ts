@@ -247,6 +247,20 @@ describe("a swap", () => {
     ]);
   });
 
+  it("is whole although the links of an early hook cannot be listed: what they call goes all the same", () => {
+    kernel.swap(kernel.generation(1), undefined);
+    kernel.pins.earlies = () => {
+      throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
+    };
+    const without = kernel.generation(2);
+    const programs = new Map([...without.programs].filter(([name]) => name !== "weft_forward"));
+    expect(kernel.swap({ ...without, programs }, 1)).toMatchObject({
+      ok: true,
+      value: [{ code: "BPF_DETACH_FAILED" }],
+    });
+    expect(kernel.called.get("early_tc")).toBeUndefined();
+  });
+
   it("is whole although the hooks of a cgroup that was left cannot be taken away", () => {
     kernel.swap(kernel.generation(1), undefined);
     // Links that are of no cgroup are of another than this one.

@@ -184,13 +184,17 @@ class Swap {
   commit(): WeftError[] {
     const { native, pins, maps: state } = this.#options;
     for (const link of this.#updated) link.close();
-    const early = this.#dropped.flatMap((hook) => [
-      ...earlyLinks(pins, hook).map((path) => () => removeLink(native, pins, path)),
-      () => state[EARLY_PROGRAMS[hook].array].delete(FIRST),
-    ]);
+    const early = this.#dropped.flatMap((hook) => {
+      let links: string[] = [];
+      return [
+        ...allOf([() => (links = earlyLinks(pins, hook))]),
+        ...allOf(links.map((path) => () => removeLink(native, pins, path))),
+        ...allOf([() => state[EARLY_PROGRAMS[hook].array].delete(FIRST)]),
+      ];
+    });
     const others = this.#replaced.map((link) => () => endLink(link));
     return [
-      ...allOf(early).map((trouble) => bpfDetachFailed("an early hook that it is without", trouble)),
+      ...early.map((trouble) => bpfDetachFailed("an early hook that it is without", trouble)),
       ...allOf(others).map((trouble) => bpfDetachFailed("a hook of the cgroup before", trouble)),
     ];
   }
