@@ -3,6 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { SharedParts } from "../../daemon/xds/decode-parts.js";
 import { decodeResource, openEnvelope, RESOURCE_TYPES } from "../../daemon/xds/resource.js";
+import { WireReader } from "../../daemon/xds/wire-reader.js";
 import { encodeMesh } from "./encode.js";
 import { parseMesh } from "./mesh-file.js";
 
@@ -13,7 +14,7 @@ function received(text: string): Map<string, unknown> {
   const encoded = encodeMesh(parsed.mesh);
   const found = RESOURCE_TYPES.flatMap((type) =>
     (encoded.get(type) ?? []).map(({ name, bytes }) => {
-      const envelope = openEnvelope(bytes, new SharedParts());
+      const envelope = openEnvelope(new WireReader(bytes), type);
       const decoded = envelope.ok ? decodeResource(type, envelope.value, new SharedParts()) : envelope;
       if (!decoded.ok) throw new Error(`${name}: ${decoded.reason}`);
       return [name, decoded.value.value] as const;

@@ -16,8 +16,8 @@ import {
 import { resource, service, workload } from "../../test/helpers/wire.js";
 import { addressFromBytes, blockFromBytes } from "../model/address.js";
 import { SharedParts } from "./decode-parts.js";
-import { ADDRESS_TYPE, openEnvelope } from "./resource.js";
-import { decode } from "./test-decode.js";
+import { ADDRESS_TYPE, contentOf } from "./resource.js";
+import { decode, open } from "./test-decode.js";
 
 describe("the reader", () => {
   const text = fc.oneof(fc.constantFrom("", "a", "ä", "team/web"), fc.string());
@@ -170,10 +170,11 @@ describe("the reader", () => {
         workloads,
         fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
         ({ services: _, ...sent }, share) => {
-          const whole = openEnvelope(workload(sent.uid, "1", sent), new SharedParts());
+          const whole = open(workload(sent.uid, "1", sent));
           if (!whole.ok) throw new Error(whole.reason);
-          const content = whole.value.content.subarray(0, Math.floor(whole.value.content.length * share));
-          const decoded = decode(resource(sent.uid, "1", ADDRESS_TYPE, content));
+          const content = contentOf(whole.value);
+          const cut = content.subarray(0, Math.floor(content.length * share));
+          const decoded = decode(resource(sent.uid, "1", ADDRESS_TYPE, cut));
           if (decoded.ok) throw new Error("accepted");
           expect(["malformed", "missing"]).toContain(decoded.code);
         },

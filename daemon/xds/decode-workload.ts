@@ -56,7 +56,7 @@ export function decodeWorkload(reader: WireReader, key: string, shared: SharedPa
   while (reader.next(end)) {
     switch (reader.field) {
       case 1:
-        name = reader.text();
+        name = reader.endOf(key);
         break;
       case 2:
         namespace = shared.text(reader);
@@ -113,7 +113,7 @@ export function decodeWorkload(reader: WireReader, key: string, shared: SharedPa
         networkGateway = decodeGateway(reader, "network_gateway", check, shared);
         break;
       case 20:
-        uid = reader.text();
+        uid = reader.endOf(key);
         break;
       case 21:
         hostname = reader.text();

@@ -10,8 +10,8 @@ import type {
 } from "../../proto/gen/workload.js";
 import { policy, resource, service, workload } from "../../test/helpers/wire.js";
 import { SharedParts } from "./decode-parts.js";
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE, decodeResource, openEnvelope } from "./resource.js";
-import { decode } from "./test-decode.js";
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, contentOf, decodeResource } from "./resource.js";
+import { decode, open } from "./test-decode.js";
 
 const UNKNOWN = 42 as TunnelProtocol & WorkloadType & NetworkMode & LoadBalancing_Scope & Action;
 
@@ -191,8 +191,8 @@ describe("a rejection", () => {
 
   it("tells that a resource is called otherwise", () => {
     const content = (bytes: Uint8Array) => {
-      const envelope = openEnvelope(bytes, new SharedParts());
-      return envelope.ok ? envelope.value.content : new Uint8Array();
+      const envelope = open(bytes);
+      return envelope.ok ? contentOf(envelope.value) : new Uint8Array();
     };
     const renamed = (type: string, bytes: Uint8Array) => decode(resource("other", "1", type, content(bytes)));
     expect(renamed(ADDRESS_TYPE, workload("w", "1"))).toMatchObject({
@@ -216,7 +216,7 @@ describe("sharing", () => {
     const of = (authorizationPolicies: string[], zone: string) => {
       const services = new Map([["d/s", { ports: [{ servicePort: 80, targetPort: 8080 }] }]]);
       const bytes = workload("w", "1", { authorizationPolicies, locality: { region: "r", zone }, services });
-      const envelope = openEnvelope(bytes, new SharedParts());
+      const envelope = open(bytes);
       const decoded = envelope.ok ? decodeResource(ADDRESS_TYPE, envelope.value, shared) : envelope;
       if (!decoded.ok || decoded.value.kind !== "workload") throw new Error("not a workload");
       return decoded.value.value;

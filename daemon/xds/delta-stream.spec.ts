@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
 import type { WorkloadStatus } from "../../proto/gen/workload.js";
-import { policy, resource, response, service, workload } from "../../test/helpers/wire.js";
+import { opened, policy, resource, response, service, workload } from "../../test/helpers/wire.js";
 import { createStore } from "../model/store.js";
 import type { Rejection } from "../model/update.js";
 import { DeltaStream } from "./delta-stream.js";
@@ -32,7 +32,7 @@ beforeEach(() => {
 
 /** Decodes to the end in slices of two. */
 function decode(message: DeltaDiscoveryResponse): PendingResponse {
-  const pending = stream.begin(message);
+  const pending = stream.begin(opened(message));
   if (pending === undefined) throw new Error(`unknown type ${message.typeUrl}`);
   while (pending.decode(2));
   return pending;
@@ -151,7 +151,7 @@ describe("a response", () => {
     expect(deliver(response(ADDRESS, [stray, empty])).answer?.errorDetail?.message).toBe(
       `x: is of type "${AUTHORIZATION}", not ${ADDRESS}; y: is neither workload nor service`,
     );
-    const foreign = response("type.googleapis.com/envoy.config.cluster.v3.Cluster", []);
+    const foreign = opened(response("type.googleapis.com/envoy.config.cluster.v3.Cluster", []));
     expect(stream.begin(foreign)).toBeUndefined();
     expect(stream.refuse(foreign)).toMatchObject({ responseNonce: foreign.nonce, errorDetail: { code: 3 } });
   });

@@ -18,6 +18,7 @@ import {
   standInOf,
 } from "./resource.js";
 import type { DeltaResponse, ResourceList } from "./response.js";
+import type { WireReader } from "./wire-reader.js";
 
 /** Decode it to the end, apply what take() gives on the way and update(), then give it to DeltaStream.settle(). */
 export class PendingResponse {
@@ -35,7 +36,7 @@ export class PendingResponse {
   readonly #shared: SharedParts;
   readonly #resources: ResourceList;
   readonly #removed: readonly string[];
-  /** Names in this response, kept only when everything else is to be swept. */
+  /** Names in this response without a version to record, kept only when everything else is to be swept. */
   #named: Set<string> | undefined;
   /** Versions to record, by name. */
   readonly #versions = new Map<string, HeldVersion>();
@@ -66,8 +67,7 @@ export class PendingResponse {
   /** Decodes at most `count` more resources. False when none is left. */
   decode(count: number): boolean {
     const end = Math.min(this.#next + count, this.#resources.length);
-    for (; this.#next < end; this.#next++)
-      this.#decodeOne(this.#resources.at(this.#next) ?? new Uint8Array());
+    for (; this.#next < end; this.#next++) this.#decodeOne(this.#resources.read(this.#next));
     return end < this.#resources.length;
   }
 
@@ -117,8 +117,8 @@ export class PendingResponse {
     for (const name of gone) held.delete(name);
   }
 
-  #decodeOne(bytes: Uint8Array): void {
-    const envelope = openEnvelope(bytes, this.#shared);
+  #decodeOne(reader: WireReader): void {
+    const envelope = openEnvelope(reader, this.type);
     if (!envelope.ok) {
       // Its name is unknown, so that nothing can be said to be missing from this response.
       this.#named = undefined;
@@ -126,14 +126,17 @@ export class PendingResponse {
       return;
     }
     const { name, version } = envelope.value;
-    this.#named?.add(name);
     // The control plane sends a quarter of its resources unchanged: those end here.
-    if (sameVersion(this.#held.get(name), version) && !this.#versions.has(name)) return;
+    if (sameVersion(this.#held.get(name), version) && !this.#versions.has(name)) {
+      this.#named?.add(name);
+      return;
+    }
     const decoded = decodeResource(this.type, envelope.value, this.#shared);
     if (decoded.ok) {
       this.#versions.set(name, version);
       this.#accept(decoded.value);
     } else {
+      this.#named?.add(name);
       this.#reject(name, decoded.code, decoded.reason);
       if (this.type === AUTHORIZATION_TYPE) this.#standIn(envelope.value);
     }

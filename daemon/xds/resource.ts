@@ -13,7 +13,7 @@ import { decodePolicy, standInFor } from "./decode-policy.js";
 import { decodeService } from "./decode-service.js";
 import { decodeWorkload } from "./decode-workload.js";
 import type { HeldVersion } from "./held.js";
-import { WireError, WireReader } from "./wire-reader.js";
+import { WireError, type WireReader } from "./wire-reader.js";
 
 export const ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address";
 export const AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization";
@@ -33,61 +33,71 @@ export type Decodable =
   | { readonly kind: "service"; readonly value: Service }
   | { readonly kind: "policy"; readonly value: Policy };
 
-/** A resource whose content is still encoded. */
+/** A resource whose content is still encoded: from `start` to before `end` in the bytes of `reader`. */
 export interface Envelope {
   readonly name: string;
   readonly version: HeldVersion;
   readonly typeUrl: string;
-  readonly content: Uint8Array;
+  readonly reader: WireReader;
+  readonly start: number;
+  readonly end: number;
 }
 
-const NO_CONTENT: Pick<Envelope, "typeUrl" | "content"> = { typeUrl: "", content: new Uint8Array() };
+type Draft = { -readonly [Key in keyof Envelope]: Envelope[Key] };
 
-/** Opens the outer message only. */
-export function openEnvelope(bytes: Uint8Array, shared: SharedParts): Decoded<Envelope> {
-  return guarded(() => {
-    const reader = new WireReader(bytes);
-    let name = "";
-    let version = "";
-    let any = NO_CONTENT;
-    while (reader.next(reader.length)) {
+/** Opens the outer message only. `type`: most probably what it is of. */
+export function openEnvelope(reader: WireReader, type: string): Decoded<Envelope> {
+  const envelope: Draft = { name: "", version: "", typeUrl: "", reader, start: 0, end: 0 };
+  try {
+    while (reader.next(reader.end)) {
       switch (reader.field) {
         case 1:
-          version = reader.text();
+          envelope.version = reader.text();
           break;
         case 2:
-          any = openAny(reader, shared);
+          openAny(envelope, type);
           break;
         case 3:
-          name = reader.text();
+          envelope.name = reader.text();
           break;
         default:
           reader.skip();
       }
     }
-    const { typeUrl, content } = any;
-    const known = version === "" ? { hash: hashOf(content) } : version;
-    return { ok: true, value: { name, version: known, typeUrl, content } };
-  });
+  } catch (error) {
+    if (error instanceof WireError) return malformed(error);
+    throw error;
+  }
+  if (envelope.version === "") envelope.version = { hash: hashOf(contentOf(envelope)) };
+  return { ok: true, value: envelope };
 }
 
-/** google.protobuf.Any */
-function openAny(reader: WireReader, shared: SharedParts): Pick<Envelope, "typeUrl" | "content"> {
-  let { typeUrl, content } = NO_CONTENT;
+/** google.protobuf.Any, the last of them. */
+function openAny(envelope: Draft, type: string): void {
+  const { reader } = envelope;
+  envelope.typeUrl = "";
+  envelope.start = 0;
+  envelope.end = 0;
   const end = reader.open();
   while (reader.next(end)) {
     switch (reader.field) {
       case 1:
-        typeUrl = shared.text(reader);
+        envelope.typeUrl = reader.endOf(type);
         break;
       case 2:
-        content = reader.view();
+        envelope.end = reader.open();
+        envelope.start = reader.position;
+        reader.close(envelope.end);
         break;
       default:
         reader.skip();
     }
   }
-  return { typeUrl, content };
+}
+
+/** A view of the encoded content. */
+export function contentOf({ reader, start, end }: Envelope): Buffer {
+  return reader.bytes.subarray(start, end);
 }
 
 /** Decodes and validates the content. `type` is that of the response. */
@@ -96,36 +106,34 @@ export function decodeResource(
   envelope: Envelope,
   shared: SharedParts,
 ): Decoded<Decodable> {
-  const { name, typeUrl, content } = envelope;
+  const { typeUrl } = envelope;
   if (typeUrl !== type) {
     return { ok: false, code: "malformed", reason: `is of type ${JSON.stringify(typeUrl)}, not ${type}` };
   }
-  return type === AUTHORIZATION_TYPE
-    ? decodeAuthorization(content, name)
-    : decodeAddress(content, name, shared);
+  return type === AUTHORIZATION_TYPE ? decodeAuthorization(envelope) : decodeAddress(envelope, shared);
 }
 
 /** What to enforce in place of a rejected policy: see standInFor. */
-export function standInOf({ name, typeUrl, content }: Envelope): Policy | undefined {
-  const parsed = typeUrl === AUTHORIZATION_TYPE ? parse(Authorization, content) : undefined;
-  return standInFor(name, parsed?.ok ? parsed.value : undefined);
+export function standInOf(envelope: Envelope): Policy | undefined {
+  const parsed = envelope.typeUrl === AUTHORIZATION_TYPE ? parse(Authorization, envelope) : undefined;
+  return standInFor(envelope.name, parsed?.ok ? parsed.value : undefined);
 }
 
-function decodeAuthorization(content: Uint8Array, name: string): Decoded<Decodable> {
-  const parsed = parse(Authorization, content);
-  return parsed.ok ? tagged("policy", decodePolicy(parsed.value, name)) : parsed;
+function decodeAuthorization(envelope: Envelope): Decoded<Decodable> {
+  const parsed = parse(Authorization, envelope);
+  return parsed.ok ? tagged("policy", decodePolicy(parsed.value, envelope.name)) : parsed;
 }
 
 /** The last of the two kinds that is there counts, as in any oneof. */
-function decodeAddress(content: Uint8Array, name: string, shared: SharedParts): Decoded<Decodable> {
-  return guarded(() => {
-    const reader = new WireReader(content);
-    let decoded: Decoded<Decodable> = {
-      ok: false,
-      code: "missing",
-      reason: "is neither workload nor service",
-    };
-    while (reader.next(reader.length)) {
+function decodeAddress({ name, reader, start, end }: Envelope, shared: SharedParts): Decoded<Decodable> {
+  let decoded: Decoded<Decodable> = {
+    ok: false,
+    code: "missing",
+    reason: "is neither workload nor service",
+  };
+  try {
+    reader.enter(start, end);
+    while (reader.next(end)) {
       switch (reader.field) {
         case 1:
           decoded = tagged("workload", decodeWorkload(reader, name, shared));
@@ -137,8 +145,11 @@ function decodeAddress(content: Uint8Array, name: string, shared: SharedParts): 
           reader.skip();
       }
     }
-    return decoded;
-  });
+  } catch (error) {
+    if (error instanceof WireError) return malformed(error);
+    throw error;
+  }
+  return decoded;
 }
 
 function tagged<K, T>(kind: K, decoded: Decoded<T>): Decoded<{ kind: K; value: T }> {
@@ -146,21 +157,11 @@ function tagged<K, T>(kind: K, decoded: Decoded<T>): Decoded<{ kind: K; value: T
 }
 
 /** Generated decoders throw on bytes that are no protobuf: here that is an expected failure. */
-function parse<T>(message: { decode(bytes: Uint8Array): T }, bytes: Uint8Array): Decoded<T> {
+function parse<T>(message: { decode(bytes: Uint8Array): T }, envelope: Envelope): Decoded<T> {
   try {
-    return { ok: true, value: message.decode(bytes) };
+    return { ok: true, value: message.decode(contentOf(envelope)) };
   } catch (error) {
     return malformed(error);
-  }
-}
-
-/** What the reader says of bytes that are no protobuf, as a value. */
-function guarded<T>(decode: () => Decoded<T>): Decoded<T> {
-  try {
-    return decode();
-  } catch (error) {
-    if (error instanceof WireError) return malformed(error);
-    throw error;
   }
 }
 

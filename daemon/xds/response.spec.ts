@@ -23,9 +23,10 @@ it("gives type, nonce, resources and removals as they were sent", () => {
       expect(opened).toEqual({ typeUrl, nonce, removedResources });
       expect(resources.length).toBe(sent.resources.length);
       for (const [index, resource] of sent.resources.entries()) {
-        expect([...(resources.at(index) ?? [])]).toEqual([...resource]);
+        const { bytes, position, end } = resources.read(index);
+        expect([...bytes.subarray(position, end)]).toEqual([...resource]);
       }
-      expect(resources.at(resources.length)).toBeUndefined();
+      expect(() => resources.read(resources.length)).toThrow(RangeError);
     }),
   );
 });

@@ -3,9 +3,6 @@
 
 import { WireReader } from "./wire-reader.js";
 
-/** Encoded resources, one after the other. */
-export type ResourceList = Pick<readonly Uint8Array[], "length" | "at">;
-
 /** What weft reads of envoy.service.discovery.v3.DeltaDiscoveryResponse. */
 export interface DeltaResponse {
   readonly typeUrl: string;
@@ -24,7 +21,7 @@ export function openResponse(bytes: Uint8Array): DeltaResponse {
   const removedResources: string[] = [];
   let typeUrl = "";
   let nonce = "";
-  while (reader.next(reader.length)) {
+  while (reader.next(reader.end)) {
     switch (reader.field) {
       case 2: {
         const end = reader.open();
@@ -45,16 +42,16 @@ export function openResponse(bytes: Uint8Array): DeltaResponse {
         reader.skip();
     }
   }
-  return { typeUrl, nonce, removedResources, resources: new Places(bytes, places) };
+  return { typeUrl, nonce, removedResources, resources: new ResourceList(reader, places) };
 }
 
-/** Resources by where they begin and end in the response. */
-class Places implements ResourceList {
-  readonly #bytes: Uint8Array;
+/** Encoded resources, by where each begins and ends in the response. */
+export class ResourceList {
+  readonly #reader: WireReader;
   readonly #places: readonly number[];
 
-  constructor(bytes: Uint8Array, places: readonly number[]) {
-    this.#bytes = bytes;
+  constructor(reader: WireReader, places: readonly number[]) {
+    this.#reader = reader;
     this.#places = places;
   }
 
@@ -62,9 +59,12 @@ class Places implements ResourceList {
     return this.#places.length / 2;
   }
 
-  /** A view; `undefined` outside of the list. */
-  at(index: number): Uint8Array | undefined {
+  /** The reader of them all, with this one as its outermost message. @throws RangeError outside of the list. */
+  read(index: number): WireReader {
     const start = this.#places[2 * index];
-    return start === undefined ? undefined : this.#bytes.subarray(start, this.#places[2 * index + 1]);
+    const end = this.#places[2 * index + 1];
+    if (start === undefined || end === undefined) throw new RangeError(`there is no resource ${index}`);
+    this.#reader.enter(start, end);
+    return this.#reader;
   }
 }

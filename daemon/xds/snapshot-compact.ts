@@ -1,7 +1,6 @@
 // Owns what of many kept responses still matters, as few new ones. Must not know files.
 
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import { SharedParts } from "./decode-parts.js";
 import { type HeldVersion, sameVersion } from "./held.js";
 import { openEnvelope } from "./resource.js";
 import { openResponse } from "./response.js";
@@ -38,9 +37,8 @@ export function* compact(
   heldVersion: (typeUrl: string, name: string) => HeldVersion | undefined,
 ): Generator<void, KeptResponse[]> {
   const types = new Map<string, TypeContent>();
-  const shared = new SharedParts();
   for (const response of responses) {
-    yield* gather(response, types, shared, heldVersion);
+    yield* gather(response, types, heldVersion);
     yield;
   }
   const compacted: KeptResponse[] = [];
@@ -56,7 +54,6 @@ export function* compact(
 function* gather(
   { bytes, complete }: KeptResponse,
   types: Map<string, TypeContent>,
-  shared: SharedParts,
   heldVersion: (typeUrl: string, name: string) => HeldVersion | undefined,
 ): Generator<void, void> {
   const { typeUrl, resources, removedResources } = openResponse(bytes);
@@ -65,10 +62,11 @@ function* gather(
   const named = new Set<string>();
   for (let i = 0; i < resources.length; i++) {
     if (i % 64 === 63) yield;
-    const last = resources.at(i);
-    const envelope = last === undefined ? undefined : openEnvelope(last, shared);
+    const reader = resources.read(i);
+    const last = reader.bytes.subarray(reader.position, reader.end);
+    const envelope = openEnvelope(reader, typeUrl);
     // Nobody could name it when it came either.
-    if (last === undefined || envelope?.ok !== true) continue;
+    if (!envelope.ok) continue;
     const { name, version } = envelope.value;
     named.add(name);
     const held = heldVersion(typeUrl, name);

@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { type Action, Authorization, type Scope } from "../../proto/gen/authorization.js";
 import type { DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
-import { policy, resource, response } from "../../test/helpers/wire.js";
+import { opened, policy, resource, response } from "../../test/helpers/wire.js";
 import { policyKey } from "../model/policy.js";
 import { createStore, type Store } from "../model/store.js";
 import { DeltaStream } from "./delta-stream.js";
@@ -30,7 +30,7 @@ beforeEach(() => {
 
 /** Applies a response; gives the text of the NACK, `undefined` for an ACK. */
 function deliver(message: DeltaDiscoveryResponse): string | undefined {
-  const pending = stream.begin(message);
+  const pending = stream.begin(opened(message));
   if (pending === undefined) throw new Error("unknown type");
   while (pending.decode(2));
   store.apply(pending.update());

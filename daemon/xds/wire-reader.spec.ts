@@ -33,13 +33,51 @@ const tag = (field: number, type: WireType) => (writer: BinaryWriter) => writer.
 
 /** Reads field 1 with `take`, passes over all others. */
 function read<T>(bytes: Uint8Array, take: (reader: WireReader) => T): T[] {
-  const reader = new WireReader(bytes);
+  return readAll(new WireReader(bytes), take);
+}
+
+function readAll<T>(reader: WireReader, take: (reader: WireReader) => T): T[] {
   const values: T[] = [];
-  while (reader.next(reader.length)) {
+  while (reader.next(reader.end)) {
     if (reader.field === 1) values.push(take(reader));
     else reader.skip();
   }
   return values;
+}
+
+/** A reader of these bytes alone, in the middle of others. */
+function within(bytes: Uint8Array, around: number): WireReader {
+  const reader = new WireReader(Buffer.concat([Buffer.alloc(3, around), bytes, Buffer.alloc(300, around)]));
+  reader.enter(3, 3 + bytes.length);
+  return reader;
+}
+
+/** Takes whatever is there in every way there is; gives what was found, and the error last. */
+function everything(reader: WireReader): unknown[] {
+  const found: unknown[] = [];
+  const takes = [
+    () => reader.uint32(),
+    () => reader.text(),
+    () => reader.endOf("unknown"),
+    () => reader.view().toString("hex"),
+    () => reader.skip(),
+    () => {
+      const list: number[] = [];
+      reader.uint32s(list);
+      return list;
+    },
+    () => message(reader.open()),
+  ];
+  const message = (end: number) => {
+    while (reader.next(end)) found.push(reader.field, takes[reader.field % takes.length]?.());
+  };
+  try {
+    message(reader.end);
+    found.push(reader.position === reader.end);
+  } catch (error) {
+    found.push(error instanceof WireError, String(error));
+  }
+  return found;
 }
 
 describe("the wire reader", () => {
@@ -106,17 +144,56 @@ describe("the wire reader", () => {
     ["wire type 7", [15]],
     ["half a fixed number", [17, 1, 2, 3]],
     ["half a short fixed number", [21, 1, 2, 3]],
-  ])("refuses %s", (_, bytes) => {
+    ["a number that ends beyond the message", [8, 0x80, 0x80]],
+    ["a length that ends beyond the message", [10, 0x80]],
+  ])("refuses %s, whatever follows", (_, bytes) => {
     expect(() => read(Uint8Array.from(bytes), (reader) => reader.uint32())).toThrow(WireError);
+    for (const following of [0, 1, 0x7f, 0x80]) {
+      const reader = within(Uint8Array.from(bytes), following);
+      expect(() => readAll(reader, (field) => field.uint32())).toThrow(WireError);
+    }
   });
 
   it("refuses a field that reaches out of its message", () => {
     const reader = new WireReader(Uint8Array.of(10, 2, 10, 1, 65, 65));
-    reader.next(reader.length);
+    reader.next(reader.end);
     const end = reader.open();
     reader.next(end);
     reader.skip();
     expect(() => reader.next(end)).toThrow(WireError);
+  });
+
+  it("reads a message among others as it does alone", () => {
+    // Tags and lengths: mostly something that could be a message.
+    const raw = fc.array(fc.oneof(fc.nat(12), fc.nat(255), fc.constantFrom(0x80, 0xff)), { maxLength: 40 });
+    fc.assert(
+      fc.property(raw, fc.nat(255), (bytes, around) => {
+        const alone = new WireReader(Uint8Array.from(bytes));
+        const among = within(Uint8Array.from(bytes), around);
+        const position = (reader: WireReader) => reader.position - reader.end;
+        expect(everything(among)).toEqual(everything(alone));
+        expect(position(among)).toBe(position(alone));
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it("cuts a text from the end of a known one only where it is the same", () => {
+    const texts = fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.string({ unit: fc.constantFrom("a", "b", "ä", "\ufffd") }),
+    );
+    const known = fc.tuple(texts, texts).map(([head, tail]) => ({ known: head + tail, text: tail }));
+    const other = fc.record({ known: texts, text: texts });
+    fc.assert(
+      fc.property(fc.oneof(known, other), ({ known, text }) => {
+        const bytes = bytesOf((w) => tag(1, WireType.LengthDelimited)(w).string(text));
+        expect(read(bytes, (reader) => reader.endOf(known))).toEqual(read(bytes, (reader) => reader.text()));
+      }),
+    );
+    // No UTF-8: the character of that number is another one.
+    const latin = Uint8Array.of(10, 1, 0xe4);
+    expect(read(latin, (reader) => reader.endOf("ä"))).toEqual(["\ufffd"]);
   });
 
   it("never hangs or reads beyond the end, whatever the bytes", () => {
@@ -125,7 +202,7 @@ describe("the wire reader", () => {
         const around = Buffer.concat([Buffer.from([255]), bytes, Buffer.from([1, 1, 1, 1, 1, 1, 1, 1])]);
         try {
           const reader = new WireReader(around.subarray(1, 1 + bytes.length));
-          while (reader.next(reader.length)) reader.skip();
+          while (reader.next(reader.end)) reader.skip();
           expect(reader.position).toBe(bytes.length);
         } catch (error) {
           expect(error).toBeInstanceOf(WireError);

@@ -13,7 +13,7 @@ export class WireError extends Error {}
 /**
  * A cursor. A message is read so:
  *
- *     const end = reader.open();            // or reader.length for the outermost one
+ *     const end = reader.open();            // or reader.end for the outermost one
  *     while (reader.next(end)) {
  *       switch (reader.field) {
  *         case 1: name = reader.text(); break;
@@ -25,10 +25,12 @@ export class WireError extends Error {}
  */
 export class WireReader {
   readonly bytes: Buffer;
-  readonly length: number;
   /** Number of the present field. */
   field = 0;
   #type = 0;
+  #position = 0;
+  #end: number;
+  /** Reads what is longer than two bytes. */
   readonly #reader: protobuf.Reader;
 
   /** Reads `bytes` in place. */
@@ -36,18 +38,29 @@ export class WireReader {
     this.bytes = Buffer.isBuffer(bytes)
       ? bytes
       : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.length = bytes.length;
+    this.#end = bytes.length;
     this.#reader = protobuf.Reader.create(this.bytes);
   }
 
   /** Where the next byte is read. */
   get position(): number {
-    return this.#reader.pos;
+    return this.#position;
+  }
+
+  /** Where the outermost message ends: nothing beyond is ever read. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Makes what lies from `start` to before `end` the outermost message. Both must be within the bytes. */
+  enter(start: number, end: number): void {
+    this.#position = start;
+    this.#end = end;
   }
 
   /** Moves to the next field; false at the end of the message, which is at `end`. */
   next(end: number): boolean {
-    const at = this.#reader.pos;
+    const at = this.#position;
     if (at >= end) {
       if (at > end) throw new WireError("a field is longer than its message");
       return false;
@@ -63,14 +76,14 @@ export class WireReader {
   open(): number {
     this.#expect(DELIMITED);
     const length = this.#number();
-    const end = this.#reader.pos + length;
-    if (end > this.length) throw new WireError("the message ends within a field");
+    const end = this.#position + length;
+    if (end > this.#end) throw new WireError("the message ends within a field");
     return end;
   }
 
   /** Goes to an end that open() gave. */
   close(end: number): void {
-    this.#reader.pos = end;
+    this.#position = end;
   }
 
   /** The low 32 bits, unsigned. */
@@ -85,16 +98,31 @@ export class WireReader {
 
   text(): string {
     const end = this.open();
-    const start = this.#reader.pos;
-    this.#reader.pos = end;
+    const start = this.#position;
+    this.#position = end;
     return this.bytes.toString("utf8", start, end);
+  }
+
+  /** As text(); cut from `known`, without decoding it, where that ends so. */
+  endOf(known: string): string {
+    const end = this.open();
+    const start = this.#position;
+    this.#position = end;
+    const skipped = known.length - (end - start);
+    if (skipped < 0) return this.bytes.toString("utf8", start, end);
+    for (let i = start; i < end; i++) {
+      const byte = this.bytes[i] ?? 0;
+      if (byte >= 0x80 || byte !== known.charCodeAt(skipped + i - start))
+        return this.bytes.toString("utf8", start, end);
+    }
+    return known.slice(skipped);
   }
 
   /** A view, not a copy. */
   view(): Buffer {
     const end = this.open();
-    const start = this.#reader.pos;
-    this.#reader.pos = end;
+    const start = this.#position;
+    this.#position = end;
     return this.bytes.subarray(start, end);
   }
 
@@ -105,13 +133,14 @@ export class WireReader {
       return;
     }
     const end = this.open();
-    while (this.#reader.pos < end) numbers.push(this.#number());
+    while (this.#position < end) numbers.push(this.#number());
   }
 
   /** Passes over the field. */
   skip(): void {
     try {
-      this.#reader.skipType(this.#type, 0, this.field);
+      this.#library().skipType(this.#type, 0, this.field);
+      this.#position = this.#reader.pos;
     } catch (error) {
       throw new WireError("a field of no known use is malformed", { cause: error });
     }
@@ -123,11 +152,38 @@ export class WireReader {
     }
   }
 
+  /** Almost all numbers have one byte or two. */
   #number(): number {
+    const at = this.#position;
+    if (at < this.#end) {
+      const low = this.bytes[at] ?? 0;
+      if (low < 0x80) {
+        this.#position = at + 1;
+        return low;
+      }
+      const high = at + 1 < this.#end ? (this.bytes[at + 1] ?? 0) : 0x80;
+      if (high < 0x80) {
+        this.#position = at + 2;
+        return (high << 7) | (low & 0x7f);
+      }
+    }
+    return this.#longNumber();
+  }
+
+  #longNumber(): number {
     try {
-      return this.#reader.uint32();
+      const number = this.#library().uint32();
+      this.#position = this.#reader.pos;
+      return number;
     } catch (error) {
       throw new WireError("the message ends within a number", { cause: error });
     }
+  }
+
+  /** The library's reader at the same place, with the same end. */
+  #library(): protobuf.Reader {
+    this.#reader.pos = this.#position;
+    this.#reader.len = this.#end;
+    return this.#reader;
   }
 }

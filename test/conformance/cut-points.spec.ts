@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { DeltaStream } from "../../daemon/xds/delta-stream.js";
 import { RESOURCE_TYPES, type ResourceType } from "../../daemon/xds/resource.js";
 import { type DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource } from "../../proto/gen/discovery.js";
+import { opened } from "../helpers/wire.js";
 import { NODE } from "../helpers/xds-client.js";
 import { dumpOf, Replay, session } from "./replay.js";
 
@@ -82,7 +83,7 @@ class Client extends Replay {
   /** True while the stream stands afterwards. */
   receive(message: DeltaDiscoveryResponse, fate: Fate): boolean {
     if (fate === "lost") return false;
-    const pending = this.stream.begin(message);
+    const pending = this.stream.begin(opened(message));
     if (pending === undefined) throw new Error(`unexpected type ${message.typeUrl}`);
     if (fate === "half decoded") {
       pending.decode(Math.floor(message.resources.length / 2));

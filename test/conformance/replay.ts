@@ -7,6 +7,7 @@ import { type Frame, readRecording } from "../../cmd/weft-xds/recording.js";
 import { createStore } from "../../daemon/model/store.js";
 import type { Delta } from "../../daemon/model/update.js";
 import { DeltaStream } from "../../daemon/xds/delta-stream.js";
+import { openResponse } from "../../daemon/xds/response.js";
 import { type DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
 import { type HeldMesh, meshOf, readDump, sorted } from "./ambientz.js";
 
@@ -60,7 +61,7 @@ export class Replay {
   /** Applies one recorded response. */
   play(message: Uint8Array): Step {
     const response = DeltaDiscoveryResponse.decode(message);
-    const pending = this.stream.begin(response);
+    const pending = this.stream.begin(openResponse(message));
     if (pending === undefined) throw new Error(`unexpected type ${response.typeUrl}`);
     while (pending.decode(64));
     const delta = this.store.apply(pending.update());

@@ -2,6 +2,7 @@
 // Must not know how they are decoded.
 
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, type ResourceType } from "../../daemon/xds/resource.js";
+import { type DeltaResponse, openResponse } from "../../daemon/xds/response.js";
 import { Authorization } from "../../proto/gen/authorization.js";
 import { type DeepPartial, DeltaDiscoveryResponse, Resource } from "../../proto/gen/discovery.js";
 import { Address, Service, Workload } from "../../proto/gen/workload.js";
@@ -38,6 +39,11 @@ export function policy(name: string, fields: DeepPartial<Authorization> = {}, ve
     Authorization.fromPartial({ name, namespace: "default", ...fields }),
   ).finish();
   return resource(`default/${name}`, version, AUTHORIZATION_TYPE, value);
+}
+
+/** A response as a client gets it. */
+export function opened(message: DeltaDiscoveryResponse): DeltaResponse {
+  return openResponse(DeltaDiscoveryResponse.encode(message).finish());
 }
 
 let nonces = 0;

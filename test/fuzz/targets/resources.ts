@@ -1,26 +1,31 @@
 // Owns what is claimed of one encoded resource: decoding gives a value or a reason, and what is enforced for a policy
 // never admits more than the policy does, whatever its damaged parts meant.
 
+import { isDeepStrictEqual } from "node:util";
 import { readRecording } from "../../../cmd/weft-xds/recording.js";
 import type { Inbound } from "../../../daemon/compile/authz/conditions.js";
 import { decide } from "../../../daemon/compile/authz/reference.js";
 import { canonicalAddress } from "../../../daemon/model/address.js";
 import type { Policy } from "../../../daemon/model/policy.js";
 import { serviceKey } from "../../../daemon/model/service.js";
+import type { Decoded } from "../../../daemon/xds/checker.js";
 import { SharedParts } from "../../../daemon/xds/decode-parts.js";
 import { decodePolicy } from "../../../daemon/xds/decode-policy.js";
 import {
   AUTHORIZATION_TYPE,
+  contentOf,
   type Decodable,
   decodeResource,
   type Envelope,
   openEnvelope,
   RESOURCE_TYPES,
+  type ResourceType,
   standInOf,
 } from "../../../daemon/xds/resource.js";
-import { openResponse } from "../../../daemon/xds/response.js";
+import { openResponse, type ResourceList } from "../../../daemon/xds/response.js";
+import { WireReader } from "../../../daemon/xds/wire-reader.js";
 import * as wire from "../../../proto/gen/authorization.js";
-import { Resource } from "../../../proto/gen/discovery.js";
+import { DeltaDiscoveryResponse, Resource } from "../../../proto/gen/discovery.js";
 import { claim, type Target } from "../target.js";
 import { recordings } from "./recordings.js";
 
@@ -34,28 +39,45 @@ export const target: Target = {
       })
       .flatMap(({ message }) => {
         const { resources } = openResponse(message);
-        return Array.from(
-          { length: resources.length },
-          (_, index) => resources.at(index) ?? new Uint8Array(),
-        );
+        return Array.from({ length: resources.length }, (_, index) => {
+          const { bytes, position, end } = resources.read(index);
+          return bytes.subarray(position, end);
+        });
       });
     return [...recorded, ...policies()];
   },
   run(input) {
+    const within = surrounded(input);
     for (const type of RESOURCE_TYPES) {
-      const shared = new SharedParts();
-      const envelope = openEnvelope(input, shared);
+      const envelope = openEnvelope(new WireReader(input), type);
+      const decoded = decodedAt(new WireReader(input), type);
+      claim(
+        isDeepStrictEqual(decoded, decodedAt(within.read(1), type)),
+        "a resource means something else among others",
+      );
       if (!envelope.ok) {
         claim(envelope.reason !== "", "a refusal without a reason");
         continue;
       }
-      const decoded = decodeResource(type, envelope.value, shared);
       if (decoded.ok) checkValue(decoded.value, envelope.value.name);
       else claim(decoded.reason !== "", "a refusal without a reason");
       if (type === AUTHORIZATION_TYPE) checkPolicy(envelope.value, decoded.ok ? decoded.value : undefined);
     }
   },
 };
+
+/** A response with the resource between others. */
+function surrounded(input: Uint8Array): ResourceList {
+  const resources = [input, input, input];
+  return openResponse(
+    DeltaDiscoveryResponse.encode(DeltaDiscoveryResponse.fromPartial({ resources })).finish(),
+  ).resources;
+}
+
+function decodedAt(reader: WireReader, type: ResourceType): Decoded<Decodable> {
+  const envelope = openEnvelope(reader, type);
+  return envelope.ok ? decodeResource(type, envelope.value, new SharedParts()) : envelope;
+}
 
 /** One of each action, with a rule for each field of a match. */
 function policies(): Uint8Array[] {
@@ -136,10 +158,10 @@ function checkPolicy(envelope: Envelope, accepted: Decodable | undefined): void 
   }
 }
 
-function messageOf({ typeUrl, content }: Envelope): wire.Authorization | undefined {
-  if (typeUrl !== AUTHORIZATION_TYPE) return undefined;
+function messageOf(envelope: Envelope): wire.Authorization | undefined {
+  if (envelope.typeUrl !== AUTHORIZATION_TYPE) return undefined;
   try {
-    return wire.Authorization.decode(content);
+    return wire.Authorization.decode(contentOf(envelope));
   } catch {
     return undefined;
   }
