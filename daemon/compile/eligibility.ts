@@ -2,7 +2,7 @@
 
 import { Reason } from "../bpf/maps.gen.js";
 import { isIpv4Text } from "../model/address.js";
-import { podCluster } from "../model/address-index.js";
+import { isPod } from "../model/address-index.js";
 import { AsideList } from "../model/aside.js";
 import { type Service, serviceKey } from "../model/service.js";
 import { isFoundByName, type Port, type Workload } from "../model/workload.js";
@@ -90,31 +90,33 @@ export function createResolver(
   const only = ONLY[service.ipFamilies];
 
   return (port, family, tell = nobody) => {
-    const serving: { workload: Workload; target: number }[] = [];
+    /** Of each candidate; 0: it gets nothing. */
+    const targets: number[] = [];
     let farthest = 0;
     for (const { workload, hindrance, mapping } of candidates) {
       const target = targetPort(mapping, port);
       const held = target === 0 ? "no_port" : hindrance;
       farthest = Math.max(farthest, REACHES[held ?? "no_address"]);
       tell(workload, held ?? "no_address");
-      if (held === undefined) serving.push({ workload, target });
+      targets.push(held === undefined ? target : 0);
     }
     let refusal: Resolution | undefined;
     const families = FAMILIES[family].filter((one) => only === undefined || one === only);
     for (const one of families) {
       const leads: Lead[] = [];
-      for (const { workload, target } of serving) {
+      for (const [index, { workload }] of candidates.entries()) {
+        const target = targets[index] ?? 0;
+        if (target === 0) continue;
         const address = addressOf(workload, one);
         if (address === undefined) {
           if (one !== families.at(-1) && workload.addresses.length > 0) tell(workload, "other_family");
           continue;
         }
-        const parts = partsOf(workload, address, target, chain, aside);
-        if (parts.length > 0) leads.push({ workload, parts });
-        else {
-          farthest = REACHES.chained_nowhere;
-          tell(workload, "chained_nowhere");
-        }
+        const before = leads.length;
+        addLeads(leads, workload, address, target, chain, aside);
+        if (leads.length > before) continue;
+        farthest = REACHES.chained_nowhere;
+        tell(workload, "chained_nowhere");
       }
       if (leads.length === 0) continue;
       const resolution = nearest(service, leads, node, tell);
@@ -136,86 +138,89 @@ function hindranceOf(
   return isLocalNetwork(workload.network, node) ? undefined : "remote_network";
 }
 
-/** An endpoint that the service lists, and where each of its addresses leads. */
+/** Where one address of an endpoint that the service lists leads. */
 interface Lead {
   readonly workload: Workload;
-  readonly parts: readonly Part[];
-}
-
-interface Part {
+  /** At least one. */
   readonly endpoints: readonly Endpoint[];
   /** Among what is set aside; undefined: it is not. */
   readonly rank: number | undefined;
 }
 
 /** Where a workload leads by its first address of a family; one found by name by all of them, in equal parts. */
-function partsOf(
+function addLeads(
+  leads: Lead[],
   workload: Workload,
   address: string,
   port: number,
   chain: Chain,
   aside: AsideList,
-): readonly Part[] {
+): void {
+  if (!isFoundByName(workload)) {
+    addLead(leads, workload, address, port, workload.capacity, chain, aside);
+    return;
+  }
   const isIpv4 = isIpv4Text(address);
-  const all = isFoundByName(workload)
-    ? workload.addresses.filter((other) => isIpv4Text(other) === isIpv4)
-    : [address];
-  const parts = all.map((one) => partAt(workload, one, port, workload.capacity / all.length, chain, aside));
-  return parts.filter(({ endpoints }) => endpoints.length > 0);
+  const all = workload.addresses.filter((other) => isIpv4Text(other) === isIpv4);
+  for (const one of all) addLead(leads, workload, one, port, workload.capacity / all.length, chain, aside);
 }
 
-function partAt(
+function addLead(
+  leads: Lead[],
   workload: Workload,
   address: string,
   port: number,
   weight: number,
   chain: Chain,
   aside: AsideList,
-): Part {
+): void {
   // A pod is where it is, whatever service has its address besides.
-  const chained = podCluster(workload.uid) === undefined ? chain(address, port) : undefined;
+  const chained = isPod(workload) ? undefined : chain(address, port);
   if (chained === undefined) {
-    const endpoints = [{ workload, address, port, weight }];
-    return { endpoints, rank: aside.rankOf({ uid: workload.uid, address, port }) };
+    const rank = aside.isEmpty ? undefined : aside.rankOf({ uid: workload.uid, address, port });
+    leads.push({ workload, endpoints: [{ workload, address, port, weight }], rank });
+    return;
   }
+  if (chained.length === 0) return;
   // That service's resolver has passed over what is set aside.
   const total = chained.reduce((sum, endpoint) => sum + endpoint.weight, 0);
   const share = (endpoint: Endpoint) => (weight * endpoint.weight) / total;
-  return {
-    endpoints: chained.map((endpoint) => ({ ...endpoint, weight: share(endpoint) })),
-    rank: undefined,
-  };
+  const endpoints = chained.map((endpoint) => ({ ...endpoint, weight: share(endpoint) }));
+  leads.push({ workload, endpoints, rank: undefined });
 }
 
 /** Never more than half of them are passed over, so that never all are. */
 function withoutAside(leads: readonly Lead[]): readonly Lead[] {
-  if (leads.every(({ parts }) => parts.every(({ rank }) => rank === undefined))) return leads;
-  const parts = leads.flatMap((lead) => lead.parts);
-  const aside = parts.filter(({ rank }) => rank !== undefined);
+  if (leads.every(({ rank }) => rank === undefined)) return leads;
+  const aside = leads.filter(({ rank }) => rank !== undefined);
   aside.sort((a, b) => (a.rank ?? 0) - (b.rank ?? 0));
-  const passed = new Set(aside.slice(0, Math.floor(parts.length / 2)));
-  return leads
-    .map(({ workload, parts }) => ({ workload, parts: parts.filter((part) => !passed.has(part)) }))
-    .filter(({ parts }) => parts.length > 0);
+  const passed = new Set(aside.slice(0, Math.floor(leads.length / 2)));
+  return leads.filter((lead) => !passed.has(lead));
+}
+
+/** Those that share as many leading scopes with the node as any of them, in mode STRICT as many as there are. */
+function highest(service: Service, leads: readonly Lead[], node: NodeContext): readonly Lead[] {
+  const { mode, routingPreference: scopes } = service.loadBalancing;
+  if (mode !== "STRICT" && mode !== "FAILOVER") return leads;
+  const ranks = leads.map(({ workload }) => rankOf(workload, scopes, node));
+  const wanted = mode === "STRICT" ? scopes.length : ranks.reduce((best, rank) => Math.max(best, rank), 0);
+  return leads.filter((_, index) => ranks[index] === wanted);
 }
 
 function nearest(service: Service, leads: readonly Lead[], node: NodeContext, tell: Tell): Resolution {
-  const { mode, routingPreference: scopes } = service.loadBalancing;
-  const isRanked = mode === "STRICT" || mode === "FAILOVER";
   // STRICT goes nowhere else for those that are set aside; FAILOVER does.
-  const isStrict = mode === "STRICT";
+  const isStrict = service.loadBalancing.mode === "STRICT";
   const left = isStrict ? leads : withoutAside(leads);
-  const ranks = isRanked ? left.map(({ workload }) => rankOf(workload, scopes, node)) : [];
-  const wanted = isStrict ? scopes.length : ranks.reduce((best, rank) => Math.max(best, rank), 0);
-  const nearby = isRanked ? left.filter((_, index) => ranks[index] === wanted) : left;
+  const nearby = highest(service, left, node);
   const near = isStrict ? withoutAside(nearby) : nearby;
-  for (const { workload } of leads) tell(workload, isStrict ? "not_local" : "set_aside");
-  for (const { workload } of isStrict ? nearby : left) tell(workload, isStrict ? "set_aside" : "farther");
   const endpoints: Endpoint[] = [];
-  for (const { workload, parts } of near) {
-    const own = parts.length === 1 ? (parts[0]?.endpoints ?? []) : parts.flatMap((part) => part.endpoints);
-    tell(workload, own);
-    for (const endpoint of own) endpoints.push(endpoint);
+  for (const lead of near) for (const endpoint of lead.endpoints) endpoints.push(endpoint);
+  if (tell !== nobody) {
+    for (const { workload } of leads) tell(workload, isStrict ? "not_local" : "set_aside");
+    for (const { workload } of isStrict ? nearby : left) tell(workload, isStrict ? "set_aside" : "farther");
+    const own = new Map<Workload, readonly Endpoint[]>();
+    for (const lead of near) own.set(lead.workload, [...(own.get(lead.workload) ?? []), ...lead.endpoints]);
+    for (const [workload, all] of own) tell(workload, all);
   }
   return endpoints.length > 0 ? { ok: true, endpoints } : { ok: false, reason: Reason.NO_LOCAL_ENDPOINT };
 }

@@ -51,15 +51,13 @@ export function createIds<T>(
   const moved = new Map<string, number>();
   const retired = new Set<string>();
 
-  function find(key: string): number | undefined {
-    const id = hash(key) | 0;
-    const resource = resources.get(id);
-    if (resource !== undefined && keyOf(resource) === key) return id;
+  function find(key: string, wanted = hash(key) | 0): number | undefined {
+    const resource = resources.get(wanted);
+    if (resource !== undefined && keyOf(resource) === key) return wanted;
     return moved.get(key);
   }
 
-  function give(key: string): number {
-    const wanted = hash(key) | 0;
+  function give(key: string, wanted: number): number {
     let id = wanted;
     while (RESERVED.has(id) || resources.has(id) || (kept(id >>> 0) ?? key) !== key) id = (id + 1) | 0;
     if (id !== wanted) moved.set(key, id);
@@ -77,9 +75,10 @@ export function createIds<T>(
   return {
     acquire(resource) {
       const key = keyOf(resource);
-      const known = find(key);
+      const wanted = hash(key) | 0;
+      const known = find(key, wanted);
       if (known !== undefined) retired.delete(key);
-      const id = known ?? give(key);
+      const id = known ?? give(key, wanted);
       resources.set(id, resource);
       return id >>> 0;
     },

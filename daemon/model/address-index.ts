@@ -14,6 +14,11 @@ export function podCluster(uid: string): string | undefined {
   return mark < 0 ? undefined : uid.slice(0, mark);
 }
 
+/** Whether a workload is a pod, by its uid. */
+export function isPod({ uid }: Workload): boolean {
+  return uid.includes(POD_MARK);
+}
+
 /** `<namespace>/<name>` of the pod that a uid of that form belongs to, whatever the workload calls itself. */
 export function podOf(uid: string): string | undefined {
   const mark = uid.indexOf(POD_MARK);
@@ -102,5 +107,5 @@ function isClaimless(workload: Workload): boolean {
 }
 
 function claimRank(workload: Workload): number {
-  return (podCluster(workload.uid) === undefined ? 2 : 0) + (workload.tunnelProtocol === "HBONE" ? 0 : 1);
+  return (isPod(workload) ? 0 : 2) + (workload.tunnelProtocol === "HBONE" ? 0 : 1);
 }
