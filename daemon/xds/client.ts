@@ -24,6 +24,8 @@ const STEADY_MS = 1000;
 /** How long a stream may say nothing before that is told, unless the caller knows better: milliseconds. */
 const SILENCE_MS = 30_000;
 
+const ENDED_UNSAID = "it ends the connection before it has sent anything";
+
 /** Whose word governs first. */
 export type Source = "control plane" | "snapshot";
 
@@ -124,6 +126,8 @@ class Client implements XdsClient {
   #open: AdsStream | undefined;
 
   #connected = false;
+  /** Some connection to it has stood since the start. */
+  #isReached = false;
   #since = Date.now();
   #lastMessageAt: number | null = null;
   #messages = 0;
@@ -201,25 +205,37 @@ class Client implements XdsClient {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    if (await this.#kept?.restore((pending) => this.#takeKept(pending))) {
-      const { log, silence = SILENCE_MS } = this.#options;
-      log.info({ path: this.#kept?.state.path }, "snapshot read: it governs if the control plane stays away");
-      this.#timer = setTimeout(() => void this.#inTurn(() => this.#fallBack()), silence);
-    }
+    const restored = this.#inTurn(() => this.#restore());
     while (!signal.aborted) {
-      await this.#stream();
+      await this.#stream(restored);
       await sleep(this.#backoff.next(), undefined, { signal }).catch(() => undefined);
     }
   }
 
-  /** One stream from its opening to its end. */
-  async #stream(): Promise<void> {
+  /** Takes the snapshot in; it governs if the control plane says too little in time. */
+  async #restore(): Promise<void> {
+    const { log, silence = SILENCE_MS } = this.#options;
+    const began = performance.now();
+    if (!(await this.#kept?.restore((pending) => this.#takeKept(pending)))) return;
+    log.info({ path: this.#kept?.state.path }, "snapshot read: it governs if the control plane stays away");
+    // One that is there is asked from now on only: what is held has to be said to it.
+    const waited = this.#isReached ? 0 : performance.now() - began;
+    const fallBack = () => void this.#inTurn(() => this.#fallBack());
+    if (!this.#stopping.signal.aborted) this.#timer = setTimeout(fallBack, Math.max(0, silence - waited));
+  }
+
+  /** One stream from its opening to its end; it connects while the snapshot is still being read. */
+  async #stream(restored: Promise<void>): Promise<void> {
     this.#streams++;
     const opened = openStream(this.#options, this.#options.node.clusterId);
     if (!opened.ok) return this.#ended(opened.error);
     const stream = opened.value;
     this.#open = stream;
     this.#rootExpires = stream.rootExpires ?? null;
+    void stream.connected.then(() => {
+      this.#isReached = true;
+    });
+    await restored;
     const endWatch = this.#watchSilence(stream);
     const began = performance.now();
     const endAttention = await this.#kept?.attend(
@@ -238,10 +254,7 @@ class Client implements XdsClient {
         if (this.#connected && performance.now() - began >= STEADY_MS) this.#backoff.reset();
         if (next.end === "failed") this.#ended(next.error, next.text, next.requestLimit);
         else if (this.#connected) this.#ended();
-        else
-          this.#ended(
-            xdsRefused(this.#options.address, "it ends the connection before it has sent anything"),
-          );
+        else this.#ended(xdsRefused(this.#options.address, ENDED_UNSAID));
         break;
       }
       this.#received(next);

@@ -9,13 +9,14 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { type ControlPlane, startControlPlane } from "../../cmd/weft-xds/control-plane.js";
-import { until } from "../../lab/wait.js";
+import { sleep, until } from "../../lab/wait.js";
 import { DeltaDiscoveryResponse } from "../../proto/gen/discovery.js";
 import { policy, resource, response, workload } from "../../test/helpers/wire.js";
 import { NODE, RunningClient } from "../../test/helpers/xds-client.js";
@@ -228,12 +229,12 @@ async function serve(yaml: string, listen = "127.0.0.1:0"): Promise<ControlPlane
   return plane;
 }
 
-function start(address: string, silence = 300, place = directory) {
+function start(address: string, silence = 300, place = directory, snapshot = snapshotIn(place)) {
   const governing: Source[] = [];
   const running = new RunningClient({
     address,
     silence,
-    snapshot: snapshotIn(place),
+    snapshot,
     onComplete: async (source) => {
       governing.push(source);
       return true;
@@ -269,6 +270,49 @@ it("governs when the control plane stays away, and not before", async () => {
   await until("its word", () => second.running.store.workloads.size === 1);
   expect(second.running.client.state().snapshot?.governs).toBe(false);
   expect(second.governing).toEqual(["snapshot"]);
+});
+
+/** A server with which a connection stands, and which never says anything. */
+async function mute(address: string): Promise<void> {
+  const server = createServer();
+  const connections = new Set<{ destroy(): void }>();
+  server.on("connection", (socket) => connections.add(socket));
+  open.push(() => {
+    server.close();
+    for (const connection of connections) connection.destroy();
+  });
+  await new Promise<void>((resolve) => server.listen(Number(address.split(":")[1]), "127.0.0.1", resolve));
+}
+
+/** Takes so long to be read as that of a large mesh. */
+class LargeSnapshot extends Snapshot {
+  static readonly READING_MS = 1500;
+  readAt = 0;
+
+  override async restore(): ReturnType<Snapshot["restore"]> {
+    const kept = await super.restore();
+    await sleep(LargeSnapshot.READING_MS);
+    this.readAt = performance.now();
+    return kept;
+  }
+}
+
+it.each([
+  ["counts the reading as waiting for a control plane that is away", false],
+  ["waits for a control plane that is there from when it is asked", true],
+])("%s", async (_, isThere) => {
+  const plane = await serve(mesh);
+  const first = start(plane.address);
+  await until("its word", () => first.governing.length === 1);
+  await first.running.stop();
+  await plane.close();
+  if (isThere) await mute(plane.address);
+  const snapshot = new LargeSnapshot({ directory, origin, log });
+  const { governing } = start(plane.address, LargeSnapshot.READING_MS, directory, snapshot);
+  await until("the snapshot", () => governing.length === 1);
+  const waited = performance.now() - snapshot.readAt;
+  if (isThere) expect(waited).toBeGreaterThan(LargeSnapshot.READING_MS - 50);
+  else expect(waited).toBeLessThan(LargeSnapshot.READING_MS - 50);
 });
 
 it("waits for the control plane while there is time: what it says now governs first", async () => {
