@@ -90,6 +90,16 @@ static __always_inline bool read_pod(__u64 cookie, struct pod_numbers *numbers)
 	return false;
 }
 
+/* As read_pod, where it is one of many steps. A global function, as what reads owners: verified
+ * once, and not again with all that its callers have seen. */
+__attribute__((noinline)) int ask_pod(__u64 cookie, struct pod_numbers *numbers)
+{
+	/* Never so: the verifier asks. */
+	if (!numbers)
+		return false;
+	return read_pod(cookie, numbers);
+}
+
 /* struct known_address, taken out of the map. */
 struct address_numbers {
 	__u32 workload;
@@ -131,15 +141,29 @@ static __always_inline enum asked ask_address(const __be32 *address,
 	return own ? ASKED_KNOWN : ASKED_TORN;
 }
 
-/* Who owns an address. False, with no workload and no identity, when nobody does. */
-static __always_inline bool read_owner(const __be32 *address, struct address_numbers *numbers)
+/* As read_owner. */
+__attribute__((noinline)) int ask_owner(const struct address_key *asked,
+					struct address_numbers *numbers)
 {
+	struct address_key key;
+
+	/* Never so: the verifier asks. */
+	if (!asked || !numbers)
+		return false;
+	key = *asked;
 	for (int i = 0; i < WORD_TRIES; i++) {
-		if (ask_address(address, numbers) == ASKED_KNOWN)
-			return numbers->workload;
+		if (ask_address(key.address, numbers) == ASKED_KNOWN)
+			return numbers->workload != 0;
 	}
 	*numbers = (struct address_numbers){};
 	return false;
+}
+
+/* Who owns an address. False, with no workload and no identity, when nobody does. */
+static __always_inline bool read_owner(const __be32 *address, struct address_numbers *numbers)
+{
+	*numbers = (struct address_numbers){};
+	return ask_owner((const struct address_key *)address, numbers);
 }
 
 #endif
