@@ -9,8 +9,7 @@
  */
 #include "lib/ends.h"
 #include "lib/inbound.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+#include "lib/license.h"
 
 /* Who talks to whom, of a connection that goes on. */
 static __always_inline bool find_talk(const struct tcp_sock *tcp, struct talk *talk)

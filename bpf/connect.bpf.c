@@ -10,10 +10,9 @@
 #include "lib/dns.h"
 #include "lib/ends.h"
 #include "lib/hook.h"
+#include "lib/license.h"
 #include "lib/waypoint.h"
 #include <bpf/bpf_core_read.h>
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline void remember(struct bpf_sock_addr *ctx, const struct pod_numbers *pod,
 				     const struct destination *original, const struct route *route)

@@ -10,9 +10,8 @@
 #include "lib/datagram.h"
 #include "lib/dns.h"
 #include "lib/hook.h"
+#include "lib/license.h"
 #include <bpf/bpf_core_read.h>
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline struct sibling_key sibling_key(struct bpf_sock_addr *ctx,
 						      const __be32 *backend, __be16 port)

@@ -11,9 +11,8 @@
  * (ends.bpf.c).
  */
 #include "lib/authz_report.h"
+#include "lib/license.h"
 #include "lib/segment.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline bool is_segment_of(const struct segment *segment,
 					  const struct verdict *verdict)

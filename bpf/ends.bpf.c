@@ -7,8 +7,7 @@
  * generation. While the array holds nothing, ends are not counted.
  */
 #include "lib/ends.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+#include "lib/license.h"
 
 /* The socket goes. Its counters are still there, unless it was disconnected. */
 SEC("tp_btf/tcp_destroy_sock")

@@ -6,8 +6,7 @@
  */
 #include "lib/authz_report.h"
 #include "lib/hook.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+#include "lib/license.h"
 
 SEC("xdp")
 int weft_explain_authz(struct xdp_md *ctx)

@@ -10,9 +10,8 @@
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include "lib/early.h"
+#include "lib/license.h"
 #include "lib/reset.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* To whatever else hangs there: TCX_NEXT. */
 #define PASS_ON TC_ACT_UNSPEC

@@ -8,8 +8,7 @@
  * with RST. Datagrams are not subject to policy; the pod talking to itself over lo is not either.
  */
 #include "lib/authz_report.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+#include "lib/license.h"
 
 SEC("sk_lookup")
 int weft_guard(struct bpf_sk_lookup *ctx)

@@ -4,8 +4,7 @@
  * the long-lived maps and no others.
  */
 #include "lib/inbound.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+#include "lib/license.h"
 
 SEC("iter/tcp")
 int weft_list_tcp(struct bpf_iter__tcp *ctx)

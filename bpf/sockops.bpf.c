@@ -8,10 +8,9 @@
  * a waypoint that could not be told where it was going: it is cut off.
  */
 #include "lib/ends.h"
+#include "lib/license.h"
 #include "lib/outliers.h"
 #include "lib/waypoint.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Return value of sockops programs: the kernel ignores it for the callbacks used here. */
 #define DONE 1
@@ -64,7 +63,7 @@ static __always_inline void count_opened(struct bpf_sock_ops *ctx, const struct 
 }
 
 /* A SYN is about to leave. The connect hook has remembered what cannot be found again. */
-static __always_inline int on_connect(struct bpf_sock_ops *ctx)
+static __always_inline int on_syn(struct bpf_sock_ops *ctx)
 {
 	struct pod_numbers pod;
 	bool enrolled = read_pod(bpf_get_netns_cookie(ctx), &pod);
@@ -196,7 +195,7 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		follow_segment(ctx);
 		return DONE;
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		return on_connect(ctx);
+		return on_syn(ctx);
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		return on_active_established(ctx);
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:

@@ -8,9 +8,8 @@
 #include "lib/authz_report.h"
 #include "lib/datagram.h"
 #include "lib/inbound.h"
+#include "lib/license.h"
 #include <linux/inet_diag.h>
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct bpf_iter__udp {
 	struct bpf_iter_meta *meta;

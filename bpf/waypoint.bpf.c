@@ -6,10 +6,9 @@
  * "nothing sent yet" is read from TCP itself, so that a kick and the application cannot both send
  * the header. When something is missing nothing is sent: EACCES.
  */
+#include "lib/license.h"
 #include "lib/waypoint.h"
 #include <bpf/bpf_core_read.h>
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* PROXY protocol, version 2, command PROXY, of a TCP connection. */
 #define PROXY_SIGNATURE                                                                            \

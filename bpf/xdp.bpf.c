@@ -9,9 +9,8 @@
  * is for no pod of this node passes, and the guard judges all that ends in one.
  */
 #include "lib/early.h"
+#include "lib/license.h"
 #include "lib/reset.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* What a frame is: enum frame_kind. A global function, as others here: the verifier follows the
  * ways through it once, and not on to the end of the hook. */

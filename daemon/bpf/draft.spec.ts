@@ -3,12 +3,12 @@
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { BpfMap, BpfObject, BpfProgram, Native } from "../../native/index.js";
 import { Deferred } from "../base/deferred.js";
 import { type Draft, Drafts } from "./draft.js";
-import { OBJECTS } from "./hooks.js";
+import { JOINED_OBJECTS, JOINT_OBJECT, OBJECTS } from "./hooks.js";
 import { type MapName, maps } from "./maps.gen.js";
 import { Pins } from "./pins.js";
 import type { StateMaps } from "./state.js";
@@ -19,6 +19,8 @@ const LIMIT = 1_000_000;
 let directory: string;
 /** Objects whose load has begun. */
 let begun: string[] = [];
+/** Objects that the kernel refuses. */
+let refused = new Set<string>();
 /** Programs that are open. */
 let open = 0;
 /** Drafts that were begun. */
@@ -27,7 +29,7 @@ let verified = new Deferred<Error | undefined>();
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "weft-draft-"));
   for (const name of ["layout", ...OBJECTS]) writeFileSync(join(directory, `${name}.o`), "");
-  [begun, open, verified] = [[], 0, new Deferred()];
+  [begun, refused, open, verified] = [[], new Set(), 0, new Deferred()];
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
@@ -41,9 +43,11 @@ const native = {
       reuseMap: () => undefined,
       load: () => made++,
       loadAsync: async () => {
-        begun.push(path);
-        const refused = await verified.promise;
-        if (refused !== undefined) throw refused;
+        const name = basename(path, ".o");
+        begun.push(name);
+        const error = await verified.promise;
+        if (error !== undefined) throw error;
+        if (refused.has(name)) throw Object.assign(new Error("not permitted"), { code: "EPERM" });
       },
       map: (name: MapName) => Object.assign(new TestMap(name, 1), { close: () => undefined }),
       program: () => {
@@ -115,4 +119,21 @@ it("that does not serve loads nothing more, and keeps nothing open", async () =>
   await new Promise((resolve) => setImmediate(resolve));
   expect(begun).toHaveLength(2);
   expect(open).toBe(0);
+});
+
+it("loads one object in place of those that it is made of", async () => {
+  verified.resolve(undefined);
+  expect(await take(prepared(), {}).loaded).toMatchObject({ ok: true, value: { lacks: [] } });
+  expect(begun).toEqual([JOINT_OBJECT, ...OBJECTS.filter((name) => !JOINED_OBJECTS.includes(name))]);
+});
+
+it("loads each by itself where the kernel refuses what is in one, and tells of that alone", async () => {
+  refused = new Set([JOINT_OBJECT, "drops"]);
+  verified.resolve(undefined);
+  const loaded = await take(prepared(), {}).loaded;
+  expect(loaded.ok && loaded.value.lacks.map(({ code }) => code)).toEqual(["KERNEL_LACKS"]);
+  expect(loaded.ok && [...loaded.value.programs.keys()].map((path) => basename(path, ".o"))).toEqual(
+    OBJECTS.filter((name) => name !== "drops"),
+  );
+  expect(begun).toEqual([JOINT_OBJECT, ...OBJECTS]);
 });

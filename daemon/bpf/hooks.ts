@@ -20,6 +20,22 @@ export const OBJECTS = [
 
 export type ObjectName = (typeof OBJECTS)[number];
 
+/**
+ * Has the programs of several objects, those that ask for the kernel's types: libbpf reads these anew for each object,
+ * which takes as long as verifying two programs.
+ */
+export const JOINT_OBJECT = "joint";
+export const JOINED_OBJECTS: readonly ObjectName[] = [
+  "connect",
+  "datagram",
+  "sockops",
+  "sweep",
+  "ends",
+  "bytes",
+  "drops",
+  "waypoint",
+];
+
 /** Those that a generation may be without: their types of programs are not allowed everywhere. */
 export const SPARABLE_OBJECTS = [
   "sweep",

@@ -13,6 +13,8 @@ import {
   EXPLAIN_AUTHZ,
   EXPLAIN_ROUTE,
   GUARD_PROGRAM,
+  JOINED_OBJECTS,
+  JOINT_OBJECT,
   LIST_CONNECTIONS,
   MAP_HOOKS,
   OWING_SWEEP,
@@ -27,9 +29,12 @@ const build = join(packageRoot(), "build", "bpf");
 it("every program of every hook loads, within its budget of verified instructions", () => {
   const reports = loadObjects(build);
   expect(reports.flatMap(faultsOf)).toEqual([]);
-  const programs = reports.flatMap((report) =>
-    Object.keys("instructions" in report ? report.instructions : {}),
-  );
+  const programsOf = (wanted: (object: string) => boolean) =>
+    reports
+      .filter(({ object }) => wanted(object))
+      .flatMap((report) => Object.keys("instructions" in report ? report.instructions : {}))
+      .sort();
+  const joint = `${JOINT_OBJECT}.o`;
   const expected = [
     ...CGROUP_HOOKS.map(({ program }) => program),
     ...TRACE_HOOKS.flatMap(({ program, stub }) => [program, stub]),
@@ -44,7 +49,10 @@ it("every program of every hook loads, within its budget of verified instruction
     EXPLAIN_ROUTE,
     LIST_CONNECTIONS,
   ];
-  expect(programs.sort()).toEqual(expected.sort());
+  expect(programsOf((object) => object !== joint)).toEqual(expected.sort());
+  expect(programsOf((object) => object === joint)).toEqual(
+    programsOf((object) => JOINED_OBJECTS.some((name) => object === `${name}.o`)),
+  );
 });
 
 it("the objects have the maps that the daemon was generated for", () => {

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { inSlices } from "../../daemon/base/slices.js";
 import { Dataplane } from "../../daemon/bpf/dataplane.js";
+import { JOINT_OBJECT } from "../../daemon/bpf/hooks.js";
 import { check } from "../../lab/process.js";
 import { loadNative } from "../../native/index.js";
 import { ownBpffs } from "./bpffs.js";
@@ -39,7 +40,8 @@ async function build(other: Other): Promise<void> {
     const path = join(sources, file);
     writeFileSync(path, readFileSync(path, "utf8").replaceAll(text, instead));
   }
-  await check(["make", "-s", "-C", sources, `BUILD=${out}`, join(out, "layout.o"), join(out, "connect.o")]);
+  const made = ["layout", "connect", JOINT_OBJECT].map((name) => join(out, `${name}.o`));
+  await check(["make", "-s", "-C", sources, `BUILD=${out}`, ...made]);
 }
 
 const bpffs = ownBpffs("weft-stale");
@@ -101,6 +103,7 @@ it.each([
 ] as const)("a program's object that is %s leaves no generation", async (other, cause) => {
   const opened = open();
   if (!opened.ok) throw opened.error;
+  replace(`${JOINT_OBJECT}.o`, other);
   replace("connect.o", other);
   const installed = await inSlices(opened.value.install({}, [], () => undefined));
   expect(installed).toMatchObject(stale("connect.o", cause));

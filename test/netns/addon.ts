@@ -5,12 +5,14 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../../daemon/base/package-root.js";
+import { JOINED_OBJECTS, JOINT_OBJECT, type ObjectName } from "../../daemon/bpf/hooks.js";
 
 /** Changes for withAddon(): the kernel refuses this object of ours, as `load`, an async JavaScript function, does. */
-export function refusing(object: string, load = "async () => refuse()"): string {
+export function refusing(object: ObjectName, load = "async () => refuse()"): string {
+  const refused = JOINED_OBJECTS.includes(object) ? [object, JOINT_OBJECT] : [object];
   return `{ openObject(path) {
     const opened = real.openObject(path);
-    if (!path.endsWith("/${object}.o")) return opened;
+    if (!${JSON.stringify(refused.map((name) => `/${name}.o`))}.some((end) => path.endsWith(end))) return opened;
     const { mapNames } = opened;
     return { mapNames, setMaxEntries() {}, reuseMap() {}, loadAsync: ${load}, close: () => opened.close() };
   } }`;
