@@ -2,12 +2,13 @@
 // Must not know what any route does.
 
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createGzip } from "node:zlib";
 import { failed, listenFailed, messageOf, ok, type Result } from "../base/errors.js";
+import { http } from "../base/http.js";
 import type { Logger } from "../base/log.js";
 import { formatHostPort, type HostPort } from "../base/parse.js";
 import type { Piece } from "../telemetry/exposition.js";
@@ -94,7 +95,7 @@ export async function listen(
   routes: readonly Route[],
   options: ListenOptions,
 ): Promise<Result<Listener>> {
-  const server = createServer((request, response) => {
+  const server = http.createServer((request, response) => {
     serve(routes, request, response, options).catch((error: unknown) => {
       options.log.error({ err: error, method: request.method, url: request.url }, "request failed");
       response.destroy();

@@ -2,13 +2,14 @@
 // Must not know what the objects mean.
 
 import { readFileSync } from "node:fs";
-import http, { type IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import https from "node:https";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { text as textOf } from "node:stream/consumers";
 import type * as z from "zod";
 import { failed, messageOf, ok, type Result } from "../base/errors.js";
+import { http } from "../base/http.js";
 import { reasonOfStatus } from "../base/kube-status.js";
 import { kubeRefused, kubeUnreachable, readAs } from "./failure.js";
 
