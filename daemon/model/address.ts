@@ -10,15 +10,24 @@ export const KEY_BYTES = 16;
 
 const V4_MAPPED_BITS = 96;
 
+/** Each number of a dotted IPv4 address but the last: three texts are joined instead of six. */
+const DOTTED = Array.from({ length: 256 }, (_, octet) => `${octet}.`);
+
 /**
  * Canonical text of 4 or 16 bytes in network order: dotted IPv4 (also for ::ffff:a.b.c.d), else RFC 5952.
- * `undefined` for any other length.
+ * `undefined` for any other length. They lie from `start` to before `end`.
  */
-export function addressFromBytes(bytes: Uint8Array): string | undefined {
-  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
-  if (bytes.length !== 16) return undefined;
-  if (isV4Mapped(bytes)) return `${bytes[12]}.${bytes[13]}.${bytes[14]}.${bytes[15]}`;
-  return new ipaddr.IPv6(Array.from(bytes)).toRFC5952String();
+export function addressFromBytes(bytes: Uint8Array, start = 0, end = bytes.length): string | undefined {
+  if (end - start === 4) return dotted(bytes, start);
+  if (end - start !== 16) return undefined;
+  const whole = bytes.subarray(start, end);
+  if (isV4Mapped(whole)) return dotted(whole, 12);
+  return new ipaddr.IPv6(Array.from(whole)).toRFC5952String();
+}
+
+function dotted(bytes: Uint8Array, at: number): string {
+  const octet = (index: number) => bytes[at + index] ?? 0;
+  return `${DOTTED[octet(0)]}${DOTTED[octet(1)]}${DOTTED[octet(2)]}${octet(3)}`;
 }
 
 /**

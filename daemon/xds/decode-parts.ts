@@ -24,12 +24,13 @@ export class SharedParts {
     const end = reader.open();
     const start = reader.position;
     reader.close(end);
-    return this.#texts.share(reader.bytes, start, end, textOf);
+    const known = this.#texts.find(reader.bytes, start, end, reader.field);
+    return known ?? this.#newText(reader.bytes, start, end);
   }
-}
 
-function textOf(bytes: Buffer, start: number, end: number): string {
-  return bytes.toString("utf8", start, end);
+  #newText(bytes: Buffer, start: number, end: number): string {
+    return this.#texts.keep(bytes, start, end, bytes.toString("utf8", start, end));
+  }
 }
 
 /** istio.workload.Port */

@@ -8,6 +8,7 @@ import { Checker, type Decoded } from "./checker.js";
 import { decodeGateway, decodePort, decodeVirtual, type SharedParts } from "./decode-parts.js";
 import type { WireReader } from "./wire-reader.js";
 
+type DecodedService = { readonly kind: "service"; readonly value: Service };
 type Weighted = Service["weightedWaypoints"][number];
 
 /**
@@ -15,7 +16,7 @@ type Weighted = Service["weightedWaypoints"][number];
  * must equal.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one line a field of the message, no decisions
-export function decodeService(reader: WireReader, key: string, shared: SharedParts): Decoded<Service> {
+export function decodeService(reader: WireReader, key: string, shared: SharedParts): Decoded<DecodedService> {
   const check = new Checker();
   const addresses: VirtualAddress[] = [];
   const ports: Port[] = [];
@@ -74,7 +75,7 @@ export function decodeService(reader: WireReader, key: string, shared: SharedPar
     }
   }
   check.resourceName(key, serviceKey({ namespace, hostname }), "namespace/hostname");
-  return check.result<Service>({
+  const service: Service = {
     name,
     namespace,
     hostname,
@@ -87,7 +88,8 @@ export function decodeService(reader: WireReader, key: string, shared: SharedPar
     ipFamilies: check.enum(wire.IPFamilies, ipFamilies, "ip_families"),
     canonical,
     visibility: check.enum(wire.ServiceVisibility, visibility, "visibility"),
-  });
+  };
+  return check.result({ kind: "service", value: service });
 }
 
 const NO_BALANCING: Service["loadBalancing"] = {

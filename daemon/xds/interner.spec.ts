@@ -6,21 +6,29 @@ import { Interner } from "./interner.js";
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 
-it("gives the first value of equal bytes, and never that of others", () => {
+/** The value kept for these bytes among others; else what `make` gives. */
+function share<T>(interner: Interner<T>, bytes: Uint8Array, make: () => T, hint?: number): T {
+  const around = Uint8Array.of(9, ...bytes, 9);
+  const end = 1 + bytes.length;
+  const value = interner.find(around, 1, end, hint) ?? interner.keep(around, 1, end, make());
+  around.fill(7);
+  return value;
+}
+
+it("gives the first value of equal bytes, and never that of others, whatever the hint", () => {
   // Few different bytes: long common prefixes and many repetitions.
   const contents = fc.uint8Array({ max: 2, maxLength: 8 });
+  const hints = fc.oneof(fc.nat(3), fc.nat());
   fc.assert(
-    fc.property(fc.array(contents, { maxLength: 300 }), (list) => {
+    fc.property(fc.array(fc.tuple(contents, hints), { maxLength: 300 }), (list) => {
       const interner = new Interner<{ of: string }>();
       const model = new Map<string, { of: string }>();
-      for (const bytes of list) {
-        const around = Uint8Array.of(9, ...bytes, 9);
-        const value = interner.share(around, 1, 1 + bytes.length, () => ({ of: text(bytes) }));
+      for (const [bytes, hint] of list) {
+        const value = share(interner, bytes, () => ({ of: text(bytes) }), hint);
         const before = model.get(text(bytes));
         if (before !== undefined) expect(value).toBe(before);
         expect(value.of).toBe(text(bytes));
         model.set(text(bytes), value);
-        around.fill(7);
       }
     }),
   );
@@ -28,29 +36,24 @@ it("gives the first value of equal bytes, and never that of others", () => {
 
 it("keeps thousands of values apart", () => {
   const interner = new Interner<number>();
-  const bytesOf = (number: number) => Buffer.from(`value-${number}`);
-  const share = (number: number) => {
-    const bytes = bytesOf(number);
-    return interner.share(bytes, 0, bytes.length, () => number);
-  };
   for (let turn = 0; turn < 2; turn++) {
-    for (let number = 0; number < 20_000; number++) expect(share(number)).toBe(number);
+    for (let number = 0; number < 20_000; number++)
+      expect(share(interner, Buffer.from(`value-${number}`), () => number)).toBe(number);
   }
 });
 
-it("does not keep what turned out to be nothing", () => {
+it("finds nothing for what was never kept", () => {
   const interner = new Interner<string>();
-  const bytes = Uint8Array.of(1);
-  expect(interner.share(bytes, 0, 1, () => undefined)).toBeUndefined();
-  expect(interner.share(bytes, 0, 1, () => "now")).toBe("now");
+  expect(interner.find(Uint8Array.of(1), 0, 1)).toBeUndefined();
+  expect(interner.find(new Uint8Array(), 0, 0)).toBeUndefined();
 });
 
-it("forgets everything beyond its limit", () => {
+it("forgets everything beyond its limit, what was found last too", () => {
   const interner = new Interner<object>(2);
-  const share = (byte: number) => interner.share(Uint8Array.of(byte), 0, 1, () => ({}));
-  const first = share(1);
-  share(2);
-  expect(share(1)).toBe(first);
-  share(3);
-  expect(share(1)).not.toBe(first);
+  const of = (byte: number) => share(interner, Uint8Array.of(byte), () => ({}));
+  const first = of(1);
+  of(2);
+  expect(of(1)).toBe(first);
+  of(3);
+  expect(of(1)).not.toBe(first);
 });

@@ -6,49 +6,60 @@ import { fnv1aOfBytes } from "../base/fnv1a.js";
 /** Places of the table for each value that it may hold: short ways to a free one. */
 const PLACES_A_VALUE = 2;
 
+/** What was found last is remembered for so many hints. */
+const HINTS = 32;
+
 /**
  * One value for equal bytes, found without decoding them: an open hash table over copies of the bytes. Forgets
  * everything when `limit` values are held: sharing is only a saving, and names of resources long gone must not
- * pile up.
+ * pile up. Values are numbered from 1; 0 is none.
  */
 export class Interner<T> {
   readonly #limit: number;
-  /** Place to number of a value, from 1; 0: free. */
+  /** Place to number of a value. */
   #places = new Int32Array(64);
   #values: T[] = [];
   #hashes: number[] = [];
   /** Bytes of value i: from its start to that of the next. */
   #starts: number[] = [0];
   #bytes = Buffer.alloc(1024);
+  /** Hint to number of the value that was found with it last. */
+  readonly #last = new Int32Array(HINTS);
 
   constructor(limit = 65_536) {
     this.#limit = limit;
   }
 
   /**
-   * The value kept for these bytes; else the one that `make` gives for them, which is kept unless it is undefined. It
-   * is called so often that `make` is best a function that is there already, and no closure.
+   * The value kept for these bytes; `undefined` where there is none. Neighbours have much in common: what was found
+   * with the same `hint` before, some small number, is found again without a hash.
    */
-  share<B extends Uint8Array, U extends T | undefined>(
-    bytes: B,
-    start: number,
-    end: number,
-    make: (bytes: B, start: number, end: number) => U,
-  ): T | U {
-    const hash = hashOf(bytes, start, end);
-    const mask = this.#places.length - 1;
-    let place = hash & mask;
-    for (;;) {
-      const number = this.#places[place] ?? 0;
-      if (number === 0) break;
-      if (this.#hashes[number - 1] === hash && this.#holds(number - 1, bytes, start, end)) {
-        return this.#values[number - 1] as T;
-      }
-      place = (place + 1) & mask;
-    }
-    const value = make(bytes, start, end);
-    if (value !== undefined) this.#keep(value, hash, bytes.subarray(start, end));
+  find(bytes: Uint8Array, start: number, end: number, hint = 0): T | undefined {
+    const last = this.#last[hint % HINTS] ?? 0;
+    if (last !== 0 && this.#holds(last - 1, bytes, start, end)) return this.#values[last - 1];
+    const number = this.#numberOf(hashOf(bytes, start, end), bytes, start, end);
+    this.#last[hint % HINTS] = number;
+    return number === 0 ? undefined : this.#values[number - 1];
+  }
+
+  /** Keeps the value of bytes for which none was found, and gives it back. */
+  keep(bytes: Uint8Array, start: number, end: number, value: T): T {
+    if (this.#values.length >= this.#limit) this.#forget();
+    this.#copy(bytes.subarray(start, end));
+    this.#hashes.push(hashOf(bytes, start, end));
+    this.#values.push(value);
+    if (this.#values.length * PLACES_A_VALUE <= this.#places.length) this.#place(this.#values.length);
+    else this.#grow();
     return value;
+  }
+
+  #numberOf(hash: number, bytes: Uint8Array, start: number, end: number): number {
+    const mask = this.#places.length - 1;
+    for (let place = hash & mask; ; place = (place + 1) & mask) {
+      const number = this.#places[place] ?? 0;
+      if (number === 0) return 0;
+      if (this.#hashes[number - 1] === hash && this.#holds(number - 1, bytes, start, end)) return number;
+    }
   }
 
   #holds(index: number, bytes: Uint8Array, start: number, end: number): boolean {
@@ -59,8 +70,7 @@ export class Interner<T> {
     return true;
   }
 
-  #keep(value: T, hash: number, bytes: Uint8Array): void {
-    if (this.#values.length >= this.#limit) this.#forget();
+  #copy(bytes: Uint8Array): void {
     const start = this.#starts.at(-1) ?? 0;
     const end = start + bytes.length;
     if (end > this.#bytes.length) {
@@ -70,10 +80,6 @@ export class Interner<T> {
     }
     this.#bytes.set(bytes, start);
     this.#starts.push(end);
-    this.#hashes.push(hash);
-    this.#values.push(value);
-    if (this.#values.length * PLACES_A_VALUE <= this.#places.length) this.#place(this.#values.length);
-    else this.#grow();
   }
 
   #place(number: number): void {
@@ -94,6 +100,7 @@ export class Interner<T> {
     this.#hashes = [];
     this.#starts = [0];
     this.#bytes = Buffer.alloc(1024);
+    this.#last.fill(0);
   }
 }
 

@@ -121,7 +121,9 @@ export function standInOf(envelope: Envelope): Policy | undefined {
 
 function decodeAuthorization(envelope: Envelope): Decoded<Decodable> {
   const parsed = parse(Authorization, envelope);
-  return parsed.ok ? tagged("policy", decodePolicy(parsed.value, envelope.name)) : parsed;
+  if (!parsed.ok) return parsed;
+  const decoded = decodePolicy(parsed.value, envelope.name);
+  return decoded.ok ? { ok: true, value: { kind: "policy", value: decoded.value } } : decoded;
 }
 
 /** The last of the two kinds that is there counts, as in any oneof. */
@@ -136,10 +138,10 @@ function decodeAddress({ name, reader, start, end }: Envelope, shared: SharedPar
     while (reader.next(end)) {
       switch (reader.field) {
         case 1:
-          decoded = tagged("workload", decodeWorkload(reader, name, shared));
+          decoded = decodeWorkload(reader, name, shared);
           break;
         case 2:
-          decoded = tagged("service", decodeService(reader, name, shared));
+          decoded = decodeService(reader, name, shared);
           break;
         default:
           reader.skip();
@@ -150,10 +152,6 @@ function decodeAddress({ name, reader, start, end }: Envelope, shared: SharedPar
     throw error;
   }
   return decoded;
-}
-
-function tagged<K, T>(kind: K, decoded: Decoded<T>): Decoded<{ kind: K; value: T }> {
-  return decoded.ok ? { ok: true, value: { kind, value: decoded.value } } : decoded;
 }
 
 /** Generated decoders throw on bytes that are no protobuf: here that is an expected failure. */

@@ -7,6 +7,8 @@ import protobuf from "protobufjs/minimal.js";
 const VARINT = 0;
 const DELIMITED = 2;
 
+const UNREAD = -1;
+
 /** The bytes are no protobuf, or a field is not of the type that its number says. */
 export class WireError extends Error {}
 
@@ -28,9 +30,11 @@ export class WireReader {
   /** Number of the present field. */
   field = 0;
   #type = 0;
+  /** Its value or length, where that is a number of one byte or two; else UNREAD. */
+  #number = UNREAD;
   #position = 0;
   #end: number;
-  /** Reads what is longer than two bytes. */
+  /** Reads what is longer, and whatever is passed over. */
   readonly #reader: protobuf.Reader;
 
   /** Reads `bytes` in place. */
@@ -65,17 +69,18 @@ export class WireReader {
       if (at > end) throw new WireError("a field is longer than its message");
       return false;
     }
-    const tag = this.#number();
+    let tag = this.#short();
+    if (tag === UNREAD) tag = this.#long();
     this.field = tag >>> 3;
     this.#type = tag & 7;
     if (this.field === 0) throw new WireError("a field has the number 0");
+    this.#number = this.#type === VARINT || this.#type === DELIMITED ? this.#short() : UNREAD;
     return true;
   }
 
   /** Goes into the message, text or bytes that the field is; gives its end. */
   open(): number {
-    this.#expect(DELIMITED);
-    const length = this.#number();
+    const length = this.#take(DELIMITED);
     const end = this.#position + length;
     if (end > this.#end) throw new WireError("the message ends within a field");
     return end;
@@ -88,8 +93,7 @@ export class WireReader {
 
   /** The low 32 bits, unsigned. */
   uint32(): number {
-    this.#expect(VARINT);
-    return this.#number();
+    return this.#take(VARINT);
   }
 
   bool(): boolean {
@@ -129,15 +133,24 @@ export class WireReader {
   /** Adds the numbers of a repeated field: one, or several that are packed. */
   uint32s(numbers: number[]): void {
     if (this.#type === VARINT) {
-      numbers.push(this.#number());
+      numbers.push(this.uint32());
       return;
     }
     const end = this.open();
-    while (this.#position < end) numbers.push(this.#number());
+    while (this.#position < end) {
+      const number = this.#short();
+      numbers.push(number === UNREAD ? this.#long() : number);
+    }
   }
 
   /** Passes over the field. */
   skip(): void {
+    if (this.#number !== UNREAD) {
+      const end = this.#type === VARINT ? this.#position : this.#position + this.#number;
+      if (end > this.#end) throw new WireError("a field of no known use is malformed");
+      this.#position = end;
+      return;
+    }
     try {
       this.#library().skipType(this.#type, 0, this.field);
       this.#position = this.#reader.pos;
@@ -146,31 +159,29 @@ export class WireReader {
     }
   }
 
-  #expect(type: number): void {
-    if (this.#type !== type) {
+  /** The field's number, of the wire type that it must have. */
+  #take(type: number): number {
+    if (this.#type !== type)
       throw new WireError(`field ${this.field} has the wire type ${this.#type}, not ${type}`);
-    }
+    return this.#number === UNREAD ? this.#long() : this.#number;
   }
 
-  /** Almost all numbers have one byte or two. */
-  #number(): number {
+  /** A number of one byte or two, as almost all are; UNREAD, which changes nothing, where it is longer or cut. */
+  #short(): number {
     const at = this.#position;
-    if (at < this.#end) {
-      const low = this.bytes[at] ?? 0;
-      if (low < 0x80) {
-        this.#position = at + 1;
-        return low;
-      }
-      const high = at + 1 < this.#end ? (this.bytes[at + 1] ?? 0) : 0x80;
-      if (high < 0x80) {
-        this.#position = at + 2;
-        return (high << 7) | (low & 0x7f);
-      }
+    if (at >= this.#end) return UNREAD;
+    const low = this.bytes[at] ?? 0;
+    if (low < 0x80) {
+      this.#position = at + 1;
+      return low;
     }
-    return this.#longNumber();
+    const high = at + 1 < this.#end ? (this.bytes[at + 1] ?? 0) : 0x80;
+    if (high >= 0x80) return UNREAD;
+    this.#position = at + 2;
+    return (high << 7) | (low & 0x7f);
   }
 
-  #longNumber(): number {
+  #long(): number {
     try {
       const number = this.#library().uint32();
       this.#position = this.#reader.pos;
