@@ -36,7 +36,7 @@ import {
 } from "./growing-maps.js";
 import { Growth } from "./growth.js";
 import { attachGuard, describeLink, detachGuard } from "./guard-links.js";
-import { EXPLAIN_AUTHZ, EXPLAIN_ROUTE, TRACE_HOOKS } from "./hooks.js";
+import { EXPLAIN_AUTHZ, EXPLAIN_ROUTE, objectsWith, TRACE_HOOKS } from "./hooks.js";
 import { Inheritance, type InheritanceNote } from "./inheritance.js";
 import { LabelMap } from "./label-map.js";
 import { AuthzQuestion, type MapName, maps, RouteQuestion, type Settings } from "./maps.gen.js";
@@ -100,7 +100,8 @@ export class Dataplane {
     CounterMaps.makeOverflow(state);
     this.labels = new LabelMap(() => this.#state.labels);
     this.#cpuShare = new CpuShare(native);
-    this.#drafts = new Drafts(native, pins, objects, limits.entries);
+    const built = { directory: objects, names: objectsWith(early.hook) };
+    this.#drafts = new Drafts(native, pins, built, limits.entries);
     this.early = new EarlyHooks(native, pins, early);
     this.waypointSockets = new WaypointSockets(native, () => this.#state);
     this.sweeps = new Sweeps({

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import type { BpfMap, BpfObject, BpfProgram, Native } from "../../native/index.js";
 import { Deferred } from "../base/deferred.js";
 import { type Draft, Drafts } from "./draft.js";
-import { JOINED_OBJECTS, JOINT_OBJECT, OBJECTS } from "./hooks.js";
+import { JOINED_OBJECTS, JOINT_OBJECT, OBJECTS, objectsWith } from "./hooks.js";
 import { type MapName, maps } from "./maps.gen.js";
 import { Pins } from "./pins.js";
 import type { StateMaps } from "./state.js";
@@ -69,7 +69,7 @@ function take(drafts: Drafts, needed: Partial<Record<MapName, number>>, maps = s
 
 function prepared(): Drafts {
   made = 0;
-  const drafts = new Drafts(native, new Pins(directory), directory, LIMIT);
+  const drafts = new Drafts(native, new Pins(directory), { directory, names: OBJECTS }, LIMIT);
   drafts.prepare(state);
   return drafts;
 }
@@ -136,4 +136,11 @@ it("loads each by itself where the kernel refuses what is in one, and tells of t
     OBJECTS.filter((name) => name !== "drops"),
   );
   expect(begun).toEqual([JOINT_OBJECT, ...OBJECTS]);
+});
+
+it("has the programs of the early hook that is chosen, and of no other", () => {
+  const without = (...names: string[]) => OBJECTS.filter((name) => !names.includes(name));
+  expect(objectsWith(undefined)).toEqual(without("forward", "xdp"));
+  expect(objectsWith("tc")).toEqual(without("xdp"));
+  expect(objectsWith("xdp")).toEqual(without("forward"));
 });

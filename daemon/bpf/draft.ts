@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { BpfError, BpfMap, BpfProgram, Native } from "../../native/index.js";
 import { bpfObjectMissing, failed, ok, type Result, verifierLogOf, type WeftError } from "../base/errors.js";
 import { CONFIGURATION_MAPS, capacityLimit, planCapacities } from "./capacity.js";
-import { JOINED_OBJECTS, JOINT_OBJECT, OBJECTS, type ObjectName, SPARABLE_OBJECTS } from "./hooks.js";
+import { JOINED_OBJECTS, JOINT_OBJECT, type ObjectName, SPARABLE_OBJECTS } from "./hooks.js";
 import { loadPrograms } from "./load-object.js";
 import type { MapName } from "./maps.gen.js";
 import type { Pins } from "./pins.js";
@@ -15,6 +15,13 @@ import { makeMaps, type StateMaps } from "./state.js";
 
 /** Entries that any map of a guess has room for: some are made with one. */
 const SMALL = 8;
+
+/** Built objects. */
+export interface Objects {
+  readonly directory: string;
+  /** Those of a generation, in the order they are loaded. */
+  readonly names: readonly ObjectName[];
+}
 
 /** The programs of a generation, by name, and what the kernel refused of them that it can be without. */
 export interface Loaded {
@@ -35,7 +42,7 @@ export class Draft {
 
   private constructor(
     native: Native,
-    objects: string,
+    objects: Objects,
     state: StateMaps,
     own: Readonly<Record<MapName, BpfMap>>,
     capacities: ReadonlyMap<MapName, number>,
@@ -49,11 +56,13 @@ export class Draft {
   /** Makes configuration maps of these capacities, and begins to load programs for them and the maps of `state`. */
   static begin(
     native: Native,
-    objects: string,
+    objects: Objects,
     state: StateMaps,
     capacities: ReadonlyMap<MapName, number>,
   ): Result<Draft> {
-    const made = makeMaps(native, objects, state, CONFIGURATION_MAPS, (name) => capacities.get(name));
+    const made = makeMaps(native, objects.directory, state, CONFIGURATION_MAPS, (name) =>
+      capacities.get(name),
+    );
     if (!made.ok) return made;
     return ok(new Draft(native, objects, state, made.value as Record<MapName, BpfMap>, capacities));
   }
@@ -77,15 +86,15 @@ export class Draft {
   }
 
   /** One object after the other: a node has better things to do with all of its CPUs. */
-  async #load(native: Native, objects: string): Promise<Result<Loaded>> {
+  async #load(native: Native, { directory, names }: Objects): Promise<Result<Loaded>> {
     const shared = new Map<string, BpfMap>(Object.entries(this.maps));
     const lacks: WeftError[] = [];
     // What is wrong with it, or refused of it, the objects tell that it is made of.
-    const joint = await loadPrograms(native, join(objects, `${JOINT_OBJECT}.o`), shared, this.#programs);
-    for (const name of OBJECTS) {
+    const joint = await loadPrograms(native, join(directory, `${JOINT_OBJECT}.o`), shared, this.#programs);
+    for (const name of names) {
       if (this.#isClosed) break;
       if (joint.ok && JOINED_OBJECTS.includes(name)) continue;
-      const path = join(objects, `${name}.o`);
+      const path = join(directory, `${name}.o`);
       const loaded: Result<void> = existsSync(path)
         ? await loadPrograms(native, path, shared, this.#programs)
         : failed(bpfObjectMissing(path));
@@ -110,12 +119,12 @@ export class Draft {
 export class Drafts {
   readonly #native: Native;
   readonly #pins: Pins;
-  readonly #objects: string;
+  readonly #objects: Objects;
   readonly #limit: number;
   #prepared: Draft | undefined;
 
   /** `limit`: entries of any configuration map. */
-  constructor(native: Native, pins: Pins, objects: string, limit: number) {
+  constructor(native: Native, pins: Pins, objects: Objects, limit: number) {
     this.#native = native;
     this.#pins = pins;
     this.#objects = objects;

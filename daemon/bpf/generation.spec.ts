@@ -43,7 +43,7 @@ it("whose program cannot be pinned is a failure that names the pin, and is gone"
   const pins = new Pins(directory);
   pins.prepare();
 
-  const draft = Draft.begin(native, directory, {} as StateMaps, new Map());
+  const draft = Draft.begin(native, { directory, names: OBJECTS }, {} as StateMaps, new Map());
   if (!draft.ok) throw draft.error;
   const made = await makeGeneration(pins, 3, draft.value);
 

@@ -2,7 +2,7 @@
 
 import { AttachType } from "../../native/index.js";
 
-/** Objects of one generation, in the order they are loaded; the first creates the maps. */
+/** Objects that a generation may have, in the order they are loaded. */
 export const OBJECTS = [
   "connect",
   "datagram",
@@ -90,13 +90,24 @@ export const LIST_CONNECTIONS = "weft_list_tcp";
 /** A hook before the guard, of which the operator may choose one. */
 export type EarlyHook = "tc" | "xdp";
 
+interface EarlyProgram {
+  readonly object: ObjectName;
+  readonly program: string;
+  readonly array: "early_tc" | "early_xdp";
+}
+
 /** Of each its program, for all pods, and the array that its stubs call through. */
-export const EARLY_PROGRAMS: Readonly<
-  Record<EarlyHook, { readonly program: string; readonly array: "early_tc" | "early_xdp" }>
-> = {
-  tc: { program: "weft_forward", array: "early_tc" },
-  xdp: { program: "weft_xdp", array: "early_xdp" },
+export const EARLY_PROGRAMS: Readonly<Record<EarlyHook, EarlyProgram>> = {
+  tc: { object: "forward", program: "weft_forward", array: "early_tc" },
+  xdp: { object: "xdp", program: "weft_xdp", array: "early_xdp" },
 };
+
+/** Objects of a generation with this early hook, or without any, in the order they are loaded. */
+export function objectsWith(early: EarlyHook | undefined): ObjectName[] {
+  const hooks = ["tc", "xdp"] as const satisfies readonly EarlyHook[];
+  const unused = hooks.filter((hook) => hook !== early).map((hook) => EARLY_PROGRAMS[hook].object);
+  return OBJECTS.filter((name) => !unused.includes(name));
+}
 
 /** Judge and route a connection that is only asked about. */
 export const EXPLAIN_AUTHZ = "weft_explain_authz";

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { applyOperations } from "../../daemon/bpf/apply.js";
 import { Draft } from "../../daemon/bpf/draft.js";
 import { type Generation, makeGeneration } from "../../daemon/bpf/generation.js";
+import { OBJECTS } from "../../daemon/bpf/hooks.js";
 import { Pins } from "../../daemon/bpf/pins.js";
 import { openState, type StateMaps } from "../../daemon/bpf/state.js";
 import { type SwapOptions, swapIn } from "../../daemon/bpf/swap.js";
@@ -51,7 +52,7 @@ afterAll(() => {
 });
 
 async function load(number: number, { operations, capacities }: Contents): Promise<Generation> {
-  const draft = Draft.begin(native, objects, state, capacities);
+  const draft = Draft.begin(native, { directory: objects, names: OBJECTS }, state, capacities);
   if (!draft.ok) throw new Error(draft.error.message);
   const loaded = await makeGeneration(pins, number, draft.value);
   if (!loaded.ok) throw new Error(loaded.error.message);
