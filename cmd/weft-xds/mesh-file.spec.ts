@@ -14,7 +14,7 @@ function received(text: string): Map<string, unknown> {
   const encoded = encodeMesh(parsed.mesh);
   const found = RESOURCE_TYPES.flatMap((type) =>
     (encoded.get(type) ?? []).map(({ name, bytes }) => {
-      const envelope = openEnvelope(new WireReader(bytes), type);
+      const envelope = openEnvelope(new WireReader(bytes), new SharedParts());
       const decoded = envelope.ok ? decodeResource(type, envelope.value, new SharedParts()) : envelope;
       if (!decoded.ok) throw new Error(`${name}: ${decoded.reason}`);
       return [name, decoded.value.value] as const;

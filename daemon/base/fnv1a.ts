@@ -9,10 +9,3 @@ export function fnv1aOfText(text: string): number {
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), PRIME);
   return hash >>> 0;
 }
-
-/** Over the bytes from `start` to before `end`; signed, because whoever folds it further wants 32 bits in place. */
-export function fnv1aOfBytes(bytes: Uint8Array, start: number, end: number): number {
-  let hash = BASIS;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), PRIME);
-  return hash;
-}

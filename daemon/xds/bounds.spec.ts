@@ -129,8 +129,9 @@ it("reads any resources of a response, damaged or whole, as it reads each alone"
       return copy.subarray(0, cut % 3 === 0 ? cut % copy.length : copy.length);
     });
   const decoded = (reader: WireReader, type: ResourceType) => {
-    const envelope = openEnvelope(reader, type);
-    return envelope.ok ? decodeResource(type, envelope.value, new SharedParts()) : envelope;
+    const shared = new SharedParts();
+    const envelope = openEnvelope(reader, shared);
+    return envelope.ok ? decodeResource(type, envelope.value, shared) : envelope;
   };
   fc.assert(
     fc.property(fc.array(damaged, { minLength: 1, maxLength: 4 }), (resources) => {

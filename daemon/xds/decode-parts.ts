@@ -24,12 +24,12 @@ export class SharedParts {
     const end = reader.open();
     const start = reader.position;
     reader.close(end);
-    const known = this.#texts.find(reader.bytes, start, end, reader.field);
-    return known ?? this.#newText(reader.bytes, start, end);
+    const known = this.#texts.find(reader.words, start, end, reader.field);
+    return known ?? this.#newText(reader, start, end);
   }
 
-  #newText(bytes: Buffer, start: number, end: number): string {
-    return this.#texts.keep(bytes, start, end, bytes.toString("utf8", start, end));
+  #newText({ bytes, words }: WireReader, start: number, end: number): string {
+    return this.#texts.keep(words, start, end, bytes.toString("utf8", start, end));
   }
 }
 

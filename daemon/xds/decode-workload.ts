@@ -6,7 +6,7 @@ import { addressFromBytes } from "../model/address.js";
 import { DEFAULT_CAPACITY, type Locality, type Port, type Workload } from "../model/workload.js";
 import { Checker, type Decoded } from "./checker.js";
 import { decodeGateway, decodePort, type ServiceMapping, type SharedParts } from "./decode-parts.js";
-import type { WireReader } from "./wire-reader.js";
+import type { PlacedText, WireReader } from "./wire-reader.js";
 
 const DEFAULT_TRUST_DOMAIN = "cluster.local";
 const DEFAULT_SERVICE_ACCOUNT = "default";
@@ -20,19 +20,19 @@ type DecodedWorkload = { readonly kind: "workload"; readonly value: Workload };
 type Draft = { -readonly [Key in keyof Workload]: Workload[Key] };
 
 /**
- * Takes the field that the workload is, fills in defaults and validates. `key` is the resource's name, which the uid
- * must equal.
+ * Takes the field that the workload is, fills in defaults and validates. The uid must equal the name
+ * of the resource.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one line a field of the message, no decisions
 export function decodeWorkload(
   reader: WireReader,
-  key: string,
+  resourceName: PlacedText,
   shared: SharedParts,
 ): Decoded<DecodedWorkload> {
   const check = new Checker();
   // Filled in place: with a variable a field V8 takes twice as long to compile this.
   const workload: Draft = {
-    uid: key,
+    uid: resourceName.text,
     name: "",
     namespace: "",
     addresses: NO_ADDRESSES,
@@ -66,7 +66,7 @@ export function decodeWorkload(
   while (reader.next(end)) {
     switch (reader.field) {
       case 1:
-        workload.name = reader.endOf(key);
+        workload.name = reader.endOf(resourceName);
         break;
       case 2:
         workload.namespace = shared.text(reader);
@@ -120,7 +120,7 @@ export function decodeWorkload(
         workload.networkGateway = decodeGateway(reader, "network_gateway", check, shared);
         break;
       case 20:
-        uid = reader.endOf(key);
+        uid = reader.endOf(resourceName);
         break;
       case 21:
         workload.hostname = reader.text();
@@ -141,7 +141,7 @@ export function decodeWorkload(
         reader.skip();
     }
   }
-  check.resourceName(key, uid, "uid");
+  check.resourceName(resourceName.text, uid, "uid");
   workload.networkMode = check.enum(wire.NetworkMode, networkMode, "network_mode");
   workload.tunnelProtocol = check.enum(wire.TunnelProtocol, tunnelProtocol, "tunnel_protocol");
   workload.workloadType = check.enum(wire.WorkloadType, workloadType, "workload_type");
@@ -177,15 +177,15 @@ function addPolicy(names: readonly string[], reader: WireReader, shared: SharedP
   const end = reader.open();
   const start = reader.position;
   reader.close(end);
-  const known = shared.policies.find(reader.bytes, start, end);
+  const known = shared.policies.find(reader.words, start, end);
   if (known !== undefined) return known;
-  return shared.policies.keep(reader.bytes, start, end, [reader.bytes.toString("utf8", start, end)]);
+  return shared.policies.keep(reader.words, start, end, [reader.bytes.toString("utf8", start, end)]);
 }
 
 function decodeLocality(reader: WireReader, shared: SharedParts): Locality {
   const end = reader.open();
   const start = reader.position;
-  const known = shared.localities.find(reader.bytes, start, end);
+  const known = shared.localities.find(reader.words, start, end);
   if (known === undefined) return newLocality(reader, start, end, shared);
   reader.close(end);
   return known;
@@ -210,14 +210,14 @@ function newLocality(reader: WireReader, start: number, end: number, shared: Sha
         reader.skip();
     }
   }
-  return shared.localities.keep(reader.bytes, start, end, { region, zone, subzone });
+  return shared.localities.keep(reader.words, start, end, { region, zone, subzone });
 }
 
 /** One entry of the map from service to ports; the workloads of a service all have the same. */
 function decodeMapping(reader: WireReader, check: Checker, shared: SharedParts): ServiceMapping {
   const end = reader.open();
   const start = reader.position;
-  const known = shared.mappings.find(reader.bytes, start, end);
+  const known = shared.mappings.find(reader.words, start, end);
   if (known === undefined) return newMapping(reader, start, end, check, shared);
   reader.close(end);
   return known;
@@ -246,7 +246,7 @@ function newMapping(
     }
   }
   const result = own.result(new Map([[key, ports]]));
-  if (result.ok) return shared.mappings.keep(reader.bytes, start, end, result.value);
+  if (result.ok) return shared.mappings.keep(reader.words, start, end, result.value);
   check.fail(result.code, result.reason);
   return NO_SERVICES;
 }

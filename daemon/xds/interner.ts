@@ -1,7 +1,7 @@
 // Owns the sharing of equal immutable values, so that 100,000 workloads do not hold 100,000 copies of a namespace.
 // Must not know what is shared.
 
-import { fnv1aOfBytes } from "../base/fnv1a.js";
+import { hashOf, isSame } from "./words.js";
 
 /** Places of the table for each value that it may hold: short ways to a free one. */
 const PLACES_A_VALUE = 2;
@@ -22,7 +22,8 @@ export class Interner<T> {
   #hashes: number[] = [];
   /** Bytes of value i: from its start to that of the next. */
   #starts: number[] = [0];
-  #bytes = Buffer.alloc(1024);
+  #bytes = new Uint8Array(1024);
+  #words = new DataView(this.#bytes.buffer);
   /** Hint to number of the value that was found with it last. */
   readonly #last = new Int32Array(HINTS);
 
@@ -34,7 +35,7 @@ export class Interner<T> {
    * The value kept for these bytes; `undefined` where there is none. Neighbours have much in common: what was found
    * with the same `hint` before, some small number, is found again without a hash.
    */
-  find(bytes: Uint8Array, start: number, end: number, hint = 0): T | undefined {
+  find(bytes: DataView, start: number, end: number, hint = 0): T | undefined {
     const last = this.#last[hint % HINTS] ?? 0;
     if (last !== 0 && this.#holds(last - 1, bytes, start, end)) return this.#values[last - 1];
     const number = this.#numberOf(hashOf(bytes, start, end), bytes, start, end);
@@ -43,9 +44,9 @@ export class Interner<T> {
   }
 
   /** Keeps the value of bytes for which none was found, and gives it back. */
-  keep(bytes: Uint8Array, start: number, end: number, value: T): T {
+  keep(bytes: DataView, start: number, end: number, value: T): T {
     if (this.#values.length >= this.#limit) this.#forget();
-    this.#copy(bytes.subarray(start, end));
+    this.#copy(new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start));
     this.#hashes.push(hashOf(bytes, start, end));
     this.#values.push(value);
     if (this.#values.length * PLACES_A_VALUE <= this.#places.length) this.#place(this.#values.length);
@@ -53,7 +54,7 @@ export class Interner<T> {
     return value;
   }
 
-  #numberOf(hash: number, bytes: Uint8Array, start: number, end: number): number {
+  #numberOf(hash: number, bytes: DataView, start: number, end: number): number {
     const mask = this.#places.length - 1;
     for (let place = hash & mask; ; place = (place + 1) & mask) {
       const number = this.#places[place] ?? 0;
@@ -62,21 +63,22 @@ export class Interner<T> {
     }
   }
 
-  #holds(index: number, bytes: Uint8Array, start: number, end: number): boolean {
+  #holds(index: number, bytes: DataView, start: number, end: number): boolean {
     const from = this.#starts[index] ?? 0;
-    const length = (this.#starts[index + 1] ?? 0) - from;
-    if (length !== end - start) return false;
-    for (let i = 0; i < length; i++) if (this.#bytes[from + i] !== bytes[start + i]) return false;
-    return true;
+    const length = end - start;
+    return (
+      (this.#starts[index + 1] ?? 0) - from === length && isSame(this.#words, from, bytes, start, length)
+    );
   }
 
   #copy(bytes: Uint8Array): void {
     const start = this.#starts.at(-1) ?? 0;
     const end = start + bytes.length;
     if (end > this.#bytes.length) {
-      const larger = Buffer.alloc(Math.max(end, 2 * this.#bytes.length));
+      const larger = new Uint8Array(Math.max(end, 2 * this.#bytes.length));
       larger.set(this.#bytes);
       this.#bytes = larger;
+      this.#words = new DataView(larger.buffer);
     }
     this.#bytes.set(bytes, start);
     this.#starts.push(end);
@@ -99,13 +101,8 @@ export class Interner<T> {
     this.#values = [];
     this.#hashes = [];
     this.#starts = [0];
-    this.#bytes = Buffer.alloc(1024);
+    this.#bytes = new Uint8Array(1024);
+    this.#words = new DataView(this.#bytes.buffer);
     this.#last.fill(0);
   }
-}
-
-function hashOf(bytes: Uint8Array, start: number, end: number): number {
-  const hash = fnv1aOfBytes(bytes, start, end);
-  // The low bits choose the place: let the high ones count too.
-  return hash ^ (hash >>> 15);
 }

@@ -118,7 +118,7 @@ export class PendingResponse {
   }
 
   #decodeOne(reader: WireReader): void {
-    const envelope = openEnvelope(reader, this.type);
+    const envelope = openEnvelope(reader, this.#shared);
     if (!envelope.ok) {
       // Its name is unknown, so that nothing can be said to be missing from this response.
       this.#named = undefined;

@@ -13,7 +13,7 @@ import { decodePolicy, standInFor } from "./decode-policy.js";
 import { decodeService } from "./decode-service.js";
 import { decodeWorkload } from "./decode-workload.js";
 import type { HeldVersion } from "./held.js";
-import { WireError, type WireReader } from "./wire-reader.js";
+import { type PlacedText, WireError, type WireReader } from "./wire-reader.js";
 
 export const ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address";
 export const AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization";
@@ -36,6 +36,7 @@ export type Decodable =
 /** A resource whose content is still encoded: from `start` to before `end` in the bytes of `reader`. */
 export interface Envelope {
   readonly name: string;
+  readonly placedName: PlacedText;
   readonly version: HeldVersion;
   readonly typeUrl: string;
   readonly reader: WireReader;
@@ -43,11 +44,20 @@ export interface Envelope {
   readonly end: number;
 }
 
+const NO_TEXT: PlacedText = { text: "", start: 0, end: 0 };
 type Draft = { -readonly [Key in keyof Envelope]: Envelope[Key] };
 
-/** Opens the outer message only. `type`: most probably what it is of. */
-export function openEnvelope(reader: WireReader, type: string): Decoded<Envelope> {
-  const envelope: Draft = { name: "", version: "", typeUrl: "", reader, start: 0, end: 0 };
+/** Opens the outer message only. */
+export function openEnvelope(reader: WireReader, shared: SharedParts): Decoded<Envelope> {
+  const envelope: Draft = {
+    name: "",
+    placedName: NO_TEXT,
+    version: "",
+    typeUrl: "",
+    reader,
+    start: 0,
+    end: 0,
+  };
   try {
     while (reader.next(reader.end)) {
       switch (reader.field) {
@@ -55,10 +65,11 @@ export function openEnvelope(reader: WireReader, type: string): Decoded<Envelope
           envelope.version = reader.text();
           break;
         case 2:
-          openAny(envelope, type);
+          openAny(envelope, shared);
           break;
         case 3:
-          envelope.name = reader.text();
+          envelope.placedName = reader.placedText();
+          envelope.name = envelope.placedName.text;
           break;
         default:
           reader.skip();
@@ -73,7 +84,7 @@ export function openEnvelope(reader: WireReader, type: string): Decoded<Envelope
 }
 
 /** google.protobuf.Any, the last of them. */
-function openAny(envelope: Draft, type: string): void {
+function openAny(envelope: Draft, shared: SharedParts): void {
   const { reader } = envelope;
   envelope.typeUrl = "";
   envelope.start = 0;
@@ -82,7 +93,7 @@ function openAny(envelope: Draft, type: string): void {
   while (reader.next(end)) {
     switch (reader.field) {
       case 1:
-        envelope.typeUrl = reader.endOf(type);
+        envelope.typeUrl = shared.text(reader);
         break;
       case 2:
         envelope.end = reader.open();
@@ -127,7 +138,8 @@ function decodeAuthorization(envelope: Envelope): Decoded<Decodable> {
 }
 
 /** The last of the two kinds that is there counts, as in any oneof. */
-function decodeAddress({ name, reader, start, end }: Envelope, shared: SharedParts): Decoded<Decodable> {
+function decodeAddress(envelope: Envelope, shared: SharedParts): Decoded<Decodable> {
+  const { reader, start, end } = envelope;
   let decoded: Decoded<Decodable> = {
     ok: false,
     code: "missing",
@@ -138,10 +150,10 @@ function decodeAddress({ name, reader, start, end }: Envelope, shared: SharedPar
     while (reader.next(end)) {
       switch (reader.field) {
         case 1:
-          decoded = decodeWorkload(reader, name, shared);
+          decoded = decodeWorkload(reader, envelope.placedName, shared);
           break;
         case 2:
-          decoded = decodeService(reader, name, shared);
+          decoded = decodeService(reader, envelope.name, shared);
           break;
         default:
           reader.skip();

@@ -1,6 +1,7 @@
 // Owns what of many kept responses still matters, as few new ones. Must not know files.
 
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { SharedParts } from "./decode-parts.js";
 import { type HeldVersion, sameVersion } from "./held.js";
 import { openEnvelope } from "./resource.js";
 import { openResponse } from "./response.js";
@@ -37,8 +38,9 @@ export function* compact(
   heldVersion: (typeUrl: string, name: string) => HeldVersion | undefined,
 ): Generator<void, KeptResponse[]> {
   const types = new Map<string, TypeContent>();
+  const shared = new SharedParts();
   for (const response of responses) {
-    yield* gather(response, types, heldVersion);
+    yield* gather(response, types, shared, heldVersion);
     yield;
   }
   const compacted: KeptResponse[] = [];
@@ -54,6 +56,7 @@ export function* compact(
 function* gather(
   { bytes, complete }: KeptResponse,
   types: Map<string, TypeContent>,
+  shared: SharedParts,
   heldVersion: (typeUrl: string, name: string) => HeldVersion | undefined,
 ): Generator<void, void> {
   const { typeUrl, resources, removedResources } = openResponse(bytes);
@@ -64,7 +67,7 @@ function* gather(
     if (i % 64 === 63) yield;
     const reader = resources.read(i);
     const last = reader.bytes.subarray(reader.position, reader.end);
-    const envelope = openEnvelope(reader, typeUrl);
+    const envelope = openEnvelope(reader, shared);
     // Nobody could name it when it came either.
     if (!envelope.ok) continue;
     const { name, version } = envelope.value;

@@ -14,7 +14,7 @@ import { WireReader } from "./wire-reader.js";
 
 /** Opens `bytes`, a resource by itself. */
 export function open(bytes: Uint8Array): Decoded<Envelope> {
-  return openEnvelope(new WireReader(bytes), ADDRESS_TYPE);
+  return openEnvelope(new WireReader(bytes), new SharedParts());
 }
 
 /** Opens and decodes `bytes` as the type that they say they are. */

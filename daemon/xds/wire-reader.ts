@@ -2,6 +2,7 @@
 // and here is refused what it would let pass. Must not know any message.
 
 import protobuf from "protobufjs/minimal.js";
+import { isSame } from "./words.js";
 
 /** Wire types (protobuf.dev/programming-guides/encoding). */
 const VARINT = 0;
@@ -11,6 +12,13 @@ const UNREAD = -1;
 
 /** The bytes are no protobuf, or a field is not of the type that its number says. */
 export class WireError extends Error {}
+
+/** A text, and where it lies in a reader's bytes. */
+export interface PlacedText {
+  readonly text: string;
+  readonly start: number;
+  readonly end: number;
+}
 
 /**
  * A cursor. A message is read so:
@@ -27,6 +35,8 @@ export class WireError extends Error {}
  */
 export class WireReader {
   readonly bytes: Buffer;
+  /** The same bytes, to be compared. */
+  readonly words: DataView;
   /** Number of the present field. */
   field = 0;
   #type = 0;
@@ -42,6 +52,7 @@ export class WireReader {
     this.bytes = Buffer.isBuffer(bytes)
       ? bytes
       : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.words = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#end = bytes.length;
     this.#reader = protobuf.Reader.create(this.bytes);
   }
@@ -107,19 +118,26 @@ export class WireReader {
     return this.bytes.toString("utf8", start, end);
   }
 
-  /** As text(); cut from `known`, without decoding it, where that ends so. */
-  endOf(known: string): string {
+  /** As text(), with its place. */
+  placedText(): PlacedText {
     const end = this.open();
     const start = this.#position;
     this.#position = end;
-    const skipped = known.length - (end - start);
-    if (skipped < 0) return this.bytes.toString("utf8", start, end);
-    for (let i = start; i < end; i++) {
-      const byte = this.bytes[i] ?? 0;
-      if (byte >= 0x80 || byte !== known.charCodeAt(skipped + i - start))
-        return this.bytes.toString("utf8", start, end);
-    }
-    return known.slice(skipped);
+    return { text: this.bytes.toString("utf8", start, end), start, end };
+  }
+
+  /** As text(); cut from `known`, without decoding it, where that ends so. */
+  endOf(known: PlacedText): string {
+    const end = this.open();
+    const start = this.#position;
+    this.#position = end;
+    const { text } = known;
+    const length = end - start;
+    // As many characters as bytes: each is of one byte, and places are the same in both.
+    const isCut = text.length === known.end - known.start && length <= text.length;
+    if (!isCut || !isSame(this.words, start, this.words, known.end - length, length))
+      return this.bytes.toString("utf8", start, end);
+    return text.slice(text.length - length);
   }
 
   /** A view, not a copy. */

@@ -49,7 +49,7 @@ export const target: Target = {
   run(input) {
     const within = surrounded(input);
     for (const type of RESOURCE_TYPES) {
-      const envelope = openEnvelope(new WireReader(input), type);
+      const envelope = openEnvelope(new WireReader(input), new SharedParts());
       const decoded = decodedAt(new WireReader(input), type);
       claim(
         isDeepStrictEqual(decoded, decodedAt(within.read(1), type)),
@@ -75,7 +75,7 @@ function surrounded(input: Uint8Array): ResourceList {
 }
 
 function decodedAt(reader: WireReader, type: ResourceType): Decoded<Decodable> {
-  const envelope = openEnvelope(reader, type);
+  const envelope = openEnvelope(reader, new SharedParts());
   return envelope.ok ? decodeResource(type, envelope.value, new SharedParts()) : envelope;
 }
 
