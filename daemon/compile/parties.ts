@@ -2,7 +2,7 @@
 // set is called.
 
 import { LABEL_TEXT_BYTES, maps } from "../bpf/maps.gen.js";
-import { partyText } from "../model/label-text.js";
+import { partyText, sameParty } from "../model/label-text.js";
 import type { Workload } from "../model/workload.js";
 import { bulkPuts } from "./bulk.js";
 import { createIds, type Ids, type Kept } from "./ids.js";
@@ -19,14 +19,26 @@ export interface Parties {
   isPresent(party: number): boolean;
 }
 
+/** A label set that workloads are counted under. */
+interface Party {
+  /** Signed as in ids.ts. */
+  readonly number: number;
+  /** The first that was counted so. */
+  readonly like: Workload;
+  /** How many are there. */
+  members: number;
+}
+
 /** The state behind the map, and the changes to it. */
 export class PartyTable implements Parties {
   readonly #workloads: Pick<Ids<Workload>, "idOf">;
   readonly #ids: Ids<string>;
-  /** Parties by workload, both signed as in ids.ts; of workloads that are gone too, as long as they have a number. */
-  readonly #of = new Map<number, number>();
-  /** How many workloads are there of each. */
-  readonly #members = new Map<number, number>();
+  /** By workload, signed too; of workloads that are gone as well, as long as they have a number. */
+  readonly #of = new Map<number, Party>();
+  /** Those that have members. */
+  readonly #present = new Map<number, Party>();
+  /** The last of them with that name of a workload, to be known again without making its text. */
+  readonly #last = new Map<string, Party>();
   /** Workloads whose entry is to be written or deleted. */
   #changed: Set<number> | "all" = "all";
 
@@ -45,22 +57,22 @@ export class PartyTable implements Parties {
   }
 
   ofWorkload(uid: string): number {
-    return (this.#of.get(this.#workloads.idOf(uid) | 0) ?? 0) >>> 0;
+    return (this.#of.get(this.#workloads.idOf(uid) | 0)?.number ?? 0) >>> 0;
   }
 
   isPresent(party: number): boolean {
-    return this.#members.has(party | 0);
+    return this.#present.has(party | 0);
   }
 
   /** The workload with this number is there, as it is now; `wasThere`: it was before. */
   set(id: number, workload: Workload, wasThere: boolean): void {
-    const party = this.#ids.acquire(partyText(workload, LABEL_TEXT_BYTES)) | 0;
     const before = this.#of.get(id | 0);
-    this.#members.set(party, (this.#members.get(party) ?? 0) + 1);
+    const party = this.#partyOf(workload);
+    party.members++;
     if (wasThere && before !== undefined) this.#leave(before);
     if (before === party) return;
     this.#of.set(id | 0, party);
-    this.#note(id | 0);
+    if (before?.number !== party.number) this.#note(id | 0);
   }
 
   /** The workload is gone, and is counted as before while it has its number. */
@@ -97,14 +109,24 @@ export class PartyTable implements Parties {
     }
   }
 
-  #leave(party: number): void {
-    const left = (this.#members.get(party) ?? 0) - 1;
-    if (left > 0) {
-      this.#members.set(party, left);
-      return;
-    }
-    this.#members.delete(party);
-    const text = this.#ids.get(party);
+  /** The one that has members, or a new one. */
+  #partyOf(workload: Workload): Party {
+    const last = this.#last.get(workload.workloadName);
+    if (last !== undefined && sameParty(last.like, workload)) return last;
+    const number = this.#ids.acquire(partyText(workload, LABEL_TEXT_BYTES)) | 0;
+    const party = this.#present.get(number) ?? { number, like: workload, members: 0 };
+    this.#present.set(number, party);
+    this.#last.set(party.like.workloadName, party);
+    return party;
+  }
+
+  #leave(party: Party): void {
+    party.members--;
+    if (party.members > 0) return;
+    const { number, like } = party;
+    this.#present.delete(number);
+    if (this.#last.get(like.workloadName) === party) this.#last.delete(like.workloadName);
+    const text = this.#ids.get(number);
     if (text !== undefined) this.#ids.retire(text);
   }
 
@@ -113,9 +135,9 @@ export class PartyTable implements Parties {
   }
 }
 
-function puts(rows: Iterable<readonly [number, number]>): Generator<BulkPutOperation> {
-  return bulkPuts("parties", rows, ([id, party]) => ({
+function puts(rows: Iterable<readonly [number, Party]>): Generator<BulkPutOperation> {
+  return bulkPuts("parties", rows, ([id, { number }]) => ({
     key: id >>> 0,
-    value: wordOf(party >>> 0, id >>> 0),
+    value: wordOf(number >>> 0, id >>> 0),
   }));
 }
