@@ -11,7 +11,7 @@ import type { FrontendStep } from "./frontend-operations.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
 import type { BulkPutOperation, DeleteOperation } from "./operation.js";
 import type { Steps } from "./steps.js";
-import { tagOfKey, wordOf } from "./word.js";
+import { blankWord, setWord, tagOfKey } from "./word.js";
 
 /** Addresses looked at between two places to pause. */
 const STEP_ADDRESSES = 128;
@@ -66,7 +66,7 @@ export class AddressTable {
 
   /** Every address with an entry, canonical text. */
   known(): Iterable<string> {
-    return this.#rows.addresses();
+    return this.#rows.indexes.keys();
   }
 
   /** Looks at these again, canonical text, and at those of which frontends say something else now. */
@@ -111,9 +111,9 @@ export class AddressTable {
       look(address, step);
     }
     return () => ({
-      puts: putRows(this.#rowsOf(puts)),
-      frontends: putRows(during),
-      rest: [...putRows(this.#rowsOf(rest)), ...deletes],
+      puts: this.#putsOf(puts),
+      frontends: putRows(during, (row) => row),
+      rest: [...this.#putsOf(rest), ...deletes],
       moves: moves.all(),
     });
   }
@@ -130,11 +130,12 @@ export class AddressTable {
   }
 
   *snapshot(): Generator<BulkPutOperation> {
-    yield* putRows(this.#rows.all());
+    yield* putRows(this.#rows.indexes, (index) => this.#rows.at(index));
   }
 
-  *#rowsOf(addresses: Iterable<string>): Generator<[string, Row]> {
-    for (const address of addresses) yield [address, this.#rows.at(this.#rows.indexOf(address))];
+  *#putsOf(addresses: readonly string[]): Generator<BulkPutOperation> {
+    const indexed = addresses.map((address) => [address, this.#rows.indexOf(address)] as const);
+    yield* putRows(indexed, (index) => this.#rows.at(index));
   }
 
   /** A workload of another network has the address there: whoever has it here does not get its identity. */
@@ -172,18 +173,25 @@ function sameRow(a: Row, b: Row): boolean {
   );
 }
 
-function putRows(rows: Iterable<[string, Row]>): Generator<BulkPutOperation> {
-  const key = { address: new Uint8Array(KEY_BYTES) };
-  return bulkPuts("addresses", rows, ([address, { workload, identity, frontend, waypoint }]) => {
+function putRows<T>(
+  rows: Iterable<readonly [address: string, at: T]>,
+  rowOf: (at: T) => Row,
+): Generator<BulkPutOperation> {
+  // The same objects for each row: those of all would be garbage of the mesh's size.
+  const entry = {
+    key: { address: new Uint8Array(KEY_BYTES) },
+    value: { workload: blankWord(), identity: blankWord(), frontend: blankWord(), waypoint: blankWord() },
+  };
+  return bulkPuts("addresses", rows, ([address, at]) => {
+    const { key, value } = entry;
+    const row = rowOf(at);
     writeKeyBytes(address, key.address);
     const tag = tagOfKey(key.address);
-    const value = {
-      workload: wordOf(workload, tag),
-      identity: wordOf(identity, tag),
-      frontend: wordOf(frontend, tag),
-      waypoint: wordOf(waypoint, tag),
-    };
-    return { key, value };
+    setWord(value.workload, row.workload, tag);
+    setWord(value.identity, row.identity, tag);
+    setWord(value.frontend, row.frontend, tag);
+    setWord(value.waypoint, row.waypoint, tag);
+    return entry;
   });
 }
 
@@ -217,12 +225,9 @@ class Rows {
     return this.#indexes.size;
   }
 
-  addresses(): Iterable<string> {
-    return this.#indexes.keys();
-  }
-
-  *all(): Generator<[string, Row]> {
-    for (const [address, index] of this.#indexes) yield [address, this.at(index)];
+  /** Where each address has its row. */
+  get indexes(): ReadonlyMap<string, number> {
+    return this.#indexes;
   }
 
   /** Where an address has its row; undefined: it has none. */

@@ -22,10 +22,12 @@ export function* bulkPuts<T, M extends MapName>(
     const count = chunk.length;
     const keys = Buffer.allocUnsafeSlow(count * key.size);
     const values = Buffer.allocUnsafeSlow(count * value.size);
-    for (const [index, item] of chunk.entries()) {
+    let index = 0;
+    for (const item of chunk) {
       const entry = encode(item);
       key.encodeInto(entry.key, keys, index * key.size);
       value.encodeInto(entry.value, values, index * value.size);
+      index++;
     }
     chunk = [];
     return { kind: "bulk", map, count, keys, values };

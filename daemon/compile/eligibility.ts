@@ -104,8 +104,9 @@ export function createResolver(
     const families = FAMILIES[family].filter((one) => only === undefined || one === only);
     for (const one of families) {
       const leads: Lead[] = [];
-      for (const [index, { workload }] of candidates.entries()) {
-        const target = targets[index] ?? 0;
+      let index = 0;
+      for (const { workload } of candidates) {
+        const target = targets[index++] ?? 0;
         if (target === 0) continue;
         const address = addressOf(workload, one);
         if (address === undefined) {

@@ -27,7 +27,20 @@ export function tagOfKey(bytes: Uint8Array): number {
 
 /** A number as a word of the key with this tag. */
 export function wordOf(number: number, tag: number): Word {
-  return { number, tag: (tag + Math.imul(number, WORD_MIX)) >>> 0 };
+  const word = blankWord();
+  setWord(word, number, tag);
+  return word;
+}
+
+/** A word to be written to by setWord(). */
+export function blankWord(): { -readonly [field in keyof Word]: Word[field] } {
+  return { number: 0, tag: 0 };
+}
+
+/** As wordOf(), in a word that is there. */
+export function setWord(word: ReturnType<typeof blankWord>, number: number, tag: number): void {
+  word.number = number;
+  word.tag = (tag + Math.imul(number, WORD_MIX)) >>> 0;
 }
 
 /** What a hook takes from a word of the key with this tag; undefined when the word is not whole or not the key's. */

@@ -221,11 +221,10 @@ class Compiler implements AuthzCompiler {
   /** Keeps account of the workloads that began to name policies which nobody has received. */
   #noteAwaiting(delta: Delta, store: ReadableStore): void {
     for (const { key, before, after } of delta.workloads) {
-      const isNewName = (name: string): boolean => !before?.authorizationPolicies.includes(name);
-      const isUnknown = (name: string): boolean => !store.policies.has(name);
       if (after === undefined) this.#awaiting.delete(key);
-      else if (after.authorizationPolicies.some((name) => isNewName(name) && isUnknown(name)))
-        this.#awaiting.add(key);
+      for (const name of after?.authorizationPolicies ?? [])
+        if (before?.authorizationPolicies.includes(name) !== true && !store.policies.has(name))
+          this.#awaiting.add(key);
     }
   }
 
