@@ -155,13 +155,14 @@ export class AddressTable {
 /** Whose an address is: a workload on the node's network goes before one on another. */
 export function ownerAt(address: string, store: ReadableStore, node: NodeContext): Workload | undefined {
   const claimants = store.claimants(address);
+  if (claimants.length === 1) return claimants[0];
   return claimants.find((workload) => isLocalNetwork(workload.network, node)) ?? claimants[0];
 }
 
 /** The owner's row, with what a frontend says (of another's row) in place of what its own says. */
 function withFrontend(owner: Row, frontend: number): Row {
-  const flags = owner.frontend & OWNER_FLAGS;
-  return { ...owner, frontend: ((frontend & ~OWNER_FLAGS) | flags) >>> 0 };
+  const word = ((frontend & ~OWNER_FLAGS) | (owner.frontend & OWNER_FLAGS)) >>> 0;
+  return word === owner.frontend ? owner : { ...owner, frontend: word };
 }
 
 function sameRow(a: Row, b: Row): boolean {

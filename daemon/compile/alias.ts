@@ -1,6 +1,7 @@
 // Owns weighted choice as an alias table. Must not know what is chosen.
 
-const FULL = 0xffffffff;
+/** Threshold of a column that is one item's. */
+export const FULL_COLUMN = 0xffffffff;
 
 /** Column i stands for item i below its threshold (of 2^32) and for item `alias[i]` from it on. */
 export interface AliasTable {
@@ -17,7 +18,7 @@ export function aliasTable(weights: readonly number[]): AliasTable {
   const columns = weights.length;
   const alias = new Uint32Array(columns);
   for (let item = 0; item < columns; item++) alias[item] = item;
-  const threshold = new Uint32Array(columns).fill(FULL);
+  const threshold = new Uint32Array(columns).fill(FULL_COLUMN);
   if (weights.every((weight) => weight === weights[0])) return { alias, threshold };
 
   // In units of 1/columns of a weight each column holds exactly `total`: integers, so nothing drifts
@@ -33,7 +34,7 @@ export function aliasTable(weights: readonly number[]): AliasTable {
   while (light !== undefined && heavy !== undefined) {
     const own = Math.round((at(rest, light) / total) * 2 ** 32);
     // Rounded up to the whole column it is a full one.
-    if (own <= FULL) {
+    if (own <= FULL_COLUMN) {
       threshold[light] = own;
       alias[light] = heavy;
     }

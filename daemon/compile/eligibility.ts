@@ -139,11 +139,10 @@ function hindranceOf(
   return isLocalNetwork(workload.network, node) ? undefined : "remote_network";
 }
 
-/** Where one address of an endpoint that the service lists leads. */
-interface Lead {
-  readonly workload: Workload;
-  /** At least one. */
-  readonly endpoints: readonly Endpoint[];
+/** One address of an endpoint that the service lists: where it leads, unless that is another service's. */
+interface Lead extends Endpoint {
+  /** The endpoints of the service at the address, at least one. */
+  readonly onward: readonly Endpoint[] | undefined;
   /** Among what is set aside; undefined: it is not. */
   readonly rank: number | undefined;
 }
@@ -179,15 +178,15 @@ function addLead(
   const chained = isPod(workload) ? undefined : chain(address, port);
   if (chained === undefined) {
     const rank = aside.isEmpty ? undefined : aside.rankOf({ uid: workload.uid, address, port });
-    leads.push({ workload, endpoints: [{ workload, address, port, weight }], rank });
+    leads.push({ workload, address, port, weight, onward: undefined, rank });
     return;
   }
   if (chained.length === 0) return;
   // That service's resolver has passed over what is set aside.
   const total = chained.reduce((sum, endpoint) => sum + endpoint.weight, 0);
   const share = (endpoint: Endpoint) => (weight * endpoint.weight) / total;
-  const endpoints = chained.map((endpoint) => ({ ...endpoint, weight: share(endpoint) }));
-  leads.push({ workload, endpoints, rank: undefined });
+  const onward = chained.map((endpoint) => ({ ...endpoint, weight: share(endpoint) }));
+  leads.push({ workload, address, port, weight, onward, rank: undefined });
 }
 
 /** Never more than half of them are passed over, so that never all are. */
@@ -214,13 +213,14 @@ function nearest(service: Service, leads: readonly Lead[], node: NodeContext, te
   const left = isStrict ? leads : withoutAside(leads);
   const nearby = highest(service, left, node);
   const near = isStrict ? withoutAside(nearby) : nearby;
-  const endpoints: Endpoint[] = [];
-  for (const lead of near) for (const endpoint of lead.endpoints) endpoints.push(endpoint);
+  const isPlain = near.every(({ onward }) => onward === undefined);
+  const endpoints = isPlain ? near : near.flatMap((lead) => lead.onward ?? [lead]);
   if (tell !== nobody) {
     for (const { workload } of leads) tell(workload, isStrict ? "not_local" : "set_aside");
     for (const { workload } of isStrict ? nearby : left) tell(workload, isStrict ? "set_aside" : "farther");
     const own = new Map<Workload, readonly Endpoint[]>();
-    for (const lead of near) own.set(lead.workload, [...(own.get(lead.workload) ?? []), ...lead.endpoints]);
+    for (const lead of near)
+      own.set(lead.workload, [...(own.get(lead.workload) ?? []), ...(lead.onward ?? [lead])]);
     for (const [workload, all] of own) tell(workload, all);
   }
   return endpoints.length > 0 ? { ok: true, endpoints } : { ok: false, reason: Reason.NO_LOCAL_ENDPOINT };

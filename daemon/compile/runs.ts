@@ -8,7 +8,7 @@ import { KEY_BYTES, writeKeyBytes } from "../model/address.js";
 import type { AsideList } from "../model/aside.js";
 import { type Service, serviceKey } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
-import { aliasTable } from "./alias.js";
+import { aliasTable, FULL_COLUMN } from "./alias.js";
 import { BULK_ENTRIES, bulkPuts } from "./bulk.js";
 import {
   type Chain,
@@ -299,7 +299,9 @@ const backend = { address: new Uint8Array(KEY_BYTES), port: 0, workload: 0 };
 
 /** The slots of a run, each a struct slot: its own backend, then another slot's as its alias, then the threshold. */
 function encodeRun(endpoints: readonly Endpoint[], workloads: Ids<Workload>): Buffer {
-  const { alias, threshold } = aliasTable(endpoints.map((endpoint) => endpoint.weight));
+  // Of equal weights, as most are, each column is its own item's.
+  const isEqual = endpoints.every(({ weight }) => weight === endpoints[0]?.weight);
+  const table = isEqual ? undefined : aliasTable(endpoints.map(({ weight }) => weight));
   const bytes = Buffer.allocUnsafe(endpoints.length * Slot.size);
   let at = 0;
   for (const { address, port, workload } of endpoints) {
@@ -310,10 +312,10 @@ function encodeRun(endpoints: readonly Endpoint[], workloads: Ids<Workload>): Bu
     at += Slot.size;
   }
   for (let column = 0; column < endpoints.length; column++) {
-    const second = (alias[column] ?? column) * Slot.size;
+    const other = (table?.alias[column] ?? column) * Slot.size;
     at = column * Slot.size + Backend.size;
-    bytes.copyWithin(at, second, second + Backend.size);
-    U32.encodeInto(threshold[column] ?? 0, bytes, at + Backend.size);
+    bytes.copyWithin(at, other, other + Backend.size);
+    U32.encodeInto(table?.threshold[column] ?? FULL_COLUMN, bytes, at + Backend.size);
   }
   return bytes;
 }
