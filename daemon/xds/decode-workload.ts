@@ -262,7 +262,7 @@ function decodePortList(
     if (reader.field === 1) ports.push(decodePort(reader, path(ports.length), check));
     else reader.skip();
   }
-  return ports;
+  return ports.slice();
 }
 
 /** The entry itself where it is the only one, so that it stays shared. */
