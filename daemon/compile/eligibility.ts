@@ -90,24 +90,19 @@ export function createResolver(
   const only = ONLY[service.ipFamilies];
 
   return (port, family, tell = nobody) => {
-    /** Of each candidate; 0: it gets nothing. */
-    const targets: number[] = [];
     let farthest = 0;
     for (const { workload, hindrance, mapping } of candidates) {
-      const target = targetPort(mapping, port);
-      const held = target === 0 ? "no_port" : hindrance;
+      const held = targetPort(mapping, port) === 0 ? "no_port" : hindrance;
       farthest = Math.max(farthest, REACHES[held ?? "no_address"]);
       tell(workload, held ?? "no_address");
-      targets.push(held === undefined ? target : 0);
     }
     let refusal: Resolution | undefined;
     const families = FAMILIES[family].filter((one) => only === undefined || one === only);
     for (const one of families) {
       const leads: Lead[] = [];
-      let index = 0;
-      for (const { workload } of candidates) {
-        const target = targets[index++] ?? 0;
-        if (target === 0) continue;
+      for (const { workload, hindrance, mapping } of candidates) {
+        const target = targetPort(mapping, port);
+        if (target === 0 || hindrance !== undefined) continue;
         const address = addressOf(workload, one);
         if (address === undefined) {
           if (one !== families.at(-1) && workload.addresses.length > 0) tell(workload, "other_family");
