@@ -111,8 +111,7 @@ SOURCES := $(shell git ls-files -co --exclude-standard 'daemon/*.ts' 'native/*.t
 # 12 MB less than from hundreds of modules. White space and comments go, which V8 would keep in memory; names stay and
 # lines are short, so that stack traces can be read. Libraries that are CommonJS ask for `require`, which a module does
 # not have. The thread that exports by OTLP is a file of its own: a daemon that exports nothing never loads it.
-# The daemon is one file: thirty, of which some are loaded later, cost its start 25 ms.
-BUNDLE := npx --no-install esbuild --bundle \
+BUNDLE := npx --no-install esbuild cmd/weftd.ts cmd/weftctl.ts cmd/weft-xds.ts daemon/telemetry/otlp/thread.ts --bundle --splitting \
 	--platform=node --target=node20.19 --format=esm --outbase=. --outdir=dist --chunk-names=chunks/[name]-[hash] \
 	--legal-comments=linked --log-level=warning --minify-whitespace --line-limit=160 \
 	--banner:js='import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);'
@@ -124,9 +123,7 @@ $(STAMPS)/build: $(STAMPS)/build-packages node_modules/.package-lock.json $(SOUR
 	@$(MAKE) -C native
 	@$(MAKE) -C cni
 	@$(MAKE) -C proto
-	@if [ ! -e $@ ] || [ -n "$(filter-out FORCE,$?)" ]; then \
-		rm -rf dist && $(BUNDLE) cmd/weftd.ts daemon/telemetry/otlp/thread.ts && $(BUNDLE) --splitting cmd/weftctl.ts cmd/weft-xds.ts; \
-	fi
+	@if [ ! -e $@ ] || [ -n "$(filter-out FORCE,$?)" ]; then rm -rf dist && $(BUNDLE); fi
 	@git rev-parse --short HEAD > build/commit 2>/dev/null || echo unknown > build/commit
 	@mkdir -p $(@D) && touch $@
 
