@@ -250,15 +250,15 @@ class MeshCompiler implements Compiler {
   /** Frontends, then addresses, then the waypoints before both, then the pods that are endpoints of those. */
   *#updateRoutes(store: ReadableStore): Steps<RouteUpdate> {
     const isWhole = this.#frontendChanges === "all" || this.#addressChanges === "all" || this.#hasMoved;
-    const services = this.#frontendChanges === "all" ? allFrontends(store) : this.#frontendChanges;
+    const services = this.#frontendChanges === "all" ? yield* allFrontends(store) : this.#frontendChanges;
     const owned = this.#addressChanges === "all" ? store.claimedAddresses() : this.#addressChanges;
     this.#frontendChanges = { services: new Set(), addresses: new Map() };
     this.#addressChanges = new Set();
     this.#hasMoved = false;
     const frontends = yield* this.#frontends.update(services, store, this.node);
     const addresses = (yield* this.#addresses.update(owned, frontends.addresses, store, this.node))();
-    const virtual = [...services.addresses.values()].map(({ address }) => address);
-    const changed = isWhole ? "all" : [...services.services, ...owned, ...virtual];
+    const virtual = () => [...services.addresses.values()].map(({ address }) => address);
+    const changed = isWhole ? "all" : [...services.services, ...owned, ...virtual()];
     const waypoints = this.#frontends.updateWaypoints(changed, frontends, store, this.node);
     const isConcerned = this.#podsConcerned || waypoints.membersChanged;
     this.#podsConcerned = false;

@@ -6,11 +6,16 @@ import type { Delta } from "../model/update.js";
 import { sameEndpoint } from "./eligibility.js";
 import type { FrontendChanges } from "./frontends.js";
 import type { ContextChange } from "./node.js";
+import type { Steps } from "./steps.js";
 
 /** Everything that a store holds. */
-export function allFrontends(store: ReadableStore): FrontendChanges {
-  const changes: FrontendChanges = { services: new Set(store.services.keys()), addresses: new Map() };
-  for (const service of store.services.values()) addVirtualAddresses(changes.addresses, service);
+export function* allFrontends(store: ReadableStore): Steps<FrontendChanges> {
+  const changes: FrontendChanges = { services: new Set(), addresses: new Map() };
+  for (const [key, service] of store.services) {
+    changes.services.add(key);
+    addVirtualAddresses(changes.addresses, service);
+    yield;
+  }
   return changes;
 }
 

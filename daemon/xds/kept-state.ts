@@ -1,6 +1,7 @@
 // Owns which responses are kept in the snapshot and which are read back, and when it is tidied or begun anew.
 // Must not know the file, nor what applying a response means.
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DeltaStream } from "./delta-stream.js";
 import type { PendingResponse } from "./pending-response.js";
 import { RESOURCE_TYPES, type ResourceType } from "./resource.js";
@@ -37,6 +38,8 @@ export class KeptState {
     const { responses, contact } = await this.#snapshot.restore();
     this.#contact = contact;
     for (const { bytes, complete } of responses) {
+      // The reading has held the thread as long as one turn should.
+      await nextTurn();
       const pending = this.#delta.beginKept(openResponse(bytes), complete);
       if (pending === undefined) continue;
       await take(pending);
