@@ -160,15 +160,11 @@ __attribute__((noinline)) int match_chunk(const struct term_rows *rows, __u32 ch
 _Static_assert(CHUNK_WORDS == 4, "match_chunk looks at four words");
 
 /* The first of these chunks that is not a miss; what it is goes to `match`. */
-__attribute__((noinline)) __u32 search_chunks(const struct term_rows *rows, __u64 chunks,
-					      int *match)
+static __always_inline __u32 search_chunks(const struct term_rows *rows, __u64 chunks, int *match)
 {
 	struct term_chunk hits;
 	__u32 chunk = 0;
 
-	/* Never so: the verifier asks. */
-	if (!rows || !match)
-		return 0;
 	*match = CHUNK_MISSES;
 	for (int i = 0; i < TABLE_CHUNKS && chunks; i++) {
 		chunk = lowest_bit(chunks);

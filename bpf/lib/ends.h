@@ -37,12 +37,12 @@ static __always_inline bool name_pod(const struct tcp_sock *tcp, __u8 direction,
 /* What the other end is. */
 static __always_inline void name_peer(const struct tcp_sock *tcp, struct talk *parties)
 {
-	struct address_numbers owner;
+	struct address_numbers owner = {};
 	struct node_open open;
 
 	/* As if the other had opened it. */
 	read_remote(common_of(tcp), open.source);
-	read_owner(open.source, &owner);
+	ask_owner((const struct address_key *)open.source, &owner);
 	if (parties->direction == DIRECTION_OUTBOUND) {
 		parties->destination = owner.workload;
 		return;
