@@ -14,43 +14,16 @@
 #include "node.h"
 #include "socket.h"
 
-/* What the socket's pod is in a connection of this direction. False when its namespace is not
- * enrolled. */
-static __always_inline bool name_pod(const struct tcp_sock *tcp, __u8 direction,
-				     struct talk *parties)
+/* Id of who opened a connection that this socket has accepted. */
+static __always_inline __u32 name_peer(const struct tcp_sock *tcp)
 {
-	struct pod_numbers pod = {};
-
-	if (!ask_pod(netns_of(tcp), &pod))
-		return false;
-	__builtin_memset(parties, 0, sizeof(*parties));
-	parties->direction = direction;
-	if (direction == DIRECTION_INBOUND) {
-		parties->destination = pod.workload;
-		parties->service = pod.service;
-	} else {
-		parties->source = pod.workload;
-	}
-	return true;
-}
-
-/* What the other end is. */
-static __always_inline void name_peer(const struct tcp_sock *tcp, struct talk *parties)
-{
-	struct address_numbers owner = {};
 	struct node_open open;
 
-	/* As if the other had opened it. */
 	read_remote(common_of(tcp), open.source);
-	ask_owner((const struct address_key *)open.source, &owner);
-	if (parties->direction == DIRECTION_OUTBOUND) {
-		parties->destination = owner.workload;
-		return;
-	}
 	read_local(common_of(tcp), open.destination);
 	open.source_port = remote_port(tcp);
 	open.destination_port = local_port(tcp);
-	parties->source = name_opener(&owner, &open);
+	return name_source(&open);
 }
 
 /* Who talks to whom as it can be told now, by the pod and the other's address: direction is one of
@@ -58,9 +31,24 @@ static __always_inline void name_peer(const struct tcp_sock *tcp, struct talk *p
 static __always_inline bool find_parties(const struct tcp_sock *tcp, __u8 direction,
 					 struct talk *parties)
 {
-	if (!name_pod(tcp, direction, parties))
+	struct address_numbers owner;
+	struct pod_numbers pod;
+	__be32 address[4];
+
+	if (!read_pod(netns_of(tcp), &pod))
 		return false;
-	name_peer(tcp, parties);
+	__builtin_memset(parties, 0, sizeof(*parties));
+	parties->direction = direction;
+	if (direction == DIRECTION_INBOUND) {
+		parties->source = name_peer(tcp);
+		parties->destination = pod.workload;
+		parties->service = pod.service;
+		return true;
+	}
+	read_remote(common_of(tcp), address);
+	read_owner(address, &owner);
+	parties->source = pod.workload;
+	parties->destination = owner.workload;
 	return true;
 }
 
@@ -89,7 +77,7 @@ struct ending {
 static __always_inline bool read_ending(const struct tcp_sock *tcp, struct ending *ending)
 {
 	int mark = mark_of(tcp);
-	bool is_enrolled;
+	struct pod_numbers pod;
 
 	/* MPTCP does not say whether it is remembered: it is asked for. */
 	if ((mark & MARK_REMEMBERED || is_mptcp(tcp)) &&
@@ -97,11 +85,13 @@ static __always_inline bool read_ending(const struct tcp_sock *tcp, struct endin
 		recall_parties(&ending->connection, &ending->parties);
 		return true;
 	}
-	is_enrolled = find_parties(
-	    tcp, mark & MARK_INBOUND ? DIRECTION_INBOUND : DIRECTION_OUTBOUND, &ending->parties);
-	if (is_enrolled && mark & MARK_REMEMBERED)
+	if (!(mark & MARK_REMEMBERED))
+		return find_parties(tcp,
+				    mark & MARK_INBOUND ? DIRECTION_INBOUND : DIRECTION_OUTBOUND,
+				    &ending->parties);
+	if (read_pod(netns_of(tcp), &pod))
 		count_reason(REASON_CONNECTION_EVICTED);
-	return is_enrolled && !(mark & MARK_REMEMBERED);
+	return false;
 }
 
 static __always_inline void record_ending(const struct tcp_sock *tcp, const struct ending *ending)

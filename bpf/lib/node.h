@@ -20,23 +20,15 @@ static __always_inline bool opened_by_node(const struct node_open *open)
 	return bpf_map_lookup_elem(&node_opens, open);
 }
 
-/* Id of who opened a connection from an address of this owner: the workload of this network there,
- * or the node. */
-static __always_inline __u32 name_opener(const struct address_numbers *owner,
-					 const struct node_open *open)
-{
-	if (owner->workload && !(owner->flags & ADDRESS_REMOTE_NETWORK))
-		return owner->workload;
-	return opened_by_node(open) ? WORKLOAD_NODE : WORKLOAD_UNKNOWN;
-}
-
-/* Id of who opened a connection. */
+/* Id of who opened a connection: the workload of this network at the source's address, or the node.
+ */
 static __always_inline __u32 name_source(const struct node_open *open)
 {
 	struct address_numbers owner;
 
-	read_owner(open->source, &owner);
-	return name_opener(&owner, open);
+	if (read_owner(open->source, &owner) && !(owner.flags & ADDRESS_REMOTE_NETWORK))
+		return owner.workload;
+	return opened_by_node(open) ? WORKLOAD_NODE : WORKLOAD_UNKNOWN;
 }
 
 /* Cgroups above one that are looked at, from the root on. */

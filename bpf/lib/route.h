@@ -130,7 +130,6 @@ struct search {
 	struct destination destination;
 	__u32 namespace; /* the client's */
 	struct find best;
-	__u32 proved; /* 1: the last of what was found */
 };
 
 /* Target of a destination by what is said of its address, or of its block, which leaves alone what
@@ -187,16 +186,13 @@ static __always_inline void search_blocks(const struct search *search, struct fi
 		find->rank = RANK_BLOCK;
 }
 
-/* Searches once. */
-__attribute__((noinline)) int search_once(struct search *search)
+/* Searches once; 1 when what was found is proved. */
+static long search_once(__u32 turn __attribute__((unused)), struct search *search)
 {
 	struct rewrites before = read_rewrites();
 	struct find find = {};
 	bool proved;
 
-	/* Never so: the verifier asks. */
-	if (!search)
-		return 0;
 	search_address(search, &find);
 	proved = find.rank == RANK_KNOWN;
 	if (find.rank == RANK_NONE) {
@@ -207,15 +203,7 @@ __attribute__((noinline)) int search_once(struct search *search)
 	}
 	if (proved || find.rank >= search->best.rank)
 		search->best = find;
-	search->proved = proved;
-	return 0;
-}
-
-/* By way of memory: of what a global function returns the verifier knows nothing. */
-static long search_again(__u32 turn __attribute__((unused)), struct search *search)
-{
-	search_once(search);
-	return search->proved != 0;
+	return proved;
 }
 
 /* What is known of a destination, for clients of a namespace. A search that took in a change is
@@ -237,9 +225,8 @@ __attribute__((noinline)) int find_destination(const struct destination *destina
 	if (!destination || !find)
 		return 0;
 	search.destination = *destination;
-	search_once(&search);
-	if (!search.proved)
-		bpf_loop(WORD_TRIES - 1, search_again, &search, 0);
+	if (!search_once(0, &search))
+		bpf_loop(WORD_TRIES - 1, search_once, &search, 0);
 	*find = search.best;
 	return 0;
 }

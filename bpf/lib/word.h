@@ -90,16 +90,6 @@ static __always_inline bool read_pod(__u64 cookie, struct pod_numbers *numbers)
 	return false;
 }
 
-/* As read_pod, where it is one of many steps. A global function, as what reads owners: verified
- * once, and not again with all that its callers have seen. */
-__attribute__((noinline)) int ask_pod(__u64 cookie, struct pod_numbers *numbers)
-{
-	/* Never so: the verifier asks. */
-	if (!numbers)
-		return false;
-	return read_pod(cookie, numbers);
-}
-
 /* struct known_address, taken out of the map. */
 struct address_numbers {
 	__u32 workload;
@@ -150,19 +140,6 @@ static __always_inline bool read_owner(const __be32 *address, struct address_num
 	}
 	*numbers = (struct address_numbers){};
 	return false;
-}
-
-/* As read_owner, where it is one of many steps. Not for verdicts, which would take 7 ns more. */
-__attribute__((noinline)) int ask_owner(const struct address_key *asked,
-					struct address_numbers *numbers)
-{
-	struct address_key key;
-
-	/* Never so: the verifier asks. */
-	if (!asked || !numbers)
-		return false;
-	key = *asked;
-	return read_owner(key.address, numbers);
 }
 
 #endif

@@ -132,7 +132,7 @@ export class Drafts {
   }
 
   /**
-   * Begins with one that take() gives where it serves: the verifier takes a fifth of a second. Its maps are as large
+   * Begins with one that take() gives where it serves: the verifier takes a quarter of a second. Its maps are as large
    * as those that an earlier daemon left.
    */
   prepare(state: StateMaps): void {

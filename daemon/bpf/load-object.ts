@@ -72,7 +72,7 @@ export function loadObject(
   }
 }
 
-/** Loads an object all of whose maps exist, on another thread: the verifier takes up to a fifth of a second for one. */
+/** Loads an object all of whose maps exist, on another thread: the verifier takes up to a quarter of a second for one. */
 export async function loadPrograms(
   native: Native,
   path: string,
