@@ -19,7 +19,6 @@ export function aliasTable(weights: readonly number[]): AliasTable {
   const alias = new Uint32Array(columns);
   for (let item = 0; item < columns; item++) alias[item] = item;
   const threshold = new Uint32Array(columns).fill(FULL_COLUMN);
-  if (weights.every((weight) => weight === weights[0])) return { alias, threshold };
 
   // In units of 1/columns of a weight each column holds exactly `total`: integers, so nothing drifts
   // (beyond 2^53, doubles keep 53 bits, far finer than a threshold).
