@@ -191,7 +191,7 @@ describe("compiler", () => {
           const before = { whole: whole(), sizes: compiler.sizes(), needed: compiler.needed() };
           const undo = atOnce(compiler.compact());
           whole();
-          undo();
+          atOnce(undo());
           expect({ whole: whole(), sizes: compiler.sizes(), needed: compiler.needed() }).toEqual(before);
           compiler.takeRetired()?.();
         }
@@ -199,6 +199,17 @@ describe("compiler", () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  it("takes a compaction back in steps, one for each address that says where its targets lie", () => {
+    const store = createStore();
+    const compiler = createCompiler(NODE);
+    const services = ["a", "b", "c"].map((name, index) => service(name, { vips: [`10.96.0.${index}`] }));
+    compiler.compile(store.apply({ services }), store);
+    compiler.compile(store.apply({ removedAddresses: services.slice(0, 1).map(serviceKey) }), store);
+    compiler.takeRetired()?.();
+    const undo = atOnce(compiler.compact());
+    expect([...undo()]).toHaveLength(2);
   });
 
   it("ends in the same maps when the first updates are noted, and the maps filled after them", () => {

@@ -89,10 +89,10 @@ export interface Compiler {
   needed(): Partial<Record<MapName, number>>;
   /**
    * Places all targets, runs of slots and chunks anew, without gaps. What was emitted before does not hold any
-   * more: only with a snapshot() into empty maps. Gives what takes it back, for when those never come to govern; to be
-   * called before anything else is compiled.
+   * more: only with a snapshot() into empty maps. Gives what takes it back, for when those never come to govern: all of
+   * it before anything else is compiled.
    */
-  compact(): Steps<() => void>;
+  compact(): Steps<() => Steps<void>>;
   /**
    * Everything that empty maps need, in lists that take milliseconds each and may be applied one after the other.
    * Nothing must be compiled or noted until the last one was taken.
@@ -293,16 +293,18 @@ class MeshCompiler implements Compiler {
     return { ...this.sizes(), ...this.#frontends.needed, authz_chunks: this.authz.chunks.used };
   }
 
-  *compact(): Steps<() => void> {
+  *compact(): Steps<() => Steps<void>> {
     const undoFrontends = yield* this.#frontends.compact();
     const undoAuthz = this.authz.compact();
     if (undoFrontends !== undefined) yield* this.#addresses.relocate(this.#frontends.words());
-    return () => {
-      undoAuthz();
-      if (undoFrontends === undefined) return;
-      undoFrontends();
-      atOnce(this.#addresses.relocate(this.#frontends.words()));
-    };
+    return () => this.#undoCompaction(undoAuthz, undoFrontends);
+  }
+
+  *#undoCompaction(undoAuthz: () => void, undoFrontends: (() => void) | undefined): Steps<void> {
+    undoAuthz();
+    if (undoFrontends === undefined) return;
+    undoFrontends();
+    yield* this.#addresses.relocate(this.#frontends.words());
   }
 
   sizes(): Partial<Record<MapName, number>> {

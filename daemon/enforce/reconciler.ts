@@ -321,7 +321,7 @@ export class Reconciler {
     const lock = (failures: readonly ApplyFailure[]) => shortage.lockFor(failures);
     const installed = yield* kernel.install(needed, this.#counted(compiler.snapshot()), lock);
     if (!installed.ok) {
-      undo();
+      yield* undo();
       shortage.withdraw();
       logVerifier(log, installed.error);
       return installed;
