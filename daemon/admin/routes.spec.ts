@@ -55,7 +55,7 @@ describe("reading", () => {
     expect(await names("kind=pod&prefix=x")).toEqual({ names: [] });
     const [web] = [...view.workloads()];
     if (web === undefined) throw new Error("no workload");
-    const many = Array.from({ length: 1000 }, (_, n) => ({ ...web, namespace: `n${n}` }));
+    const many = Array.from({ length: 1000 }, (_, n) => web.with({ namespace: `n${n}` }));
     view.workloads = () => many.values();
     expect(((await names("kind=workload&prefix=n")) as { names: string[] }).names).toHaveLength(500);
     expect(await names("kind=namespace&prefix=n77")).toMatchObject({ names: { length: 11 } });

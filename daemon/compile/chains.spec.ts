@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { Reason } from "../bpf/maps.gen.js";
-import { pod, service, type WorkloadFields } from "../model/test-samples.js";
+import { pod, type SampleFields, service } from "../model/test-samples.js";
 import type { Workload } from "../model/workload.js";
 import { createMesh } from "./test-mesh.js";
 
 /** An endpoint written in a ServiceEntry. */
-function written(name: string, address: string, fields: WorkloadFields): Workload {
+function written(name: string, address: string, fields: SampleFields): Workload {
   const uid = `Kubernetes/networking.istio.io/ServiceEntry/default/${name}/${address}`;
-  return { ...pod(name, { addresses: [address], tunnelProtocol: "NONE", ...fields }), uid };
+  return pod(name, { addresses: [address], tunnelProtocol: "NONE", ...fields }).with({ uid });
 }
 
 const inner = service("inner", { vips: ["10.96.0.1"], listens: "80:8080" });

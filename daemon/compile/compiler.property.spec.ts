@@ -67,7 +67,7 @@ const workloads: fc.Arbitrary<Workload> = fc
   .map(({ kind, name, ...fields }) => {
     const sample = pod(name, fields);
     if (kind === "pod") return sample;
-    return { ...sample, uid: `Kubernetes/networking.istio.io/WorkloadEntry/default/${name}` };
+    return sample.with({ uid: `Kubernetes/networking.istio.io/WorkloadEntry/default/${name}` });
   });
 
 const services: fc.Arbitrary<Service> = fc

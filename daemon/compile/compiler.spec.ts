@@ -25,7 +25,8 @@ const waypoint = {
 describe("frontends", () => {
   it("say where each port goes, and what becomes of the others", () => {
     const mesh = createMesh();
-    mesh.push({ workloads: [a, { ...b, capacity: 3 }], services: [service("web", { vips: ["10.96.0.1"] })] });
+    const heavy = b.with({ capacity: 3 });
+    mesh.push({ workloads: [a, heavy], services: [service("web", { vips: ["10.96.0.1"] })] });
     expect(mesh.frontends()).toEqual({
       "10.96.0.1/128:80": "web 10.0.0.1:8080 0.25,10.0.0.2:8080 0.75",
       "10.96.0.1/128:0": "web refuses 5",
@@ -176,20 +177,20 @@ describe("work", () => {
   it("is none for what is already so", () => {
     const mesh = filled();
     expect(mesh.push({ workloads: [pod("a", { addresses: ["10.0.0.1"], serves })] }).operations).toEqual([]);
-    expect(mesh.push({ workloads: [{ ...a, workloadType: "JOB" }] }).operations).toEqual([]);
+    expect(mesh.push({ workloads: [a.with({ workloadType: "JOB" })] }).operations).toEqual([]);
     expect(mesh.push({ policiesSynced: true }).operations).toEqual([]);
   });
 
   it("of new labels is the party, which workloads with equal labels share", () => {
     const mesh = filled();
-    expect(summary(mesh.push({ workloads: [{ ...a, canonicalRevision: "v2" }] }))).toEqual({
+    expect(summary(mesh.push({ workloads: [a.with({ canonicalRevision: "v2" })] }))).toEqual({
       "put parties": 1,
     });
     const { parties } = mesh.compiler;
     const [first, second] = [a, b].map(({ uid }) => parties.ofWorkload(uid));
     expect(first).not.toBe(second);
-    const relabelled = { ...b, workloadName: a.workloadName, canonicalName: a.canonicalName };
-    mesh.push({ workloads: [{ ...relabelled, canonicalRevision: "v2" }] });
+    const { workloadName, canonicalName } = a;
+    mesh.push({ workloads: [b.with({ workloadName, canonicalName, canonicalRevision: "v2" })] });
     expect(parties.ofWorkload(b.uid)).toBe(first);
     mesh.push({ removedAddresses: [a.uid] });
     expect([parties.isPresent(first ?? 0), parties.isPresent(second ?? 0)]).toEqual([true, false]);
@@ -198,7 +199,7 @@ describe("work", () => {
   });
 
   it("of an endpoint's health is its service's runs", () => {
-    expect(summary(filled().push({ workloads: [{ ...a, status: "UNHEALTHY" }] }))).toEqual({
+    expect(summary(filled().push({ workloads: [a.with({ status: "UNHEALTHY" })] }))).toEqual({
       "put slots": 2,
       "put targets": 3,
       "put addresses": 1,
@@ -268,7 +269,7 @@ describe("work", () => {
   it("takes retired targets again once they are free, and never element 0", () => {
     const mesh = filled();
     const { targets = 0 } = mesh.compiler.sizes();
-    const push = (capacity: number) => mesh.push({ workloads: [{ ...a, capacity }] });
+    const push = (capacity: number) => mesh.push({ workloads: [a.with({ capacity })] });
     const written = ({ operations }: { operations: readonly MapOperation[] }) =>
       [...singly(operations)].filter(({ map }) => map === "targets").map(({ key }) => U32.decode(key));
     const first = written(push(2));
@@ -284,7 +285,7 @@ describe("work", () => {
   it("takes retired slots again once they are free", () => {
     const mesh = filled();
     for (let i = 0; i < 20; i++) {
-      mesh.push({ workloads: [{ ...a, capacity: i + 2 }] });
+      mesh.push({ workloads: [a.with({ capacity: i + 2 })] });
       mesh.compiler.takeRetired()?.();
     }
     expect(mesh.compiler.sizes().slots).toBeLessThanOrEqual(16);

@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { reasonNames } from "../bpf/maps.gen.js";
 import { AsideList } from "../model/aside.js";
 import type { IpFamilies, LoadBalancingMode, RoutingScope, Service } from "../model/service.js";
-import { pod, service, type WorkloadFields } from "../model/test-samples.js";
-import type { Workload } from "../model/workload.js";
+import { pod, type SampleFields, service } from "../model/test-samples.js";
+import type { Workload, WorkloadFields } from "../model/workload.js";
 import { createResolver, type Family, portsOf, sameEndpoint } from "./eligibility.js";
 import type { NodeContext } from "./node.js";
 
@@ -32,7 +32,7 @@ function resolve(
   return resolution.endpoints.map(({ workload, address, port }) => `${workload.name} ${address}:${port}`);
 }
 
-function endpoint(name: string, fields: WorkloadFields = {}, listens = "80:8080"): Workload {
+function endpoint(name: string, fields: SampleFields = {}, listens = "80:8080"): Workload {
   return pod(name, {
     addresses: ["10.0.0.1"],
     network: "net-1",
@@ -193,7 +193,7 @@ describe("families", () => {
   });
 
   it("go to IPv4 that is near before nothing at all", () => {
-    const away = { ...six, node: "node-z" };
+    const away = six.with({ node: "node-z" });
     const strict = balanced("STRICT", ["NODE"]);
     expect(resolve(strict, [away, four], { family: "ipv6" })).toEqual(["a 10.0.0.1:8080"]);
     expect(resolve(strict, [away], { family: "ipv6" })).toBe("no_local_endpoint");
@@ -220,13 +220,13 @@ describe("locality", () => {
 
   it("does not count an unhealthy one nearby", () => {
     const close = balanced("FAILOVER", ["REGION", "ZONE"]);
-    expect(names(close, [far, { ...zone, status: "UNHEALTHY" }, region])).toEqual(["region"]);
+    expect(names(close, [far, zone.with({ status: "UNHEALTHY" }), region])).toEqual(["region"]);
   });
 
   it("stops at the first mismatch", () => {
     // Zone z1 of another region is no nearer than any other place.
     const close = balanced("FAILOVER", ["REGION", "ZONE"]);
-    const other = { ...far, name: "other", locality: { region: "r3", zone: "z9", subzone: "" } };
+    const other = far.with({ name: "other", locality: { region: "r3", zone: "z9", subzone: "" } });
     expect(names(close, [far, other])).toEqual(["far", "other"]);
   });
 
@@ -241,7 +241,7 @@ describe("locality", () => {
   });
 
   it("takes two empty strings for a match", () => {
-    const anywhere = { ...here, name: "anywhere", locality: { region: "", zone: "", subzone: "" } };
+    const anywhere = here.with({ name: "anywhere", locality: { region: "", zone: "", subzone: "" } });
     const node = { ...NODE, locality: { region: "", zone: "", subzone: "" } };
     const result = resolve(balanced("STRICT", ["REGION"]), [anywhere], { node });
     expect(result).toHaveLength(1);
@@ -255,7 +255,7 @@ describe("locality", () => {
 
 describe("sameEndpoint", () => {
   const base = endpoint("a");
-  it.each<[string, Partial<Workload>, boolean]>([
+  it.each<[string, Partial<WorkloadFields>, boolean]>([
     ["policies", { authorizationPolicies: ["default/p"] }, true],
     ["service account", { serviceAccount: "other" }, true],
     ["health", { status: "UNHEALTHY" }, false],
@@ -269,7 +269,7 @@ describe("sameEndpoint", () => {
     ["another service's port", { services: new Map([...base.services, ["default/x", []]]) }, true],
     ["the service itself", { services: new Map() }, false],
   ])("%s", (_, fields, same) => {
-    expect(sameEndpoint(base, { ...base, ...fields }, "default/web")).toBe(same);
+    expect(sameEndpoint(base, base.with(fields), "default/web")).toBe(same);
   });
 
   it("comes and goes", () => {

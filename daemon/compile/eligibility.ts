@@ -5,7 +5,7 @@ import { isIpv4Text } from "../model/address.js";
 import { isPod } from "../model/address-index.js";
 import { AsideList } from "../model/aside.js";
 import { type Service, serviceKey } from "../model/service.js";
-import { isFoundByName, type Port, type Workload } from "../model/workload.js";
+import type { Port, Workload } from "../model/workload.js";
 import { isLocalNetwork, type NodeContext, rankOf } from "./node.js";
 
 export type Family = "ipv4" | "ipv6";
@@ -151,7 +151,7 @@ function addLeads(
   chain: Chain,
   aside: AsideList,
 ): void {
-  if (!isFoundByName(workload)) {
+  if (!workload.isFoundByName) {
     addLead(leads, workload, address, port, workload.capacity, chain, aside);
     return;
   }

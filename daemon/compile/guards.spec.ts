@@ -38,10 +38,10 @@ describe("guards", () => {
   it("follow the workload of their pod's uid, whatever it calls itself", () => {
     const mesh = createMesh();
     const selected = policy("s", [], { namespace: "default", scope: "WORKLOAD_SELECTOR" });
-    const named = { ...a, name: "another" };
+    const named = a.with({ name: "another" });
     mesh.push({ workloads: [named], policies: [selected], pods, policiesSynced: true });
     expect(guardOf(mesh)).toBe("open");
-    mesh.push({ workloads: [{ ...named, authorizationPolicies: ["default/s"] }] });
+    mesh.push({ workloads: [named.with({ authorizationPolicies: ["default/s"] })] });
     expect(guardOf(mesh)).toContain('"flags":1');
   });
 

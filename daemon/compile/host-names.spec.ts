@@ -51,7 +51,7 @@ describe("endpoints of a host name", () => {
     // A pod is where it is: only what is none leads on.
     expect(said(mesh)).toBe("db 10.96.0.9:5432 1.00");
     mesh.push({
-      workloads: [{ ...named, uid: "Kubernetes/ServiceEntry/db" }],
+      workloads: [named.with({ uid: "Kubernetes/ServiceEntry/db" })],
       removedAddresses: [named.uid],
     });
     mesh.push(answers("10.96.0.9"));

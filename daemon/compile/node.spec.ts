@@ -16,11 +16,11 @@ describe("rankOf", () => {
   const near = pod("near", { network: "net-1" });
   it("counts leading matches", () => {
     expect(rankOf(near, ["NETWORK", "REGION", "ZONE", "NODE"], NODE)).toBe(4);
-    expect(rankOf({ ...near, node: "node-b" }, ["REGION", "NODE", "ZONE"], NODE)).toBe(1);
+    expect(rankOf(near.with({ node: "node-b" }), ["REGION", "NODE", "ZONE"], NODE)).toBe(1);
   });
 
   it("goes on after NETWORK in first place, and there only", () => {
-    const remote = { ...near, network: "net-2" };
+    const remote = near.with({ network: "net-2" });
     expect(rankOf(remote, ["NETWORK", "REGION", "ZONE"], NODE)).toBe(2);
     expect(rankOf(remote, ["REGION", "NETWORK", "ZONE"], NODE)).toBe(1);
   });

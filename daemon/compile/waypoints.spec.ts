@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { PodFlag } from "../bpf/maps.gen.js";
-import { pod, service, type WorkloadFields } from "../model/test-samples.js";
+import { pod, type SampleFields, service } from "../model/test-samples.js";
 import type { GatewayAddress } from "../model/workload.js";
 import { singly } from "./operation.js";
 import { createMesh, type TestMesh } from "./test-mesh.js";
@@ -14,7 +14,7 @@ const at = (address: string, network = ""): GatewayAddress => ({
   hbonePort: 15008,
 });
 /** An endpoint of service wp. */
-const guide = (name: string, address: string, fields: WorkloadFields = {}) =>
+const guide = (name: string, address: string, fields: SampleFields = {}) =>
   pod(name, { addresses: [address], serves: { "default/wp": "80:8080" }, ...fields });
 const a = pod("a", { addresses: ["10.0.0.1"], serves: { "default/web": "80:8080" } });
 const plain = service("web", { vips: ["10.96.0.1"] });
@@ -58,7 +58,7 @@ describe("a waypoint", () => {
   ])("that is %s leads nowhere, and nobody goes around it", (_, waypoint) => {
     const mesh = createMesh();
     mesh.push({
-      workloads: [{ ...a, network: "net" }, guide("w", "10.0.0.9")],
+      workloads: [a.with({ network: "net" }), guide("w", "10.0.0.9")],
       services: [web(waypoint), wp, service("empty")],
     });
     expect(before(mesh)).toEqual([]);
@@ -88,7 +88,7 @@ describe("a waypoint", () => {
   it("before a workload is not before its services", () => {
     const mesh = createMesh();
     mesh.push({
-      workloads: [{ ...a, waypoint: byName("wp") }, guide("w", "10.0.0.9")],
+      workloads: [a.with({ waypoint: byName("wp") }), guide("w", "10.0.0.9")],
       services: [plain, wp],
     });
     expect(mesh.view().addresses["10.0.0.1"]?.waypoint?.map((text) => text.split(" ")[0])).toEqual([
@@ -138,7 +138,7 @@ describe("a waypoint", () => {
     expect(flags()).toEqual([0, 0]);
     mesh.push({ services: [web()] });
     expect(flags()).toEqual([PodFlag.WAYPOINT, 0]);
-    mesh.push({ workloads: [{ ...guide("w", "10.0.0.9"), services: new Map() }] });
+    mesh.push({ workloads: [guide("w", "10.0.0.9").with({ services: new Map() })] });
     expect(flags()).toEqual([0, 0]);
     mesh.push({ services: [web(at("10.0.0.9"))] });
     expect(flags()).toEqual([PodFlag.WAYPOINT, 0]);

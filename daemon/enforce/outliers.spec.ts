@@ -136,7 +136,7 @@ describe("what is set aside", () => {
 });
 
 describe("a workload that is another one by now", () => {
-  const another = { ...server, addresses: ["10.0.0.2"] };
+  const another = server.with({ addresses: ["10.0.0.2"] });
 
   it.each<[string, Update[]]>([
     ["gone", [{ removedAddresses: [server.uid] }]],
@@ -144,7 +144,7 @@ describe("a workload that is another one by now", () => {
     ["elsewhere", [{ workloads: [another] }]],
     [
       "said to have recovered",
-      [{ workloads: [{ ...server, status: "UNHEALTHY" }] }, { workloads: [server] }],
+      [{ workloads: [server.with({ status: "UNHEALTHY" })] }, { workloads: [server] }],
     ],
   ])("%s is not set aside, and its count is dropped", (_, updates) => {
     fail(5);
@@ -181,8 +181,8 @@ describe("a workload that is another one by now", () => {
 
   it("is not what only the control plane repeats", () => {
     fail(5);
-    push({ workloads: [{ ...server, addresses: [...server.addresses] }] });
-    push({ workloads: [{ ...server, capacity: 7 }] });
+    push({ workloads: [server.with({ addresses: [...server.addresses] })] });
+    push({ workloads: [server.with({ capacity: 7 })] });
     expect(isAside()).toBe(true);
   });
 });
@@ -210,7 +210,7 @@ describe("a refusal that may be a denial", () => {
   });
 
   it("counts for nothing where the workload names a policy that has not come", () => {
-    push({ workloads: [{ ...server, authorizationPolicies: ["default/late"] }] });
+    push({ workloads: [server.with({ authorizationPolicies: ["default/late"] })] });
     wait(20_000);
     fail(100);
     expect(isAside()).toBe(false);

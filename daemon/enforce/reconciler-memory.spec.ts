@@ -136,7 +136,7 @@ describe("a kernel that has no memory", () => {
       namespace: "default",
       scope: "WORKLOAD_SELECTOR" as const,
     };
-    const guarded = { ...web, authorizationPolicies: ["default/many"] };
+    const guarded = web.with({ authorizationPolicies: ["default/many"] });
     await apply({ policies: [tooMany], workloads: [guarded], policiesSynced: true });
     expect([guardOf(7n), guardOf(8n)]).toEqual([
       TableNumber.DENY,

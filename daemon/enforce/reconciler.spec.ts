@@ -55,7 +55,7 @@ describe("a map that is outgrown", () => {
 
   it("is not made larger for what replaces something, once there is room for both", async () => {
     await start(1_000_000, { ...base, workloads: [web, db, ...strangers(10_000)] });
-    const again = (account: string) => strangers(10_000).map((x) => ({ ...x, serviceAccount: account }));
+    const again = (account: string) => strangers(10_000).map((x) => x.with({ serviceAccount: account }));
     for (const account of ["a", "b", "c"]) await apply({ workloads: again(account) });
     expect(kernel.generation).toBe(1);
   });
@@ -103,7 +103,7 @@ describe("at the limit", () => {
     await start(8);
     const endpoints = Array.from({ length: 9 }, (_, i) =>
       pod(`e${i}`, { hostname: `e${i}`, addresses: [], serves: { "default/web": "80:8080" } }),
-    ).map((workload, i) => ({ ...workload, addresses: i < 6 ? [`10.9.0.${i}`] : [`10.9.1.${i}`] }));
+    ).map((workload, i) => workload.with({ addresses: i < 6 ? [`10.9.0.${i}`] : [`10.9.1.${i}`] }));
     await apply({ workloads: endpoints });
     expect(failures).toContain("slots");
     expect(JSON.stringify(view())).toContain("missing");

@@ -51,14 +51,14 @@ it("tells of endpoints that join, fall ill, move and leave, and whom a policy se
     "added: service default/web was added",
     "joined: default/a (10.0.0.1) joined default/web",
   ]);
-  expect(events({ workloads: [{ ...a(), status: "UNHEALTHY" }] })).toEqual([
+  expect(events({ workloads: [a().with({ status: "UNHEALTHY" })] })).toEqual([
     "unhealthy: default/a is said to be unhealthy: default/web passes it over",
   ]);
   expect(events({ workloads: [a({ addresses: ["10.0.0.2"] })] })).toEqual([
     "healthy: default/a is healthy again, for default/web",
     "moved: default/a of default/web moved from 10.0.0.1 to 10.0.0.2",
   ]);
-  expect(events({ workloads: [{ ...a(), authorizationPolicies: ["default/no"] }] })).toEqual([
+  expect(events({ workloads: [a().with({ authorizationPolicies: ["default/no"] })] })).toEqual([
     "moved: default/a of default/web moved from 10.0.0.2 to 10.0.0.1",
     "selected: default/a is selected by default/no",
   ]);

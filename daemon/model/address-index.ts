@@ -1,6 +1,6 @@
 // Owns who claims an address, best claim first. Must not know what follows from owning one.
 
-import { isFoundByName, type Workload } from "./workload.js";
+import type { Workload } from "./workload.js";
 
 /** Several workloads on one address are rare, so a single one is kept without an array around it. */
 type Claims = Workload | readonly Workload[];
@@ -103,7 +103,7 @@ function unclaimedAddresses(workload: Workload): readonly string[] {
 }
 
 function isClaimless(workload: Workload): boolean {
-  return workload.networkMode === "HOST_NETWORK" || isFoundByName(workload);
+  return workload.networkMode === "HOST_NETWORK" || workload.isFoundByName;
 }
 
 function claimRank(workload: Workload): number {

@@ -34,6 +34,7 @@ export function partyText(workload: Workload, most: number): string {
 
 /** Whether both have one text, uncut. */
 export function sameParty(a: Workload, b: Workload): boolean {
+  if (a.traits === b.traits) return true;
   return (
     a.namespace === b.namespace &&
     a.workloadName === b.workloadName &&

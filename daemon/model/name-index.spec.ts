@@ -2,9 +2,9 @@
 
 import { expect, it } from "vitest";
 import { createStore } from "./store.js";
-import { pod, type WorkloadFields } from "./test-samples.js";
+import { pod, type SampleFields } from "./test-samples.js";
 
-const db = (name: string, fields: WorkloadFields = {}) =>
+const db = (name: string, fields: SampleFields = {}) =>
   pod(name, { hostname: "db.example.org", serves: { "default/db": "80" }, ...fields });
 const answer = (...addresses: string[]) => ({ answers: new Map([["db.example.org", addresses]]) });
 

@@ -1,10 +1,10 @@
 // Owns which endpoints go by a host name alone, and as what they are endpoints. Must not know who resolves the names.
 
-import { type FoundWorkload, isFoundByName, type Workload } from "./workload.js";
+import type { Workload } from "./workload.js";
 
 interface Name {
   /** By uid, as they are endpoints. */
-  readonly endpoints: Map<string, FoundWorkload>;
+  readonly endpoints: Map<string, Workload>;
   addresses: readonly string[];
 }
 
@@ -32,9 +32,9 @@ export class NameIndex {
     const [former, name] = [before && nameOf(before), after && nameOf(after)];
     if (before !== undefined && former !== undefined && former !== name) this.#leave(former, before.uid);
     if (after === undefined || name === undefined) return after;
-    const entry = this.#names.get(name) ?? { endpoints: new Map<string, FoundWorkload>(), addresses: [] };
+    const entry = this.#names.get(name) ?? { endpoints: new Map<string, Workload>(), addresses: [] };
     this.#names.set(name, entry);
-    const endpoint: FoundWorkload = { ...after, addresses: entry.addresses, isFoundByName: true };
+    const endpoint = after.with({ addresses: entry.addresses, isFoundByName: true });
     entry.endpoints.set(after.uid, endpoint);
     return endpoint;
   }
@@ -45,7 +45,7 @@ export class NameIndex {
     if (entry === undefined || entry.addresses.join() === addresses.join()) return [];
     entry.addresses = addresses;
     return [...entry.endpoints].map(([uid, before]) => {
-      const after: FoundWorkload = { ...before, addresses };
+      const after = before.with({ addresses });
       entry.endpoints.set(uid, after);
       return { before, after };
     });
@@ -61,5 +61,5 @@ export class NameIndex {
 /** The name that has to be resolved for a workload to be an endpoint; undefined: none has. */
 function nameOf(workload: Workload): string | undefined {
   if (workload.hostname === "" || workload.services.size === 0) return undefined;
-  return workload.addresses.length === 0 || isFoundByName(workload) ? workload.hostname : undefined;
+  return workload.addresses.length === 0 || workload.isFoundByName ? workload.hostname : undefined;
 }

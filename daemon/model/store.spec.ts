@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { createStore } from "./store.js";
 import { pod, service, summary } from "./test-samples.js";
-import type { Workload } from "./workload.js";
+import type { Workload, WorkloadFields } from "./workload.js";
 
-function entry(name: string, fields: Partial<Workload>): Workload {
-  return { ...pod(name), uid: `Kubernetes/networking.istio.io/WorkloadEntry/default/${name}`, ...fields };
+function entry(name: string, fields: Partial<WorkloadFields>): Workload {
+  return pod(name).with({ uid: `Kubernetes/networking.istio.io/WorkloadEntry/default/${name}`, ...fields });
 }
 
 describe("changes", () => {

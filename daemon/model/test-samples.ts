@@ -2,17 +2,17 @@
 
 import type { Service } from "./service.js";
 import type { Delta, Update } from "./update.js";
-import { DEFAULT_CAPACITY, type Port, type Workload } from "./workload.js";
+import { DEFAULT_CAPACITY, type Port, Workload, type WorkloadFields } from "./workload.js";
 
 /** Fields of a sample workload; `serves` stands for `services`: `{ "default/web": "80:8080 443" }`. */
-export type WorkloadFields = Partial<Omit<Workload, "services">> & {
+export type SampleFields = Partial<Omit<WorkloadFields, "services">> & {
   readonly serves?: Readonly<Record<string, string>>;
 };
 
 /** Pod `default/<name>` on node `node-a`, meshed and healthy. */
-export function pod(name: string, { serves = {}, ...fields }: WorkloadFields = {}): Workload {
+export function pod(name: string, { serves = {}, ...fields }: SampleFields = {}): Workload {
   const namespace = fields.namespace ?? "default";
-  return {
+  return Workload.of({
     uid: `${fields.clusterId ?? "Kubernetes"}//Pod/${namespace}/${name}`,
     name,
     namespace,
@@ -37,8 +37,9 @@ export function pod(name: string, { serves = {}, ...fields }: WorkloadFields = {
     capacity: DEFAULT_CAPACITY,
     authorizationPolicies: [],
     services: new Map(Object.entries(serves).map(([key, list]) => [key, ports(list)])),
+    isFoundByName: false,
     ...fields,
-  };
+  });
 }
 
 /** Service `default/<name>`; `vips` as `10.96.0.1` or `10.0.0.0/8`, `listens` as `80:8080 443`. */

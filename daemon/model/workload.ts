@@ -38,17 +38,23 @@ export interface Port {
   readonly targetPort: number;
 }
 
-/**
- * istio.workload.Workload with defaults filled in: trust domain `cluster.local`, service account `default`,
- * cluster `Kubernetes`, capacity 1.
- */
-export interface Workload {
+/** What a workload has of its own. */
+export interface WorkloadOwn {
   /** Primary key, equal to the resource name. */
   readonly uid: string;
   readonly name: string;
-  readonly namespace: string;
   /** Canonical text, in the order sent; empty when `hostname` is to be resolved. */
   readonly addresses: readonly string[];
+  readonly node: string;
+  readonly locality: Locality;
+  readonly status: HealthStatus;
+  /** `addresses` are what its host name stands for: it is reached at any of them. */
+  readonly isFoundByName: boolean;
+}
+
+/** What the replicas of a deployment have in common. */
+export interface WorkloadTraits {
+  readonly namespace: string;
   readonly hostname: string;
   readonly network: string;
   readonly networkMode: NetworkMode;
@@ -58,14 +64,11 @@ export interface Workload {
   readonly serviceAccount: string;
   readonly waypoint: GatewayAddress | undefined;
   readonly networkGateway: GatewayAddress | undefined;
-  readonly node: string;
   readonly workloadType: WorkloadType;
   readonly workloadName: string;
   readonly canonicalName: string;
   readonly canonicalRevision: string;
   readonly clusterId: string;
-  readonly locality: Locality;
-  readonly status: HealthStatus;
   readonly capacity: number;
   /** `<namespace>/<name>` of the selector policies that apply. */
   readonly authorizationPolicies: readonly string[];
@@ -73,11 +76,122 @@ export interface Workload {
   readonly services: ReadonlyMap<string, readonly Port[]>;
 }
 
-/** A workload of a host name alone, with the addresses that the name stands for: it is reached at any of them. */
-export interface FoundWorkload extends Workload {
-  readonly isFoundByName: true;
-}
+/** All that a workload has. */
+export interface WorkloadFields extends WorkloadOwn, WorkloadTraits {}
 
-export function isFoundByName(workload: Workload): workload is FoundWorkload {
-  return "isFoundByName" in workload;
+/**
+ * istio.workload.Workload with defaults filled in: trust domain `cluster.local`, service account `default`,
+ * cluster `Kubernetes`, capacity 1. Replicas keep what they have in common once for all of them: a third of the memory.
+ */
+export class Workload implements WorkloadFields {
+  /** Lets TypeScript refuse a spread in place of one: it would lack what is in common. */
+  private declare readonly isWhole: true;
+  readonly uid: string;
+  readonly name: string;
+  readonly addresses: readonly string[];
+  readonly node: string;
+  readonly locality: Locality;
+  readonly status: HealthStatus;
+  readonly isFoundByName: boolean;
+  readonly traits: WorkloadTraits;
+
+  constructor(own: WorkloadOwn, traits: WorkloadTraits) {
+    this.uid = own.uid;
+    this.name = own.name;
+    this.addresses = own.addresses;
+    this.node = own.node;
+    this.locality = own.locality;
+    this.status = own.status;
+    this.isFoundByName = own.isFoundByName;
+    this.traits = traits;
+  }
+
+  /** One with traits of its own. */
+  static of(fields: WorkloadFields): Workload {
+    const { uid, name, addresses, node, locality, status, isFoundByName, ...traits } = fields;
+    return new Workload({ uid, name, addresses, node, locality, status, isFoundByName }, traits);
+  }
+
+  /** All that it has, side by side. */
+  fields(): WorkloadFields {
+    const { traits, ...own } = this;
+    return { ...traits, ...own };
+  }
+
+  /** The same but for these fields. */
+  with(changes: Partial<WorkloadFields>): Workload {
+    return Workload.of({ ...this.fields(), ...changes });
+  }
+
+  get namespace(): WorkloadTraits["namespace"] {
+    return this.traits.namespace;
+  }
+
+  get hostname(): WorkloadTraits["hostname"] {
+    return this.traits.hostname;
+  }
+
+  get network(): WorkloadTraits["network"] {
+    return this.traits.network;
+  }
+
+  get networkMode(): WorkloadTraits["networkMode"] {
+    return this.traits.networkMode;
+  }
+
+  get tunnelProtocol(): WorkloadTraits["tunnelProtocol"] {
+    return this.traits.tunnelProtocol;
+  }
+
+  get nativeTunnel(): WorkloadTraits["nativeTunnel"] {
+    return this.traits.nativeTunnel;
+  }
+
+  get trustDomain(): WorkloadTraits["trustDomain"] {
+    return this.traits.trustDomain;
+  }
+
+  get serviceAccount(): WorkloadTraits["serviceAccount"] {
+    return this.traits.serviceAccount;
+  }
+
+  get waypoint(): WorkloadTraits["waypoint"] {
+    return this.traits.waypoint;
+  }
+
+  get networkGateway(): WorkloadTraits["networkGateway"] {
+    return this.traits.networkGateway;
+  }
+
+  get workloadType(): WorkloadTraits["workloadType"] {
+    return this.traits.workloadType;
+  }
+
+  get workloadName(): WorkloadTraits["workloadName"] {
+    return this.traits.workloadName;
+  }
+
+  get canonicalName(): WorkloadTraits["canonicalName"] {
+    return this.traits.canonicalName;
+  }
+
+  get canonicalRevision(): WorkloadTraits["canonicalRevision"] {
+    return this.traits.canonicalRevision;
+  }
+
+  get clusterId(): WorkloadTraits["clusterId"] {
+    return this.traits.clusterId;
+  }
+
+  get capacity(): WorkloadTraits["capacity"] {
+    return this.traits.capacity;
+  }
+
+  get authorizationPolicies(): WorkloadTraits["authorizationPolicies"] {
+    return this.traits.authorizationPolicies;
+  }
+
+  get services(): WorkloadTraits["services"] {
+    return this.traits.services;
+  }
 }

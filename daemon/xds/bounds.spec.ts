@@ -90,15 +90,14 @@ describe("a resource of which something says that it is longer than what it lies
 
   it("is refused where a number goes on beyond it", () => {
     // Together with what follows it would be one.
-    for (const cut of [
-      Uint8Array.of(0x28, 0x80),
-      Uint8Array.of(0x28, 0x80, 0x80, 0x80, 0x80),
-      Uint8Array.of(0x92),
-    ]) {
+    for (const [cut, fault] of [
+      [Uint8Array.of(0x88, 1, 0x80), "the message ends within a number"],
+      [Uint8Array.of(0x28, 0x80), "field 5 is malformed"],
+      [Uint8Array.of(0x28, 0x80, 0x80, 0x80, 0x80), "field 5 is malformed"],
+      [Uint8Array.of(0x92), "the message ends within a number"],
+    ] as const) {
       const { values, rejections } = received([around(joined(UID, cut)), after]);
-      expect(rejections.map(({ name, reason }) => [name, reason])).toEqual([
-        ["w", "is malformed: the message ends within a number"],
-      ]);
+      expect(rejections.map(({ name, reason }) => [name, reason])).toEqual([["w", `is malformed: ${fault}`]]);
       expect(values.length).toBe(1);
     }
   });

@@ -90,8 +90,9 @@ describe("the reader", () => {
         const bytes = workload(sent.uid, "1", { ...sent, services: mappings });
         const decoded = decode(bytes, shared);
         if (!decoded.ok || decoded.value.kind !== "workload") throw new Error(JSON.stringify(decoded));
-        expect(decoded.value.value).toEqual({
+        expect(decoded.value.value.fields()).toEqual({
           ...sent,
+          isFoundByName: false,
           addresses: sent.addresses.map(canonical),
           networkMode: NetworkMode[sent.networkMode],
           tunnelProtocol: TunnelProtocol[sent.tunnelProtocol],

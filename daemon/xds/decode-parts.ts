@@ -2,8 +2,9 @@
 // Must not know of workloads, services or streams.
 
 import type { VirtualAddress } from "../model/service.js";
-import type { GatewayAddress, Locality, Port } from "../model/workload.js";
+import type { GatewayAddress, Locality, Port, WorkloadTraits } from "../model/workload.js";
 import type { Checker } from "./checker.js";
+import { Gathered } from "./gathered.js";
 import { Interner } from "./interner.js";
 import type { WireReader } from "./wire-reader.js";
 
@@ -14,6 +15,9 @@ const NO_BYTES = new Uint8Array();
 
 /** What many resources have in common. One for the life of a client. */
 export class SharedParts {
+  readonly traits = new Interner<WorkloadTraits>();
+  /** The fields of one workload that are its traits, as they came. */
+  readonly rest = new Gathered();
   readonly localities = new Interner<Locality>();
   readonly mappings = new Interner<ServiceMapping>();
   readonly policies = new Interner<readonly string[]>();

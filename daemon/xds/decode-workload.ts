@@ -3,10 +3,18 @@
 
 import * as wire from "../../proto/gen/workload.js";
 import { addressFromBytes } from "../model/address.js";
-import { DEFAULT_CAPACITY, type Locality, type Port, type Workload } from "../model/workload.js";
+import {
+  DEFAULT_CAPACITY,
+  type Locality,
+  type Port,
+  Workload,
+  type WorkloadOwn,
+  type WorkloadTraits,
+} from "../model/workload.js";
 import { Checker, type Decoded } from "./checker.js";
 import { decodeGateway, decodePort, type ServiceMapping, type SharedParts } from "./decode-parts.js";
-import type { PlacedText, WireReader } from "./wire-reader.js";
+import type { Gathered } from "./gathered.js";
+import { type PlacedText, WireReader } from "./wire-reader.js";
 
 const DEFAULT_TRUST_DOMAIN = "cluster.local";
 const DEFAULT_SERVICE_ACCOUNT = "default";
@@ -15,138 +23,166 @@ const NO_ADDRESSES: readonly string[] = [];
 const NO_POLICIES: readonly string[] = [];
 const NO_SERVICES: ServiceMapping = new Map();
 const NOWHERE: Locality = { region: "", zone: "", subzone: "" };
+const NO_TRAITS: WorkloadTraits = {
+  namespace: "",
+  hostname: "",
+  network: "",
+  networkMode: "STANDARD",
+  tunnelProtocol: "NONE",
+  nativeTunnel: false,
+  trustDomain: DEFAULT_TRUST_DOMAIN,
+  serviceAccount: DEFAULT_SERVICE_ACCOUNT,
+  waypoint: undefined,
+  networkGateway: undefined,
+  workloadType: "DEPLOYMENT",
+  workloadName: "",
+  canonicalName: "",
+  canonicalRevision: "",
+  clusterId: DEFAULT_CLUSTER,
+  capacity: DEFAULT_CAPACITY,
+  authorizationPolicies: NO_POLICIES,
+  services: NO_SERVICES,
+};
 
 type DecodedWorkload = { readonly kind: "workload"; readonly value: Workload };
-type Draft = { -readonly [Key in keyof Workload]: Workload[Key] };
+type Own = { -readonly [Key in keyof WorkloadOwn]: WorkloadOwn[Key] };
+type Traits = { -readonly [Key in keyof WorkloadTraits]: WorkloadTraits[Key] };
 
 /**
  * Takes the field that the workload is, fills in defaults and validates. The uid must equal the name
  * of the resource.
  */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one line a field of the message, no decisions
 export function decodeWorkload(
   reader: WireReader,
   resourceName: PlacedText,
   shared: SharedParts,
 ): Decoded<DecodedWorkload> {
   const check = new Checker();
-  // Filled in place: with a variable a field V8 takes twice as long to compile this.
-  const workload: Draft = {
+  const { rest } = shared;
+  rest.clear();
+  const own: Own = {
     uid: resourceName.text,
     name: "",
-    namespace: "",
     addresses: NO_ADDRESSES,
-    hostname: "",
-    network: "",
-    networkMode: "STANDARD",
-    tunnelProtocol: "NONE",
-    nativeTunnel: false,
-    trustDomain: DEFAULT_TRUST_DOMAIN,
-    serviceAccount: DEFAULT_SERVICE_ACCOUNT,
-    waypoint: undefined,
-    networkGateway: undefined,
     node: "",
-    workloadType: "DEPLOYMENT",
-    workloadName: "",
-    canonicalName: "",
-    canonicalRevision: "",
-    clusterId: DEFAULT_CLUSTER,
     locality: NOWHERE,
     status: "HEALTHY",
-    capacity: DEFAULT_CAPACITY,
-    authorizationPolicies: NO_POLICIES,
-    services: NO_SERVICES,
+    isFoundByName: false,
   };
   let uid = "";
+  let status = 0;
+  const end = reader.open();
+  for (let start = reader.position; reader.next(end); start = reader.position) {
+    switch (reader.field) {
+      case 1:
+        own.name = reader.endOf(resourceName);
+        break;
+      case 3:
+        own.addresses = addAddress(own.addresses, reader, check);
+        break;
+      case 9:
+        own.node = shared.text(reader);
+        break;
+      case 17:
+        status = reader.uint32();
+        break;
+      case 20:
+        uid = reader.endOf(resourceName);
+        break;
+      case 24:
+        own.locality = decodeLocality(reader, shared);
+        break;
+      default:
+        reader.skip();
+        rest.add(reader.bytes, start, reader.position);
+    }
+  }
+  check.resourceName(resourceName.text, uid, "uid");
+  own.status = check.enum(wire.WorkloadStatus, status, "status");
+  const traits = shared.traits.find(rest.words, 0, rest.length) ?? newTraits(rest, shared, check);
+  return check.result({ kind: "workload", value: new Workload(own, traits) });
+}
+
+/** Of traits that no workload had so far, kept where nothing is wrong with them. */
+function newTraits(rest: Gathered, shared: SharedParts, check: Checker): WorkloadTraits {
+  const own = new Checker();
+  const decoded = own.result(decodeTraits(new WireReader(rest.bytes), rest.length, shared, own));
+  if (decoded.ok) return shared.traits.keep(rest.words, 0, rest.length, decoded.value);
+  check.fail(decoded.code, decoded.reason);
+  return NO_TRAITS;
+}
+
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one line a field of the message, no decisions
+function decodeTraits(reader: WireReader, end: number, shared: SharedParts, check: Checker): WorkloadTraits {
+  const traits: Traits = { ...NO_TRAITS };
   let networkMode = 0;
   let tunnelProtocol = 0;
   let workloadType = 0;
-  let status = 0;
-  const end = reader.open();
+  reader.enter(0, end);
   while (reader.next(end)) {
     switch (reader.field) {
-      case 1:
-        workload.name = reader.endOf(resourceName);
-        break;
       case 2:
-        workload.namespace = shared.text(reader);
-        break;
-      case 3:
-        workload.addresses = addAddress(workload.addresses, reader, check);
+        traits.namespace = shared.text(reader);
         break;
       case 4:
-        workload.network = shared.text(reader);
+        traits.network = shared.text(reader);
         break;
       case 5:
         tunnelProtocol = reader.uint32();
         break;
       case 6:
-        workload.trustDomain = shared.text(reader) || DEFAULT_TRUST_DOMAIN;
+        traits.trustDomain = shared.text(reader) || DEFAULT_TRUST_DOMAIN;
         break;
       case 7:
-        workload.serviceAccount = shared.text(reader) || DEFAULT_SERVICE_ACCOUNT;
+        traits.serviceAccount = shared.text(reader) || DEFAULT_SERVICE_ACCOUNT;
         break;
       case 8:
-        workload.waypoint = decodeGateway(reader, "waypoint", check, shared);
-        break;
-      case 9:
-        workload.node = shared.text(reader);
+        traits.waypoint = decodeGateway(reader, "waypoint", check, shared);
         break;
       case 10:
-        workload.canonicalName = shared.text(reader);
+        traits.canonicalName = shared.text(reader);
         break;
       case 11:
-        workload.canonicalRevision = shared.text(reader);
+        traits.canonicalRevision = shared.text(reader);
         break;
       case 12:
         workloadType = reader.uint32();
         break;
       case 13:
-        workload.workloadName = shared.text(reader);
+        traits.workloadName = shared.text(reader);
         break;
       case 14:
-        workload.nativeTunnel = reader.bool();
+        traits.nativeTunnel = reader.bool();
         break;
       case 16:
-        workload.authorizationPolicies = addPolicy(workload.authorizationPolicies, reader, shared);
-        break;
-      case 17:
-        status = reader.uint32();
+        traits.authorizationPolicies = addPolicy(traits.authorizationPolicies, reader, shared);
         break;
       case 18:
-        workload.clusterId = shared.text(reader) || DEFAULT_CLUSTER;
+        traits.clusterId = shared.text(reader) || DEFAULT_CLUSTER;
         break;
       case 19:
-        workload.networkGateway = decodeGateway(reader, "network_gateway", check, shared);
-        break;
-      case 20:
-        uid = reader.endOf(resourceName);
+        traits.networkGateway = decodeGateway(reader, "network_gateway", check, shared);
         break;
       case 21:
-        workload.hostname = reader.text();
+        traits.hostname = reader.text();
         break;
       case 22:
-        workload.services = addMapping(workload.services, decodeMapping(reader, check, shared));
-        break;
-      case 24:
-        workload.locality = decodeLocality(reader, shared);
+        traits.services = addMapping(traits.services, decodeMapping(reader, check, shared));
         break;
       case 25:
         networkMode = reader.uint32();
         break;
       case 27:
-        workload.capacity = decodeCapacity(reader);
+        traits.capacity = decodeCapacity(reader);
         break;
       default:
         reader.skip();
     }
   }
-  check.resourceName(resourceName.text, uid, "uid");
-  workload.networkMode = check.enum(wire.NetworkMode, networkMode, "network_mode");
-  workload.tunnelProtocol = check.enum(wire.TunnelProtocol, tunnelProtocol, "tunnel_protocol");
-  workload.workloadType = check.enum(wire.WorkloadType, workloadType, "workload_type");
-  workload.status = check.enum(wire.WorkloadStatus, status, "status");
-  return check.result({ kind: "workload", value: workload });
+  traits.networkMode = check.enum(wire.NetworkMode, networkMode, "network_mode");
+  traits.tunnelProtocol = check.enum(wire.TunnelProtocol, tunnelProtocol, "tunnel_protocol");
+  traits.workloadType = check.enum(wire.WorkloadType, workloadType, "workload_type");
+  return traits;
 }
 
 function addAddress(addresses: readonly string[], reader: WireReader, check: Checker): readonly string[] {

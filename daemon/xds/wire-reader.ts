@@ -165,7 +165,7 @@ export class WireReader {
   skip(): void {
     if (this.#number !== UNREAD) {
       const end = this.#type === VARINT ? this.#position : this.#position + this.#number;
-      if (end > this.#end) throw new WireError("a field of no known use is malformed");
+      if (end > this.#end) throw new WireError(`field ${this.field} is malformed`);
       this.#position = end;
       return;
     }
@@ -173,7 +173,7 @@ export class WireReader {
       this.#library().skipType(this.#type, 0, this.field);
       this.#position = this.#reader.pos;
     } catch (error) {
-      throw new WireError("a field of no known use is malformed", { cause: error });
+      throw new WireError(`field ${this.field} is malformed`, { cause: error });
     }
   }
 

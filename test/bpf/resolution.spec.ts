@@ -102,16 +102,17 @@ const workloads: fc.Arbitrary<Workload[]> = fc
       } as const)
       .map(({ kind, written, addresses, place, ...fields }) => {
         const isPod = kind === "pod";
-        return { ...pod("x", { ...fields, ...place, addresses: isPod ? addresses : [written] }), isPod };
+        return { sample: pod("x", { ...fields, ...place, addresses: isPod ? addresses : [written] }), isPod };
       }),
     { minLength: 3, maxLength: 9 },
   )
   .map((all) =>
-    all.map(({ isPod, ...workload }, index) => ({
-      ...workload,
-      name: `w${index}`,
-      uid: isPod ? `${workload.clusterId}//Pod/a/w${index}` : `${workload.clusterId}/ServiceEntry/w${index}`,
-    })),
+    all.map(({ isPod, sample }, index) =>
+      sample.with({
+        name: `w${index}`,
+        uid: isPod ? `${sample.clusterId}//Pod/a/w${index}` : `${sample.clusterId}/ServiceEntry/w${index}`,
+      }),
+    ),
   );
 
 const services: fc.Arbitrary<Service[]> = fc.uniqueArray(

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import type { AddressBlock, Match, Policy, StringMatch } from "../../daemon/model/policy.js";
 import type { Service } from "../../daemon/model/service.js";
-import type { GatewayAddress, Port, Workload } from "../../daemon/model/workload.js";
+import { type GatewayAddress, type Port, Workload } from "../../daemon/model/workload.js";
 
 /** What a client must hold, each list sorted by primary key. */
 export interface HeldMesh {
@@ -52,7 +52,7 @@ export function sorted(mesh: HeldMesh): HeldMesh {
 
 function workloadOf(json: Json): Workload {
   const locality = object(json.locality);
-  return {
+  return Workload.of({
     uid: text(json.uid),
     name: text(json.name),
     namespace: text(json.namespace),
@@ -79,7 +79,8 @@ function workloadOf(json: Json): Workload {
     services: new Map(
       Object.entries(object(json.services)).map(([key, list]) => [key, portsOf(object(list).ports)]),
     ),
-  };
+    isFoundByName: false,
+  });
 }
 
 function serviceOf(json: Json): Service {

@@ -88,8 +88,8 @@ async function push(workloads: readonly Workload[], policies: readonly Policy[])
   await sleep(HOLD_MS + 100 * slowness);
 }
 
-function workloadOnWire({ uid, addresses, services: _, ...rest }: Workload): Uint8Array {
-  const { name, namespace, serviceAccount, trustDomain, authorizationPolicies } = rest;
+function workloadOnWire(pod: Workload): Uint8Array {
+  const { uid, addresses, name, namespace, serviceAccount, trustDomain, authorizationPolicies } = pod;
   return workload(`Kubernetes//Pod/${podNamespace(uid)}/${uid}`, String(++version), {
     ...{ name, namespace, serviceAccount, trustDomain },
     authorizationPolicies: [...authorizationPolicies],
@@ -165,7 +165,7 @@ test(`connections to ${MESHES} random meshes meet the reference's verdict (seed 
   const property = fc.asyncProperty(somePolicies, allPods, async (policies, pods) => {
     // A pod is enrolled under one name, whatever its workload is like else.
     const workloads = pods.map((pod) =>
-      guarded.includes(pod.uid) ? { ...pod, namespace: podNamespace(pod.uid) } : pod,
+      guarded.includes(pod.uid) ? pod.with({ namespace: podNamespace(pod.uid) }) : pod,
     );
     const model = new TestMesh();
     enrol(model, ...guarded);

@@ -86,7 +86,7 @@ describe("policies that are not there", () => {
   it("does not wait again for one that is known to be absent", () => {
     const mesh = started();
     mesh.update({ workloads: [naming("default/nowhere")], policiesSynced: true });
-    mesh.update({ workloads: [{ ...naming("default/nowhere"), status: "UNHEALTHY" }] });
+    mesh.update({ workloads: [naming("default/nowhere").with({ status: "UNHEALTHY" })] });
     expect(mesh.guardOf(server)).toBe(TableNumber.OPEN);
   });
 

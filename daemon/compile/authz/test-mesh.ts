@@ -5,7 +5,7 @@ import type { Match, Policy, StringMatch } from "../../model/policy.js";
 import { eachMatchField, policyKey } from "../../model/policy.js";
 import { createStore } from "../../model/store.js";
 import type { Update } from "../../model/update.js";
-import { DEFAULT_CAPACITY, type Workload } from "../../model/workload.js";
+import { DEFAULT_CAPACITY, Workload, type WorkloadFields } from "../../model/workload.js";
 import { createIds } from "../ids.js";
 import type { EntryOperation } from "../operation.js";
 import { createAuthzCompiler } from "./authz.js";
@@ -65,9 +65,9 @@ export function workload(
   namespace: string,
   name: string,
   addresses: readonly string[],
-  fields: Partial<Workload> = {},
+  fields: Partial<WorkloadFields> = {},
 ): Workload {
-  return {
+  return Workload.of({
     uid: `Kubernetes//Pod/${namespace}/${name}`,
     name,
     namespace,
@@ -92,8 +92,9 @@ export function workload(
     capacity: DEFAULT_CAPACITY,
     authorizationPolicies: [],
     services: new Map(),
+    isFoundByName: false,
     ...fields,
-  };
+  });
 }
 
 export class TestMesh {

@@ -60,7 +60,7 @@ describe("pods without a name", () => {
     const mesh = started(...policies);
     expect(judged(mesh)).toMatchObject({ allowed: false, reason: Reason.AUTHZ_UNNAMED });
     expect(mesh.compiler.statistics()).toMatchObject({ unnamedPods: 1, waitingWorkloads: 0 });
-    mesh.update({ workloads: [{ ...workload("default", "ghost", [SERVER]), uid: ghost.uid }] });
+    mesh.update({ workloads: [workload("default", "ghost", [SERVER]).with({ uid: ghost.uid })] });
     expect(judged(mesh).allowed).toBe(true);
     mesh.update({ removedAddresses: [ghost.uid] });
     expect(judged(mesh).reason).toBe(Reason.AUTHZ_UNNAMED);
@@ -72,7 +72,7 @@ describe("pods without a name", () => {
   it("deny once they are named and a policy of theirs has not come", () => {
     const mesh = started();
     const named = workload("default", "ghost", [SERVER], { authorizationPolicies: ["default/deny"] });
-    mesh.update({ workloads: [{ ...named, uid: ghost.uid }] });
+    mesh.update({ workloads: [named.with({ uid: ghost.uid })] });
     expect(mesh.guardOf(ghost)).toBe(TableNumber.DENY);
   });
 

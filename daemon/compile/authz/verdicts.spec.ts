@@ -79,7 +79,7 @@ describe("which policies apply", () => {
     expect(judge([denial({ scope: "NAMESPACE", namespace: "client-ns" })]).allowed).toBe(true);
   });
   it("selector ones that the workload lists, of whatever namespace", () => {
-    const listing = { ...server, authorizationPolicies: ["root/p"] };
+    const listing = server.with({ authorizationPolicies: ["root/p"] });
     const selector = denial({ scope: "WORKLOAD_SELECTOR", namespace: "root" });
     expect(judge([selector], {}, listing).allowed).toBe(false);
     expect(judge([selector]).allowed).toBe(true);
@@ -255,7 +255,7 @@ describe("what istiod sends", () => {
     ...deny,
     scope: "WORKLOAD_SELECTOR",
   });
-  const guarded = { ...server, authorizationPolicies: ["istio-system/istio_converted_static_strict"] };
+  const guarded = server.with({ authorizationPolicies: ["istio-system/istio_converted_static_strict"] });
   it("STRICT denies whoever has no identity", () => {
     expect(judge([strict], { from: STRANGER }, guarded).policy).toBe(
       "istio-system/istio_converted_static_strict",
@@ -360,7 +360,7 @@ describe("known failures elsewhere", () => {
     expect(judge([denial, allow]).allowed).toBe(false);
   });
   it("a missing policy does not end the evaluation of the others", () => {
-    const listing = { ...server, authorizationPolicies: ["default/missing", "default/p"] };
+    const listing = server.with({ authorizationPolicies: ["default/missing", "default/p"] });
     const selector = policy("p", [[]], { ...deny, scope: "WORKLOAD_SELECTOR", namespace: "default" });
     expect(judge([selector], {}, listing).policy).toBe("default/p");
   });

@@ -13,7 +13,7 @@ store.apply({
     pod("web", { authorizationPolicies: ["default/picky", "default/other"] }),
     pod("db", { authorizationPolicies: ["default/picky"] }),
     pod("afar"),
-    { ...pod("entry"), uid: "x/WorkloadEntry/default/entry" },
+    pod("entry").with({ uid: "x/WorkloadEntry/default/entry" }),
   ],
   policies: [policy("picky", [], { namespace: "default", scope: "WORKLOAD_SELECTOR" })],
 });

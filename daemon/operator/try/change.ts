@@ -47,7 +47,7 @@ export function renamed(workload: Workload, { policies, removed, naming }: Polic
   const changed = new Set([...policies.map(policyKey), ...removed]);
   const kept = workload.authorizationPolicies.filter((key) => !changed.has(key));
   const added = [...naming].filter(([, uids]) => uids.has(workload.uid)).map(([key]) => key);
-  return { ...workload, authorizationPolicies: [...kept, ...added] };
+  return workload.with({ authorizationPolicies: [...kept, ...added] });
 }
 
 /** Whom a policy selects: those that are listed, else those that name it already. Labels do not come with xDS. */

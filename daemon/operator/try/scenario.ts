@@ -38,7 +38,7 @@ export function resourcesFor(parts: Asked, pairs: readonly SeenPair[]): Resource
     const isLocal = isLocalNetwork(workload.network, compiler.node);
     // Which network is the node's has been settled: one of another lends nobody its identity.
     const addresses = isLocal ? workload.addresses : [];
-    workloads.set(workload.uid, { ...workload, network: "", addresses, services: new Map() });
+    workloads.set(workload.uid, workload.with({ network: "", addresses, services: new Map() }));
   };
   const pods = parts.pods.enrolled.map(({ cookie, namespace, name }) => ({ cookie, namespace, name }));
   for (const { namespace, name } of pods) for (const each of store.podWorkloads(namespace, name)) add(each);
