@@ -154,9 +154,7 @@ export class AddressTable {
 
 /** Whose an address is: a workload on the node's network goes before one on another. */
 export function ownerAt(address: string, store: ReadableStore, node: NodeContext): Workload | undefined {
-  const claimants = store.claimants(address);
-  if (claimants.length === 1) return claimants[0];
-  return claimants.find((workload) => isLocalNetwork(workload.network, node)) ?? claimants[0];
+  return store.ownerOf(address, (workload) => isLocalNetwork(workload.network, node));
 }
 
 /** The owner's row, with what a frontend says (of another's row) in place of what its own says. */

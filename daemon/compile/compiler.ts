@@ -160,7 +160,7 @@ class MeshCompiler implements Compiler {
     this.#frontends = new FrontendTable(this.#ids, options.waypointPort);
     const { waypoints } = this.#frontends;
     this.#addresses = new AddressTable({
-      workload: (workload) => this.#ids.workloads.idOf(workload.uid),
+      workload: (workload) => this.#ids.workloads.numberOf(workload),
       identity: (workload) => (this.identified(workload) === undefined ? 0 : this.authz.identityOf(workload)),
       acquireWaypoint: (workload, address) =>
         waypoints.acquire(guidanceTo(workload), isIpv4Text(address) ? "ipv4" : "ipv6"),
@@ -217,7 +217,7 @@ class MeshCompiler implements Compiler {
     this.#store = store;
     for (const { before, after } of delta.workloads) {
       if (after !== undefined)
-        this.parties.set(this.#ids.workloads.acquire(after), after, before !== undefined);
+        this.parties.set(this.#ids.workloads.acquire(after), after, before);
     }
     for (const { after } of delta.services) {
       if (after === undefined) continue;
@@ -236,9 +236,9 @@ class MeshCompiler implements Compiler {
     if (this.#frontendChanges !== "all") addFrontendChanges(this.#frontendChanges, delta, store, moved);
     if (this.#addressChanges !== "all") this.#addAddressChanges(this.#addressChanges, delta, moved);
 
-    for (const { key, after } of delta.workloads) {
-      if (after !== undefined) continue;
-      this.parties.retire(this.#ids.workloads.idOf(key));
+    for (const { key, before, after } of delta.workloads) {
+      if (before === undefined || after !== undefined) continue;
+      this.parties.retire(before);
       this.#ids.workloads.retire(key);
     }
     for (const { key, after } of delta.services) if (after === undefined) this.#ids.services.retire(key);

@@ -23,8 +23,14 @@ export interface Ids<T> {
   retire(key: string): void;
   /** 0 when the key is not known. */
   idOf(key: string): number;
+  /** Of a resource that has one: without looking whether it has. */
+  numberOf(resource: T): number;
   /** The last version of the resource behind a number, also when it is gone lately. */
   get(id: number): T | undefined;
+  /** How many have numbers. */
+  readonly size: number;
+  /** All that have numbers, as get() gives them; numbers are signed. */
+  all(): Iterable<readonly [id: number, resource: T]>;
   /** Numbers, with their keys, that would be others' in another order: to be kept. */
   collided(): Iterable<readonly [id: number, key: string]>;
 }
@@ -43,7 +49,7 @@ interface IdOptions {
 /** Numbers of resources named by `keyOf`. */
 export function createIds<T>(
   keyOf: (resource: T) => string,
-  { hash = fnv1aOfText, kept = () => undefined, onForgotten }: IdOptions = {},
+  { hash = fnv1aOfText, kept = () => undefined, onForgotten, hashOf = (resource) => hash(keyOf(resource)) }: IdOptions & { hashOf?: (resource: T) => number } = {},
 ): Ids<T> {
   // Signed inside: V8 keeps those in place, and would put every second unsigned one on the heap.
   const resources = new Map<number, T>();
@@ -75,7 +81,7 @@ export function createIds<T>(
   return {
     acquire(resource) {
       const key = keyOf(resource);
-      const wanted = hash(key) | 0;
+      const wanted = hashOf(resource) | 0;
       const known = find(key, wanted);
       if (known !== undefined) retired.delete(key);
       const id = known ?? give(key, wanted);
@@ -92,8 +98,14 @@ export function createIds<T>(
         forget(oldest);
       }
     },
+    numberOf: (resource) =>
+      (moved.size === 0 ? hashOf(resource) : (moved.get(keyOf(resource)) ?? hashOf(resource))) >>> 0,
     idOf: (key) => (find(key) ?? 0) >>> 0,
     get: (id) => resources.get(id | 0),
+    get size() {
+      return resources.size;
+    },
+    all: () => resources,
     *collided() {
       for (const [key, id] of moved) {
         yield [id >>> 0, key];

@@ -36,11 +36,11 @@ it("are those of the text of each, and present while somebody is there", () => {
         const before = there.get(uid);
         if (labels === undefined) {
           if (before === undefined) continue;
-          table.retire(ids.idOf(uid));
+          table.retire(before);
           there.delete(uid);
         } else {
           const after = pod(uid, { uid, ...labels });
-          table.set(ids.acquire(after), after, before !== undefined);
+          table.set(ids.acquire(after), after, before);
           there.set(uid, after);
           texts.set(uid, partyText(after, LABEL_TEXT_BYTES));
         }

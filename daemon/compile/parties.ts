@@ -2,8 +2,8 @@
 // set is called.
 
 import { LABEL_TEXT_BYTES, maps } from "../bpf/maps.gen.js";
-import { partyText, sameParty } from "../model/label-text.js";
-import type { Workload } from "../model/workload.js";
+import { partyText } from "../model/label-text.js";
+import type { Workload, WorkloadTraits } from "../model/workload.js";
 import { bulkPuts } from "./bulk.js";
 import { createIds, type Ids, type Kept } from "./ids.js";
 import type { BulkPutOperation, DeleteOperation } from "./operation.js";
@@ -23,33 +23,29 @@ export interface Parties {
 interface Party {
   /** Signed as in ids.ts. */
   readonly number: number;
-  /** The first that was counted so. */
-  readonly like: Workload;
   /** How many are there. */
   members: number;
 }
 
 /** The state behind the map, and the changes to it. */
 export class PartyTable implements Parties {
-  readonly #workloads: Pick<Ids<Workload>, "idOf">;
+  readonly #workloads: Ids<Workload>;
   readonly #ids: Ids<string>;
-  /** By workload, signed too; of workloads that are gone as well, as long as they have a number. */
-  readonly #of = new Map<number, Party>();
   /** Those that have members. */
   readonly #present = new Map<number, Party>();
-  /** The last of them with that name of a workload, to be known again without making its text. */
-  readonly #last = new Map<string, Party>();
+  /** What replicas are counted as, known again without making the text; also of parties that are gone. */
+  readonly #known = new WeakMap<WorkloadTraits, Party>();
   /** Workloads whose entry is to be written or deleted. */
   #changed: Set<number> | "all" = "all";
 
-  /** `workloads`: their numbers. */
-  constructor(workloads: Pick<Ids<Workload>, "idOf">, kept: Kept | undefined) {
+  /** `workloads`: their numbers, and what each is, or was before it went. */
+  constructor(workloads: Ids<Workload>, kept: Kept | undefined) {
     this.#workloads = workloads;
     this.#ids = createIds<string>((text) => text, { kept });
   }
 
   get size(): number {
-    return this.#of.size;
+    return this.#workloads.size;
   }
 
   textOf(party: number): string | undefined {
@@ -57,33 +53,35 @@ export class PartyTable implements Parties {
   }
 
   ofWorkload(uid: string): number {
-    return (this.#of.get(this.#workloads.idOf(uid) | 0)?.number ?? 0) >>> 0;
+    const workload = this.#workloads.get(this.#workloads.idOf(uid));
+    return workload === undefined ? 0 : this.#numberOf(workload);
   }
 
   isPresent(party: number): boolean {
     return this.#present.has(party | 0);
   }
 
-  /** The workload with this number is there, as it is now; `wasThere`: it was before. */
-  set(id: number, workload: Workload, wasThere: boolean): void {
-    const before = this.#of.get(id | 0);
+  /** The workload with this number is there, and was so `before`, if it was. */
+  set(id: number, workload: Workload, before: Workload | undefined): void {
     const party = this.#partyOf(workload);
     party.members++;
-    if (wasThere && before !== undefined) this.#leave(before);
-    if (before === party) return;
-    this.#of.set(id | 0, party);
-    if (before?.number !== party.number) this.#note(id | 0);
+    if (before !== undefined) this.retire(before);
+    if (before === undefined || this.#numberOf(before) !== party.number >>> 0) this.#note(id);
   }
 
   /** The workload is gone, and is counted as before while it has its number. */
-  retire(id: number): void {
-    const party = this.#of.get(id | 0);
-    if (party !== undefined) this.#leave(party);
+  retire(workload: Workload): void {
+    const party = this.#partyOf(workload);
+    party.members--;
+    if (party.members > 0) return;
+    this.#present.delete(party.number);
+    const text = this.#ids.get(party.number);
+    if (text !== undefined) this.#ids.retire(text);
   }
 
   /** The number is nobody's any more. */
   forget(id: number): void {
-    if (this.#of.delete(id | 0)) this.#note(id | 0);
+    this.#note(id);
   }
 
   /** What has changed since the last call; worth nothing after the next change. */
@@ -94,50 +92,47 @@ export class PartyTable implements Parties {
   }
 
   snapshot(): Generator<BulkPutOperation> {
-    return puts(this.#of);
+    return this.#puts(this.#workloads.all());
   }
 
   *#operations(changed: ReadonlySet<number>): Generator<BulkPutOperation | DeleteOperation> {
     const there = [...changed].flatMap((id) => {
-      const party = this.#of.get(id);
-      return party === undefined ? [] : [[id, party] as const];
+      const workload = this.#workloads.get(id);
+      return workload === undefined ? [] : [[id, workload] as const];
     });
-    yield* puts(there);
+    yield* this.#puts(there);
     for (const id of changed) {
-      if (this.#of.has(id)) continue;
+      if (this.#workloads.get(id) !== undefined) continue;
       yield { kind: "delete", map: "parties", key: maps.parties.key.encode(id >>> 0) };
     }
   }
 
+  #puts(rows: Iterable<readonly [number, Workload]>): Generator<BulkPutOperation> {
+    return bulkPuts("parties", rows, ([id, workload]) => ({
+      key: id >>> 0,
+      value: wordOf(this.#numberOf(workload), id >>> 0),
+    }));
+  }
+
   /** The one that has members, or a new one. */
   #partyOf(workload: Workload): Party {
-    const last = this.#last.get(workload.workloadName);
-    if (last !== undefined && sameParty(last.like, workload)) return last;
+    const known = this.#known.get(workload.traits);
+    if (known !== undefined && known.members > 0) return known;
     const number = this.#ids.acquire(partyText(workload, LABEL_TEXT_BYTES)) | 0;
-    const party = this.#present.get(number) ?? { number, like: workload, members: 0 };
+    const party = this.#present.get(number) ?? { number, members: 0 };
     this.#present.set(number, party);
-    this.#last.set(party.like.workloadName, party);
+    this.#known.set(workload.traits, party);
     return party;
   }
 
-  #leave(party: Party): void {
-    party.members--;
-    if (party.members > 0) return;
-    const { number, like } = party;
-    this.#present.delete(number);
-    if (this.#last.get(like.workloadName) === party) this.#last.delete(like.workloadName);
-    const text = this.#ids.get(number);
-    if (text !== undefined) this.#ids.retire(text);
+  /** 0: nobody has been counted so for long. */
+  #numberOf(workload: Workload): number {
+    const known = this.#known.get(workload.traits);
+    if (known !== undefined && known.members > 0) return known.number >>> 0;
+    return this.#ids.idOf(partyText(workload, LABEL_TEXT_BYTES));
   }
 
   #note(id: number): void {
-    if (this.#changed !== "all") this.#changed.add(id);
+    if (this.#changed !== "all") this.#changed.add(id | 0);
   }
-}
-
-function puts(rows: Iterable<readonly [number, Party]>): Generator<BulkPutOperation> {
-  return bulkPuts("parties", rows, ([id, { number }]) => ({
-    key: id >>> 0,
-    value: wordOf(number >>> 0, id >>> 0),
-  }));
 }

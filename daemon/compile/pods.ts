@@ -15,7 +15,7 @@ import { tagOfCookie, wordOf } from "./word.js";
 /** Where a pod's numbers come from. */
 export interface PodNumbers {
   readonly services: Pick<Ids<Service>, "idOf">;
-  readonly workloads: Pick<Ids<Workload>, "idOf">;
+  readonly workloads: Pick<Ids<Workload>, "numberOf">;
   readonly namespaces: Pick<Ids<string>, "idOf">;
   guardOf(cookie: bigint): number;
   /** Whether it is an endpoint of a waypoint. */
@@ -80,7 +80,7 @@ export class PodTable {
       gone.delete(cookie);
       const row: Row = {
         guard: numbers.guardOf(cookie),
-        workload: workload === undefined ? 0 : numbers.workloads.idOf(workload.uid),
+        workload: workload === undefined ? 0 : numbers.workloads.numberOf(workload),
         service: workload === undefined ? 0 : numbers.services.idOf(firstService(workload, store)),
         namespace: numbers.namespaces.idOf(namespace),
         flags: workload !== undefined && numbers.isWaypoint(workload) ? PodFlag.WAYPOINT : 0,

@@ -307,7 +307,7 @@ function encodeRun(endpoints: readonly Endpoint[], workloads: Ids<Workload>): Bu
   for (const { address, port, workload } of endpoints) {
     writeKeyBytes(address, backend.address);
     backend.port = port;
-    backend.workload = workloads.idOf(workload.uid);
+    backend.workload = workloads.numberOf(workload);
     Backend.encodeInto(backend, bytes, at);
     at += Slot.size;
   }

@@ -79,6 +79,13 @@ export class AddressIndex {
     return [...this.at(address), ...(this.#claimless.get(address) ?? [])];
   }
 
+  /** Whose claim is the best: among those that fit, if any does. */
+  best(address: string, fits: (workload: Workload) => boolean): Workload | undefined {
+    const claims = this.#claims.get(address);
+    if (claims === undefined || "uid" in claims) return claims;
+    return claims.find(fits) ?? claims[0];
+  }
+
   /** Best claim first; empty when nobody claims the address. */
   at(address: string): readonly Workload[] {
     const claims = this.#claims.get(address);

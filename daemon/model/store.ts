@@ -32,8 +32,8 @@ export interface ReadableStore {
   claimedAddresses(): Iterable<string>;
   /** Every workload with this address, those on the host's network and those found by name included. */
   workloadsAt(address: string): readonly Workload[];
-  /** Who has this address: the first of claimants(). */
-  ownerOf(address: string): Workload | undefined;
+  /** Who has this address: the first of claimants() that fits, or the first of all where none does. */
+  ownerOf(address: string, fits?: (workload: Workload) => boolean): Workload | undefined;
   /** Services with this virtual address or block, whatever its network, by key. */
   servicesAt(address: string, prefixLength: number): readonly Service[];
   /** Services of this host name, in lower case, or with this wildcard (`*.example.org`), by key. */
@@ -95,8 +95,8 @@ class MemoryStore implements Store {
     return this.#addresses.having(address);
   }
 
-  ownerOf(address: string): Workload | undefined {
-    return this.#addresses.at(address)[0];
+  ownerOf(address: string, fits: (workload: Workload) => boolean = () => true): Workload | undefined {
+    return this.#addresses.best(address, fits);
   }
 
   servicesAt(address: string, prefixLength: number): readonly Service[] {

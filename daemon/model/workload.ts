@@ -1,5 +1,7 @@
 // Owns what weft knows of one workload. Pure data: must not know where it came from or what is made of it.
 
+import { fnv1aOfText } from "../base/fnv1a.js";
+
 /** Weight of a workload that names none (Workload.capacity absent). */
 export const DEFAULT_CAPACITY = 1;
 
@@ -94,6 +96,8 @@ export class Workload implements WorkloadFields {
   readonly status: HealthStatus;
   readonly isFoundByName: boolean;
   readonly traits: WorkloadTraits;
+  /** FNV-1a of the uid, signed. */
+  readonly hash: number;
 
   constructor(own: WorkloadOwn, traits: WorkloadTraits) {
     this.uid = own.uid;
@@ -104,6 +108,7 @@ export class Workload implements WorkloadFields {
     this.status = own.status;
     this.isFoundByName = own.isFoundByName;
     this.traits = traits;
+    this.hash = fnv1aOfText(own.uid) | 0;
   }
 
   /** One with traits of its own. */
@@ -114,7 +119,7 @@ export class Workload implements WorkloadFields {
 
   /** All that it has, side by side. */
   fields(): WorkloadFields {
-    const { traits, ...own } = this;
+    const { traits, hash: _, ...own } = this;
     return { ...traits, ...own };
   }
 
