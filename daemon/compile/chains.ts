@@ -1,6 +1,7 @@
 // Owns what becomes of endpoints whose address is itself a service's: which service, and who depends on it.
 // Must not know where anything is stored.
 
+import { MultiMap } from "../base/multi-map.js";
 import { isIpv4Text } from "../model/address.js";
 import { type Service, serviceKey } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
@@ -17,9 +18,9 @@ export type SeenFrom = (address: string, namespace: string) => string | undefine
 export class Chains {
   readonly #seenFrom: SeenFrom;
   /** Service to those whose endpoints lead on to it. */
-  readonly #outer = new Map<string, Set<string>>();
+  readonly #outer = new MultiMap<string, string>();
   /** The other way round. */
-  readonly #inner = new Map<string, Set<string>>();
+  readonly #inner = new MultiMap<string, string>();
 
   constructor(seenFrom: SeenFrom) {
     this.#seenFrom = seenFrom;
@@ -27,17 +28,13 @@ export class Chains {
 
   /** Services that lead on to this one. */
   outerOf(service: string): Iterable<string> {
-    return this.#outer.get(service) ?? [];
+    return this.#outer.of(service);
   }
 
   /** The service leads nowhere any more. */
   forget(outer: string): void {
-    for (const inner of this.#inner.get(outer) ?? []) {
-      const rest = this.#outer.get(inner);
-      rest?.delete(outer);
-      if (rest?.size === 0) this.#outer.delete(inner);
-    }
-    this.#inner.delete(outer);
+    for (const inner of this.#inner.of(outer)) this.#outer.delete(inner, outer);
+    this.#inner.clear(outer);
   }
 
   /** For the endpoints of a service. What it finds is remembered as what the service depends on. */
@@ -80,10 +77,8 @@ export class Chains {
   }
 
   #remember(outer: string, inner: string): void {
-    const outers = this.#outer.get(inner) ?? new Set();
-    this.#outer.set(inner, outers.add(outer));
-    const inners = this.#inner.get(outer) ?? new Set();
-    this.#inner.set(outer, inners.add(inner));
+    this.#outer.add(inner, outer);
+    this.#inner.add(outer, inner);
   }
 }
 

@@ -19,7 +19,11 @@ export interface CompilerIds {
 /** `onForgotten` hears of the number of a workload that is nobody's any more. */
 export function idsOf(kept: KeptNumbers | undefined, onForgotten: (workload: number) => void): CompilerIds {
   return {
-    workloads: createIds<Workload>((workload) => workload.uid, { kept: kept?.workloads, onForgotten, hashOf: (workload) => workload.hash }),
+    workloads: createIds<Workload>((workload) => workload.uid, {
+      kept: kept?.workloads,
+      onForgotten,
+      hashOf: (workload) => workload.hash,
+    }),
     services: createIds<Service>(serviceKey, { kept: kept?.services }),
     policies: createIds<Policy>(policyKey, { kept: kept?.policies }),
     namespaces: createIds<string>((namespace) => namespace),

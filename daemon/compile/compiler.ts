@@ -216,8 +216,7 @@ class MeshCompiler implements Compiler {
   #take(delta: Delta, store: ReadableStore): AuthzChange {
     this.#store = store;
     for (const { before, after } of delta.workloads) {
-      if (after !== undefined)
-        this.parties.set(this.#ids.workloads.acquire(after), after, before);
+      if (after !== undefined) this.parties.set(this.#ids.workloads.acquire(after), after, before);
     }
     for (const { after } of delta.services) {
       if (after === undefined) continue;

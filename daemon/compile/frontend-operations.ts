@@ -2,6 +2,7 @@
 // is said of them, nor why.
 
 import { AddressFlag, type CidrKey, FRONTEND_SHIFT, maps } from "../bpf/maps.gen.js";
+import { toKeyBytes } from "../model/address.js";
 import type { Rejection } from "../model/update.js";
 import { bulkPuts } from "./bulk.js";
 import type { Family } from "./eligibility.js";
@@ -13,7 +14,6 @@ import { type PlacedView, putViews, type Sight, type View } from "./views.js";
 export interface Held {
   readonly address: string;
   readonly family: Family;
-  readonly base: Uint8Array;
   /** Of the 16-byte form. */
   readonly prefixLength: number;
   view: View;
@@ -81,7 +81,7 @@ function deletion(held: Held): DeleteOperation {
 }
 
 function blockKey(held: Held): CidrKey {
-  return { prefixBits: held.prefixLength, address: held.base };
+  return { prefixBits: held.prefixLength, address: toKeyBytes(held.address) };
 }
 
 export function isBlock(held: Held): boolean {

@@ -2,6 +2,7 @@
 // of them. Must not know how endpoints are chosen or stored, nor what else is said of an address.
 
 import { textOfBytes } from "../base/byte-text.js";
+import { MultiMap } from "../base/multi-map.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../model/address.js";
 import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
@@ -76,7 +77,7 @@ export class FrontendTable {
   readonly #lengths = new Set<number>();
   #blockCount = 0;
   /** Service key to the virtual addresses where somebody sees it. */
-  readonly #byService = new Map<string, Set<Held>>();
+  readonly #byService = new MultiMap<string, Held>();
   #passed = false;
   /** Numbers of the waypoints before each service, by its key. */
   readonly #guided = new Map<string, ReadonlyMap<Family, number>>();
@@ -164,7 +165,7 @@ export class FrontendTable {
       // What leads on to the service comes after it: a set is walked with what is added meanwhile.
       for (const outer of this.#chains.outerOf(key)) services.add(outer);
       if (this.#updateService(key, store, node, output.placed))
-        for (const held of this.#byService.get(key) ?? []) touched.add(held);
+        for (const held of this.#byService.of(key)) touched.add(held);
       yield;
     }
     for (const held of touched) yield this.#say(held, output);
@@ -270,15 +271,8 @@ export class FrontendTable {
   }
 
   #hold(key: string, held: Held, view: View): void {
-    for (const service of servicesOf(held.view)) {
-      const rest = this.#byService.get(service);
-      rest?.delete(held);
-      if (rest?.size === 0) this.#byService.delete(service);
-    }
-    for (const service of servicesOf(view)) {
-      const all = this.#byService.get(service) ?? new Set();
-      this.#byService.set(service, all.add(held));
-    }
+    for (const service of servicesOf(held.view)) this.#byService.delete(service, held);
+    for (const service of servicesOf(view)) this.#byService.add(service, held);
     held.view = view;
     const wasSeen = this.#held.has(key);
     const isSeen = !sameView(view, NOTHING);
@@ -291,15 +285,15 @@ export class FrontendTable {
   /** False when it says what it said. */
   #updateService(key: string, store: ReadableStore, node: NodeContext, placed: Placed): boolean {
     const service = store.services.get(key);
-    const held = this.#byService.get(key);
-    if (service === undefined || held === undefined) {
+    const held = this.#byService.of(key);
+    if (service === undefined || held.length === 0) {
       this.#targets.drop(key);
       this.#chains.forget(key);
       this.#guide(key, new Map());
       return false;
     }
     const guidance = guidanceOf(service);
-    const families = new Map([...held].map(({ family }) => [family, 0]));
+    const families = new Map(held.map(({ family }) => [family, 0]));
     for (const family of families.keys()) families.set(family, this.waypoints.acquire(guidance, family));
     this.#guide(key, families);
     return this.#targets.place(
@@ -378,7 +372,6 @@ function blank(address: VirtualAddress): Held {
   return {
     address: address.address,
     family: isIpv4Text(address.address) ? "ipv4" : "ipv6",
-    base: toKeyBytes(address.address),
     prefixLength: keyPrefixLength(address),
     view: NOTHING,
     sight: BLIND,

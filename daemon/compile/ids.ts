@@ -38,9 +38,11 @@ export interface Ids<T> {
 /** The key that a number is known to be of since an earlier daemon; undefined: of none. */
 export type Kept = (id: number) => string | undefined;
 
-interface IdOptions {
-  /** 32 unsigned bits of a key. */
+interface IdOptions<T> {
+  /** 32 bits of a key. */
   readonly hash?: (key: string) => number;
+  /** The same of a resource's key, where it is known already. */
+  readonly hashOf?: (resource: T) => number;
   readonly kept?: Kept | undefined;
   /** The number of a resource that has been gone for long stands for nothing any more. */
   readonly onForgotten?: (id: number) => void;
@@ -49,7 +51,12 @@ interface IdOptions {
 /** Numbers of resources named by `keyOf`. */
 export function createIds<T>(
   keyOf: (resource: T) => string,
-  { hash = fnv1aOfText, kept = () => undefined, onForgotten, hashOf = (resource) => hash(keyOf(resource)) }: IdOptions & { hashOf?: (resource: T) => number } = {},
+  {
+    hash = fnv1aOfText,
+    kept = () => undefined,
+    onForgotten,
+    hashOf = (resource) => hash(keyOf(resource)),
+  }: IdOptions<T> = {},
 ): Ids<T> {
   // Signed inside: V8 keeps those in place, and would put every second unsigned one on the heap.
   const resources = new Map<number, T>();

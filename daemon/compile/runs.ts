@@ -49,6 +49,7 @@ export interface Saying {
  * order. Never changed: what says other is another.
  */
 export interface PlacedTargets extends Run {
+  readonly family: Family;
   readonly sayings: readonly Saying[];
 }
 
@@ -58,7 +59,8 @@ export interface Placed {
   readonly targets: PlacedTargets[];
 }
 
-type ServiceTargets = ReadonlyMap<Family, PlacedTargets>;
+/** One each family. */
+type ServiceTargets = readonly PlacedTargets[];
 
 /** Element 0 of `targets` is nobody's: hooks take it for none. */
 const RESERVED_TARGETS = 1;
@@ -89,7 +91,7 @@ export class TargetTable {
 
   /** First element of what a service says at addresses of a family; 0: nothing was placed. */
   firstOf(service: string, family: Family): number {
-    return this.#services.get(service)?.get(family)?.first ?? 0;
+    return ofFamily(this.#services.get(service), family)?.first ?? 0;
   }
 
   /** @see Places.isCompact */
@@ -106,14 +108,13 @@ export class TargetTable {
     const indexes = new Places(RESERVED_TARGETS);
     const services = new Map<string, ServiceTargets>();
     for (const [service, held] of before.services) {
-      const moved = new Map<Family, PlacedTargets>();
-      for (const [family, { sayings }] of held) {
+      const moved = held.map(({ family, sayings }) => {
         const anew = sayings.map((saying) => {
           const { run } = saying;
           return run === undefined ? saying : { ...saying, run: { ...run, ...slots.allocate(run.length) } };
         });
-        moved.set(family, { sayings: anew, ...indexes.allocate(anew.length) });
-      }
+        return { family, sayings: anew, ...indexes.allocate(anew.length) };
+      });
       services.set(service, moved);
       yield;
     }
@@ -149,10 +150,10 @@ export class TargetTable {
   ): boolean {
     const key = serviceKey(service);
     const before = this.#services.get(key);
-    const after = new Map<Family, PlacedTargets>();
+    const after: PlacedTargets[] = [];
     const resolve = createResolver(service, workloads, node, chain, aside);
     for (const [family, waypoint] of families) {
-      const held = before?.get(family);
+      const held = ofFamily(before, family);
       const said = [
         { port: 0, ...sayOnAddress(service, waypoint) },
         ...[...portsOf(service)]
@@ -163,7 +164,7 @@ export class TargetTable {
             ...sayOnPort(service, () => resolve(port, family), ids.workloads),
           })),
       ];
-      after.set(family, this.#place(ids.service, said, held, placed));
+      after.push(this.#place(ids.service, family, said, held, placed));
     }
     return this.#replace(key, before, after);
   }
@@ -179,55 +180,58 @@ export class TargetTable {
     const before = this.#services.get(name);
     const bytes = endpoints.length > 0 ? { bytes: encodeRun(endpoints, ids.workloads) } : {};
     const said = { port: 0, flags: 0, reason: Reason.NO_WAYPOINT, waypoint: 0, ...bytes };
-    const targets = this.#place(ids.service, [said], before?.get(family), placed);
-    this.#replace(name, before, new Map([[family, targets]]));
+    const targets = this.#place(ids.service, family, [said], ofFamily(before, family), placed);
+    this.#replace(name, before, [targets]);
     return targets.first;
   }
 
   /** Retires all that the service has. */
   drop(key: string): void {
-    this.#replace(key, this.#services.get(key), new Map());
+    this.#replace(key, this.#services.get(key), []);
   }
 
   /** Everything in use. */
   *all(): Generator<PlacedTargets> {
-    for (const targets of this.#services.values()) yield* targets.values();
+    for (const targets of this.#services.values()) yield* targets;
   }
 
   /** The targets that say this: those there were, if they do, or others. */
   #place(
     service: number,
+    family: Family,
     said: readonly (Said & Pick<Saying, "port" | "waypoint">)[],
     before: PlacedTargets | undefined,
     placed: Placed,
   ): PlacedTargets {
     const held = new Map(before?.sayings.map((saying) => [saying.port, saying]));
     let isSame = said.length === held.size;
-    const sayings = said.map(({ bytes, ...rest }): Saying => {
-      const old = held.get(rest.port);
+    const sayings = said.map(({ bytes, port, flags, reason, waypoint }): Saying => {
+      const old = held.get(port);
       const run = bytes && (old?.run?.bytes.equals(bytes) ? old.run : this.#placeRun(bytes, placed));
-      const saying = { ...rest, service, run };
+      const saying = { port, service, run, flags, reason, waypoint };
       if (old !== undefined && sameSaying(old, saying)) return old;
       isSame = false;
       return saying;
     });
     if (isSame && before !== undefined) return before;
-    const targets = { sayings, ...this.#indexes.allocate(sayings.length) };
+    const { first, length } = this.#indexes.allocate(sayings.length);
+    const targets = { family, sayings, first, length };
     placed.targets.push(targets);
     return targets;
   }
 
   #placeRun(bytes: Buffer, placed: Placed): PlacedRun {
-    const run = { ...this.#slots.allocate(bytes.length / Slot.size), bytes, hash: runHash(bytes) };
+    const { first, length } = this.#slots.allocate(bytes.length / Slot.size);
+    const run = { first, length, bytes, hash: runHash(bytes) };
     placed.runs.push(run);
     return run;
   }
 
   /** False when both are the same. */
   #replace(key: string, before: ServiceTargets | undefined, after: ServiceTargets): boolean {
-    let changes = after.size !== (before?.size ?? 0);
-    for (const [family, targets] of before ?? []) {
-      const other = after.get(family);
+    let changes = after.length !== (before?.length ?? 0);
+    for (const targets of before ?? []) {
+      const other = ofFamily(after, targets.family);
       if (other === targets) continue;
       changes = true;
       this.#indexes.retire({ first: targets.first, length: targets.length });
@@ -238,10 +242,14 @@ export class TargetTable {
         this.#lost ||= !holdsAll(kept.get(port), run);
       }
     }
-    if (after.size === 0) this.#services.delete(key);
+    if (after.length === 0) this.#services.delete(key);
     else this.#services.set(key, after);
     return changes;
   }
+}
+
+function ofFamily(targets: ServiceTargets | undefined, family: Family): PlacedTargets | undefined {
+  return targets?.find((each) => each.family === family);
 }
 
 /** What is said on a port, before it has a place. */

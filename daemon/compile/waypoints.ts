@@ -1,6 +1,7 @@
 // Owns the waypoints that something is behind: the number of each, where its endpoints are, whose those are, and the
 // map `waypoints`. Must not know who is behind one, nor how a connection is told to it.
 
+import { MultiMap } from "../base/multi-map.js";
 import { isIpv4Text } from "../model/address.js";
 import { claimedAddresses } from "../model/address-index.js";
 import { type Service, serviceKey } from "../model/service.js";
@@ -87,7 +88,7 @@ export class Waypoints {
   readonly #held = new Map<string, Held>();
   readonly #byNumber = new Map<number, Held>();
   /** Which waypoints are found by a service or an address. */
-  readonly #byDependency = new Map<string, Set<Held>>();
+  readonly #byDependency = new MultiMap<string, Held>();
   /** Those that nobody has looked for yet. */
   readonly #fresh = new Set<Held>();
   /** Those that nothing may be behind any more. */
@@ -159,7 +160,7 @@ export class Waypoints {
     const looked = new Set(this.#fresh);
     this.#fresh.clear();
     if (changed === "all") for (const held of this.#held.values()) looked.add(held);
-    else for (const one of changed) for (const held of this.#byDependency.get(one) ?? []) looked.add(held);
+    else for (const one of changed) for (const held of this.#byDependency.of(one)) looked.add(held);
     const puts: { number: number; target: number }[] = [];
     for (const held of looked) {
       const { guided, dependencies } = this.#find(held.guidance, held.family, store, node);
@@ -190,15 +191,8 @@ export class Waypoints {
     const before = held.dependencies;
     const gone = [...before].filter((one) => !after.has(one));
     const come = [...after].filter((one) => !before.has(one));
-    for (const one of gone) {
-      const rest = this.#byDependency.get(one);
-      rest?.delete(held);
-      if (rest?.size === 0) this.#byDependency.delete(one);
-    }
-    for (const one of come) {
-      const all = this.#byDependency.get(one) ?? new Set();
-      this.#byDependency.set(one, all.add(held));
-    }
+    for (const one of gone) this.#byDependency.delete(one, held);
+    for (const one of come) this.#byDependency.add(one, held);
     held.dependencies = after;
     return gone.length + come.length > 0;
   }

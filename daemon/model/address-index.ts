@@ -1,5 +1,6 @@
 // Owns who claims an address, best claim first. Must not know what follows from owning one.
 
+import { MultiMap } from "../base/multi-map.js";
 import type { Workload } from "./workload.js";
 
 /** Several workloads on one address are rare, so a single one is kept without an array around it. */
@@ -41,13 +42,10 @@ function compareClaims(a: Workload, b: Workload): number {
  */
 export class AddressIndex {
   readonly #claims = new Map<string, Claims>();
-  readonly #claimless = new Map<string, Set<Workload>>();
+  readonly #claimless = new MultiMap<string, Workload>();
 
   add(workload: Workload): void {
-    for (const address of unclaimedAddresses(workload)) {
-      const all = this.#claimless.get(address) ?? new Set();
-      this.#claimless.set(address, all.add(workload));
-    }
+    for (const address of unclaimedAddresses(workload)) this.#claimless.add(address, workload);
     for (const address of claimedAddresses(workload)) {
       const others = this.#others(address, workload);
       this.#claims.set(address, others.length === 0 ? workload : [...others, workload].sort(compareClaims));
@@ -56,11 +54,7 @@ export class AddressIndex {
 
   /** Drops the claims of this version of the workload; those of others stay. */
   remove(workload: Workload): void {
-    for (const address of unclaimedAddresses(workload)) {
-      const rest = this.#claimless.get(address);
-      rest?.delete(workload);
-      if (rest?.size === 0) this.#claimless.delete(address);
-    }
+    for (const address of unclaimedAddresses(workload)) this.#claimless.delete(address, workload);
     for (const address of claimedAddresses(workload)) {
       const others = this.#others(address, workload);
       const [only] = others;
@@ -76,7 +70,7 @@ export class AddressIndex {
 
   /** Every workload with this address, those that claim none included. */
   having(address: string): readonly Workload[] {
-    return [...this.at(address), ...(this.#claimless.get(address) ?? [])];
+    return [...this.at(address), ...this.#claimless.of(address)];
   }
 
   /** Whose claim is the best: among those that fit, if any does. */
