@@ -86,29 +86,30 @@ export interface WorkloadFields extends WorkloadOwn, WorkloadTraits {}
  * cluster `Kubernetes`, capacity 1. Replicas keep what they have in common once for all of them: a third of the memory.
  */
 export class Workload implements WorkloadFields {
-  /** Lets TypeScript refuse a spread in place of one: it would lack what is in common. */
-  private declare readonly isWhole: true;
   readonly uid: string;
-  readonly name: string;
-  readonly addresses: readonly string[];
+  /** FNV-1a of the uid, signed: where its number is looked for. */
+  readonly hash: number;
   readonly node: string;
   readonly locality: Locality;
   readonly status: HealthStatus;
   readonly isFoundByName: boolean;
   readonly traits: WorkloadTraits;
-  /** FNV-1a of the uid, signed. */
-  readonly hash: number;
+  /** The name; or how many characters at the end of the uid it is, as almost always. */
+  private readonly named: string | number;
+  /** The addresses; or the only one, as almost always. */
+  private readonly at: string | readonly string[];
 
   constructor(own: WorkloadOwn, traits: WorkloadTraits) {
+    const [only] = own.addresses;
     this.uid = own.uid;
-    this.name = own.name;
-    this.addresses = own.addresses;
+    this.hash = fnv1aOfText(own.uid) | 0;
     this.node = own.node;
     this.locality = own.locality;
     this.status = own.status;
     this.isFoundByName = own.isFoundByName;
     this.traits = traits;
-    this.hash = fnv1aOfText(own.uid) | 0;
+    this.named = own.uid.endsWith(own.name) ? own.name.length : own.name;
+    this.at = only !== undefined && own.addresses.length === 1 ? only : own.addresses;
   }
 
   /** One with traits of its own. */
@@ -119,13 +120,21 @@ export class Workload implements WorkloadFields {
 
   /** All that it has, side by side. */
   fields(): WorkloadFields {
-    const { traits, hash: _, ...own } = this;
-    return { ...traits, ...own };
+    const { traits, uid, name, addresses, node, locality, status, isFoundByName } = this;
+    return { ...traits, uid, name, addresses, node, locality, status, isFoundByName };
   }
 
   /** The same but for these fields. */
   with(changes: Partial<WorkloadFields>): Workload {
     return Workload.of({ ...this.fields(), ...changes });
+  }
+
+  get name(): string {
+    return typeof this.named === "string" ? this.named : this.uid.slice(this.uid.length - this.named);
+  }
+
+  get addresses(): readonly string[] {
+    return typeof this.at === "string" ? [this.at] : this.at;
   }
 
   get namespace(): WorkloadTraits["namespace"] {
