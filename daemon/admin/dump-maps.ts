@@ -20,7 +20,6 @@ import {
 } from "../bpf/maps.gen.js";
 import { addressFromKeyBytes } from "../model/address.js";
 import { policyKey } from "../model/policy.js";
-import { serviceKey } from "../model/service.js";
 import type { Decoded } from "./answers.js";
 import { LISTED_MAPS } from "./api.js";
 import type { KernelNames, RawMap } from "./operator-view.js";
@@ -163,7 +162,7 @@ function resourceName(kind: "workload" | "service" | "policy", id: number, names
   }
   if (kind === "service") {
     const service = names.service(id);
-    return service === undefined ? "" : serviceKey(service);
+    return service === undefined ? "" : service.key;
   }
   const workload = names.workload(id);
   return workload === undefined ? "" : policyKey(workload);

@@ -1,7 +1,6 @@
 // Owns the names that an operator may type, and how many of them are told. Must not know who types.
 
 import { policyKey } from "../model/policy.js";
-import { serviceKey } from "../model/service.js";
 import type { NameKind } from "./answers.js";
 import type { OperatorView } from "./operator-view.js";
 
@@ -39,7 +38,7 @@ function* everyName(view: Named, kind: NameKind): Generator<string> {
       return;
     case "service":
       for (const service of view.services())
-        for (const { servicePort } of service.ports) yield `${serviceKey(service)}:${servicePort}`;
+        for (const { servicePort } of service.ports) yield `${service.key}:${servicePort}`;
       return;
     case "workload":
       for (const workload of view.workloads()) yield keyOf(workload);

@@ -9,7 +9,6 @@ import { type MapDescription, type MapName, maps } from "../bpf/maps.gen.js";
 import { parseSince } from "../events/choice.js";
 import { parseTypes } from "../events/event.js";
 import type { EventChoice } from "../events/journal.js";
-import { serviceKey } from "../model/service.js";
 import { EXPOSITION_TYPE, type Piece } from "../telemetry/exposition.js";
 import { filterOf } from "../telemetry/record.js";
 import type { ComponentStatus, ConfigDumpResponse, Difference, ErrorResponse } from "./answers.js";
@@ -165,9 +164,7 @@ function dumpConfig(view: OperatorView): Iterable<string> {
 function dumpAsZtunnel(view: OperatorView): Iterable<string> {
   return jsonOfArrays({
     workloads: mapEach(view.workloads(), ztunnelWorkload),
-    services: mapEach(view.services(), (service) =>
-      ztunnelService(service, view.endpoints(serviceKey(service))),
-    ),
+    services: mapEach(view.services(), (service) => ztunnelService(service, view.endpoints(service.key))),
     policies: mapEach(view.policies(), ztunnelPolicy),
     certificates: [],
   });

@@ -20,7 +20,6 @@ import type {
   Service,
   VirtualAddress,
 } from "../model/service.js";
-import { serviceKey } from "../model/service.js";
 import type {
   GatewayAddress,
   HealthStatus,
@@ -191,7 +190,7 @@ export function ztunnelService(service: Service, endpoints: Iterable<Workload>):
     vips: service.addresses.filter(isSingleAddress).map(({ network, address }) => `${network}/${address}`),
     cidrVips: unlessEmpty(service.addresses.filter((vip) => !isSingleAddress(vip)).map(networkBlock)),
     ports: portNumbers(service.ports),
-    endpoints: endpointsByUid(serviceKey(service), endpoints),
+    endpoints: endpointsByUid(service.key, endpoints),
     subjectAltNames: service.subjectAltNames,
     waypoint: gateway(service.waypoint),
     loadBalancer: balanced

@@ -3,7 +3,7 @@
 
 import { Reason } from "../bpf/maps.gen.js";
 import { isIpv4Text } from "../model/address.js";
-import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
+import type { Service, VirtualAddress } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 import type { Port, Workload } from "../model/workload.js";
 import { ownerAt } from "./addresses.js";
@@ -93,7 +93,7 @@ export function beliefOf(
   const guided = through(guidanceOf(service));
   if (guided !== undefined) return { ...none, port, outcome: guided };
   const chain = frontends.chainOf(service, store, node);
-  const resolve = createResolver(service, store.endpoints(serviceKey(service)), node, chain, store.aside);
+  const resolve = createResolver(service, store.endpoints(service.key), node, chain, store.aside);
   const resolution = resolve(port, family, (workload, fate) => fates.set(workload, fate));
   return { ...none, port, outcome: serviceOutcome(service, resolution) };
 }

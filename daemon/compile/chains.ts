@@ -3,7 +3,7 @@
 
 import { MultiMap } from "../base/multi-map.js";
 import { isIpv4Text } from "../model/address.js";
-import { type Service, serviceKey } from "../model/service.js";
+import type { Service } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 import { type Chain, createResolver, type Endpoint, portsOf } from "./eligibility.js";
 import type { NodeContext } from "./node.js";
@@ -39,13 +39,13 @@ export class Chains {
 
   /** For the endpoints of a service. What it finds is remembered as what the service depends on. */
   from(outer: Service, store: ReadableStore, node: NodeContext): Chain {
-    this.forget(serviceKey(outer));
-    return this.look(outer, store, node, (inner) => this.#remember(serviceKey(outer), inner));
+    this.forget(outer.key);
+    return this.look(outer, store, node, (inner) => this.#remember(outer.key, inner));
   }
 
   /** As from(), remembering nothing. `found` hears of each service at an endpoint's address. */
   look(outer: Service, store: ReadableStore, node: NodeContext, found?: (inner: string) => void): Chain {
-    const key = serviceKey(outer);
+    const key = outer.key;
     return (address, port) => {
       const inner = this.#seenFrom(address, outer.namespace);
       if (inner === undefined || inner === key) return undefined;
@@ -66,7 +66,7 @@ export class Chains {
   ): readonly Endpoint[] {
     const listed = portsOf(service).get(port);
     if (listed === undefined) return [];
-    const key = serviceKey(service);
+    const key = service.key;
     const further: Chain = (next) => {
       const seen = this.#seenFrom(next, service.namespace);
       return seen === undefined || seen === key ? undefined : [];

@@ -1,7 +1,7 @@
 // Owns which things of the mesh have numbers of the compiler's. Must not know what a number is used for.
 
 import { type Policy, policyKey } from "../model/policy.js";
-import { type Service, serviceKey } from "../model/service.js";
+import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { createIds, type Ids, type Kept } from "./ids.js";
 
@@ -24,7 +24,7 @@ export function idsOf(kept: KeptNumbers | undefined, onForgotten: (workload: num
       onForgotten,
       hashOf: (workload) => workload.hash,
     }),
-    services: createIds<Service>(serviceKey, { kept: kept?.services }),
+    services: createIds<Service>((service) => service.key, { kept: kept?.services }),
     policies: createIds<Policy>(policyKey, { kept: kept?.policies }),
     namespaces: createIds<string>((namespace) => namespace),
   };

@@ -4,7 +4,7 @@ import { Reason } from "../bpf/maps.gen.js";
 import { isIpv4Text } from "../model/address.js";
 import { isPod } from "../model/address-index.js";
 import { AsideList } from "../model/aside.js";
-import { type Service, serviceKey } from "../model/service.js";
+import type { Service } from "../model/service.js";
 import type { Port, Workload } from "../model/workload.js";
 import { isLocalNetwork, type NodeContext, rankOf } from "./node.js";
 
@@ -81,7 +81,7 @@ export function createResolver(
   chain: Chain = () => undefined,
   aside: AsideList = NOBODY_ASIDE,
 ): Resolve {
-  const key = serviceKey(service);
+  const key = service.key;
   const candidates = workloads.map((workload) => ({
     workload,
     hindrance: hindranceOf(workload, service, node),

@@ -5,7 +5,7 @@ import { textOfBytes } from "../base/byte-text.js";
 import { MultiMap } from "../base/multi-map.js";
 import type { MapName } from "../bpf/maps.gen.js";
 import { isIpv4Text, keyPrefixLength, maskBytes, toKeyBytes } from "../model/address.js";
-import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
+import type { Service, VirtualAddress } from "../model/service.js";
 import { type ReadableStore, virtualAddressKey } from "../model/store.js";
 import type { Rejection } from "../model/update.js";
 import type { Workload } from "../model/workload.js";
@@ -222,7 +222,7 @@ export class FrontendTable {
       changed.add(block);
       if (services.length > 0 && coversIpv4(address)) {
         const reason = `IPv6 block ${key} covers IPv4-mapped addresses`;
-        for (const service of services) rejections.push({ name: serviceKey(service), reason });
+        for (const service of services) rejections.push({ name: service.key, reason });
       }
       this.#lengths.add(keyPrefixLength(address));
       if (services.length === 0 || coversIpv4(address)) this.#blocks.delete(block);

@@ -6,7 +6,7 @@ import { textOfBytes } from "../base/byte-text.js";
 import { Backend, Reason, Slot, TargetFlag, U32 } from "../bpf/maps.gen.js";
 import { KEY_BYTES, writeKeyBytes } from "../model/address.js";
 import type { AsideList } from "../model/aside.js";
-import { type Service, serviceKey } from "../model/service.js";
+import type { Service } from "../model/service.js";
 import type { Workload } from "../model/workload.js";
 import { aliasTable, FULL_COLUMN } from "./alias.js";
 import { BULK_ENTRIES, bulkPuts } from "./bulk.js";
@@ -148,7 +148,7 @@ export class TargetTable {
     ids: { readonly service: number; readonly workloads: Ids<Workload> },
     placed: Placed,
   ): boolean {
-    const key = serviceKey(service);
+    const key = service.key;
     const before = this.#services.get(key);
     const after: PlacedTargets[] = [];
     const resolve = createResolver(service, workloads, node, chain, aside);

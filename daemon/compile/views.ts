@@ -1,7 +1,7 @@
 // Owns who sees which service at a virtual address, and the map `views`, which says so where not all see the same.
 // Must not know addresses, nor what services say.
 
-import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
+import type { Service, VirtualAddress } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 import { bulkPuts } from "./bulk.js";
 import { isLocalNetwork, type NodeContext } from "./node.js";
@@ -51,7 +51,7 @@ export function standingsOf(
   const { own, others } = viewOf(levels);
   const key = own.get(namespace) ?? others;
   const all = levels.flatMap((services, level) => services.map((service) => ({ service, level })));
-  const seen = all.find(({ service }) => serviceKey(service) === key);
+  const seen = all.find(({ service }) => service.key === key);
   const isOwn = ({ service }: { service: Service }) => service.namespace === namespace;
   return all.map((one) => {
     const standing = () => {
@@ -106,13 +106,13 @@ function firstOf(
 ): string | undefined {
   for (const level of levels) {
     const [best] = level.filter(fits).sort(compareServices);
-    if (best !== undefined) return serviceKey(best);
+    if (best !== undefined) return best.key;
   }
   return undefined;
 }
 
 function compareServices(a: Service, b: Service): number {
-  return Number(b.canonical) - Number(a.canonical) || (serviceKey(a) < serviceKey(b) ? -1 : 1);
+  return Number(b.canonical) - Number(a.canonical) || (a.key < b.key ? -1 : 1);
 }
 
 /** A view with targets in place of services: 0 for nothing. Namespaces by number. */

@@ -2,7 +2,7 @@
 
 import { seenFrom } from "../compile/views.js";
 import { isIpv4Text } from "../model/address.js";
-import { isSingle, serviceKey } from "../model/service.js";
+import { isSingle } from "../model/service.js";
 import type { ReadableStore } from "../model/store.js";
 
 /** Canonical texts. */
@@ -35,7 +35,7 @@ export function addressesOf(
     service.addresses.length > 0
       ? own.map(({ address }) => address)
       : store
-          .endpoints(serviceKey(service))
+          .endpoints(service.key)
           .filter(({ network, status }) => isLocal(network) && status === "HEALTHY")
           .flatMap((workload) => workload.addresses)
           .slice(0, MOST_ENDPOINTS);

@@ -24,6 +24,8 @@ export function isSingle({ address, prefixLength }: VirtualAddress): boolean {
 
 /** istio.workload.Service with defaults filled in. */
 export interface Service {
+  /** Primary key, equal to the resource name: @see serviceKey */
+  readonly key: string;
   readonly name: string;
   readonly namespace: string;
   readonly hostname: string;
@@ -43,7 +45,7 @@ export interface Service {
   readonly visibility: ServiceVisibility;
 }
 
-/** Primary key of a service: `<namespace>/<hostname>`, equal to its resource name. */
-export function serviceKey(service: Pick<Service, "namespace" | "hostname">): string {
-  return `${service.namespace}/${service.hostname}`;
+/** The key of a service: `<namespace>/<hostname>`. */
+export function serviceKey({ namespace, hostname }: Pick<Service, "namespace" | "hostname">): string {
+  return `${namespace}/${hostname}`;
 }

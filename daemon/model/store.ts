@@ -6,7 +6,7 @@ import { AsideList, isAnotherLife } from "./aside.js";
 import { EndpointIndex } from "./endpoint-index.js";
 import { NameIndex } from "./name-index.js";
 import { type Policy, policyKey } from "./policy.js";
-import { type Service, serviceKey, type VirtualAddress } from "./service.js";
+import type { Service, VirtualAddress } from "./service.js";
 import type { Change, Delta, EnrolledPod, Update } from "./update.js";
 import type { Workload } from "./workload.js";
 
@@ -126,7 +126,7 @@ class MemoryStore implements Store {
     const policies = new Changes<Policy>(this.policies, () => undefined);
 
     for (const workload of update.workloads ?? []) workloads.set(workload.uid, workload);
-    for (const service of update.services ?? []) services.set(serviceKey(service), service);
+    for (const service of update.services ?? []) services.set(service.key, service);
     for (const policy of update.policies ?? []) policies.set(policyKey(policy), policy);
     for (const name of update.removedAddresses ?? []) {
       workloads.delete(name);
@@ -185,7 +185,7 @@ class MemoryStore implements Store {
   }
 
   #claimNames(service: Service, claim: boolean): void {
-    const key = serviceKey(service);
+    const key = service.key;
     for (const address of service.addresses) setClaim(this.#virtual, virtualAddressKey(address), key, claim);
     setClaim(this.#hosts, service.hostname.toLowerCase(), key, claim);
   }

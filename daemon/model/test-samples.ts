@@ -1,6 +1,6 @@
 // Owns short ways to write workloads and services in specs. Must not be imported by anything else.
 
-import type { Service } from "./service.js";
+import { type Service, serviceKey } from "./service.js";
 import type { Delta, Update } from "./update.js";
 import { DEFAULT_CAPACITY, type Port, Workload, type WorkloadFields } from "./workload.js";
 
@@ -47,10 +47,12 @@ export function service(
   name: string,
   { vips = [], listens = "80", ...fields }: Partial<Service> & { vips?: string[]; listens?: string } = {},
 ): Service {
+  const { namespace = "default", hostname = name } = fields;
   return {
+    key: serviceKey({ namespace, hostname }),
     name,
-    namespace: "default",
-    hostname: name,
+    namespace,
+    hostname,
     addresses: vips.map((vip) => {
       const [address = "", length] = vip.split("/");
       const prefixLength = Number(length ?? (address.includes(":") ? 128 : 32));

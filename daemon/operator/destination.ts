@@ -53,7 +53,7 @@ function ofService(
   service: Service,
   port: number,
 ): Result<Destination> {
-  const key = serviceKey(service);
+  const key = service.key;
   const local = service.addresses.filter(({ network }) => isLocalNetwork(network, node));
   const addresses = local.filter(isSingle).map(({ address }) => address);
   if (addresses.length > 0) return ok({ name: key, addresses: [...new Set(addresses)], port });

@@ -21,7 +21,7 @@ import { type Share, sharesOf } from "../compile/shares.js";
 import type { Steps } from "../compile/steps.js";
 import type { AsideStatus } from "../enforce/outliers.js";
 import { toKeyBytes } from "../model/address.js";
-import { type Service, serviceKey, type VirtualAddress } from "../model/service.js";
+import type { Service, VirtualAddress } from "../model/service.js";
 import type { GatewayAddress, Workload } from "../model/workload.js";
 import { destinationOf } from "./destination.js";
 import { enrolledPod } from "./explain.js";
@@ -86,10 +86,10 @@ function* routeOf(parts: Told, pod: bigint, asked: Asked): Steps<Result<Explaine
     address: formatHostPort({ host: asked.address, port: asked.port }),
     action: ACTIONS[said.action] ?? "refuse",
     reason: reasonNames[said.reason] ?? String(said.reason),
-    service: service === undefined ? null : serviceKey(service),
+    service: service === undefined ? null : service.key,
     owner: belief.owner?.uid ?? null,
     candidates: belief.candidates.map(({ service, block, standing }) => ({
-      service: serviceKey(service),
+      service: service.key,
       block: block === undefined ? null : blockText(block),
       standing,
     })),
@@ -301,7 +301,7 @@ function differencesOf({ compiler }: Told, said: RouteQuestion, { seen, outcome 
   // What is left alone is nobody's.
   const meant = reasonOf(outcome) === Reason.PASSTHROUGH ? undefined : seen;
   const found = said.service === 0 ? undefined : compiler.names.service(said.service);
-  const name = (service: Service | undefined) => (service === undefined ? "none" : serviceKey(service));
+  const name = (service: Service | undefined) => (service === undefined ? "none" : service.key);
   if (name(found) !== name(meant?.service))
     differences.push(`the kernel finds service ${name(found)}, the resources ${name(meant?.service)}`);
   if ((said.byBlock === 1) !== (meant?.block !== undefined))

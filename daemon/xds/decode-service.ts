@@ -76,6 +76,7 @@ export function decodeService(reader: WireReader, key: string, shared: SharedPar
   }
   check.resourceName(key, serviceKey({ namespace, hostname }), "namespace/hostname");
   const service: Service = {
+    key,
     name,
     namespace,
     hostname,

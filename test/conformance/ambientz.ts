@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import type { AddressBlock, Match, Policy, StringMatch } from "../../daemon/model/policy.js";
-import type { Service } from "../../daemon/model/service.js";
+import { type Service, serviceKey } from "../../daemon/model/service.js";
 import { type GatewayAddress, type Port, Workload } from "../../daemon/model/workload.js";
 
 /** What a client must hold, each list sorted by primary key. */
@@ -85,10 +85,12 @@ function workloadOf(json: Json): Workload {
 
 function serviceOf(json: Json): Service {
   const balancing = object(json.loadBalancing);
+  const [namespace, hostname] = [text(json.namespace), text(json.hostname)];
   return {
+    key: serviceKey({ namespace, hostname }),
     name: text(json.name),
-    namespace: text(json.namespace),
-    hostname: text(json.hostname),
+    namespace,
+    hostname,
     addresses: objects(json.addresses).map((address) => {
       const canonical = addressText(text(address.address));
       const prefixLength = number(address.length, canonical.includes(":") ? 128 : 32);

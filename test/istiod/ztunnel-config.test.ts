@@ -6,7 +6,6 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { packageRoot } from "../../daemon/base/package-root.js";
 import { isSingleAddress } from "../../daemon/model/address.js";
-import { serviceKey } from "../../daemon/model/service.js";
 import { createLab, type Lab } from "../../lab/lab.js";
 import { type LabMesh, meshWithPlane } from "../../lab/mesh.js";
 import { check } from "../../lab/process.js";
@@ -187,7 +186,7 @@ function rowsOf({ workloads, services, policies }: Held): Rows {
       PROTOCOL: workload.tunnelProtocol === "HBONE" ? "HBONE" : "TCP",
     })),
     service: services.map((service) => {
-      const endpoints = workloads.filter((workload) => workload.services.has(serviceKey(service)));
+      const endpoints = workloads.filter((workload) => workload.services.has(service.key));
       const healthy = endpoints.filter(({ status }) => status === "HEALTHY");
       const vips = service.addresses.filter(isSingleAddress);
       return {
