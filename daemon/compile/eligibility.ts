@@ -82,20 +82,20 @@ export function createResolver(
   aside: AsideList = NOBODY_ASIDE,
 ): Resolve {
   const key = service.key;
-  const candidates = workloads.map((workload) => ({
-    workload,
-    hindrance: hindranceOf(workload, service, node),
-    mapping: workload.services.get(key) ?? [],
-  }));
+  const candidates = workloads.map(
+    (workload): Candidate => ({
+      workload,
+      hindrance: hindranceOf(workload, service, node),
+      mapping: workload.services.get(key) ?? [],
+    }),
+  );
   const only = ONLY[service.ipFamilies];
 
   return (port, family, tell = nobody) => {
-    let farthest = 0;
-    for (const { workload, hindrance, mapping } of candidates) {
-      const held = targetPort(mapping, port) === 0 ? "no_port" : hindrance;
-      farthest = Math.max(farthest, REACHES[held ?? "no_address"]);
-      tell(workload, held ?? "no_address");
-    }
+    const heldBack = ({ hindrance, mapping }: Candidate) =>
+      targetPort(mapping, port) === 0 ? "no_port" : (hindrance ?? "no_address");
+    if (tell !== nobody) for (const candidate of candidates) tell(candidate.workload, heldBack(candidate));
+    let isChained = false;
     let refusal: Resolution | undefined;
     const families = FAMILIES[family].filter((one) => only === undefined || one === only);
     for (const one of families) {
@@ -111,7 +111,7 @@ export function createResolver(
         const before = leads.length;
         addLeads(leads, workload, address, target, chain, aside);
         if (leads.length > before) continue;
-        farthest = REACHES.chained_nowhere;
+        isChained = true;
         tell(workload, "chained_nowhere");
       }
       if (leads.length === 0) continue;
@@ -119,19 +119,27 @@ export function createResolver(
       if (resolution.ok) return resolution;
       refusal ??= resolution;
     }
-    return refusal ?? { ok: false, reason: REFUSALS[farthest] ?? Reason.NO_ADDRESS };
+    if (refusal !== undefined) return refusal;
+    let farthest: number = isChained ? REACHES.chained_nowhere : 0;
+    for (const candidate of candidates) farthest = Math.max(farthest, REACHES[heldBack(candidate)]);
+    return { ok: false, reason: REFUSALS[farthest] ?? Reason.NO_ADDRESS };
   };
 }
 
 /** What keeps a workload from getting anything whatever the port and the client's family. */
-function hindranceOf(
-  workload: Workload,
-  service: Service,
-  node: NodeContext,
-): "no_weight" | "unhealthy" | "remote_network" | undefined {
+function hindranceOf(workload: Workload, service: Service, node: NodeContext): Candidate["hindrance"] {
   if (workload.capacity <= 0) return "no_weight";
   if (workload.status !== "HEALTHY" && service.loadBalancing.healthPolicy !== "ALLOW_ALL") return "unhealthy";
   return isLocalNetwork(workload.network, node) ? undefined : "remote_network";
+}
+
+/** A workload that names the service. */
+interface Candidate {
+  readonly workload: Workload;
+  /** Whatever the port and the client's family. */
+  readonly hindrance: "no_weight" | "unhealthy" | "remote_network" | undefined;
+  /** Its own ports for the service. */
+  readonly mapping: readonly Port[];
 }
 
 /** One address of an endpoint that the service lists: where it leads, unless that is another service's. */
