@@ -22,6 +22,14 @@ describe("ids", () => {
     expect(createIds(keyOf, { hash: () => 0 }).acquire({ key: "a" })).toBe(1);
   });
 
+  it("are found by the resource, also of those whose hash was taken", () => {
+    const ids = createIds(keyOf, { hash: (key) => (key === "c" ? 1 : 7) });
+    const resources = ["a", "b", "c"].map((key) => ({ key }));
+    const numbers = resources.map((resource) => ids.acquire(resource));
+    expect(numbers).toEqual([7, 8, 1]);
+    expect(resources.map((resource) => ids.numberOf(resource))).toEqual(numbers);
+  });
+
   it("name the last version of a resource, also after its removal", () => {
     const ids = createIds<{ key: string; version: number }>(keyOf);
     const id = ids.acquire({ key: "a", version: 1 });

@@ -32,20 +32,6 @@ export function partyText(workload: Workload, most: number): string {
   );
 }
 
-/** Whether both have one text, uncut. */
-export function sameParty(a: Workload, b: Workload): boolean {
-  if (a.traits === b.traits) return true;
-  return (
-    a.namespace === b.namespace &&
-    a.workloadName === b.workloadName &&
-    a.canonicalName === b.canonicalName &&
-    a.canonicalRevision === b.canonicalRevision &&
-    a.trustDomain === b.trustDomain &&
-    a.serviceAccount === b.serviceAccount &&
-    a.clusterId === b.clusterId
-  );
-}
-
 export function partyOf(text: string): Party {
   const [namespace = "", workload = "", canonicalName = "", canonicalRevision = "", ...rest] =
     text.split("\0");

@@ -162,7 +162,7 @@ describe("the comparison", () => {
 
 /** Maps as objects, for a textual comparison. */
 function plain(mesh: HeldMesh): unknown {
-  return { ...mesh, workloads: mesh.workloads.map((w) => ({ ...w, services: [...w.services] })) };
+  return { ...mesh, workloads: mesh.workloads.map((w) => ({ ...w.fields(), services: [...w.services] })) };
 }
 
 /** Names and versions listed are those that the recorded client listed. */
