@@ -142,6 +142,7 @@ describe("the reader", () => {
         const { routingPreference = [], mode = 0, healthPolicy = 0 } = sent.loadBalancing ?? {};
         expect(decoded.value.value).toEqual({
           ...sent,
+          key: `default/${sent.hostname}`,
           namespace: "default",
           addresses: sent.addresses.map(({ network, address: raw, length }) => ({
             network,
