@@ -7,11 +7,6 @@ class Several<V> extends Set<V> {}
 export class MultiMap<K, V> {
   readonly #values = new Map<K, V | Several<V>>();
 
-  /** Keys with a value. */
-  get size(): number {
-    return this.#values.size;
-  }
-
   has(key: K): boolean {
     return this.#values.has(key);
   }
@@ -36,8 +31,7 @@ export class MultiMap<K, V> {
     if (values === value) this.#values.delete(key);
     if (!(values instanceof Several)) return;
     values.delete(value);
-    const [only, ...others] = values;
-    if (only !== undefined && others.length === 0) this.#values.set(key, only);
+    if (values.size === 1) for (const only of values) this.#values.set(key, only);
   }
 
   /** Forgets the key. */
