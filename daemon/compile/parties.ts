@@ -116,8 +116,8 @@ export class PartyTable implements Parties {
 
   /** The one that has members, or a new one. */
   #partyOf(workload: Workload): Party {
-    const known = this.#known.get(workload.traits);
-    if (known !== undefined && known.members > 0) return known;
+    const known = this.#knownOf(workload);
+    if (known !== undefined) return known;
     const number = this.#ids.acquire(partyText(workload, LABEL_TEXT_BYTES)) | 0;
     const party = this.#present.get(number) ?? { number, members: 0 };
     this.#present.set(number, party);
@@ -127,9 +127,14 @@ export class PartyTable implements Parties {
 
   /** 0: nobody has been counted so for long. */
   #numberOf(workload: Workload): number {
-    const known = this.#known.get(workload.traits);
-    if (known !== undefined && known.members > 0) return known.number >>> 0;
-    return this.#ids.idOf(partyText(workload, LABEL_TEXT_BYTES));
+    const known = this.#knownOf(workload);
+    return known === undefined ? this.#ids.idOf(partyText(workload, LABEL_TEXT_BYTES)) : known.number >>> 0;
+  }
+
+  /** The one that has members, where it is known without the text. */
+  #knownOf({ traits }: Workload): Party | undefined {
+    const known = this.#known.get(traits);
+    return known !== undefined && known.members > 0 ? known : undefined;
   }
 
   #note(id: number): void {

@@ -25,7 +25,7 @@ export class Gathered {
   }
 
   /** Adds a copy of what lies from `start` to before `end`. */
-  add(bytes: Buffer, start: number, end: number): void {
+  add(bytes: Uint8Array, start: number, end: number): void {
     const length = this.#length + end - start;
     if (length > this.#bytes.length) this.#grow(length);
     let at = this.#length;

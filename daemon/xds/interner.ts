@@ -1,6 +1,7 @@
 // Owns the sharing of equal immutable values, so that 100,000 workloads do not hold 100,000 copies of a namespace.
 // Must not know what is shared.
 
+import { Gathered } from "./gathered.js";
 import { hashOf, isSame } from "./words.js";
 
 /** Places of the table for each value that it may hold: short ways to a free one. */
@@ -22,8 +23,7 @@ export class Interner<T> {
   #hashes: number[] = [];
   /** Bytes of value i: from its start to that of the next. */
   #starts: number[] = [0];
-  #bytes = new Uint8Array(1024);
-  #words = new DataView(this.#bytes.buffer);
+  #bytes = new Gathered();
   /** Hint to number of the value that was found with it last. */
   readonly #last = new Int32Array(HINTS);
 
@@ -46,7 +46,8 @@ export class Interner<T> {
   /** Keeps the value of bytes for which none was found, and gives it back. */
   keep(bytes: DataView, start: number, end: number, value: T): T {
     if (this.#values.length >= this.#limit) this.#forget();
-    this.#copy(new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start));
+    this.#bytes.add(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), start, end);
+    this.#starts.push(this.#bytes.length);
     this.#hashes.push(hashOf(bytes, start, end));
     this.#values.push(value);
     if (this.#values.length * PLACES_A_VALUE <= this.#places.length) this.#place(this.#values.length);
@@ -67,21 +68,9 @@ export class Interner<T> {
     const from = this.#starts[index] ?? 0;
     const length = end - start;
     return (
-      (this.#starts[index + 1] ?? 0) - from === length && isSame(this.#words, from, bytes, start, length)
+      (this.#starts[index + 1] ?? 0) - from === length &&
+      isSame(this.#bytes.words, from, bytes, start, length)
     );
-  }
-
-  #copy(bytes: Uint8Array): void {
-    const start = this.#starts.at(-1) ?? 0;
-    const end = start + bytes.length;
-    if (end > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(end, 2 * this.#bytes.length));
-      larger.set(this.#bytes);
-      this.#bytes = larger;
-      this.#words = new DataView(larger.buffer);
-    }
-    this.#bytes.set(bytes, start);
-    this.#starts.push(end);
   }
 
   #place(number: number): void {
@@ -101,8 +90,7 @@ export class Interner<T> {
     this.#values = [];
     this.#hashes = [];
     this.#starts = [0];
-    this.#bytes = new Uint8Array(1024);
-    this.#words = new DataView(this.#bytes.buffer);
+    this.#bytes = new Gathered();
     this.#last.fill(0);
   }
 }
